@@ -1,0 +1,221 @@
+"""What Customer Insights - Journeys talks about, as frozen dataclasses, with open enums.
+
+Sources: "Create a Customer Insights - Journeys segment using the Web API" (statecode, statuscode, static groups) and
+the table references of msdynmkt_segment, msdynmkt_segmentdefinition and msdynmkt_segmentexecution (the codes that
+article leaves out).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.errors import CijInputError, CijReplyError
+
+SEGMENT_COLUMNS = (
+    "msdynmkt_segmentid",
+    "msdynmkt_displayname",
+    "msdynmkt_sourcesegmentuid",
+    "msdynmkt_baseentitylogicalname",
+    "msdynmkt_membercount",
+    "statecode",
+    "statuscode",
+)
+DEFINITION_COLUMNS = (
+    "msdynmkt_segmentquery",
+    "msdynmkt_staticlistmembers",
+    "msdynmkt_disablesegmentrefresh",
+    "msdynmkt_segmentrefreshintervalminutes",
+)
+
+
+class SegmentStatus(IntEnum):
+    """``statuscode`` of msdynmkt_segment. The service knows more codes than any document; those stay plain numbers."""
+
+    LIVE = 1
+    DRAFT = 2
+    ERROR = 3
+    DELETED = 4
+    EXPORTING = 5
+    COMPUTING = 6
+    LIVE_WITH_WARNINGS = 7
+    STOPPING = 8
+    STOPPED = 9
+    EXPIRED = 10
+    FAULTED = 11
+
+
+LIVE = frozenset({SegmentStatus.LIVE, SegmentStatus.LIVE_WITH_WARNINGS})
+FAILED = frozenset({SegmentStatus.ERROR, SegmentStatus.DELETED, SegmentStatus.FAULTED})
+
+
+def status_name(code: int) -> str:
+    """Say a segment's status in one word; an unknown code as its number."""
+    try:
+        return SegmentStatus(code).name.lower()
+    except ValueError:
+        return f"status {code}"
+
+
+class ExecutionStatus(IntEnum):
+    """``statuscode`` of msdynmkt_segmentexecution."""
+
+    NOT_STARTED = 723270000
+    IN_PROGRESS = 723270001
+    SUCCEEDED = 723270002
+    FAILED = 723270003
+    TIMED_OUT = 723270004
+    SKIPPED = 723270005
+
+
+@dataclass(frozen=True)
+class MemberGroup:
+    """A static group of a segment.
+
+    :param name: as people see it; unique within the segment
+    :param include: True to add its members to the segment, False to keep them out. Keeping out wins
+    :param group_id: by default derived from the segment's key and the name
+    """
+
+    name: str
+    include: bool = True
+    group_id: str = ""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A row of msdynmkt_segments."""
+
+    segment_id: str
+    definition_id: str
+    display_name: str
+    base_table: str
+    status: int
+    member_count: int | None
+    etag: str = "*"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Segment:
+        """Read a row.
+
+        :raises CijReplyError: it has no id or no status
+        """
+        try:
+            return cls(
+                segment_id=guid(row["msdynmkt_segmentid"]),
+                definition_id=str(row.get("msdynmkt_sourcesegmentuid") or "").lower(),
+                display_name=str(row.get("msdynmkt_displayname") or ""),
+                base_table=str(row.get("msdynmkt_baseentitylogicalname") or ""),
+                status=int(row["statuscode"]),
+                member_count=None if row.get("msdynmkt_membercount") is None else int(row["msdynmkt_membercount"]),
+                etag=str(row.get("@odata.etag") or "*"),
+            )
+        except (CijInputError, KeyError, TypeError, ValueError) as error:
+            raise CijReplyError(f"A row of msdynmkt_segments can't be read: {error!r}.") from None
+
+    @property
+    def status_name(self) -> str:
+        """The status in one word."""
+        return status_name(self.status)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A row of msdynmkt_segmentdefinitions."""
+
+    query: str
+    groups: tuple[MemberGroup, ...]
+    static_snapshot: bool
+    refresh_interval_minutes: int | None
+    etag: str = "*"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Definition:
+        """Read a row.
+
+        :raises CijReplyError: its groups are no JSON list
+        """
+        return cls(
+            query=str(row.get("msdynmkt_segmentquery") or ""),
+            groups=groups_of(row.get("msdynmkt_staticlistmembers")),
+            static_snapshot=bool(row.get("msdynmkt_disablesegmentrefresh")),
+            refresh_interval_minutes=row.get("msdynmkt_segmentrefreshintervalminutes"),
+            etag=str(row.get("@odata.etag") or "*"),
+        )
+
+
+def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
+    """Read ``msdynmkt_staticlistmembers``, which is JSON in a string."""
+    try:
+        return tuple(
+            MemberGroup(str(group.get("name") or ""), group["includeType"] == "Include", guid(group["groupId"]))
+            for group in json.loads(text or "[]") or []
+        )
+    except (AttributeError, CijInputError, KeyError, TypeError, ValueError) as error:
+        raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {error!r}.") from None
+
+
+def groups_text(groups: tuple[MemberGroup, ...]) -> str:
+    """Write ``msdynmkt_staticlistmembers``."""
+    return json.dumps(
+        [
+            {
+                "groupId": group.group_id,
+                "includeType": "Include" if group.include else "Exclude",
+                "name": group.name,
+                "inputType": "manualSelect",
+            }
+            for group in groups
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A row of msdynmkt_segmentexecutions: one evaluation of a segment."""
+
+    execution_id: str
+    status: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Execution:
+        """Read a row."""
+        return cls(str(row.get("msdynmkt_segmentexecutionid") or ""), int(row.get("statuscode") or 0))
+
+
+@dataclass(frozen=True)
+class CreatedSegment:
+    """What creating a segment came to.
+
+    :param created: a row was missing and has been made
+    :param changed: a row was there and differed
+    """
+
+    segment_id: str
+    definition_id: str
+    groups: Mapping[str, str]
+    created: bool
+    changed: bool
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """What became of a list of members; ``read`` = ``invalid`` + ``duplicate`` + the distinct ids."""
+
+    read: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    not_found: int = 0
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    batches: int = 0
+    resumed_from: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Give plain JSON of it, for XCom."""
+        return asdict(self)

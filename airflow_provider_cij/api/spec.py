@@ -1,0 +1,146 @@
+"""What a segment shall be, and the rows that say so. Pure.
+
+Source: "Create a Customer Insights - Journeys segment using the Web API".
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from airflow_provider_cij.api.models import MemberGroup, groups_text
+from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.errors import CijInputError
+
+MOST_GROUPS = 10
+LONGEST_NAME = 100
+
+IfExists = Literal["update", "reuse", "fail"]
+
+# Ids derive from it for good: changing it would make every DAG create its segments a second time.
+_NAMESPACE = uuid.UUID("6f3c1a52-6a0e-5d0b-9c11-3d2a0c5f7e84")
+_REAL_TIME = 12
+_STATIC, _DYNAMIC = 10, 11
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """What a segment shall be.
+
+    :param key: names the segment for good; every id derives from it, the same in each organisation
+    :param display_name: what people see, up to 100 characters
+    :param query: whom it finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
+    :param groups: static groups, 10 at the most
+    :param base_table: ``contact`` or ``lead``
+    :param description: a text for people
+    :param static_snapshot: True freezes the members as of each publish
+    :param refresh_interval_minutes: wished for; the service has a cadence of its own
+    :param business_unit_id: the owner, where business units are in use
+    """
+
+    key: str
+    display_name: str
+    query: str = ""
+    groups: tuple[MemberGroup, ...] = ()
+    base_table: str = "contact"
+    description: str | None = None
+    static_snapshot: bool = False
+    refresh_interval_minutes: int | None = None
+    business_unit_id: str | None = None
+
+    @property
+    def segment_id(self) -> str:
+        """The id of the segment row."""
+        return str(uuid.uuid5(_NAMESPACE, self.key))
+
+    @property
+    def definition_id(self) -> str:
+        """The id of the definition row."""
+        return str(uuid.uuid5(uuid.UUID(self.segment_id), "definition"))
+
+    def with_group_ids(self) -> SegmentSpec:
+        """Give every group its id, which derives from the segment and the group's name."""
+        own = uuid.UUID(self.segment_id)
+        return replace(
+            self,
+            groups=tuple(
+                replace(group, group_id=guid(group.group_id or uuid.uuid5(own, f"group:{group.name}"), "group_id"))
+                for group in self.groups
+            ),
+        )
+
+
+def check(spec: SegmentSpec) -> None:
+    """Refuse what the service would refuse, or silently misread.
+
+    :raises CijInputError: naming what is wrong
+    """
+    name = f"The segment {spec.display_name!r}"
+    if not spec.key.strip():
+        raise CijInputError(f"{name} has an empty key.")
+    if not spec.display_name.strip() or len(spec.display_name) > LONGEST_NAME:
+        raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
+    if not spec.query.strip() and not spec.groups:
+        raise CijInputError(f"{name} has neither a query nor a group: it could never have members.")
+    if trouble := unbalanced(spec.query):
+        raise CijInputError(f"{name}: its query has {trouble}.", hint=f"The query is {spec.query!r}.")
+    _check_groups(name, spec.groups)
+    if spec.refresh_interval_minutes is not None and spec.refresh_interval_minutes < 1:
+        raise CijInputError(f"{name}: refresh_interval_minutes is {spec.refresh_interval_minutes}.", hint="At least 1.")
+    if spec.business_unit_id:
+        guid(spec.business_unit_id, f"{name}: business_unit_id")
+
+
+def _check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
+    if len(groups) > MOST_GROUPS:
+        raise CijInputError(f"{name} has {len(groups)} groups; the service allows {MOST_GROUPS}.")
+    for what in ("name", "group_id"):
+        values = [getattr(group, what) for group in groups if getattr(group, what)]
+        if len(set(values)) < len(values):
+            raise CijInputError(f"{name} has two groups of the same {what}: {', '.join(values)}.")
+    if not all(group.name.strip() for group in groups):
+        raise CijInputError(f"{name} has a group without a name.")
+
+
+def unbalanced(text: str) -> str:
+    """Say which bracket or quote of a query has no partner; ``""`` when all have. The rest the service judges."""
+    depth, quoted = 0, False
+    for position, letter in enumerate(text, start=1):
+        if letter == "'":
+            quoted = not quoted
+        elif not quoted and letter in "()":
+            depth += 1 if letter == "(" else -1
+            if depth < 0:
+                return f"a ')' too many at position {position}"
+    if quoted:
+        return "a quote (') that is never closed"
+    return f"{depth} '(' never closed" if depth else ""
+
+
+def definition_row(spec: SegmentSpec) -> dict[str, Any]:
+    """Give the columns of the definition, its id and status apart."""
+    row: dict[str, Any] = {
+        "msdynmkt_segmentquery": spec.query.strip(),
+        "msdynmkt_staticlistmembers": groups_text(spec.groups),
+        "msdynmkt_disablesegmentrefresh": spec.static_snapshot,
+    }
+    if spec.refresh_interval_minutes is not None:
+        row["msdynmkt_segmentrefreshintervalminutes"] = spec.refresh_interval_minutes
+    return row
+
+
+def segment_row(spec: SegmentSpec) -> dict[str, Any]:
+    """Give the columns of the segment, its id and status apart."""
+    row: dict[str, Any] = {
+        "msdynmkt_displayname": spec.display_name,
+        "msdynmkt_type": _DYNAMIC if spec.query.strip() else _STATIC,
+        "msdynmkt_source": _REAL_TIME,
+        "msdynmkt_baseentitylogicalname": spec.base_table,
+        "msdynmkt_sourcesegmentuid": spec.definition_id,
+    }
+    if spec.description is not None:
+        row["msdynmkt_description"] = spec.description
+    if spec.business_unit_id:
+        row["owningbusinessunit@odata.bind"] = f"/businessunits({guid(spec.business_unit_id)})"
+    return row

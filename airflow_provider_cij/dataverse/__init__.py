@@ -1,0 +1,1 @@
+"""How anything is said to a Dataverse organisation: OData over HTTPS. Knows neither CIJ nor Airflow."""

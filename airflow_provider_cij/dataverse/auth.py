@@ -1,0 +1,202 @@
+"""A credential becomes a bearer token, over msal.
+
+msal blocks, so it runs in a thread. Tokens are kept per process, one source per connection: a triggerer with a
+thousand waits asks the login service once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msal
+
+from airflow_provider_cij.dataverse.settings import Settings
+from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
+
+# msal counts a token with less left as expired.
+_EXPIRES_EARLY = 300
+_LOGIN_TIMEOUT = 30
+
+_HINTS = {
+    "AADSTS7000215": "The client secret is wrong: paste the secret's value, not its id.",
+    "AADSTS7000222": "The client secret has expired: make a new one, or use a certificate.",
+    "AADSTS700016": "The application (client id) does not exist in this tenant.",
+    "AADSTS90002": "There is no such tenant: check tenant_id, and the cloud.",
+    "AADSTS900023": "tenant_id is neither a GUID nor a domain.",
+    "AADSTS500011": "The login service does not know this organisation: check the host.",
+    "AADSTS700027": "The certificate is not registered with the application.",
+    "AADSTS700213": "No federated credential of the application fits this workload identity.",
+    "AADSTS70021": "No federated credential of the application fits this workload identity.",
+}
+
+
+async def bearer_token(settings: Settings, rejected: str = "") -> str:
+    """Give a token for the organisation.
+
+    :param settings: the organisation and its credential
+    :param rejected: a token that the organisation has just refused; a fresh one is fetched unless somebody else has
+    :raises CijAuthError: the login service refuses the credential
+    :raises CijInputError: a file that the credential names is missing or unreadable
+    :raises CijUnreachableError: the login service does not answer
+    """
+    source = _source(settings)
+    return source.kept(rejected) or await asyncio.to_thread(source.fetch, rejected)
+
+
+@functools.cache
+def _source(settings: Settings) -> _TokenSource:
+    return _TokenSource(settings)
+
+
+_ssl_lock = threading.Lock()
+
+
+def ssl_context(ca_bundle: str) -> ssl.SSLContext:
+    """Give the process's TLS context: building one takes 20 ms, too long for each client of an event loop.
+
+    :param ca_bundle: PEM file to trust besides the public authorities; checks can't be switched off
+    :raises CijInputError: the file is missing or holds no certificate
+    """
+    with _ssl_lock:
+        return _ssl_context(ca_bundle)
+
+
+@functools.cache
+def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
+    context = httpx.create_ssl_context()
+    if ca_bundle:
+        try:
+            context.load_verify_locations(cafile=ca_bundle)
+        except (OSError, ssl.SSLError) as error:
+            raise CijInputError(f"The connection's ca_bundle {ca_bundle!r} can't be used: {error}.") from None
+    return context
+
+
+class _TokenSource:
+    """The token of one credential, fetched by one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._acquire: Callable[[bool], dict[str, Any]] | None = None
+        self._token = ""
+        self._good_until = 0.0
+
+    def kept(self, rejected: str) -> str:
+        """Give the token at hand, or "" when it has expired or was rejected."""
+        return self._token if self._token != rejected and time.time() < self._good_until else ""
+
+    def fetch(self, rejected: str) -> str:
+        with self._lock:
+            token = self.kept(rejected)
+            if token:
+                return token
+            try:
+                self._acquire = self._acquire or _acquirer(self._settings)
+                answer = self._acquire(bool(rejected))
+            except CijError:
+                raise
+            except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
+                raise CijUnreachableError(
+                    f"The login service at {self._where} gave no token: {type(error).__name__}: {error}.",
+                    hint="Check the network, the proxy and ca_bundle.",
+                ) from None
+            except ValueError as error:  # msal's word for an authority or a key it can't use
+                raise self._refused(str(error)) from None
+            if "access_token" not in answer:
+                raise self._refused(str(answer.get("error_description") or answer.get("error") or "no reason given"))
+            self._token = str(answer["access_token"])
+            self._good_until = time.time() + int(answer.get("expires_in", 0)) - _EXPIRES_EARLY
+            return self._token
+
+    @property
+    def _where(self) -> str:
+        return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
+
+    def _refused(self, said: str) -> CijAuthError:
+        # Behind the first line stand a trace id, a correlation id and a timestamp.
+        code = re.search(r"AADSTS\d+", said)
+        found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
+        return CijAuthError(
+            f"The login service at {self._where} refused: {said.splitlines()[0]}",
+            code=code[0] if code else "",
+            request_id=found[1] if found else "",
+            hint=_HINTS.get(code[0], "") if code else "",
+        )
+
+
+def _is_managed(settings: Settings) -> bool:
+    return settings.credential == "managed_identity"
+
+
+def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
+    """Build what asks for a token; told True, it does not answer from msal's own cache."""
+    http = _LoginClient(verify=ssl_context(settings.ca_bundle), timeout=_LOGIN_TIMEOUT)
+    if _is_managed(settings):
+        which = settings.managed_identity_client_id
+        identity = msal.UserAssignedManagedIdentity(client_id=which) if which else msal.SystemAssignedManagedIdentity()
+
+        def managed(fresh: bool) -> dict[str, Any]:
+            # msal has no way to drop a managed identity's token, but its cache is its client's.
+            client = msal.ManagedIdentityClient(identity, http_client=http)
+            answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
+            return answer
+
+        return managed
+
+    app = msal.ConfidentialClientApplication(
+        settings.client_id,
+        client_credential=_client_credential(settings),
+        authority=settings.login_url,
+        # Without this msal asks login.microsoftonline.com about authorities it does not know.
+        instance_discovery=False,
+        http_client=http,
+    )
+
+    def confidential(fresh: bool) -> dict[str, Any]:
+        if fresh:
+            app.remove_tokens_for_client()
+        answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
+        return answer
+
+    return confidential
+
+
+def _client_credential(settings: Settings) -> str | dict[str, Any]:
+    if settings.credential == "client_secret":
+        return settings.client_secret
+    if settings.credential == "workload_identity":
+        return {"client_assertion": functools.partial(_read, settings.federated_token_file, "federated_token_file")}
+    path, passphrase = settings.certificate_path, settings.private_key_passphrase or None
+    if path.endswith((".pfx", ".p12")):
+        return {"private_key_pfx_path": path, "passphrase": passphrase, "public_certificate": True}
+    pem = settings.certificate_private_key or _read(path, "certificate_path")
+    if "PRIVATE KEY" not in pem or "BEGIN CERTIFICATE" not in pem:
+        raise CijInputError("The connection's certificate must hold both the private key and the certificate, in PEM.")
+    return {"private_key": pem, "public_certificate": pem, "passphrase": passphrase}
+
+
+def _read(path: str, what: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CijInputError(f"The connection's {what} {path!r} can't be read: {error}.") from None
+
+
+class _LoginClient(httpx.Client):
+    """What msal sends with: the same TLS and proxy rules as the Web API's client."""
+
+    def post(self, url: Any, *, data: Any = None, **others: Any) -> httpx.Response:
+        # msal hands a signed assertion over as bytes, which httpx would write as "b'eyJ…'".
+        if isinstance(data, dict):
+            data = {name: value.decode() if isinstance(value, bytes) else value for name, value in data.items()}
+        return super().post(url, data=data, **others)

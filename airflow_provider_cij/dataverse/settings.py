@@ -1,0 +1,144 @@
+"""One frozen description of an organisation and of the credential that opens it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.errors import CijInputError
+
+CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
+
+# A default only, by the end of the host's name: new regions come every year, so no host is ever refused.
+_LOGIN_HOSTS = {
+    ".microsoftdynamics.us": "login.microsoftonline.us",
+    ".appsplatform.us": "login.microsoftonline.us",
+    ".dynamics.cn": "login.partner.microsoftonline.cn",
+}
+_PUBLIC_LOGIN_HOST = "login.microsoftonline.com"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def organisation_url(host: str, port: int | None = None) -> str:
+    """Make an organisation's address of what people type.
+
+    :param host: ``https://contoso.crm4.dynamics.com``, or the bare host
+    :param port: only when it is not 443
+    :return: scheme, host and port, without a slash at the end
+    :raises CijInputError: no host, a path behind it, or plain http to another machine
+    """
+    text = host.strip()
+    hint = "Give the organisation's address alone, such as https://contoso.crm4.dynamics.com."
+    if not text:
+        raise CijInputError("The connection has no host.", hint=hint)
+    if "://" not in text:
+        text = f"https://{text}"
+    try:
+        parts = urlsplit(text)
+        own_port = parts.port
+    except ValueError as error:
+        raise CijInputError(f"The connection's host can't be read: {error}.", hint=hint) from None
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise CijInputError(f"The connection's host is {host!r}, which is not an address alone.", hint=hint)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise CijInputError(f"The connection's host begins with {parts.scheme}://.", hint="Use https://.")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    number = own_port or port or 443
+    return f"{parts.scheme}://{name}" + ("" if number == 443 else f":{number}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An organisation and its credential, checked.
+
+    :param base_url: the organisation, as ``organisation_url`` gives it
+    :param tenant_id: the Entra tenant, by GUID or domain
+    :param client_id: the application (client) id
+    :param credential: one of ``CREDENTIALS``
+    :param client_secret: for ``client_secret``
+    :param certificate_path: PEM file with key and certificate, or a PFX file, for ``certificate``
+    :param certificate_private_key: the same PEM as text
+    :param private_key_passphrase: for either
+    :param federated_token_file: for ``workload_identity``; read anew for every token, as it rotates
+    :param managed_identity_client_id: for ``managed_identity``, when it is not the system's own
+    :param authority: login endpoint with tenant; by default of the host's cloud
+    :param api_version: of the Dataverse Web API
+    :param ca_bundle: PEM file of certificates to trust besides the public ones
+    :param max_concurrency: requests at once; the service allows a user 52
+    :param timeout_seconds: for one request; the service gives up after 120
+    :param caller_object_id: Entra object id of the user to act for
+    :raises CijInputError: something is missing or malformed; the error names it
+    """
+
+    base_url: str
+    tenant_id: str = ""
+    client_id: str = ""
+    credential: str = "client_secret"
+    client_secret: str = field(default="", repr=False)
+    certificate_path: str = ""
+    certificate_private_key: str = field(default="", repr=False)
+    private_key_passphrase: str = field(default="", repr=False)
+    federated_token_file: str = ""
+    managed_identity_client_id: str = ""
+    authority: str = ""
+    api_version: str = "v9.2"
+    ca_bundle: str = ""
+    max_concurrency: int = 8
+    timeout_seconds: float = 120
+    caller_object_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.credential not in CREDENTIALS:
+            raise CijInputError(
+                f"The connection's credential is {self.credential!r}.", hint=f"Use one of: {', '.join(CREDENTIALS)}."
+            )
+        needed = {
+            "client_secret": ["client_secret"],
+            "certificate": ["certificate_path or certificate_private_key"],
+            "workload_identity": ["federated_token_file"],
+            "managed_identity": [],
+        }[self.credential]
+        if self.credential != "managed_identity":
+            needed = ["tenant_id", "client_id", *needed]
+        missing = [name for name in needed if not any(getattr(self, part) for part in name.split(" or "))]
+        if missing:
+            raise CijInputError(
+                f"The connection lacks {', '.join(_FORM.get(name, name) for name in missing)}, "
+                f"which the credential {self.credential!r} needs."
+            )
+        if self.authority and urlsplit(self.authority).scheme != "https":
+            raise CijInputError(
+                f"The connection's authority is {self.authority!r}.", hint="It must begin with https://."
+            )
+        if not re.fullmatch(r"v\d+\.\d+", self.api_version):
+            raise CijInputError(f"The connection's api_version is {self.api_version!r}.", hint="It looks like v9.2.")
+        if self.max_concurrency < 1:
+            raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint="At least 1.")
+        if self.timeout_seconds <= 0:
+            raise CijInputError(f"The connection's timeout_seconds is {self.timeout_seconds}.", hint="More than 0.")
+        if self.caller_object_id:
+            guid(self.caller_object_id, "The connection's caller_object_id")
+
+    @property
+    def api_url(self) -> str:
+        """The root of the Web API, with a slash at the end."""
+        return f"{self.base_url}/api/data/{self.api_version}/"
+
+    @property
+    def login_url(self) -> str:
+        """The authority with its tenant: given, or that of the host's cloud (api discovery docs, national clouds)."""
+        if self.authority:
+            parts = urlsplit(self.authority.rstrip("/"))
+            return self.authority.rstrip("/") if parts.path.strip("/") else f"{parts.geturl()}/{self.tenant_id}"
+        host = urlsplit(self.base_url).hostname or ""
+        login = next((login for end, login in _LOGIN_HOSTS.items() if host.endswith(end)), _PUBLIC_LOGIN_HOST)
+        return f"https://{login}/{self.tenant_id}"
+
+
+_FORM = {
+    "tenant_id": "the tenant id",
+    "client_id": "the client id (login)",
+    "client_secret": "the client secret (password)",
+}
