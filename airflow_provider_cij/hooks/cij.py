@@ -1,0 +1,162 @@
+"""An Airflow connection becomes an open client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_cij.api.members import Members
+from airflow_provider_cij.api.segments import Segments
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.settings import Settings, organisation_url
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cij:
+    """An organisation, open: what a hook's session gives."""
+
+    dataverse: DataverseClient
+    segments: Segments
+    members: Members
+
+
+class CijHook(BaseHook):
+    """Talks to Dynamics 365 Customer Insights - Journeys.
+
+    .. code-block:: python
+
+        async with CijHook().session() as cij:
+            segment = await cij.segments.get(segment_id)
+
+        segment = CijHook().run(lambda cij: cij.segments.get(segment_id))  # in sync code
+
+    :param cij_conn_id: the Airflow connection, of type ``cij``
+    """
+
+    conn_name_attr = "cij_conn_id"
+    default_conn_name = "cij_default"
+    conn_type = "cij"
+    hook_name = "Dynamics 365 Customer Insights - Journeys"
+
+    def __init__(self, cij_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cij_conn_id = cij_conn_id
+        self._settings: Settings | None = None
+
+    def settings(self) -> Settings:
+        """Read the connection.
+
+        :raises CijInputError: something in it is missing or malformed; the error names it
+        """
+        if self._settings is None:
+            self._settings = settings_of(self.get_connection(self.cij_conn_id))
+        return self._settings
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Cij]:
+        """Open a client for one ``async with``, on one event loop."""
+        if self._settings is None:
+            self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
+        async with DataverseClient(self._settings) as client:
+            yield Cij(client, Segments(client), Members(client))
+
+    def run(self, work: Callable[[Cij], Awaitable[T]]) -> T:
+        """Run a coroutine function on an open client, from sync code.
+
+        :param work: is given the open client
+        :return: what it returns
+        """
+        self.settings()
+
+        async def main() -> T:
+            async with self.session() as cij:
+                return await work(cij)
+
+        return asyncio.run(main())
+
+    def segment_url(self, segment_id: str) -> str:
+        """Give the address of a segment in Dynamics 365 (Power Apps docs, "Open forms using a URL")."""
+        row_id = guid(segment_id, "segment_id")
+        return f"{self.settings().base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={row_id}"
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
+
+        :return: success, and who and where; or failure, and what is missing and how to mend it
+        """
+        try:
+            return True, self.run(_introduce)
+        except CijError as error:
+            return False, str(error)
+        except Exception as error:  # whatever it is, the person at the button wants words
+            return False, f"{type(error).__name__}: {error}"
+
+
+async def _introduce(cij: Cij) -> str:
+    me = await cij.dataverse.get("WhoAmI")
+    await cij.dataverse.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
+    try:
+        version = str((await cij.dataverse.get("RetrieveVersion()")).get("Version") or "unknown")
+    except CijRefusedError:
+        version = "unknown"
+    settings = cij.dataverse.settings
+    return (
+        f"Connected to {settings.base_url} (organisation {me.get('OrganizationId')}, Dataverse {version}, "
+        f"Web API {settings.api_version}) as user {me.get('UserId')}. "
+        "Customer Insights - Journeys is installed, and its segments are readable."
+    )
+
+
+def settings_of(connection: Connection) -> Settings:
+    """Read a connection of type ``cij``.
+
+    :raises CijInputError: something in it is missing or malformed; the error names it
+    """
+    try:
+        extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
+    except ValueError as error:
+        raise CijInputError(f"The connection's extra is no JSON: {error}.") from None
+
+    def text(name: str) -> str:
+        return str(extra.get(name, "")).strip()
+
+    def number(name: str, default: float) -> float:
+        try:
+            return float(extra.get(name, default))
+        except (TypeError, ValueError):
+            raise CijInputError(f"The connection's {name} is {extra[name]!r}, which is no number.") from None
+
+    credential = text("credential") or "client_secret"
+    # Azure's webhook sets these in a pod with a workload identity.
+    pod = os.environ if credential == "workload_identity" else {}
+    return Settings(
+        base_url=organisation_url(connection.host or "", connection.port),
+        tenant_id=text("tenant_id") or pod.get("AZURE_TENANT_ID", ""),
+        client_id=(connection.login or "").strip() or pod.get("AZURE_CLIENT_ID", ""),
+        credential=credential,
+        client_secret=connection.password or "",
+        certificate_path=text("certificate_path"),
+        certificate_private_key=text("certificate_private_key"),
+        private_key_passphrase=text("private_key_passphrase"),
+        federated_token_file=text("federated_token_file") or pod.get("AZURE_FEDERATED_TOKEN_FILE", ""),
+        managed_identity_client_id=text("managed_identity_client_id"),
+        authority=text("authority"),
+        api_version=text("api_version") or "v9.2",
+        ca_bundle=text("ca_bundle"),
+        max_concurrency=int(number("max_concurrency", 8)),
+        timeout_seconds=number("timeout_seconds", 120),
+        caller_object_id=text("caller_object_id"),
+    )

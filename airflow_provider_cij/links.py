@@ -1,0 +1,30 @@
+"""Buttons in the Airflow UI that lead to Dynamics 365."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class CijSegmentLink(BaseOperatorLink):
+    """Opens the segment in Dynamics 365.
+
+    Airflow asks for the link in the worker, at the end of each of a task's parts: it is computed once, early, and kept
+    on the operator, so that it is there while the task runs and asking costs nothing.
+    """
+
+    name = "Segment in Dynamics 365"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Give the address that the operator has kept, ``""`` when it failed before it had one."""
+        return getattr(operator, "segment_url", "")
+
+    def show(self, operator: Any, context: Any, url: str) -> None:
+        """Make the link appear now, not only when the task ends."""
+        operator.segment_url = url
+        context["ti"].xcom_push(key=self.xcom_key, value=url)

@@ -1,0 +1,107 @@
+"""What Airflow reads about this package. A pure dict: every Airflow process loads it at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_cij import __version__
+
+_NAME = "Dynamics 365 Customer Insights - Journeys"
+
+
+def _optional(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    # Without "null" the form shows a red star.
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider (entry point ``apache_airflow_provider``)."""
+    return {
+        "package-name": "airflow-provider-cij",
+        "name": _NAME,
+        "description": f"Segments of Microsoft {_NAME}, over the Dataverse Web API.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _NAME,
+                "external-doc-url": "https://learn.microsoft.com/dynamics365/customer-insights/journeys/",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.hooks.cij"]}],
+        "operators": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [
+                    "airflow_provider_cij.operators.members",
+                    "airflow_provider_cij.operators.segments",
+                ],
+            }
+        ],
+        "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.sensors.segments"]}],
+        "triggers": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.triggers.segments"]}],
+        "extra-links": ["airflow_provider_cij.links.CijSegmentLink"],
+        "connection-types": [
+            {
+                "connection-type": "cij",
+                "hook-class-name": "airflow_provider_cij.hooks.cij.CijHook",
+                "hook-name": _NAME,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {
+                        "host": "Organisation URL",
+                        "port": "Port (443)",
+                        "login": "Client ID",
+                        "password": "Client secret",
+                    },
+                    "placeholders": {
+                        "host": "https://contoso.crm4.dynamics.com",
+                        # The Test button of Airflow 3.3.2 refuses a connection without a port.
+                        "port": "443",
+                        "login": "application (client) id of the app registration",
+                        "password": "the secret's value, not its id",
+                    },
+                },
+                "conn-fields": {
+                    "tenant_id": _optional("Tenant ID", "Entra tenant, by GUID or domain."),
+                    "credential": _optional(
+                        "Credential",
+                        "How to log in; client_secret unless chosen.",
+                        enum=["client_secret", "certificate", "workload_identity", "managed_identity"],
+                    ),
+                    "certificate_path": _optional(
+                        "Certificate file", "For certificate: PEM with private key and certificate, or PFX."
+                    ),
+                    "certificate_private_key": _optional(
+                        "Certificate (PEM)",
+                        "For certificate: private key and certificate as text, instead of a file.",
+                        format="password",
+                    ),
+                    "private_key_passphrase": _optional(
+                        "Private key passphrase", "For certificate, when the key has one.", format="password"
+                    ),
+                    "federated_token_file": _optional(
+                        "Federated token file",
+                        "For workload_identity; by default where AZURE_FEDERATED_TOKEN_FILE points.",
+                    ),
+                    "managed_identity_client_id": _optional(
+                        "Managed identity client ID", "For managed_identity, when it is user-assigned."
+                    ),
+                    "authority": _optional(
+                        "Authority", "Login endpoint with tenant; by default that of the organisation's cloud."
+                    ),
+                    "api_version": _optional("Web API version", "By default v9.2."),
+                    "ca_bundle": _optional(
+                        "CA bundle", "PEM file to trust besides the public authorities (sandbox, private proxy)."
+                    ),
+                    "max_concurrency": _optional(
+                        "Requests at once", "By default 8; the service allows a user 52.", kind="integer", minimum=1
+                    ),
+                    "timeout_seconds": _optional(
+                        "Timeout (seconds)", "For one request; by default 120.", kind="integer", minimum=1
+                    ),
+                    "caller_object_id": _optional("Caller object ID", "Entra object id of the user to act for."),
+                },
+            }
+        ],
+    }
