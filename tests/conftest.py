@@ -1,0 +1,35 @@
+"""What all tests share: a private AIRFLOW_HOME, set before Airflow is imported for the first time."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.scripted import ScriptedServer
+
+_home = Path(tempfile.mkdtemp(prefix="cij-tests-"))
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+os.environ |= {
+    "AIRFLOW_HOME": str(_home),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(_home / "dags"),
+    "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(_home / "logs"),
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+}
+# Two cores, shared with servers: slow is no failure.
+settings.register_profile("tests", deadline=None, max_examples=200)
+settings.load_profile("tests")
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
+    """Give an organisation that answers as the test says."""
+    with ScriptedServer(tmp_path) as server:
+        yield server

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij import errors
+from airflow_provider_cij.dataverse.replies import Reply, entity_id, error_of, rows_of, value_of
+from airflow_provider_cij.errors import CijError, CijReplyError
+
+NOW = 1_790_000_000.0
+
+
+def _failed(status: int, code: str, message: str, **headers: str) -> Reply:
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    return Reply(status, headers, body, "POST msdynmkt_segments")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "kind", "hint"),
+    [
+        (400, "0x80040265", "It is bad.", "CijRefusedError", ""),
+        (401, "", "no", "CijAuthError", "check host, tenant and client id"),
+        (403, "0x80072560", "The user is not a member of the organization.", "CijForbiddenError", "application user"),
+        (403, "0x80042F09", "The user has not been assigned any roles.", "CijForbiddenError", "no security role"),
+        (403, "0x80040220", "is missing prvReadmsdynmkt_segment", "CijForbiddenError", "lacks the privilege"),
+        (403, "0x80048306", "denied", "CijForbiddenError", "security roles"),
+        (404, "0x80040217", "Does Not Exist", "CijNotFoundError", ""),
+        (
+            404,
+            "0x80060888",
+            "Resource not found for the segment 'msdynmkt_segments'.",
+            "CijUnavailableError",
+            "no msdynmkt_segments: Customer Insights - Journeys is not installed",
+        ),
+        (412, "0x80040237", "exists", "CijConflictError", ""),
+        (429, "0x80072322", "Number of requests exceeded", "CijThrottledError", "max_concurrency"),
+        (500, "0x80040216", "An unexpected error occurred.", "CijServerError", ""),
+        (302, "", "moved", "CijReplyError", ""),
+    ],
+)
+def test_each_refusal_has_its_error(status, code, message, kind, hint):
+    """The error has the service's words, its code, the status, the request's id, and says what to do."""
+    error = error_of(_failed(status, code, message, **{"x-ms-service-request-id": "req-1"}), NOW)
+    assert type(error).__name__ == kind
+    assert (error.code, error.http_status, error.request_id) == (code, status, "req-1")
+    assert message in str(error)
+    assert "POST msdynmkt_segments" in str(error)
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "HTTP 503 without a body"),
+        (b"<html><head><title>Service\nUnavailable</title></head><body>x</body></html>", "Service Unavailable"),
+        (b"<p>Bad <b>gateway</b></p>", "Bad gateway"),
+        (b'{"error": "just a word"}', "just a word"),
+        (b'{"error": {}}', "no message"),
+        (b"\xff\xfe", "HTTP 503"),
+    ],
+)
+def test_a_gateway_does_not_answer_in_json(body, said):
+    """HTML and nothing at all are read as far as they go."""
+    error = error_of(Reply(503, {}, body), NOW)
+    assert isinstance(error, errors.CijServerError)
+    assert said in str(error) or body == b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("17", 17.0),
+        ("0.5", 0.5),
+        (formatdate(NOW + 30, usegmt=True), 30.0),
+        (formatdate(NOW - 30, usegmt=True), 0.0),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header, seconds):
+    """Both forms of RFC 9110 are read; anything else is no word."""
+    assert Reply(429, {"retry-after": header}).retry_after(NOW) == seconds
+
+
+@given(st.binary(max_size=300), st.integers(100, 599))
+def test_no_body_breaks_the_reader(body, status):
+    """Whatever comes, the outcome is a value or one of our errors."""
+    reply = Reply(status, {}, body)
+    assert isinstance(error_of(reply, NOW), CijError)
+    for read in (value_of, rows_of):
+        try:
+            read(reply)
+        except CijError:
+            pass
+
+
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(
+                st.sampled_from(["error", "value", "code", "message", "@odata.nextLink"]), inner, max_size=4
+            ),
+        ),
+    )
+)
+def test_no_json_breaks_the_reader(value):
+    """JSON of any shape is a value or one of our errors."""
+    test_no_body_breaks_the_reader.hypothesis.inner_test(json.dumps(value).encode(), 400)
+
+
+def test_an_empty_success_is_an_empty_dict():
+    """204 and 200 are the same to who reads it."""
+    assert value_of(Reply(204)) == {}
+
+
+def test_an_unreadable_success_keeps_the_body_out_of_the_message():
+    """The body may hold people's data: it is kept beside the words, not in them."""
+    with pytest.raises(CijReplyError) as caught:
+        value_of(Reply(200, {}, b'{"members": canary}', "POST msdynmkt_MembersList"))
+    assert "canary" not in str(caught.value)
+    assert "canary" not in json.dumps(caught.value.as_dict())
+    assert "canary" in caught.value.raw
+
+
+def test_the_new_rows_id_is_in_a_header():
+    """OData-EntityId, as the documents print it."""
+    url = "https://contoso.crm.dynamics.com/api/data/v9.0/msdynmkt_segments(0F5B0C7F-395D-447B-B14C-315A601F878E)"
+    assert entity_id(Reply(204, {"odata-entityid": url})) == "0f5b0c7f-395d-447b-b14c-315a601f878e"
+    assert entity_id(Reply(204)) == ""
+
+
+def test_an_error_survives_a_trigger():
+    """As JSON and back it is the same error."""
+    error = error_of(_failed(403, "0x80040220", "no", **{"req_id": "r"}), NOW)
+    again = CijError.from_dict(json.loads(json.dumps(error.as_dict())))
+    assert (type(again), str(again), again.permanent) == (type(error), str(error), True)
+    assert type(CijError.from_dict({"type": "Unheard", "message": "m"})) is CijError
+
+
+def test_every_error_is_exported():
+    """The tree and the module's list agree."""
+    defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CijError)}
+    assert defined == set(errors.__all__)

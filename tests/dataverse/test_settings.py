@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_cij.dataverse.settings import Settings, organisation_url
+from airflow_provider_cij.errors import CijInputError
+
+GOOD = {"base_url": "https://contoso.crm4.dynamics.com", "tenant_id": "t", "client_id": "c", "client_secret": "s"}
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("https://contoso.crm4.dynamics.com", None, "https://contoso.crm4.dynamics.com"),
+        ("https://contoso.crm4.dynamics.com/", 443, "https://contoso.crm4.dynamics.com"),
+        (" contoso.crm4.dynamics.com ", 0, "https://contoso.crm4.dynamics.com"),
+        ("localhost", 8443, "https://localhost:8443"),
+        ("https://localhost:8443", 443, "https://localhost:8443"),
+        ("http://127.0.0.1:8080", None, "http://127.0.0.1:8080"),
+        ("https://[::1]:8443", None, "https://[::1]:8443"),
+    ],
+)
+def test_what_people_type_becomes_an_address(host, port, url):
+    """Scheme, slash and port 443 may be there or not."""
+    assert organisation_url(host, port) == url
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("", "no host"),
+        ("http://contoso.crm4.dynamics.com", "begins with http://"),
+        ("ftp://contoso.crm4.dynamics.com", "begins with ftp://"),
+        ("https://contoso.crm4.dynamics.com/main.aspx?appid=1", "not an address alone"),
+        ("https://user@contoso.crm4.dynamics.com", "not an address alone"),
+        ("https://contoso:port", "can't be read"),
+        ("https://", "not an address alone"),
+    ],
+)
+def test_what_is_no_address_is_refused(host, said):
+    """The error says what is wrong with it."""
+    with pytest.raises(CijInputError, match=said):
+        organisation_url(host)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tenant_id": ""}, "lacks the tenant id"),
+        ({"client_id": ""}, r"lacks the client id \(login\)"),
+        ({"client_secret": ""}, r"lacks the client secret \(password\)"),
+        ({"credential": "password"}, "credential is 'password'"),
+        ({"credential": "certificate"}, "lacks certificate_path or certificate_private_key"),
+        ({"credential": "workload_identity"}, "lacks federated_token_file"),
+        ({"authority": "http://login.test/t"}, "must begin with https"),
+        ({"api_version": "9"}, "api_version is '9'"),
+        ({"max_concurrency": 0}, "max_concurrency is 0"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0"),
+        ({"caller_object_id": "me"}, "caller_object_id is 'me'"),
+    ],
+)
+def test_what_is_missing_or_malformed_is_named(changed, said):
+    """A connection that can't work is refused before anything is sent."""
+    with pytest.raises(CijInputError, match=said):
+        Settings(**(GOOD | changed))
+
+
+@pytest.mark.parametrize(
+    ("host", "login"),
+    [
+        ("contoso.crm4.dynamics.com", "login.microsoftonline.com"),
+        ("contoso.crm9.dynamics.com", "login.microsoftonline.com"),
+        ("contoso.crm.microsoftdynamics.us", "login.microsoftonline.us"),
+        ("contoso.crm.appsplatform.us", "login.microsoftonline.us"),
+        ("contoso.crm.dynamics.cn", "login.partner.microsoftonline.cn"),
+        ("contoso.crm99.newregion.test", "login.microsoftonline.com"),
+    ],
+)
+def test_the_login_host_is_that_of_the_cloud(host, login):
+    """National clouds have their own; an unknown host is no reason to refuse."""
+    assert Settings(**(GOOD | {"base_url": f"https://{host}"})).login_url == f"https://{login}/t"
+
+
+def test_an_authority_is_taken_as_given():
+    """With its tenant, or with the connection's."""
+    assert Settings(**GOOD, authority="https://login.test/own/").login_url == "https://login.test/own"
+    assert Settings(**GOOD, authority="https://login.test").login_url == "https://login.test/t"
+
+
+def test_no_secret_in_the_repr():
+    """A Settings may be logged."""
+    secrets = {
+        "client_secret": "canary-1",
+        "certificate_private_key": "canary-2",
+        "private_key_passphrase": "canary-3",
+    }
+    assert "canary" not in repr(Settings(**(GOOD | secrets)))
