@@ -138,7 +138,7 @@ def test_the_new_rows_id_is_in_a_header():
 
 def test_an_error_survives_a_trigger():
     """As JSON and back it is the same error."""
-    error = error_of(_failed(403, "0x80040220", "no", **{"req_id": "r"}), NOW)
+    error = error_of(_failed(403, "0x80040220", "no", req_id="r"), NOW)
     again = CijError.from_dict(json.loads(json.dumps(error.as_dict())))
     assert (type(again), str(again), again.permanent) == (type(error), str(error), True)
     assert type(CijError.from_dict({"type": "Unheard", "message": "m"})) is CijError

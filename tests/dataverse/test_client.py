@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_cij.dataverse.client import Clock, DataverseClient
+from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.errors import (
+    CijAuthError,
+    CijInputError,
+    CijNotFoundError,
+    CijRefusedError,
+    CijReplyError,
+    CijServerError,
+    CijThrottledError,
+    CijUnreachableError,
+)
+from tests.scripted import Answer, ScriptedServer
+
+BUSY = {"error": {"code": "0x80072322", "message": "Number of requests exceeded the limit of 6000."}}
+ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
+
+
+class FakeClock(Clock):
+    """Time that passes only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.waits: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
+def converse(server: ScriptedServer, *answers: Answer, talk, clock=None, **settings):
+    """Run ``talk`` with a client of a server that answers so."""
+    server.script = list(answers)
+
+    async def main():
+        async with DataverseClient(server.settings(**settings), clock or FakeClock()) as client:
+            return await talk(client)
+
+    return asyncio.run(main())
+
+
+def test_a_request_carries_what_dataverse_wants(scripted):
+    """OData headers, the token, an id of its own; If-Match on a change, so that it never makes a row."""
+
+    async def talk(client):
+        await client.patch(ROW, {"firstname": "Ada"})
+
+    converse(scripted, Answer(204), talk=talk, caller_object_id="0f5b0c7f-395d-447b-b14c-315a601f878e")
+    (asked,) = scripted.asked
+    assert (asked.method, asked.path) == ("PATCH", f"/api/data/v9.2/{ROW}")
+    assert asked.token == "canary-token-1"
+    assert asked.headers["if-match"] == "*"
+    assert asked.headers["odata-version"] == asked.headers["odata-maxversion"] == "4.0"
+    assert asked.headers["content-type"] == "application/json; charset=utf-8"
+    assert asked.headers["callerobjectid"] == "0f5b0c7f-395d-447b-b14c-315a601f878e"
+    assert asked.headers["x-ms-client-request-id"]
+    assert json.loads(asked.body) == {"firstname": "Ada"}
+
+
+def test_a_throttled_request_waits_as_told_and_all_others_with_it(scripted):
+    """One 429 holds every request of the client until its Retry-After has passed."""
+    clock = FakeClock()
+    told: list[float] = []
+
+    async def talk(client):
+        await client.get("WhoAmI")
+        told.append(clock.now())
+        await asyncio.gather(*(client.get("WhoAmI") for _ in range(5)))
+
+    busy = Answer(429, BUSY, {"Retry-After": "10"})
+    converse(scripted, busy, Answer(body={}), talk=talk, clock=clock, max_concurrency=1)
+    assert told[0] >= 1010
+    assert len(scripted.asked) == 7
+
+
+def test_a_wait_too_long_for_a_worker_is_raised(scripted):
+    """The error says how long the service wants, for Airflow to come back then."""
+    with pytest.raises(CijThrottledError) as caught:
+        converse(scripted, Answer(429, BUSY, {"Retry-After": "600"}), talk=lambda client: client.get("WhoAmI"))
+    assert caught.value.retry_after == 600
+    assert caught.value.code == "0x80072322"
+    assert len(scripted.asked) == 1
+
+
+def test_a_refused_token_is_replaced_once(scripted):
+    """A 401 fetches a fresh token; the second 401 is the answer."""
+    converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"))
+    assert [asked.token for asked in scripted.asked] == ["canary-token-1", "canary-token-2"]
+    with pytest.raises(CijAuthError, match="check host, tenant and client id"):
+        converse(scripted, Answer(401), talk=lambda client: client.get("WhoAmI"))
+    assert len(scripted.logins) == 3
+
+
+def test_one_token_serves_the_process(scripted):
+    """Clients of one connection share its token, also when they start together."""
+
+    async def talk(client):
+        await asyncio.gather(*(client.get("WhoAmI") for _ in range(8)))
+
+    for _ in range(3):
+        converse(scripted, Answer(body={}), talk=talk)
+    assert len(scripted.logins) == 1
+
+
+@pytest.mark.parametrize("trouble", [Answer(hang_up=True), Answer(503, b"<title>Unavailable</title>")])
+def test_a_lost_reply_is_repeated_only_when_that_does_no_harm(scripted, trouble):
+    """A request that can't be done twice is not sent twice, and the error says that its effect is unknown."""
+    converse(scripted, trouble, Answer(204), talk=lambda client: client.action("msdynmkt_X", {}, repeatable=True))
+    assert len(scripted.asked) == 2
+    scripted.asked.clear()
+    with pytest.raises((CijUnreachableError, CijServerError)):
+        converse(scripted, trouble, talk=lambda client: client.action("msdynmkt_X", {}, repeatable=False))
+    assert len(scripted.asked) == 1
+
+
+def test_it_gives_up(scripted):
+    """Five times is enough."""
+    clock = FakeClock()
+    with pytest.raises(CijServerError, match="Unavailable"):
+        converse(
+            scripted, Answer(503, b"<title>Unavailable</title>"), talk=lambda client: client.get("WhoAmI"), clock=clock
+        )
+    assert len(scripted.asked) == 5
+    assert len(clock.waits) == 4
+
+
+def test_a_delete_whose_reply_was_lost_may_find_nothing(scripted):
+    """The row is gone, as wished; without a lost reply a missing row is an error."""
+    gone = Answer(404, {"error": {"code": "0x80040217", "message": "contact Does Not Exist"}})
+    converse(scripted, Answer(hang_up=True), gone, talk=lambda client: client.delete(ROW))
+    with pytest.raises(CijNotFoundError):
+        converse(scripted, gone, talk=lambda client: client.delete(ROW))
+
+
+def test_pages_follow_the_link_as_it_is(scripted):
+    """The link is not rebuilt, and Prefer goes with each page."""
+    link = f"{scripted.url}/api/data/v9.2/contacts?$select=fullname&$skiptoken=%3Ccookie%20page=%222%22/%3E"
+
+    async def talk(client):
+        return [row["n"] async for page in client.pages("contacts?$select=fullname") for row in page]
+
+    first = Answer(body={"value": [{"n": 1}], "@odata.nextLink": link})
+    assert converse(scripted, first, Answer(body={"value": [{"n": 2}]}), talk=talk) == [1, 2]
+    assert [asked.headers["prefer"] for asked in scripted.asked] == ["odata.maxpagesize=5000"] * 2
+    assert scripted.asked[1].path == link.removeprefix(scripted.url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(body={"value": [], "@odata.nextLink": "https://evil.test/api/data/v9.2/contacts"}),
+        Answer(302, headers={"Location": "https://evil.test/"}),
+        Answer(307, headers={"Location": "//evil.test/"}),
+    ],
+)
+def test_the_token_goes_to_no_other_host(scripted, answer, tmp_path):
+    """Neither a link to a next page nor a redirect is followed elsewhere."""
+
+    async def talk(client):
+        return [page async for page in client.pages("contacts")]
+
+    with pytest.raises(CijReplyError, match="link to another host"):
+        converse(scripted, answer, talk=talk)
+    assert len(scripted.asked) == 1
+
+
+def test_a_second_server_never_sees_the_token(scripted, tmp_path_factory):
+    """The same with a real other host that would answer."""
+    with ScriptedServer(tmp_path_factory.mktemp("other")) as other:
+        other.script = [Answer(body={"value": []})]
+        link = {"value": [], "@odata.nextLink": f"{other.url}/api/data/v9.2/contacts"}
+
+        async def talk(client):
+            return [page async for page in client.pages("contacts")]
+
+        with pytest.raises(CijReplyError):
+            converse(scripted, Answer(body=link), talk=talk)
+        assert other.asked == []
+
+
+def test_a_redirect_within_the_organisation_is_followed(scripted):
+    """With the token, as it stays where it is."""
+    moved = Answer(307, headers={"Location": "/api/data/v9.2/WhoAmI?moved=1"})
+    assert converse(scripted, moved, Answer(body={"a": 1}), talk=lambda client: client.get("WhoAmI")) == {"a": 1}
+    assert scripted.asked[1].token == "canary-token-1"
+    with pytest.raises(CijReplyError, match="more than 5 times"):
+        converse(scripted, moved, talk=lambda client: client.get("WhoAmI"))
+
+
+def test_nobody_there_is_said_so(scripted):
+    """No connection is repeated, whatever the request, and then says what to check."""
+    rules = RetryRules(attempts=2, first_wait=0)
+
+    async def main():
+        # Log in first, as the login is on the same host.
+        scripted.script = [Answer(body={})]
+        async with DataverseClient(scripted.settings(), FakeClock(), rules) as client:
+            await client.get("WhoAmI")
+        scripted.__exit__()
+        async with DataverseClient(scripted.settings(), FakeClock(), rules) as client:
+            await client.action("msdynmkt_X", {}, repeatable=False)
+
+    with pytest.raises(CijUnreachableError, match=r"was not sent: ConnectError.*Check the host"):
+        asyncio.run(main())
+
+
+def test_an_unknown_authority_is_no_authority(scripted):
+    """Without the CA in the connection TLS is refused, at the login already."""
+    with pytest.raises(CijUnreachableError, match=r"gave no token.*CERTIFICATE_VERIFY_FAILED"):
+        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), ca_bundle="")
+    assert scripted.logins == []
+
+
+def test_a_bad_ca_bundle_is_named(scripted, tmp_path):
+    """Missing, or no certificate in it."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    for path in (str(empty), str(tmp_path / "missing.pem")):
+        with pytest.raises(CijInputError, match="ca_bundle"):
+            converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), ca_bundle=path)
+
+
+def test_errors_and_logs_name_no_filter_and_no_secret(scripted, caplog):
+    """A filter may hold an address; a token is a token."""
+    caplog.set_level(logging.DEBUG)
+    no = Answer(400, {"error": {"code": "0x80040265", "message": "no"}}, {"x-ms-service-request-id": "req-7"})
+
+    async def talk(client):
+        await client.get("contacts?$filter=emailaddress1 eq 'canary@x.test'")
+
+    with pytest.raises(CijRefusedError) as caught:
+        converse(scripted, Answer(503), no, talk=talk)
+    assert str(caught.value) == "GET contacts was refused: no [code 0x80040265, HTTP 400, request req-7]"
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_cij")]
+    assert ours
+    assert not [line for line in ours if "canary" in line]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (
+            Answer(
+                401,
+                {
+                    "error": "invalid_client",
+                    "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
+                },
+            ),
+            CijAuthError,
+            r"refused: AADSTS7000215: Invalid client secret\. \[code AADSTS7000215\] The client secret is wrong",
+        ),
+        (
+            Answer(400, {"error": "unauthorized_client", "error_description": "AADSTS700016: Application not found."}),
+            CijAuthError,
+            "does not exist in this tenant",
+        ),
+        (Answer(503, b"busy"), CijUnreachableError, "gave no token"),
+        (Answer(hang_up=True), CijUnreachableError, "gave no token"),
+    ],
+)
+def test_a_failed_login_says_why(scripted, answer, kind, said):
+    """With Entra's words and code, and what to do; the secret is in none of it."""
+    scripted.login_answers = [answer]
+    with pytest.raises(kind, match=said) as caught:
+        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
+    assert "canary" not in repr(caught.value)
+    assert scripted.asked == []
+
+
+def test_a_client_is_used_within_its_with(scripted):
+    """Outside there is no connection to use."""
+
+    async def main():
+        client = DataverseClient(scripted.settings())
+        await client.get("WhoAmI")
+
+    with pytest.raises(RuntimeError, match="async with"):
+        asyncio.run(main())
+
+
+def test_a_federated_token_is_read_anew(scripted, tmp_path: Path):
+    """The file rotates: each login reads it, and sends it as an assertion."""
+    file = tmp_path / "token"
+    file.write_text("assertion-1\n")
+    settings = {"credential": "workload_identity", "federated_token_file": str(file)}
+    converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    file.write_text("assertion-2\n")
+    converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    assert ["assertion-1" in login for login in scripted.logins] == [True, False]
+    assert "client_assertion=assertion-2" in scripted.logins[1]
+    file.unlink()
+    with pytest.raises(CijInputError, match="federated_token_file"):
+        converse(scripted, Answer(401), talk=lambda client: client.get("WhoAmI"), **settings)
