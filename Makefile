@@ -1,0 +1,42 @@
+# Everything a developer does. Each verb makes .venv first; nothing else is needed than python3, make and a registry.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo ui test check bench clean
+help:
+	@echo "make demo    run the main job with real Airflow against the sandbox"
+	@echo "make ui      the same, and leave the web UI running"
+	@echo "make test    run the tests"
+	@echo "make check   ruff, mypy, import-linter and the tests"
+	@echo "make bench   measure against peers and limits"
+	@echo "make clean   remove .venv and what the demo left"
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12 ...")'
+	@echo "Installing into .venv (about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: .venv/.installed
+	@$(BIN)/python -m demo
+
+ui: .venv/.installed
+	@$(BIN)/python -m demo ui
+
+test: .venv/.installed
+	@$(BIN)/python -m pytest
+
+check: .venv/.installed
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest
+
+bench: .venv/.installed
+	@$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

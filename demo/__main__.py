@@ -1,0 +1,103 @@
+"""``python -m demo`` runs the main job and prints what came of it; ``python -m demo ui`` leaves the web UI running."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+
+from demo.audience import Audience, write_audience
+from demo.stack import Stack
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".demo"
+DAG_ID = "cij_vip_segment"
+_STARTED = time.monotonic()
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("run", "ui"), default="run")
+    parser.add_argument("--contacts", type=int, default=50_000, help="contacts in the sandbox")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    say(f"Starting a sandbox with {options.contacts:,} contacts")
+    with running_sandbox("--contacts", str(options.contacts), "--compute-seconds", "6") as sandbox:
+        say(f"Sandbox at {sandbox.base_url}. Writing the audience to {FOLDER.relative_to(ROOT)}/data")
+        audience = write_audience(sandbox.airflow_conn_uri, FOLDER / "data")
+        say("Starting Airflow: API server, scheduler, triggerer and DAG processor")
+        with Stack(FOLDER / "airflow", ROOT / "example_dags") as airflow:
+            airflow.add_connection("cij_default", sandbox.airflow_conn_uri)
+            airflow.wait_for_dag(DAG_ID)
+            say(f"Airflow at {airflow.url}. Running {DAG_ID}")
+            run_id = airflow.trigger(DAG_ID, audience.parameters)
+            tasks = {}
+            for task in airflow.watch(DAG_ID, run_id):
+                tasks[task["task_id"]] = task
+                say(f"  {task['task_id']}: {task['state']}")
+            good = report(airflow, run_id, list(tasks), audience)
+            if options.what == "ui":
+                print(f"\nThe web UI: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
+                print(f"Log in as admin with the password {airflow.password}")
+                print("Ctrl+C stops everything.", flush=True)
+                try:
+                    signal.pause()
+                except KeyboardInterrupt:
+                    print()
+    return 0 if good else 1
+
+
+def say(text: str) -> None:
+    """Show progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)
+
+
+def report(airflow: Stack, run_id: str, order: list[str], audience: Audience) -> bool:
+    """Print the tasks with their numbers, and how the members add up; tell whether they do."""
+    states = {task["task_id"]: task for task in airflow.tasks(DAG_ID, run_id)}
+    print(f"\n{'task':<18}{'state':<10}{'seconds':>8}  numbers")
+    for task_id in order:
+        task = states[task_id]
+        result = airflow.result(DAG_ID, run_id, task_id) if task["state"] == "success" else {}
+        print(f"{task_id:<18}{task['state']:<10}{_seconds(task):>8.1f}  {_numbers(result)}")
+    if any(task["state"] != "success" for task in states.values()):
+        failed = next(task_id for task_id, task in states.items() if task["state"] == "failed")
+        print(airflow.log(DAG_ID, run_id, failed)[-3000:])
+        return False
+
+    exported = set(Path(audience.parameters["export_file"]).read_text().split()[1:])
+    expected = (audience.found | audience.invited) - audience.staff
+    print(
+        f"\n  {len(audience.found):>7,}  contacts that the query finds"
+        f"\n+ {len(audience.invited - audience.found):>7,}  invited and not among them"
+        f"\n- {len(audience.staff & (audience.found | audience.invited)):>7,}  staff among all these"
+        f"\n= {len(expected):>7,}  members; exported: {len(exported):,}"
+        f"{', the very same people' if exported == expected else ', AND NOT THE SAME PEOPLE'}"
+    )
+    return exported == expected
+
+
+def _seconds(task: dict[str, Any]) -> float:
+    return float(task["duration"] or 0)
+
+
+def _numbers(result: dict[str, Any]) -> str:
+    shown = {
+        name: value
+        for name, value in result.items()
+        if isinstance(value, (int, str)) and value not in (0, "") and not name.endswith("_id") and name != "path"
+    }
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
