@@ -6,8 +6,9 @@ A source has ``chunks()``, which gives some rows at a time as their line numbers
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from airflow_provider_cij.errors import CijInputError
 Chunk = tuple[Sequence[int], Sequence[object]]
 
 _ROWS = 1000
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @runtime_checkable
@@ -91,11 +93,19 @@ class FromFile:
         else:
             header = [name.strip() for name in next(filter(None, reader), [])]
             position = self._position(header)
-        # Blank lines are no rows; a row too short has nothing where the id should be.
-        rows = ((reader.line_num, row[position] if position < len(row) else "") for row in reader if row)
-        while part := list(islice(rows, _ROWS)):
-            lines, values = zip(*part, strict=True)
-            yield lines, values
+        last = reader.line_num
+        while rows := list(islice(reader, _ROWS)):
+            lines: Sequence[int] = range(last + 1, reader.line_num + 1)
+            last = reader.line_num
+            if len(lines) > len(rows):
+                lines = _last_lines(rows, lines[0])
+            if [] in rows:  # a blank line is no row
+                numbered = [(line, row) for line, row in zip(lines, rows, strict=True) if row]
+                lines, rows = [line for line, _ in numbered], [row for _, row in numbered]
+            try:
+                yield lines, [row[position] for row in rows]
+            except IndexError:  # a row too short has nothing where the id should be
+                yield lines, [row[position] if position < len(row) else "" for row in rows]
 
     def _position(self, header: list[str]) -> int:
         wanted = self.column
@@ -106,6 +116,12 @@ class FromFile:
             return header.index(wanted)
         what = "which column holds the ids is not clear" if self.column is None else f"there is no column {wanted!r}"
         raise CijInputError(f"{self.path}: {what}. Its columns: {', '.join(map(repr, header)) or 'none'}.")
+
+
+def _last_lines(rows: list[list[str]], first: int) -> list[int]:
+    """Number rows of which some go over several lines, each by its last one, as Python's reader does."""
+    spans = (1 + sum(len(_LINE_END.findall(field)) for field in row) for row in rows)
+    return list(accumulate(spans, initial=first - 1))[1:]
 
 
 def open_text(path: str, encoding: str) -> IO[str]:

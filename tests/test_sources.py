@@ -156,3 +156,15 @@ def test_a_group_has_room_for_200_000():
     assert len(take_in([*chunks, chunks[0]]).ids) == 200_000
     with pytest.raises(CijInputError, match="200001 different ids; a group holds 200000"):
         take_in([*chunks, ((1,), (A,))])
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "", "x\ny", "x\r\ny\rz", '"']), max_size=3), max_size=12))
+def test_lines_are_those_of_pythons_reader(tmp_path_factory, rows):
+    """Also behind rows of several lines, short rows and blank ones."""
+    path = tmp_path_factory.getbasetemp() / "lines.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with path.open(newline="") as file:
+        reader = csv.reader(file)
+        expected = [(reader.line_num, row[1] if len(row) > 1 else "") for row in reader if row]
+    assert _rows(FromFile(str(path), 1)) == expected

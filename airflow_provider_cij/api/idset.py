@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from airflow_provider_cij.dataverse.odata import text_of
 
 _KEY = 16
-_BUCKETS = 256
+_each = struct.Struct(f"{_KEY}s").iter_unpack
+_HEAPS = 256
 _ROOM = 100_000
 
 
@@ -18,7 +20,7 @@ class IdSet:
     """
 
     def __init__(self) -> None:
-        self._heaps = [bytearray() for _ in range(_BUCKETS)]
+        self._heaps = [bytearray() for _ in range(_HEAPS)]
         self._raw = 0
         self._distinct = 0
 
@@ -28,9 +30,9 @@ class IdSet:
         :param keys: 16 bytes each, joined (``odata.keys_of``)
         """
         heaps = self._heaps
-        for start in range(0, len(keys), _KEY):
-            # The first, fourth and last byte: Dataverse counts up in one of the first, other makers in the last.
-            heaps[keys[start] ^ keys[start + 3] ^ keys[start + 15]] += keys[start : start + _KEY]
+        for (key,) in _each(keys):
+            # Makers of ids count up in the first bytes or in the last ones.
+            heaps[key[3] ^ key[15]] += key
         self._raw += len(keys) // _KEY
         if self._raw > 2 * self._distinct + _ROOM:
             self._make_distinct()
@@ -45,8 +47,7 @@ class IdSet:
         len(self)
         batch: list[str] = []
         for heap in self._heaps:
-            frozen = bytes(heap)
-            batch += [text_of(frozen[start : start + _KEY]) for start in range(0, len(frozen), _KEY)]
+            batch += [text_of(key) for (key,) in _each(heap)]
             while len(batch) >= size:
                 yield batch[:size]
                 del batch[:size]
@@ -54,8 +55,10 @@ class IdSet:
             yield batch
 
     def _make_distinct(self) -> None:
-        for number, heap in enumerate(self._heaps):
-            frozen = bytes(heap)
-            keys = dict.fromkeys(frozen[start : start + _KEY] for start in range(0, len(frozen), _KEY))
-            self._heaps[number] = bytearray().join(keys)
-        self._raw = self._distinct = sum(map(len, self._heaps)) // _KEY
+        self._raw = 0
+        for heap in self._heaps:
+            keys = dict.fromkeys(_each(heap))
+            if len(keys) * _KEY < len(heap):
+                heap[:] = b"".join(key for (key,) in keys)
+            self._raw += len(keys)
+        self._distinct = self._raw

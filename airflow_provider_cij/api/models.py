@@ -7,12 +7,12 @@ article leaves out).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
+from airflow_provider_cij.api.groups import MemberGroup, groups_of
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -70,20 +70,6 @@ class ExecutionStatus(IntEnum):
     FAILED = 723270003
     TIMED_OUT = 723270004
     SKIPPED = 723270005
-
-
-@dataclass(frozen=True)
-class MemberGroup:
-    """A static group of a segment.
-
-    :param name: as people see it; unique within the segment
-    :param include: True to add its members to the segment, False to keep them out. Keeping out wins
-    :param group_id: by default derived from the segment's key and the name
-    """
-
-    name: str
-    include: bool = True
-    group_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,32 +132,6 @@ class Definition:
             refresh_interval_minutes=row.get("msdynmkt_segmentrefreshintervalminutes"),
             etag=str(row.get("@odata.etag") or "*"),
         )
-
-
-def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
-    """Read ``msdynmkt_staticlistmembers``, which is JSON in a string."""
-    try:
-        return tuple(
-            MemberGroup(str(group.get("name") or ""), group["includeType"] == "Include", guid(group["groupId"]))
-            for group in json.loads(text or "[]") or []
-        )
-    except (AttributeError, CijInputError, KeyError, TypeError, ValueError) as error:
-        raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {error!r}.") from None
-
-
-def groups_text(groups: tuple[MemberGroup, ...]) -> str:
-    """Write ``msdynmkt_staticlistmembers``."""
-    return json.dumps(
-        [
-            {
-                "groupId": group.group_id,
-                "includeType": "Include" if group.include else "Exclude",
-                "name": group.name,
-                "inputType": "manualSelect",
-            }
-            for group in groups
-        ]
-    )
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_cij.api.groups import MemberGroup, groups_of
 from airflow_provider_cij.api.models import (
     DEFINITION_COLUMNS,
     SEGMENT_COLUMNS,
     CreatedSegment,
     Definition,
     Execution,
-    MemberGroup,
     Segment,
-    groups_of,
 )
 from airflow_provider_cij.api.spec import IfExists, SegmentSpec, check, definition_row, segment_row
 from airflow_provider_cij.dataverse.client import DataverseClient

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from airflow_provider_cij.api.models import MemberGroup, groups_text
+from airflow_provider_cij.api.groups import MemberGroup, groups_text
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError
 

@@ -11,7 +11,6 @@ from airflow_provider_cij.errors import CijInputError
 _READABLE = "$,()='/:;"
 _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
-_LINES_OF_DASHED = re.compile(rf"{_DASHED}(?:\n{_DASHED})*")
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
 _ANY_SPELLING = re.compile(rf"\s*(?:({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}}))\s*")
 
@@ -34,16 +33,24 @@ def keys_of(values: Sequence[object]) -> tuple[bytes, list[int]]:
     :param values: ids, as ``key_of`` takes them
     :return: the keys of those that are GUIDs, 16 bytes each, joined; and the positions of those that are not
     """
+    if (keys := _keys_of_plain(values)) is not None:
+        return keys, []
+    one_by_one = [key_of(value) for value in values]
+    bad = [position for position, key in enumerate(one_by_one) if key is None]
+    return b"".join(key for key in one_by_one if key), bad
+
+
+def _keys_of_plain(values: Sequence[object]) -> bytes | None:
+    """Read ids that all are plain (dashed, nothing around), in one go: ten times faster than one by one."""
     try:
-        lines = "\n".join(values)  # type: ignore[arg-type]  # what is no string is told apart below
-    except TypeError:
-        lines = ""
-    # One match for a whole batch is ten times faster than one each. As many line ends as there are gaps, or else a
-    # value has one inside.
-    if _LINES_OF_DASHED.fullmatch(lines) and lines.count("\n") == len(values) - 1:
-        return bytes.fromhex(lines.replace("-", "")), []
-    keys = [key_of(value) for value in values]
-    return b"".join(key for key in keys if key), [position for position, key in enumerate(keys) if key is None]
+        lines = "\n".join(values)  # type: ignore[arg-type]  # what is no string is told apart one by one
+        keys = bytes.fromhex(lines.replace("-", ""))
+    except (TypeError, ValueError):
+        return None
+    # 36 characters and a line end each, dashes where they belong. The other 32 are digits, or the keys are too short.
+    count = len(values)
+    plain = len(lines) == 37 * count - 1 and len(keys) == 16 * count and lines[36::37] == "\n" * (count - 1)
+    return keys if plain and all(lines[place::37] == "-" * count for place in (8, 13, 18, 23)) else None
 
 
 def text_of(key: bytes) -> str:

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import failing_for_good, hook_of, log_group, run, summary, summary_of
-from airflow_provider_cij.api.models import MemberGroup
+from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.links import CijSegmentLink
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.models import MemberGroup, groups_of
+from airflow_provider_cij.api.groups import MemberGroup, groups_of
 from airflow_provider_cij.api.spec import SegmentSpec, check, definition_row, segment_row, unbalanced
 from airflow_provider_cij.errors import CijInputError
 
@@ -106,6 +106,6 @@ def test_brackets_in_quotes_dont_count(query):
 @given(st.lists(st.builds(MemberGroup, st.text(min_size=1), st.booleans(), st.uuids().map(str)), max_size=10))
 def test_groups_survive_the_row(groups):
     """Written and read again, they are the same."""
-    from airflow_provider_cij.api.models import groups_text
+    from airflow_provider_cij.api.groups import groups_text
 
     assert groups_of(groups_text(tuple(groups))) == tuple(groups)

@@ -1,0 +1,12 @@
+"""``make bench``: what the package costs, as ratios against a peer or a limit measured in the same run."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import add_members, importing
+
+if __name__ == "__main__":
+    importing.main()
+    add_members.main()
+    sys.exit(0)

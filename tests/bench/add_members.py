@@ -1,0 +1,118 @@
+"""200 calls of 1000 ids, 8 at once, against a service that takes 100 ms a call: time over the ideal, and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+IDS, CONCURRENCY, SERVICE_SECONDS = 200_000, 8, 0.1
+ROUNDS = 3
+GROUP = str(uuid.UUID(int=1))
+
+
+def measure(how: str, ca: str, url: str, count: int) -> tuple[float, float]:
+    """Run one upload in a fresh interpreter; give its seconds, and the peak of memory above the start's in MiB."""
+    command = [sys.executable, "-m", "tests.bench.add_members", how, ca, url, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, mebibytes = done.stdout.split()
+    return float(seconds), float(mebibytes)
+
+
+def main() -> None:
+    """Print the medians."""
+    ideal = SERVICE_SECONDS * math.ceil(IDS / 1000 / CONCURRENCY)
+    with tempfile.TemporaryDirectory() as folder:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.slow_service", folder, str(SERVICE_SECONDS)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert server.stdout is not None
+            url, ca = server.stdout.readline().strip(), str(Path(folder) / "ca.pem")
+            runs = {how: [measure(how, ca, url, IDS) for _ in range(ROUNDS)] for how in ("list", "csv", "httpx")}
+            _, small = measure("csv", ca, url, IDS // 10)
+        finally:
+            server.terminate()
+            server.wait()
+    print(
+        f"{IDS:,} ids in calls of 1000, {CONCURRENCY} at once, {SERVICE_SECONDS * 1000:.0f} ms a call: ideal {ideal:.2f} s"
+    )
+    for how, title in (("httpx", "bare httpx, bodies ready"), ("list", "from a list"), ("csv", "from a CSV file")):
+        seconds = statistics.median(run[0] for run in runs[how])
+        mebibytes = max(run[1] for run in runs[how])
+        print(f"  {title:<25} {seconds:.2f} s = {seconds / ideal:.3f} x ideal, memory +{mebibytes:.1f} MiB")
+    large = max(run[1] for run in runs["csv"])
+    print(
+        f"  memory from a CSV of {IDS // 10:,} ids +{small:.1f} MiB: ten times the list, {large / small:.2f} x the memory"
+    )
+
+
+def _client(ca: str, url: str) -> object:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+    from airflow_provider_cij.dataverse.settings import Settings
+
+    tenant = str(uuid.UUID(int=2))
+    settings = Settings(url, tenant, "client", client_secret="s", authority=f"{url}/{tenant}", ca_bundle=ca)
+    return DataverseClient(settings)
+
+
+def run_one(how: str, ca: str, url: str, count: int) -> None:
+    """Upload, and print seconds and memory."""
+    from airflow_provider_cij.api.members import Members, take_in
+    from airflow_provider_cij.sources import FromFile, FromValues
+
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        if how == "csv":
+            file.write("name,contactid\n")
+            file.writelines(f"Somebody,{uuid.uuid4()}\n" for _ in range(count))
+            file.flush()
+            source: FromFile | FromValues = FromFile(file.name, "contactid")
+        else:
+            source = FromValues([str(uuid.uuid4()) for _ in range(count)])
+
+        async def ours() -> tuple[float, int]:
+            async with _client(ca, url) as client:
+                await client.get("WhoAmI")  # log in and connect, as creating the segment did before
+                before, started = _memory(), time.perf_counter()
+                calls = await Members(client).add(GROUP, GROUP, take_in(source.chunks()).ids)
+                assert calls == math.ceil(count / 1000)
+                return time.perf_counter() - started, _memory() - before
+
+        async def bare() -> tuple[float, int]:
+            import json
+
+            chunks = source.chunks()
+            bodies = iter([json.dumps({"EntityIds": list(values)}).encode() for _, values in chunks])
+            async with _client(ca, url) as client:
+                await client.get("WhoAmI")
+                before, started = _memory(), time.perf_counter()
+
+                async def work() -> None:
+                    for body in bodies:
+                        response = await client._http.post("msdynmkt_AddStaticMembers", content=body)
+                        assert response.status_code == 204
+
+                async with asyncio.TaskGroup() as tasks:
+                    for _ in range(CONCURRENCY):
+                        tasks.create_task(work())
+                return time.perf_counter() - started, _memory() - before
+
+        seconds, kibibytes = asyncio.run(bare() if how == "httpx" else ours())
+        print(seconds, kibibytes / 1024)
+
+
+def _memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    run_one(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
