@@ -119,7 +119,7 @@ class FromFile:
 
 
 def _last_lines(rows: list[list[str]], first: int) -> list[int]:
-    """Number rows of which some go over several lines, each by its last one, as Python's reader does."""
+    """Give each row the number of its last line, as Python's reader does, where some go over several."""
     spans = (1 + sum(len(_LINE_END.findall(field)) for field in row) for row in rows)
     return list(accumulate(spans, initial=first - 1))[1:]
 

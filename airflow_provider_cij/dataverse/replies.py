@@ -166,6 +166,8 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
         return CijConflictError, ""
     if status == 429:
         return CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool."
+    if status == 501:
+        return CijUnavailableError, "The service does not implement this."
     if status >= 500:
         return CijServerError, ""
     if status < 400:

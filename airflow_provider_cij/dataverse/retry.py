@@ -29,7 +29,8 @@ def failure_of(status: int) -> Failure:
         return Failure.THROTTLED
     if status == 401:
         return Failure.TOKEN_REFUSED
-    return Failure.SERVER_ERROR if status >= 500 else Failure.REFUSED
+    # 501 says "not implemented": nothing was done, and nothing will be.
+    return Failure.SERVER_ERROR if status >= 500 and status != 501 else Failure.REFUSED
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 
@@ -66,23 +67,27 @@ class CijHook(BaseHook):
         return self._settings
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Cij]:
-        """Open a client for one ``async with``, on one event loop."""
+    async def session(self, rules: RetryRules | None = None) -> AsyncIterator[Cij]:
+        """Open a client for one ``async with``, on one event loop.
+
+        :param rules: how patient to be with a failing service
+        """
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
-        async with DataverseClient(self._settings) as client:
+        async with DataverseClient(self._settings, rules=rules) as client:
             yield Cij(client, Segments(client), Members(client))
 
-    def run(self, work: Callable[[Cij], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
 
         :param work: is given the open client
+        :param rules: how patient to be with a failing service
         :return: what it returns
         """
         self.settings()
 
         async def main() -> T:
-            async with self.session() as cij:
+            async with self.session(rules) as cij:
                 return await work(cij)
 
         return asyncio.run(main())
@@ -98,7 +103,8 @@ class CijHook(BaseHook):
         :return: success, and who and where; or failure, and what is missing and how to mend it
         """
         try:
-            return True, self.run(_introduce)
+            # Somebody waits for this: no second try.
+            return True, self.run(_introduce, RetryRules(attempts=1))
         except CijError as error:
             return False, str(error)
         except Exception as error:  # whatever it is, the person at the button wants words

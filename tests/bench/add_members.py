@@ -43,16 +43,15 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    print(
-        f"{IDS:,} ids in calls of 1000, {CONCURRENCY} at once, {SERVICE_SECONDS * 1000:.0f} ms a call: ideal {ideal:.2f} s"
-    )
+    milliseconds = SERVICE_SECONDS * 1000
+    print(f"{IDS:,} ids, 1000 a call, {CONCURRENCY} at once, {milliseconds:.0f} ms a call: ideal {ideal:.2f} s")
     for how, title in (("httpx", "bare httpx, bodies ready"), ("list", "from a list"), ("csv", "from a CSV file")):
         seconds = statistics.median(run[0] for run in runs[how])
         mebibytes = max(run[1] for run in runs[how])
         print(f"  {title:<25} {seconds:.2f} s = {seconds / ideal:.3f} x ideal, memory +{mebibytes:.1f} MiB")
     large = max(run[1] for run in runs["csv"])
     print(
-        f"  memory from a CSV of {IDS // 10:,} ids +{small:.1f} MiB: ten times the list, {large / small:.2f} x the memory"
+        f"  from a CSV file of a tenth: memory +{small:.1f} MiB; ten times the list is {large / small:.2f} x the memory"
     )
 
 

@@ -39,6 +39,7 @@ def _failed(status: int, code: str, message: str, **headers: str) -> Reply:
         (412, "0x80040237", "exists", "CijConflictError", ""),
         (429, "0x80072322", "Number of requests exceeded", "CijThrottledError", "max_concurrency"),
         (500, "0x80040216", "An unexpected error occurred.", "CijServerError", ""),
+        (501, "", "not implemented", "CijUnavailableError", "does not implement"),
         (302, "", "moved", "CijReplyError", ""),
     ],
 )

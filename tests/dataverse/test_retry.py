@@ -62,7 +62,7 @@ def test_waits_grow():
 
 def test_replies_are_sorted_by_status():
     """What the status says is enough to decide."""
-    sorted_by_us = {status: failure_of(status) for status in (400, 401, 403, 404, 412, 429, 500, 503)}
+    sorted_by_us = {status: failure_of(status) for status in (400, 401, 403, 404, 412, 429, 500, 501, 503)}
     assert sorted_by_us == {
         400: Failure.REFUSED,
         401: Failure.TOKEN_REFUSED,
@@ -71,5 +71,6 @@ def test_replies_are_sorted_by_status():
         412: Failure.REFUSED,
         429: Failure.THROTTLED,
         500: Failure.SERVER_ERROR,
+        501: Failure.REFUSED,
         503: Failure.SERVER_ERROR,
     }

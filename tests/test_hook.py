@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.hooks.cij import CijHook
+from tests.scripted import Answer
+
+WHO = Answer(body={"UserId": "user-1", "OrganizationId": "org-1", "BusinessUnitId": "unit-1"})
+ROWS = Answer(body={"value": []})
+
+
+@pytest.fixture
+def tested(scripted, monkeypatch):
+    """Press the Test button of a connection to a server that answers so."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+
+    def test(*answers: Answer) -> tuple[bool, str]:
+        scripted.script = list(answers)
+        return CijHook().test_connection()
+
+    return test
+
+
+def _no(status: int, code: str, message: str) -> Answer:
+    return Answer(status, {"error": {"code": code, "message": message}})
+
+
+def test_a_good_connection_says_who_and_where(tested, scripted):
+    """User, organisation, version; having asked WhoAmI and for a segment."""
+    good, said = tested(WHO, ROWS, Answer(body={"Version": "9.2.25104.195"}))
+    assert good, said
+    for word in ("user-1", "org-1", "9.2.25104.195", "v9.2", scripted.url, "segments are readable"):
+        assert word in said
+    assert [asked.path for asked in scripted.asked][:2] == [
+        "/api/data/v9.2/WhoAmI",
+        "/api/data/v9.2/msdynmkt_segments?$select=msdynmkt_segmentid&$top=1",
+    ]
+
+
+def test_a_service_that_tells_no_version_is_good_as_well(tested):
+    """The version is for people; not all who speak Dataverse have it."""
+    for refusal in (Answer(501), _no(404, "0x80060888", "Resource not found for the segment 'RetrieveVersion'.")):
+        good, said = tested(WHO, ROWS, refusal)
+        assert good
+        assert "Dataverse unknown" in said
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([Answer(401)], ["does not accept the token", "check host, tenant and client id"]),
+        (
+            [_no(403, "0x80072560", "The user is not a member of the organization.")],
+            ["The user is not a member", "0x80072560", "Add the application", "application user"],
+        ),
+        (
+            [_no(403, "0x80042F09", "The user has not been assigned any roles.")],
+            ["not been assigned any roles", "has no security role: give it one"],
+        ),
+        (
+            [WHO, _no(403, "0x80040220", "is missing prvReadmsdynmkt_segment privilege")],
+            ["prvReadmsdynmkt_segment", "lacks the privilege"],
+        ),
+        (
+            [WHO, _no(404, "0x80060888", "Resource not found for the segment 'msdynmkt_segments'.")],
+            ["no msdynmkt_segments", "not installed in this environment"],
+        ),
+        ([_no(403, "0x80040225", "The specified user is either disabled")], ["is disabled or in no business unit"]),
+        ([Answer(503, b"<title>Service Unavailable</title>")], ["Service Unavailable", "HTTP 503"]),
+        ([Answer(200, b"<html>a proxy's page</html>")], ["WhoAmI was answered with a body that is no JSON"]),
+    ],
+)
+def test_a_bad_connection_says_what_is_missing_and_how_to_mend_it(tested, answers, words):
+    """The service's words, its code, and what to do."""
+    good, said = tested(*answers)
+    assert not good
+    for word in words:
+        assert word in said
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"host": ""}, "has no host"),
+        ({"password": ""}, "client secret"),
+        ({"extra": {}}, "tenant id"),
+        ({"extra": {"tenant_id": "t", "max_concurrency": "many"}}, "max_concurrency is 'many', which is no number"),
+        ({"extra": {"tenant_id": "t", "credential": "magic"}}, "credential is 'magic'"),
+        ({"extra": {"tenant_id": "t", "ca_bundle": "/nowhere.pem"}}, "ca_bundle '/nowhere.pem' can't be used"),
+    ],
+)
+def test_a_malformed_connection_is_named(scripted, monkeypatch, changed, said):
+    """Before anything is sent, and never by an exception at the Test button."""
+    connection = json.loads(scripted.connection()) | changed
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    good, words = CijHook().test_connection()
+    assert not good
+    assert said in words
+    assert scripted.asked == []
+
+
+def test_a_missing_connection_is_named():
+    """By the id the user gave."""
+    good, said = CijHook("cij_elsewhere").test_connection()
+    assert not good
+    assert "cij_elsewhere" in said
+
+
+def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
+    """Empty and null mean the default; 443 is no port of its own."""
+    connection = json.loads(scripted.connection())
+    connection["extra"] |= {"api_version": "", "max_concurrency": None, "timeout_seconds": "30", "credential": None}
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps({**connection, "port": 443}))
+    settings = CijHook().settings()
+    assert (settings.base_url, settings.api_version) == (scripted.url, "v9.2")
+    assert (settings.max_concurrency, settings.timeout_seconds) == (8, 30)
+    assert settings.credential == "client_secret"
+
+
+def test_a_pod_with_a_workload_identity_needs_no_fields(monkeypatch):
+    """Azure's webhook gives tenant, client and token file to the pod."""
+    monkeypatch.setenv("AZURE_TENANT_ID", "pod-tenant")
+    monkeypatch.setenv("AZURE_CLIENT_ID", "pod-client")
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/token")
+    connection = {"conn_type": "cij", "host": "contoso.crm.dynamics.com", "extra": {"credential": "workload_identity"}}
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    settings = CijHook().settings()
+    assert (settings.tenant_id, settings.client_id, settings.federated_token_file) == (
+        "pod-tenant",
+        "pod-client",
+        "/var/run/token",
+    )
+
+
+def test_sync_and_async_code_have_the_same_client(scripted, monkeypatch):
+    """``run`` for one, ``session`` for the other."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    scripted.script = [WHO]
+
+    async def main():
+        async with CijHook().session() as cij:
+            return await cij.dataverse.get("WhoAmI")
+
+    assert CijHook().run(lambda cij: cij.dataverse.get("WhoAmI")) == asyncio.run(main()) == WHO.body
+
+
+def test_a_segments_address(scripted, monkeypatch):
+    """In Dynamics 365, and nothing but an id gets into it."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    segment_id = "0f5b0c7f-395d-447b-b14c-315a601f878e"
+    expected = f"{scripted.url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
+    assert CijHook().segment_url(segment_id.upper()) == expected
+    with pytest.raises(CijInputError):
+        CijHook().segment_url("x&y=javascript:")
