@@ -1,0 +1,1 @@
+"""A local organisation with Customer Insights - Journeys (real-time segments) for demos and tests."""

@@ -1,0 +1,208 @@
+"""The unbound actions of real-time journeys: what each takes, what it answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from . import errors, guid
+from .members import PAGE, Members
+from .publishing import Publisher
+from .rows import fetch, insert
+from .store import Store
+from .tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
+from .values import SqlValue
+from .web import Answer, Request
+
+# Type codes of the customapirequestparameter and customapiresponseproperty tables.
+INTEGER, STRING, STRING_ARRAY = 7, 10, 11
+_TYPES: Mapping[int, type] = {INTEGER: int, STRING: str, STRING_ARRAY: list}
+_EDM = {INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
+_GUID_NAMES = ("SegmentId", "GroupId")
+# Actions the product has (documented or seen on a live organisation) and the sandbox has not.
+_NOT_HERE = re.compile(
+    r"msdynmkt_(StopSegments|CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
+    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)|"
+    r"msdyncrm_(SegmentMembersUpdate|FetchContactsByQuery|ValidateSegment|CustomerJourneyValidate)"
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One input of an action."""
+
+    name: str
+    type: int
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action: its inputs, its outputs and what it does. Without outputs the answer is 204."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    outputs: Mapping[str, int]
+    run: Callable[[dict[str, object]], Mapping[str, object]]
+
+
+class Actions:
+    """All actions of the sandbox, by name."""
+
+    def __init__(self, store: Store, members: Members, publisher: Publisher) -> None:
+        segment, group = Parameter("SegmentId", STRING), Parameter("GroupId", STRING)
+        ids = Parameter("EntityIds", STRING_ARRAY)
+        result = {"StatusCode": INTEGER, "ResultText": STRING}
+
+        def add(given: dict[str, object]) -> Mapping[str, object]:
+            members.add(*_group_and_ids(given))
+            return {}
+
+        # Assumption: Remove answers 204 as Add does.
+        def remove(given: dict[str, object]) -> Mapping[str, object]:
+            members.remove(*_group_and_ids(given))
+            return {}
+
+        def list_group(given: dict[str, object]) -> Mapping[str, object]:
+            page, size = _positive(given, "PageNo"), _positive(given, "PageSize")
+            found = members.group_page(str(given["SegmentId"]), str(given["GroupId"]), page, size)
+            return {"Response": _compact({"entityIds": found, "additionalProperties": {}})}
+
+        def publish(given: dict[str, object]) -> Mapping[str, object]:
+            publisher.publish(str(given["SegmentId"]))
+            return {}
+
+        def list_members(given: dict[str, object]) -> Mapping[str, object]:
+            page, size = _positive(given, "PageNumber", 1), _positive(given, "PageSize", PAGE)
+            text = _compact(members.computed_page(str(given["SegmentId"]), page, size))
+            return {"StatusCode": 200, "ResultText": text}
+
+        def status(given: dict[str, object]) -> Mapping[str, object]:
+            return {"StatusCode": 200, "ResultText": _compact(publisher.status(str(given["SegmentId"])))}
+
+        # Assumption: MembersList is paged by these two; its answer shows pages, no document shows its inputs.
+        paging = (Parameter("PageNumber", INTEGER, True), Parameter("PageSize", INTEGER, True))
+        one_based = (Parameter("PageNo", INTEGER), Parameter("PageSize", INTEGER))
+        actions = (
+            Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, add),
+            Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, remove),
+            Action("msdynmkt_ListGroupMembers", (segment, group, *one_based), {"Response": STRING}, list_group),
+            Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, publish),
+            Action("msdynmkt_MembersList", (segment, *paging), result, list_members),
+            Action("msdynmkt_SegmentStatus", (segment,), result, status),
+        )
+        self._by_name = {action.name: action for action in actions}
+        self._register(store)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def refuse_unimplemented(self, name: str) -> None:
+        """Say so when an action exists elsewhere and not here."""
+        if _NOT_HERE.fullmatch(name):
+            raise errors.not_implemented(f"the action '{name}'")
+
+    def call(self, name: str, request: Request) -> Answer:
+        """Run an action."""
+        action = self._by_name[name]
+        outputs = action.run(_given(action, request))
+        if not outputs:
+            return Answer(204)
+        context = f"{request.context}Microsoft.Dynamics.CRM.{name}Response"
+        return Answer(200, {"@odata.context": context, **outputs})
+
+    def _register(self, store: Store) -> None:
+        """List the actions in the customapi tables, where clients discover them."""
+        with store.transaction() as connection:
+            for action in self._by_name.values():
+                api_id = _stable_id(action.name)
+                if fetch(connection, CUSTOM_API, api_id):
+                    continue
+                names = {"uniquename": action.name, "name": action.name}
+                api: dict[str, SqlValue] = {**names, "displayname": action.name, "isfunction": 0, "bindingtype": 0}
+                insert(connection, CUSTOM_API, {"customapiid": api_id, **api})
+                for given in action.parameters:
+                    child: dict[str, SqlValue] = {
+                        "uniquename": given.name,
+                        "name": given.name,
+                        "type": given.type,
+                        "customapiid": api_id,
+                    }
+                    key = {"customapirequestparameterid": _stable_id(f"{action.name} < {given.name}")}
+                    insert(connection, CUSTOM_API_PARAMETER, {**key, **child, "isoptional": int(given.optional)})
+                for name, type_code in action.outputs.items():
+                    child = {"uniquename": name, "name": name, "type": type_code, "customapiid": api_id}
+                    key = {"customapiresponsepropertyid": _stable_id(f"{action.name} > {name}")}
+                    insert(connection, CUSTOM_API_PROPERTY, {**key, **child})
+
+
+def _given(action: Action, request: Request) -> dict[str, object]:
+    content = {name: value for name, value in request.json_object("").items() if "@" not in name}
+    known = {parameter.name: parameter for parameter in action.parameters}
+    for name in content:
+        if name not in known:
+            raise errors.bad_payload(
+                "",
+                f"Microsoft.OData.ODataException: The parameter '{name}' in the request payload is not a valid "
+                f"parameter for the operation '{action.name}'.",
+            )
+    for parameter in action.parameters:
+        if content.get(parameter.name) is None:
+            if parameter.optional:
+                content.pop(parameter.name, None)
+                continue
+            raise errors.bad_payload(
+                "",
+                f"Microsoft.OData.ODataException: The required parameter '{parameter.name}' of the operation "
+                f"'{action.name}' is missing in the request payload.",
+            )
+        content[parameter.name] = _converted(parameter, content[parameter.name])
+    return content
+
+
+def _converted(parameter: Parameter, value: object) -> object:
+    wanted = _TYPES[parameter.type]
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise errors.bad_payload(
+            "",
+            f"Microsoft.OData.ODataException: Cannot convert the value of parameter '{parameter.name}' to the expected "
+            f"type '{_EDM[parameter.type]}'.",
+        )
+    if parameter.name in _GUID_NAMES:
+        found = guid.loose(str(value))
+        if found is None:
+            raise errors.plug_in(f"{parameter.name} '{value!s:.100}' is not a GUID")
+        return found
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise errors.bad_payload("", f"Microsoft.OData.ODataException: '{parameter.name}' does not fit Edm.Int32.")
+    return value
+
+
+def _group_and_ids(given: Mapping[str, object]) -> tuple[str, str, list[bytes]]:
+    # Assumption: an id that is no GUID refuses the call as a whole, an empty list is a call that does nothing.
+    packed = []
+    written = given["EntityIds"]
+    for value in written if isinstance(written, list) else ():
+        found = guid.loose(value) if isinstance(value, str) else None
+        if found is None:
+            raise errors.plug_in(f"EntityIds contains {value!r:.100}, which is not a GUID")
+        packed.append(guid.to_bytes(found))
+    return str(given["SegmentId"]), str(given["GroupId"]), packed
+
+
+def _positive(given: Mapping[str, object], name: str, default: int = 0) -> int:
+    value = given.get(name, default)
+    if not isinstance(value, int) or value < 1:
+        raise errors.plug_in(f"{name} must be a number >= 1, it is {value}")
+    return value
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _stable_id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:customapi:{name}"))

@@ -1,0 +1,136 @@
+"""What the Web API answers when it says no: status, code and words.
+
+The codes and messages are those of "Compose HTTP requests and handle errors" and of recorded answers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+_HELP = (
+    "For more information on this error please follow this help link "
+    "https://go.microsoft.com/fwlink/?linkid=2195293  ---->  InnerException : "
+)
+
+
+class ODataError(Exception):
+    """An answer that is an error: HTTP status, hexadecimal code (may be empty) and message."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, object]:
+        """Return the OData error JSON."""
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+def not_implemented(what: str) -> ODataError:
+    """Refuse what the real service has and the sandbox has not: better a clear no than a guess."""
+    return ODataError(501, "", f"The sandbox does not implement {what}.")
+
+
+def bad_query(message: str) -> ODataError:
+    """Refuse a URL or a query option."""
+    return ODataError(400, "0x80060888", message)
+
+
+def bad_payload(entity: str, inner: str) -> ODataError:
+    """Refuse a request body."""
+    return ODataError(
+        400, "0x80048d19", f"Error identified in Payload provided by the user for Entity :'{entity}', {_HELP}{inner}"
+    )
+
+
+def undeclared_in_payload(entity: str, name: str) -> ODataError:
+    """Refuse a body with a property the table has not."""
+    return bad_payload(
+        entity,
+        "Microsoft.Crm.CrmException: Invalid property "
+        f"'{name}' was found in entity 'Microsoft.Dynamics.CRM.{entity}'. ---> Microsoft.OData.ODataException: "
+        f"The property '{name}' does not exist on type 'Microsoft.Dynamics.CRM.{entity}'. Make sure to only use "
+        "property names that are defined by the type.",
+    )
+
+
+def undeclared_in_query(entity: str, name: str) -> ODataError:
+    """Refuse a query option that names a property the table has not."""
+    return bad_query(f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.{entity}'.")
+
+
+def no_such_resource(segment: str) -> ODataError:
+    """Answer for an entity set, function or action that does not exist."""
+    return ODataError(404, "0x80060888", f"Resource not found for the segment '{segment}'.")
+
+
+def no_such_row(entity: str, row_id: str) -> ODataError:
+    """Answer for a row that does not exist."""
+    return ODataError(404, "0x80040217", f"{entity} With Id = {row_id} Does Not Exist")
+
+
+def duplicate_row() -> ODataError:
+    """Answer for a primary key that is taken."""
+    return ODataError(412, "0x80040237", "A record with matching key values already exists.")
+
+
+def version_mismatch() -> ODataError:
+    """Answer for an ``If-Match`` that names another version of the row."""
+    return ODataError(
+        412, "0x80060882", "The version of the existing record doesn't match the RowVersion property provided."
+    )
+
+
+def option_out_of_range(entity: str, column: str, value: int, accepted: list[int]) -> ODataError:
+    """Answer for an option-set value that does not exist."""
+    return ODataError(
+        400,
+        "0x8004431a",
+        f"A validation error occurred. The value {value} of '{column}' on record of type '{entity}' is outside the "
+        f"valid range. Accepted Values: {','.join(map(str, accepted))}",
+    )
+
+
+def number_out_of_range(entity: str, column: str, code: str) -> ODataError:
+    """Answer for a number outside the column's minimum and maximum."""
+    return ODataError(
+        400,
+        code,
+        f"A validation error occurred. The value of '{column}' on record of type '{entity}' is outside the valid range.",
+    )
+
+
+def too_long(entity: str, column: str, limit: int) -> ODataError:
+    """Answer for a string longer than its column."""
+    return ODataError(
+        400,
+        "0x80044331",
+        f"A validation error occurred.  The length of the '{column}' attribute of the '{entity}' entity exceeded the "
+        f"maximum allowed length of '{limit}'.",
+    )
+
+
+def status_of_other_state(entity: str, status: int, state: int) -> ODataError:
+    """Answer for a status reason that does not belong to the state."""
+    return ODataError(400, "0x80048408", f"{status} is not a valid status code for state code {state} on {entity}.")
+
+
+def wrong_method(method: str, allowed: str) -> ODataError:
+    """Answer for a verb the resource does not know."""
+    return ODataError(405, "", f"The requested resource does not support http method '{method}'.", {"Allow": allowed})
+
+
+def plug_in(words: str) -> ODataError:
+    """Answer of a CIJ action that refuses: the plug-in wraps the refusal of the service behind it.
+
+    Assumption: recordings show only the frame of this text; the reason inside it is the sandbox's own wording.
+    """
+    return ODataError(
+        400,
+        "0x80040265",
+        "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
+        f"{words}, CorrelationId: {uuid.uuid4()}",
+    )

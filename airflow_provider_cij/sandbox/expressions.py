@@ -1,0 +1,205 @@
+"""Conditions: the words, the tree and the small precedence parser that ``$filter`` and MQL have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_MAXIMUM_DEPTH = 60
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+)
+  | (?P<string>'(?:[^']|'')*')
+  | (?P<json>"(?:[^"\\]|\\.)*")
+  | (?P<guid>[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?![\w-]))
+  | (?P<date>\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?(?![\w-]))
+  | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w))
+  | (?P<word>@?[^\W\d]\w*)
+  | (?P<symbol>==|!=|>=|<=|&&|\|\||[<>()\[\],.=!/])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+
+
+class QueryError(Exception):
+    """A condition that cannot be understood; ``position`` counts characters from 0."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+class UnsupportedError(QueryError):
+    """A construct the real service has and the sandbox has not."""
+
+
+class MismatchError(Exception):
+    """A condition that is well formed but does not fit the table."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word of a condition."""
+
+    kind: str
+    text: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant: ``kind`` is null, boolean, number, string, guid, date or moment."""
+
+    kind: str
+    value: str | int | float | None
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A column compared with a constant."""
+
+    column: str
+    operator: str
+    literal: Literal
+
+
+@dataclass(frozen=True)
+class Match:
+    """A column searched for a text: contains, startswith or endswith."""
+
+    column: str
+    how: str
+    text: str
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A column that equals one of some values, which are written as strings whatever the column's kind."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IsNull:
+    """A column without a value."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class Not:
+    """The opposite of a condition."""
+
+    operand: Condition
+
+
+@dataclass(frozen=True)
+class Every:
+    """All of some conditions."""
+
+    operands: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Some:
+    """At least one of some conditions."""
+
+    operands: tuple[Condition, ...]
+
+
+Condition = Compare | Match | OneOf | IsNull | Not | Every | Some
+
+
+def tokenize(text: str) -> list[Token]:
+    """Cut a condition into words; the last one has the kind "end"."""
+    found = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise QueryError(
+                f"Syntax error: character {text[position]!r} is not valid at position {position}", position
+            )
+        if match.lastgroup != "space":
+            found.append(Token(match.lastgroup or "", match.group(), position))
+        position = match.end()
+    found.append(Token("end", "", position))
+    return found
+
+
+class Parser:
+    """Reads ``or`` below ``and`` below single conditions; what those look like is up to the dialect."""
+
+    or_word = ""
+    and_word = ""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = tokenize(text)
+        self._index = 0
+        self._depth = 0
+
+    @property
+    def token(self) -> Token:
+        """The word to be read next."""
+        return self._tokens[self._index]
+
+    def take(self) -> Token:
+        """Read one word."""
+        token = self.token
+        self._index += token.kind != "end"
+        return token
+
+    def accept(self, text: str) -> bool:
+        """Read the word if it is this one."""
+        found = self.token.text == text and self.token.kind in ("symbol", "word")
+        if found:
+            self.take()
+        return found
+
+    def expect(self, text: str) -> None:
+        """Read this word, or refuse."""
+        if not self.accept(text):
+            raise self.unexpected(f"'{text}'")
+
+    def expect_kind(self, kind: str, what: str) -> Token:
+        """Read a word of this kind, or refuse."""
+        if self.token.kind != kind:
+            raise self.unexpected(what)
+        return self.take()
+
+    def unexpected(self, wanted: str) -> QueryError:
+        """Name what was found where something else was wanted."""
+        found = f"'{self.token.text}'" if self.token.text else "the end"
+        return QueryError(
+            f"Syntax error at position {self.token.position}: {wanted} expected, {found} found", self.token.position
+        )
+
+    def nested(self, read: Callable[[], Condition]) -> Condition:
+        """Read something that may contain itself, but not for ever."""
+        self._depth += 1
+        if self._depth > _MAXIMUM_DEPTH:
+            raise QueryError("The expression is nested too deeply", self.token.position)
+        condition = read()
+        self._depth -= 1
+        return condition
+
+    def disjunction(self) -> Condition:
+        """Read conditions joined by ``or``."""
+        operands = [self.conjunction()]
+        while self.accept(self.or_word):
+            operands.append(self.conjunction())
+        return operands[0] if len(operands) == 1 else Some(tuple(operands))
+
+    def conjunction(self) -> Condition:
+        """Read conditions joined by ``and``."""
+        operands = [self.single()]
+        while self.accept(self.and_word):
+            operands.append(self.single())
+        return operands[0] if len(operands) == 1 else Every(tuple(operands))
+
+    def single(self) -> Condition:
+        """Read one condition."""
+        raise NotImplementedError

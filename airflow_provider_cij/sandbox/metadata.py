@@ -1,0 +1,89 @@
+"""What clients ask before they begin: who am I, which version, which tables."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from . import errors, filters
+from .expressions import Compare, QueryError, UnsupportedError
+from .rows import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
+from .schema import Table
+from .tables import BY_LOGICAL_NAME, TABLES
+from .web import Answer, Request, options_of
+
+VERSION = "9.2.25034.00179"
+_BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)")
+_PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
+
+
+def function(name: str, request: Request) -> Answer | None:
+    """Answer WhoAmI and RetrieveVersion; None for any other name."""
+    name = name.removesuffix("()")
+    if name == "WhoAmI":
+        body = {"BusinessUnitId": BUSINESS_UNIT_ID, "UserId": USER_ID, "OrganizationId": ORGANIZATION_ID}
+    elif name == "RetrieveVersion":
+        body = {"Version": VERSION}
+    else:
+        return None
+    if request.method != "GET":
+        raise errors.wrong_method(request.method, "GET")
+    return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
+
+
+def service_document(request: Request) -> Answer:
+    """List the entity sets."""
+    sets = [{"name": table.logical_name, "kind": "EntitySet", "url": table.set_name} for table in TABLES]
+    return Answer(200, {"@odata.context": request.context.removesuffix("#"), "value": sets})
+
+
+def entity_definitions(path: str, request: Request) -> Answer:
+    """Answer the two ways clients find the name of an entity set."""
+    if request.method != "GET":
+        raise errors.wrong_method(request.method, "GET")
+    options = options_of(request.query)
+    selected = tuple(name.strip() for name in options.pop("$select", "").split(",") if name.strip())
+    for name in selected:
+        if name not in _PROPERTIES:
+            raise errors.not_implemented(f"the property '{name}' of EntityDefinitions")
+    if path == "EntityDefinitions":
+        tables = _filtered(options.pop("$filter", None))
+    elif match := _BY_KEY.fullmatch(path):
+        if match[1] not in BY_LOGICAL_NAME:
+            raise errors.ODataError(404, "0x80060888", f"Could not find an entity with name '{match[1]}'.")
+        tables = (BY_LOGICAL_NAME[match[1]],)
+    else:
+        raise errors.not_implemented(f"'{path}'")
+    for name in options:
+        raise errors.not_implemented(f"the query option '{name}' on EntityDefinitions")
+    shown = [_shown(table, selected) for table in tables]
+    if path == "EntityDefinitions":
+        return Answer(200, {"@odata.context": f"{request.context}EntityDefinitions", "value": shown})
+    return Answer(200, {"@odata.context": f"{request.context}EntityDefinitions/$entity", **shown[0]})
+
+
+def _filtered(text: str | None) -> tuple[Table, ...]:
+    if text is None:
+        return TABLES
+    try:
+        condition = filters.parse(text)
+    except UnsupportedError as problem:
+        raise errors.not_implemented(problem.message) from None
+    except QueryError as problem:
+        raise errors.bad_query(problem.message) from None
+    # As on the real service, which answers 501 to startswith() here.
+    if not isinstance(condition, Compare) or condition.operator != "=" or condition.column not in _PROPERTIES[:3]:
+        raise errors.not_implemented("this $filter on EntityDefinitions")
+    return tuple(table for table in TABLES if _shown(table, ())[condition.column] == condition.literal.value)
+
+
+def _shown(table: Table, selected: tuple[str, ...]) -> dict[str, object]:
+    body: dict[str, object] = {
+        "LogicalName": table.logical_name,
+        "SchemaName": table.schema_name,
+        "EntitySetName": table.set_name,
+        "PrimaryIdAttribute": table.key,
+        "PrimaryNameAttribute": table.name_column,
+        "MetadataId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:table:{table.logical_name}")),
+    }
+    return {name: value for name, value in body.items() if not selected or name in (*selected, "MetadataId")}

@@ -1,0 +1,66 @@
+"""For pytest users: the fixture ``cij_sandbox`` and the context manager ``running_sandbox``.
+
+Loaded by every pytest run of an environment it is installed in, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+_SECONDS_TO_START = 30
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """How to reach a running sandbox."""
+
+    base_url: str
+    authority: str
+    tenant: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    ca: str
+    airflow_conn_uri: str = field(repr=False)
+
+
+@contextmanager
+def running_sandbox(*options: str) -> Iterator[Sandbox]:
+    """Run a sandbox of your own: ``with running_sandbox("--contacts", "10") as sandbox``."""
+    command = [sys.executable, "-m", "airflow_provider_cij.sandbox", "--json", *options]
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)  # noqa: S603
+        too_late = threading.Timer(_SECONDS_TO_START, process.kill)
+        too_late.start()
+        try:
+            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+            line = process.stdout.readline()
+            too_late.cancel()
+            if not line:
+                process.wait()
+                complaints.seek(0)
+                raise RuntimeError(f"The sandbox did not start (exit code {process.returncode}):\n{complaints.read()}")
+            yield Sandbox(**json.loads(line))
+        finally:
+            too_late.cancel()
+            process.terminate()
+            try:
+                process.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture(scope="session")
+def cij_sandbox() -> Iterator[Sandbox]:
+    """Provide a sandbox with 2,000 contacts and 200 leads, in which a published segment is live after 0.3 seconds."""
+    with running_sandbox("--contacts", "2000", "--leads", "200", "--compute-seconds", "0.3") as sandbox:
+        yield sandbox

@@ -1,0 +1,110 @@
+"""What a Dataverse table is: columns with a kind, limits and option sets, and states with their status reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+
+class Kind(Enum):
+    """The kinds of column, each with its Edm type."""
+
+    GUID = "Edm.Guid"
+    STRING = "Edm.String"
+    INTEGER = "Edm.Int32"
+    BIGINT = "Edm.Int64"
+    DECIMAL = "Edm.Decimal"
+    BOOLEAN = "Edm.Boolean"
+    DATETIME = "Edm.DateTimeOffset"
+    DATE = "Edm.Date"
+
+
+_SQL_TYPES = {
+    Kind.GUID: "TEXT",
+    Kind.STRING: "TEXT",
+    Kind.INTEGER: "INTEGER",
+    Kind.BIGINT: "INTEGER",
+    Kind.DECIMAL: "NUMERIC",
+    Kind.BOOLEAN: "INTEGER",
+    Kind.DATETIME: "INTEGER",
+    Kind.DATE: "TEXT",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column under its logical name. ``target`` makes it a lookup, ``options`` an option set."""
+
+    name: str
+    kind: Kind = Kind.STRING
+    max_length: int = 100
+    options: Mapping[int, str] = field(default_factory=dict)
+    minimum: float = -2147483648
+    maximum: float = 2147483647
+    target: str = ""
+    read_only: bool = False
+
+    @property
+    def property_name(self) -> str:
+        """The name on the wire: a lookup is read as ``_name_value``."""
+        return f"_{self.name}_value" if self.target else self.name
+
+    @property
+    def sql(self) -> str:
+        """The column's part of CREATE TABLE."""
+        return f'"{self.name}" {_SQL_TYPES[self.kind]}'
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. ``statuses`` maps a status reason to (state, label); the first of a state is its default."""
+
+    logical_name: str
+    set_name: str
+    key: str
+    name_column: str
+    own_columns: tuple[Column, ...]
+    statuses: Mapping[int, tuple[int, str]] = field(default_factory=dict)
+    schema_name: str = ""
+    writable: bool = True
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The key, the table's own columns and those every table has."""
+        states = {state: "Active" if state == 0 else "Inactive" for state, _ in self.statuses.values()}
+        status = (
+            Column("statecode", Kind.INTEGER, options=states),
+            Column("statuscode", Kind.INTEGER, options={code: label for code, (_, label) in self.statuses.items()}),
+        )
+        return (
+            Column(self.key, Kind.GUID),
+            *self.own_columns,
+            *(status if self.statuses else ()),
+            *(() if self.logical_name in _UNOWNED else _OWNER),
+            Column("createdon", Kind.DATETIME, read_only=True),
+            Column("modifiedon", Kind.DATETIME, read_only=True),
+            Column("versionnumber", Kind.BIGINT, read_only=True),
+        )
+
+    @cached_property
+    def by_property(self) -> dict[str, Column]:
+        """Columns by their name on the wire."""
+        return {column.property_name: column for column in self.columns}
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """Columns by their logical name."""
+        return {column.name: column for column in self.columns}
+
+    def default_status(self, state: int) -> int:
+        """Return the status reason a row gets when only its state is given."""
+        return next(code for code, (of_state, _) in self.statuses.items() if of_state == state)
+
+
+_OWNER = (
+    Column("owningbusinessunit", Kind.GUID, target="businessunit"),
+    Column("ownerid", Kind.GUID, target="systemuser", read_only=True),
+)
+_UNOWNED = frozenset({"organization", "businessunit", "systemuser"})
