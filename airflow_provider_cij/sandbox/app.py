@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import sys
 import traceback
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, parse_qsl
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -31,97 +31,104 @@ Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
     """Build the application."""
-
-    async def web_api(http: HttpRequest) -> Response:
-        request_ids = _request_ids(http)
-        try:
-            answer = await _answer(http)
-            return _response(answer, request_ids)
-        except errors.ODataError as refusal:
-            return _response(Answer(refusal.status, refusal.body(), refusal.headers), request_ids)
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            body = errors.ODataError(500, "0x80040216", "An unexpected error occurred.").body()
-            return _response(Answer(500, body), request_ids)
-
-    async def _answer(http: HttpRequest) -> Answer:
-        base_url = _base_url(http)
-        if not identity.accepts(http.headers.get("authorization", ""), base_url.removeprefix("https://")):
-            challenge = f"Bearer authorization_uri={base_url}/{TENANT}/oauth2/authorize, resource_id={base_url}/"
-            return Answer(401, None, {"WWW-Authenticate": challenge})
-        version = http.path_params["version"]
-        if version not in _VERSIONS:
-            raise errors.no_such_resource(version)
-        if len(str(http.url)) > MAXIMUM_URL:
-            # Assumption: the limit is documented, the status is that of HTTP.
-            raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
-        request = Request(
-            http.method,
-            base_url,
-            version,
-            http.path_params["path"],
-            http.scope["query_string"].decode("latin-1"),
-            dict(http.headers),
-            await _body(http),
-        )
-        return await run_in_threadpool(service.answer, request)
-
-    async def token(http: HttpRequest) -> Response:
-        form = dict(parse_qsl((await _body(http)).decode("utf-8", "replace"), keep_blank_values=True))
-        endpoint = f"{_base_url(http)}{http.url.path}"
-        authorization = http.headers.get("authorization", "")
-        try:
-            body = await run_in_threadpool(identity.token, http.path_params["tenant"], form, authorization, endpoint)
-        except RefusedError as refusal:
-            return JSONResponse(refusal.body(), refusal.status, _NO_STORE)
-        return JSONResponse(body, headers=_NO_STORE)
-
-    async def discovery(http: HttpRequest) -> Response:
-        base_url = _base_url(http)
-        try:
-            identity.check_tenant(http.path_params["tenant"])
-        except RefusedError as refusal:
-            return JSONResponse(refusal.body(), refusal.status)
-        issuer = f"{base_url}{http.url.path}".removesuffix("/.well-known/openid-configuration")
-        return JSONResponse(identity.discovery(base_url, issuer))
-
-    async def keys(_: HttpRequest) -> Response:
-        return JSONResponse({"keys": []})
-
-    async def managed_identity(http: HttpRequest) -> Response:
-        status, body = identity.managed(http.query_params.get("resource", ""), http.headers.get("x-identity-header"))
-        return JSONResponse(body, status, _NO_STORE)
-
-    async def main_page(http: HttpRequest) -> Response:
-        query = parse_qs(http.scope["query_string"].decode("latin-1"))
-        status, body = await run_in_threadpool(page.render, store, query.get("etn", [""])[0], query.get("id", [""])[0])
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(body, status, {"Content-Security-Policy": policy})
-
+    endpoints = _Endpoints(store, identity, service)
     routes: list[tuple[str, Endpoint, list[str]]] = [
-        ("/api/data/{version}/{path:path}", web_api, _ANY_METHOD),
-        ("/{tenant}/oauth2/v2.0/token", token, ["POST"]),
-        ("/{tenant}/oauth2/token", token, ["POST"]),
-        ("/{tenant}/v2.0/.well-known/openid-configuration", discovery, ["GET"]),
-        ("/{tenant}/.well-known/openid-configuration", discovery, ["GET"]),
-        ("/{tenant}/discovery/v2.0/keys", keys, ["GET"]),
-        ("/msi/token", managed_identity, ["GET"]),
-        ("/main.aspx", main_page, ["GET"]),
+        ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
+        ("/{tenant}/oauth2/v2.0/token", endpoints.token, ["POST"]),
+        ("/{tenant}/oauth2/token", endpoints.token, ["POST"]),
+        ("/{tenant}/v2.0/.well-known/openid-configuration", endpoints.discovery, ["GET"]),
+        ("/{tenant}/.well-known/openid-configuration", endpoints.discovery, ["GET"]),
+        ("/{tenant}/discovery/v2.0/keys", endpoints.keys, ["GET"]),
+        ("/msi/token", endpoints.managed_identity, ["GET"]),
+        ("/main.aspx", endpoints.main_page, ["GET"]),
     ]
+    return Starlette(
+        routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
+    )
 
-    def guarded(endpoint: Endpoint) -> Endpoint:
+
+class _Endpoints:
+    def __init__(self, store: Store, identity: Identity, service: Service) -> None:
+        self._store = store
+        self._identity = identity
+        self._service = service
+
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """Wrap an endpoint: only hosts of ours get in, and nothing but a clean answer gets out."""
+
         async def run(http: HttpRequest) -> Response:
             # A name that resolves to the loopback address is not enough: pages of other sites must not reach in.
-            if http.headers.get("host", "").lower() not in identity.hosts:
-                return Response(html.escape("Unknown host"), 400)
+            if http.headers.get("host", "").lower() not in self._identity.hosts:
+                return Response("Unknown host", 400)
+            request_ids = _request_ids(http)
             try:
-                return await endpoint(http)
+                response = await endpoint(http)
             except errors.ODataError as refusal:
-                return JSONResponse(refusal.body(), refusal.status)
+                response = _response(Answer(refusal.status, refusal.body(), refusal.headers))
+            except RefusedError as refusal:
+                response = JSONResponse(refusal.body(), refusal.status, _NO_STORE)
+            except ClientDisconnect:
+                response = Response(None, 400)
+            except Exception:
+                traceback.print_exc(file=sys.stderr)
+                unexpected = errors.ODataError(500, "0x80040216", "An unexpected error occurred.")
+                response = _response(Answer(500, unexpected.body()))
+            response.headers.update(request_ids)
+            return response
 
         return run
 
-    return Starlette(routes=[Route(path, guarded(endpoint), methods=methods) for path, endpoint, methods in routes])
+    async def web_api(self, http: HttpRequest) -> Response:
+        """Answer the Dataverse Web API."""
+        base_url = _base_url(http)
+        authorization = http.headers.get("authorization", "")
+        if not self._identity.accepts(authorization, base_url.removeprefix("https://")):
+            challenge = f"Bearer authorization_uri={base_url}/{TENANT}/oauth2/authorize, resource_id={base_url}/"
+            return _response(Answer(401, None, {"WWW-Authenticate": challenge}))
+        version = http.path_params["version"]
+        if version not in _VERSIONS:
+            raise errors.no_such_resource(version)
+        query = http.scope["query_string"].decode("latin-1")
+        if len(http.scope.get("raw_path", b"")) + len(query) + len(base_url) + 1 > MAXIMUM_URL:
+            # Assumption: the limit is documented, the status is that of HTTP.
+            raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
+        path = http.path_params["path"]
+        request = Request(http.method, base_url, version, path, query, dict(http.headers), await _body(http))
+        return _response(await run_in_threadpool(self._service.answer, request))
+
+    async def token(self, http: HttpRequest) -> Response:
+        """Answer the token endpoints."""
+        form = dict(parse_qsl((await _body(http)).decode("utf-8", "replace"), keep_blank_values=True))
+        endpoint = f"{_base_url(http)}{http.url.path}"
+        authorization = http.headers.get("authorization", "")
+        tenant = http.path_params["tenant"]
+        body = await run_in_threadpool(self._identity.token, tenant, form, authorization, endpoint)
+        return JSONResponse(body, headers=_NO_STORE)
+
+    async def discovery(self, http: HttpRequest) -> Response:
+        """Answer OpenID Connect discovery: the issuer is the URL it was asked under."""
+        self._identity.check_tenant(http.path_params["tenant"])
+        base_url = _base_url(http)
+        issuer = f"{base_url}{http.url.path}".removesuffix("/.well-known/openid-configuration")
+        return JSONResponse(self._identity.discovery(base_url, issuer))
+
+    async def keys(self, _: HttpRequest) -> Response:
+        """Answer the signing keys: none, because the tokens are opaque."""
+        return JSONResponse({"keys": []})
+
+    async def managed_identity(self, http: HttpRequest) -> Response:
+        """Answer the managed identity endpoint of an App Service."""
+        header = http.headers.get("x-identity-header")
+        status, body = self._identity.managed(http.query_params.get("resource", ""), header)
+        return JSONResponse(body, status, _NO_STORE)
+
+    async def main_page(self, http: HttpRequest) -> Response:
+        """Show one segment to a person."""
+        query = parse_qs(http.scope["query_string"].decode("latin-1"))
+        table, row_id = query.get("etn", [""])[0], query.get("id", [""])[0]
+        status, body = await run_in_threadpool(page.render, self._store, table, row_id)
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return HTMLResponse(body, status, {"Content-Security-Policy": policy})
 
 
 def _base_url(http: HttpRequest) -> str:
@@ -149,8 +156,8 @@ def _request_ids(http: HttpRequest) -> dict[str, str]:
     return {**ids, "x-ms-client-request-id": client_id} if client_id else ids
 
 
-def _response(answer: Answer, request_ids: dict[str, str]) -> Response:
-    headers = {**request_ids, "OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
+def _response(answer: Answer) -> Response:
+    headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
     if answer.body is None:
         return Response(None, answer.status, headers)
     content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()

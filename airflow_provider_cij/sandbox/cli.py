@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import secrets
 import signal
 import socket
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # uvicorn stops gracefully on both and then raises the signal again: by then it has done its work.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    # Its complaints are about clients that keep their connection open; errors of ours are answered and printed.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="cij-sandbox-") as folder:
         try:
             return _serve(options, Path(folder))

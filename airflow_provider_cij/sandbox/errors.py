@@ -99,7 +99,8 @@ def number_out_of_range(entity: str, column: str, code: str) -> ODataError:
     return ODataError(
         400,
         code,
-        f"A validation error occurred. The value of '{column}' on record of type '{entity}' is outside the valid range.",
+        f"A validation error occurred. The value of '{column}' on record of type '{entity}' is outside the "
+        "valid range.",
     )
 
 

@@ -17,8 +17,9 @@ _TOKEN = re.compile(
   | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w))
   | (?P<word>@?[^\W\d]\w*)
   | (?P<symbol>==|!=|>=|<=|&&|\|\||[<>()\[\],.=!/])
+  | (?P<stranger>.)
     """,
-    re.VERBOSE | re.ASCII,
+    re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
@@ -115,19 +116,11 @@ Condition = Compare | Match | OneOf | IsNull | Not | Every | Some
 
 def tokenize(text: str) -> list[Token]:
     """Cut a condition into words; the last one has the kind "end"."""
-    found = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise QueryError(
-                f"Syntax error: character {text[position]!r} is not valid at position {position}", position
-            )
-        if match.lastgroup != "space":
-            found.append(Token(match.lastgroup or "", match.group(), position))
-        position = match.end()
-    found.append(Token("end", "", position))
-    return found
+    matches = (match for match in _TOKEN.finditer(text) if match.lastgroup != "space")
+    return [
+        *(Token(match.lastgroup or "", match.group(), match.start()) for match in matches),
+        Token("end", "", len(text)),
+    ]
 
 
 class Parser:

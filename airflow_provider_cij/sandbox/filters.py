@@ -12,8 +12,38 @@ _MATCHES = ("contains", "startswith", "endswith")
 _IN = "Microsoft.Dynamics.CRM.In"
 # Functions and operators of OData that need more than a column and a constant.
 _KNOWN_ELSEWHERE = frozenset(
-    "tolower toupper trim length indexof substring concat year month day hour minute second date time now round floor "
-    "ceiling cast isof any all has in add sub mul div mod".split()
+    [
+        "tolower",
+        "toupper",
+        "trim",
+        "length",
+        "indexof",
+        "substring",
+        "concat",
+        "year",
+        "month",
+        "day",
+        "hour",
+        "minute",
+        "second",
+        "date",
+        "time",
+        "now",
+        "round",
+        "floor",
+        "ceiling",
+        "cast",
+        "isof",
+        "any",
+        "all",
+        "has",
+        "in",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "mod",
+    ]
 )
 
 

@@ -17,9 +17,13 @@ _BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)")
 _PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
 
 
-def function(name: str, request: Request) -> Answer | None:
-    """Answer WhoAmI and RetrieveVersion; None for any other name."""
-    name = name.removesuffix("()")
+def answer(path: str, request: Request) -> Answer | None:
+    """Answer what is no row and no action; None for any other path."""
+    if not path:
+        return _service_document(request)
+    if path.startswith("EntityDefinitions"):
+        return _entity_definitions(path, request)
+    name = path.removesuffix("()")
     if name == "WhoAmI":
         body = {"BusinessUnitId": BUSINESS_UNIT_ID, "UserId": USER_ID, "OrganizationId": ORGANIZATION_ID}
     elif name == "RetrieveVersion":
@@ -31,14 +35,12 @@ def function(name: str, request: Request) -> Answer | None:
     return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
 
 
-def service_document(request: Request) -> Answer:
-    """List the entity sets."""
+def _service_document(request: Request) -> Answer:
     sets = [{"name": table.logical_name, "kind": "EntitySet", "url": table.set_name} for table in TABLES]
     return Answer(200, {"@odata.context": request.context.removesuffix("#"), "value": sets})
 
 
-def entity_definitions(path: str, request: Request) -> Answer:
-    """Answer the two ways clients find the name of an entity set."""
+def _entity_definitions(path: str, request: Request) -> Answer:
     if request.method != "GET":
         raise errors.wrong_method(request.method, "GET")
     options = options_of(request.query)

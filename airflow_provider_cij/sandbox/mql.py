@@ -1,9 +1,9 @@
 """The segment query language of real-time journeys: text to query.
 
-Understood: ``PROFILE(table[, alias])``, ``.FILTER(condition)``, and ``UNION``, ``INTERSECT``, ``EXCEPT`` of those. A
-condition compares a column with a constant (``== != > >= < <=``) or asks ``ISNULL(column)`` / ``ISNOTNULL(column)``;
-conditions are joined by ``&&``, ``||``, ``NOT`` and parentheses, ``NOT`` binding tightest. The words ``AND``, ``OR`` and
-``CONTAINS`` do not parse, as on the real service. What needs other tables is refused as not implemented.
+Understood: ``PROFILE(table[, alias])``, ``.FILTER(condition)``, and ``UNION``, ``INTERSECT``, ``EXCEPT`` of those.
+A condition compares a column with a constant (``== != > >= < <=``) or asks ``ISNULL(column)`` / ``ISNOTNULL(column)``;
+conditions are joined by ``&&``, ``||``, ``NOT`` and parentheses, ``NOT`` binding tightest. The words ``AND``, ``OR``
+and ``CONTAINS`` do not parse, as on the real service. What needs other tables is refused as not implemented.
 """
 
 from __future__ import annotations

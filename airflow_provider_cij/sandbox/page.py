@@ -62,7 +62,8 @@ def render(store: Store, table: str, row_id: str) -> tuple[int, str]:
             ],
         )
         last = connection.execute(
-            "SELECT * FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ? ORDER BY versionnumber DESC LIMIT 10",
+            "SELECT * FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ? "
+            "ORDER BY versionnumber DESC LIMIT 10",
             (definition_id,),
         )
         runs = _table(

@@ -1,4 +1,6 @@
-"""Publishing: the walk of a segment from Exporting over Computing to Active or Error, done by a thread behind the API."""
+"""Publishing: the walk of a segment from Exporting over Computing to Active or Error, done behind the API."""
+
+# ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
 from __future__ import annotations
 
@@ -41,6 +43,8 @@ class Publisher:
 
     def start(self) -> None:
         """Begin, with the runs a stopped sandbox left behind."""
+        with self._store.transaction() as connection:
+            connection.execute("DELETE FROM evaluation_page WHERE evaluation NOT IN (SELECT number FROM evaluation)")
         self._thread.start()
 
     def stop(self) -> None:
@@ -295,10 +299,10 @@ def _member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base:
     included = [group["number"] for group in groups if group["include"]]
     excluded = [group["number"] for group in groups if not group["include"]]
     sources = [f"SELECT * FROM ({found})", *[of_groups] * len(included)]
-    query = f"SELECT * FROM ({' UNION '.join(sources)}) ORDER BY 1"  # noqa: S608 - values are parameters
+    query = f"SELECT * FROM ({' UNION '.join(sources)}) ORDER BY 1"
     if excluded:
         query = (
-            f"SELECT * FROM ({' UNION '.join(sources)} {' '.join(['EXCEPT ' + of_groups] * len(excluded))}) ORDER BY 1"  # noqa: S608
+            f"SELECT * FROM ({' UNION '.join(sources)} {' '.join(['EXCEPT ' + of_groups] * len(excluded))}) ORDER BY 1"
         )
     cursor = connection.execute(query, [*parameters, *included, *excluded])
     with_ids = _ids(definition["msdynmkt_includedmembers"])

@@ -34,7 +34,7 @@ class Sandbox:
 
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[Sandbox]:
-    """Run a sandbox of your own: ``with running_sandbox("--contacts", "10") as sandbox``."""
+    """Run a sandbox of your own, with options of ``cij-sandbox``, for as long as the block lasts."""
     command = [sys.executable, "-m", "airflow_provider_cij.sandbox", "--json", *options]
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)  # noqa: S603

@@ -1,5 +1,7 @@
 """GET an entity set: system query options and paging ("Query data using the Web API", "Page results")."""
 
+# ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
+
 from __future__ import annotations
 
 import base64
@@ -63,7 +65,7 @@ class Queries:
         seek, seek_parameters = _after(order, position)
         connection = self._store.reader()
         rows = connection.execute(
-            f'SELECT * FROM "{table.logical_name}" WHERE ({where}) AND ({seek}) '  # noqa: S608 - values are parameters
+            f'SELECT * FROM "{table.logical_name}" WHERE ({where}) AND ({seek}) '
             f"ORDER BY {', '.join(f'{comparable(column)} {way}' for column, way in order)} LIMIT ?",
             [*parameters, *seek_parameters, limit + 1],
         ).fetchall()
@@ -89,7 +91,7 @@ class Queries:
     def _count(self, connection: sqlite3.Connection, table: Table, where: str, parameters: list[SqlValue]) -> int:
         return int(
             connection.execute(
-                f'SELECT count(*) FROM (SELECT 1 FROM "{table.logical_name}" WHERE {where} LIMIT ?)',  # noqa: S608
+                f'SELECT count(*) FROM (SELECT 1 FROM "{table.logical_name}" WHERE {where} LIMIT ?)',
                 [*parameters, MAXIMUM_PAGE],
             ).fetchone()[0]
         )
@@ -101,7 +103,7 @@ class Queries:
         for name, selected in expanded.items():
             table = _EXPANDABLE[name]
             found = connection.execute(
-                f'SELECT * FROM "{table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',  # noqa: S608
+                f'SELECT * FROM "{table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
                 (row["customapiid"],),
             )
             children[name] = [show(table, child, selected) for child in found]

@@ -1,5 +1,7 @@
 """Create, read, update and delete one row ("Create a table row", "Perform conditional operations")."""
 
+# ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
+
 from __future__ import annotations
 
 import re
@@ -36,7 +38,7 @@ def fetch(connection: sqlite3.Connection, table: Table, row_id: str) -> sqlite3.
     """Return a row or None."""
     found: sqlite3.Row | None = connection.execute(
         f'SELECT * FROM "{table.logical_name}" WHERE "{table.key}" = ?',
-        (row_id,),  # noqa: S608 - names of our own
+        (row_id,),
     ).fetchone()
     return found
 
@@ -57,7 +59,7 @@ def insert(connection: sqlite3.Connection, table: Table, content: Mapping[str, S
     names = ", ".join(f'"{name}"' for name in row)
     try:
         connection.execute(
-            f'INSERT INTO "{table.logical_name}" ({names}) VALUES ({", ".join("?" * len(row))})',  # noqa: S608
+            f'INSERT INTO "{table.logical_name}" ({names}) VALUES ({", ".join("?" * len(row))})',
             list(row.values()),
         )
     except sqlite3.IntegrityError:
@@ -70,7 +72,7 @@ def change(connection: sqlite3.Connection, table: Table, row_id: str, content: M
     row = {**content, "modifiedon": values.now(), "versionnumber": next_number(connection, "version")}
     assignments = ", ".join(f'"{name}" = ?' for name in row)
     connection.execute(
-        f'UPDATE "{table.logical_name}" SET {assignments} WHERE "{table.key}" = ?',  # noqa: S608 - names of our own
+        f'UPDATE "{table.logical_name}" SET {assignments} WHERE "{table.key}" = ?',
         [*row.values(), row_id],
     )
 
@@ -129,7 +131,7 @@ class Rows:
             self._check_conditions(table, row_id, row, request)
             connection.execute(
                 f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?',
-                (row_id,),  # noqa: S608
+                (row_id,),
             )
             # Assumption: a live segment may be deleted, and nothing that belongs to it outlives it.
             if table is SEGMENT:

@@ -34,18 +34,17 @@ class Service:
         path = request.path.strip("/")
         if path in ("$batch", "$metadata"):
             raise errors.not_implemented(path)
-        if not path:
-            return metadata.service_document(request)
-        if path.split("(")[0] == "EntityDefinitions" or path.startswith("EntityDefinitions"):
-            return metadata.entity_definitions(path, request)
-        found = metadata.function(path, request)
-        if found is not None:
-            return found
+        described = metadata.answer(path, request)
+        if described is not None:
+            return described
         if path in self._actions:
             return self._act(path, request)
         self._actions.refuse_unimplemented(path)
         if path in BY_SET:
             return self._set(BY_SET[path], request)
+        return self._below_set(path, request)
+
+    def _below_set(self, path: str, request: Request) -> Answer:
         head, _, rest = path.partition("/")
         keyed = _WITH_KEY.fullmatch(head)
         table = BY_SET.get(keyed[1] if keyed else head)

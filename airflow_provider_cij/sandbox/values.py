@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from . import errors, guid
@@ -64,25 +65,28 @@ def from_json(table: Table, column: Column, value: object) -> SqlValue:
     """Check a value of a request body against its column and turn it into what is stored."""
     if value is None:
         return None
-    entity = table.logical_name
-    if column.kind is Kind.STRING:
-        return _text(entity, column, value)
-    if column.kind is Kind.BOOLEAN:
-        if isinstance(value, bool):
-            return int(value)
-    elif column.kind is Kind.DECIMAL:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not column.minimum <= value <= column.maximum:
-                raise errors.number_out_of_range(entity, column.name, "0x80044330")
-            return value
-    elif column.kind in (Kind.INTEGER, Kind.BIGINT):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return _whole_number(entity, column, value)
-    elif isinstance(value, str):
-        read = {Kind.GUID: guid.strict, Kind.DATE: read_date, Kind.DATETIME: _whole_moment}[column.kind](value)
-        if read is not None:
-            return read
-    raise _wrong_type(entity, column, value)
+    read = _READERS.get(column.kind, _whole_number)(table.logical_name, column, value)
+    if read is None:
+        raise _wrong_type(table.logical_name, column, value)
+    return read
+
+
+def _flag(_entity: str, _column: Column, value: object) -> int | None:
+    return int(value) if isinstance(value, bool) else None
+
+
+def _decimal(entity: str, column: Column, value: object) -> int | float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if not column.minimum <= value <= column.maximum:
+        raise errors.number_out_of_range(entity, column.name, "0x80044330")
+    return value
+
+
+def _written_as_text(_entity: str, column: Column, value: object) -> SqlValue:
+    if not isinstance(value, str):
+        return None
+    return {Kind.GUID: guid.strict, Kind.DATE: read_date, Kind.DATETIME: _whole_moment}[column.kind](value)
 
 
 def _whole_moment(text: str) -> int | None:
@@ -90,19 +94,21 @@ def _whole_moment(text: str) -> int | None:
     return None if seconds is None else int(seconds // 1)
 
 
-def _text(entity: str, column: Column, value: object) -> str:
+def _text(entity: str, column: Column, value: object) -> str | None:
     if not isinstance(value, str):
-        raise _wrong_type(entity, column, value)
+        return None
     try:
         value.encode()
     except UnicodeEncodeError:  # half a surrogate pair is JSON, but it is not text
-        raise _wrong_type(entity, column, value) from None
+        return None
     if len(value) > column.max_length:
         raise errors.too_long(entity, column.name, column.max_length)
     return value
 
 
-def _whole_number(entity: str, column: Column, value: int) -> int:
+def _whole_number(entity: str, column: Column, value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
     if column.options and value not in column.options:
         raise errors.option_out_of_range(entity, column.name, value, sorted(column.options))
     if not column.minimum <= value <= column.maximum:
@@ -117,3 +123,13 @@ def _wrong_type(entity: str, column: Column, value: object) -> errors.ODataError
         f"Microsoft.OData.ODataException: Cannot convert the value of property '{column.property_name}' to the "
         f"expected type '{column.kind.value}' (a node of type '{kind}' was read from the JSON reader).",
     )
+
+
+_READERS: dict[Kind, Callable[[str, Column, object], SqlValue]] = {
+    Kind.STRING: _text,
+    Kind.BOOLEAN: _flag,
+    Kind.DECIMAL: _decimal,
+    Kind.GUID: _written_as_text,
+    Kind.DATE: _written_as_text,
+    Kind.DATETIME: _written_as_text,
+}

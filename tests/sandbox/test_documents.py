@@ -9,6 +9,7 @@ import pytest
 GROUP = "0f5b0c7f-395d-447b-b14c-315a601f878e"
 HEADERS = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
 
+# ruff: noqa: E501 - bodies as they are printed
 DEFINITION_WITH_GROUPS = r"""{
     "msdynmkt_segmentquery": "PROFILE(contact).FILTER(ISNOTNULL(address1_county))",
     "statecode": 0,

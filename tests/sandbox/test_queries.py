@@ -1,0 +1,287 @@
+"""$filter and the segment query language against a plain Python model; sorting and paging."""
+
+import math
+import random
+import uuid
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_cij.sandbox import filters, mql
+from airflow_provider_cij.sandbox.expressions import QueryError
+
+CITIES = ["Åre", "åre", "O'Fallon", "Rome", "ROME", "", None]
+COLUMNS = "contactid,address1_city,numberofchildren,creditlimit,donotemail,birthdate"
+MODEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def people(org):
+    """Provide contacts of every combination, set apart by their job title."""
+    dice = random.Random(7)  # noqa: S311 - made-up people
+    mark = f"model {uuid.uuid4()}"
+    rows = []
+    for _ in range(40):
+        row = {
+            "contactid": str(uuid.uuid4()),
+            "jobtitle": mark,
+            "address1_city": dice.choice(CITIES),
+            "numberofchildren": dice.choice([None, 0, 1, 2, 3]),
+            "creditlimit": dice.choice([None, 0, 10.5, 99.99, 100]),
+            "donotemail": dice.choice([None, True, False]),
+            "birthdate": dice.choice([None, "1980-01-31", "1999-12-31", "2000-01-01"]),
+        }
+        org.post("contacts", row)
+        rows.append(row)
+    yield mark, rows
+    for row in rows:
+        org.web.delete(f"contacts({row['contactid']})")
+
+
+OPERATORS = {
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+}
+IN_MQL = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+ordered = st.sampled_from(sorted(OPERATORS))
+comparisons = st.one_of(
+    st.tuples(st.just("address1_city"), ordered, st.sampled_from(["åRE", "o'fallon", "rome", "", "x"])),
+    st.tuples(st.just("numberofchildren"), ordered, st.integers(-1, 4)),
+    st.tuples(st.just("creditlimit"), ordered, st.sampled_from([0, 10.5, 99.99, 100])),
+    st.tuples(st.just("donotemail"), st.sampled_from(["eq", "ne"]), st.booleans()),
+    st.tuples(st.just("birthdate"), ordered, st.sampled_from(["1980-01-31", "1999-12-31", "2024-02-29"])),
+)
+leaves = st.one_of(
+    comparisons.map(lambda c: ("compare", *c)),
+    st.sampled_from(COLUMNS.split(",")[1:]).map(lambda name: ("null", name)),
+)
+conditions = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(["and", "or"]), inner, inner)),
+    max_leaves=8,
+)
+
+
+def in_filter(node):
+    """Write a condition for $filter."""
+    match node:
+        case ("compare", column, operator, value):
+            if isinstance(value, bool):
+                text = str(value).lower()
+            elif isinstance(value, str) and column != "birthdate":
+                text = "'" + value.replace("'", "''") + "'"
+            else:
+                text = str(value)
+            return f"{column} {operator} {text}"
+        case ("null", column):
+            return f"{column} eq null"
+        case ("not", operand):
+            return f"not ({in_filter(operand)})"
+        case (word, left, right):
+            return f"({in_filter(left)}) {word} ({in_filter(right)})"
+
+
+def in_mql(node):
+    """Write a condition for a segment query."""
+    match node:
+        case ("compare", "birthdate", operator, value):
+            year, month, day = map(int, value.split("-"))
+            return f"birthdate {IN_MQL[operator]} DATE({year}, {month}, {day})"
+        case ("compare", column, operator, _):
+            return f"{column} {IN_MQL[operator]} {in_filter(node).split(' ', 2)[2]}"
+        case ("null", column):
+            return f"ISNULL({column})"
+        case ("not", operand):
+            return f"NOT({in_mql(operand)})"
+        case (word, left, right):
+            return f"({in_mql(left)}) {'&&' if word == 'and' else '||'} ({in_mql(right)})"
+
+
+def compare(row, column, operator, value):
+    """Compare two values that are there, strings without regard to case."""
+    left = row[column]
+    if isinstance(value, str):
+        left, value = left.casefold(), value.casefold()
+    return OPERATORS[operator](left, value)
+
+
+def two_valued(node, row):
+    """Decide as OData does: a missing value is unequal to everything."""
+    match node:
+        case ("compare", column, operator, value):
+            return operator == "ne" if row[column] is None else compare(row, column, operator, value)
+        case ("null", column):
+            return row[column] is None
+        case ("not", operand):
+            return not two_valued(operand, row)
+        case (word, left, right):
+            return (all if word == "and" else any)([two_valued(left, row), two_valued(right, row)])
+
+
+def three_valued(node, row):
+    """Decide as SQL does: a comparison with a missing value is neither true nor false."""
+    match node:
+        case ("compare", column, operator, value):
+            return None if row[column] is None else compare(row, column, operator, value)
+        case ("null", column):
+            return row[column] is None
+        case ("not", operand):
+            inner = three_valued(operand, row)
+            return None if inner is None else not inner
+        case (word, left, right):
+            both = [three_valued(left, row), three_valued(right, row)]
+            decisive = word == "or"
+            return decisive if decisive in both else None if None in both else not decisive
+
+
+@MODEL
+@given(condition=conditions)
+def test_filter_agrees_with_the_model(org, people, condition):
+    """Any $filter selects the rows a two-valued reading of it selects."""
+    mark, rows = people
+    text = quote(f"jobtitle eq '{mark}' and ({in_filter(condition)})")
+    found = org.get(f"contacts?$select=contactid&$filter={text}")["value"]
+    assert {row["contactid"] for row in found} == {row["contactid"] for row in rows if two_valued(condition, row)}
+
+
+@settings(MODEL, max_examples=12)
+@given(condition=conditions)
+def test_segment_query_agrees_with_the_model(org, people, condition):
+    """Any segment query selects the rows a three-valued reading of it selects."""
+    mark, rows = people
+    segment, _ = org.segment(f"PROFILE(contact, c).FILTER(c.jobtitle == '{mark}' && ({in_mql(condition)}))")
+    assert org.publish(segment) == 1
+    assert set(org.members(segment)) == {row["contactid"] for row in rows if three_valued(condition, row)}
+
+
+def test_sets_of_profiles_are_combined(org, people):
+    """UNION, INTERSECT and EXCEPT combine what their sides select, in the order of writing or of brackets."""
+    mark, rows = people
+
+    def part(column):
+        return f"PROFILE(contact).FILTER(jobtitle == '{mark}' && ISNULL({column}))"
+
+    segment, _ = org.segment(f"{part('birthdate')} UNION ({part('creditlimit')} EXCEPT {part('donotemail')})")
+    assert org.publish(segment) == 1
+    wanted = {
+        row["contactid"]
+        for row in rows
+        if row["birthdate"] is None or (row["creditlimit"] is None and row["donotemail"] is not None)
+    }
+    assert set(org.members(segment)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "decide"),
+    [
+        ("contains(address1_city,'OM')", lambda city: "om" in city),
+        ("startswith(address1_city,'å')", lambda city: city.startswith("å")),
+        ("endswith(address1_city,'''FALLON')", lambda city: city.endswith("'fallon")),
+        (
+            'Microsoft.Dynamics.CRM.In(PropertyName=\'address1_city\',PropertyValues=["rome","Åre"])',
+            lambda city: city in ("rome", "åre"),
+        ),
+    ],
+)
+def test_text_functions_ignore_case(org, people, text, decide):
+    """contains, startswith, endswith and In compare without regard to case."""
+    mark, rows = people
+    found = org.get(f"contacts?$select=contactid&$filter={quote(f'{text} and jobtitle eq {mark!r}')}")["value"]
+    wanted = {
+        row["contactid"] for row in rows if row["address1_city"] is not None and decide(row["address1_city"].casefold())
+    }
+    assert {row["contactid"] for row in found} == wanted
+
+
+def test_in_takes_ids_written_as_strings(org, people):
+    """In() finds rows by key although its values are strings."""
+    _, rows = people
+    wanted = [row["contactid"] for row in rows[:3]]
+    values = ",".join(f'"{value.upper()}"' for value in wanted)
+    text = f"Microsoft.Dynamics.CRM.In(PropertyName='contactid',PropertyValues=[{values}])"
+    assert {row["contactid"] for row in org.get(f"contacts?$filter={text}")["value"]} == set(wanted)
+    assert len(org.get(f"contacts?$filter=contactid eq {wanted[0]} or contactid eq {wanted[1]}")["value"]) == 2
+
+
+@pytest.mark.parametrize("order", ["", "address1_city", "address1_city desc,numberofchildren", "creditlimit desc"])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_pages_make_up_the_whole(org, people, order, size):
+    """Following nextLink verbatim meets every row once and in order, whatever the sorting and the page size."""
+    mark, _ = people
+    path = f"contacts?$count=true&$filter={quote(f'jobtitle eq {mark!r}')}" + (f"&$orderby={order}" if order else "")
+    whole = [row["contactid"] for row in org.get(path)["value"]]
+    prefer = {"Prefer": f"odata.maxpagesize={size}"}
+    found = []
+    pages = 0
+    while path:
+        reply = org.web.get(path, headers=prefer)
+        assert reply.headers["Preference-Applied"] == f"odata.maxpagesize={size}"
+        assert reply.json()["@odata.count"] == 40
+        found += [row["contactid"] for row in reply.json()["value"]]
+        pages += 1
+        path = reply.json().get("@odata.nextLink")
+        assert path is None or path.startswith(f"{org.sandbox.base_url}/api/data/v9.2/contacts?")
+    assert found == whole
+    assert pages == math.ceil(40 / size)
+
+
+def test_a_page_is_not_disturbed_by_new_rows(org, people):
+    """A row that is inserted before the place a page ended at neither repeats nor hides another."""
+    mark, rows = people
+    prefer = {"Prefer": "odata.maxpagesize=10"}
+    first = org.get(f"contacts?$select=contactid&$filter={quote(f'jobtitle eq {mark!r}')}", **prefer)
+    early = "00000000-0000-4000-8000-0000000000ff"
+    org.post("contacts", {"contactid": early, "jobtitle": mark})
+    try:
+        found, link = first["value"], first["@odata.nextLink"]
+        while link:
+            page = org.get(link, **prefer)
+            found, link = found + page["value"], page.get("@odata.nextLink")
+        assert sorted(row["contactid"] for row in found) == sorted(row["contactid"] for row in rows)
+    finally:
+        org.web.delete(f"contacts({early})")
+
+
+def test_a_page_token_cannot_be_changed(org):
+    """A $skiptoken that was tampered with or moved to another query is refused."""
+    link = org.get("contacts?$select=contactid", Prefer="odata.maxpagesize=2")["@odata.nextLink"]
+    token = parse_qs(urlsplit(link).query)["$skiptoken"][0]
+    middle = len(token) // 2
+    changed = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    for path in (f"contacts?$select=contactid&$skiptoken={quote(changed)}", f"leads?$skiptoken={quote(token)}"):
+        reply = org.web.get(path)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80060888")
+
+
+def test_top_limits_and_count_does_not(org):
+    """$top cuts the rows and leaves no link; $count counts what the filter found."""
+    reply = org.get("leads?$top=3&$count=true&$orderby=createdon desc")
+    assert len(reply["value"]) == 3
+    assert reply["@odata.count"] == 200
+    assert "@odata.nextLink" not in reply
+
+
+TOKENS = """PROFILE ( ) contact . FILTER && || NOT ISNULL == != a 'x' 1 -1 , DATE and or not eq null contains [ ] / \" '
+In = ! \x00 é"""
+words = st.lists(st.sampled_from(TOKENS.split()), max_size=40).map(" ".join)
+
+
+@settings(max_examples=300)
+@given(
+    text=st.one_of(words, st.text(max_size=40), st.sampled_from(["(", "NOT ", "not "]).map(lambda part: part * 5000))
+)
+def test_no_text_breaks_the_parsers(text):
+    """Whatever is written, a parser understands it or refuses it with a position inside it."""
+    for parse in (filters.parse, mql.parse):
+        position = 0
+        try:
+            parse(text)
+        except QueryError as problem:
+            position = problem.position
+        assert 0 <= position <= len(text)
