@@ -13,6 +13,11 @@ from .tables import BY_LOGICAL_NAME, TABLES
 from .web import Answer, Request, options_of
 
 VERSION = "9.2.25034.00179"
+# "Query table definitions using the Web API": how clients learn the labels of all choice columns in one request.
+_CHOICES = re.compile(
+    r"EntityDefinitions\(LogicalName='([^']*)'\)/Attributes/Microsoft\.Dynamics\.CRM\.PicklistAttributeMetadata"
+)
+_CHOICES_OPTIONS = {"$select": "LogicalName", "$expand": "OptionSet($select=Options)"}
 _BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)")
 _PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
 
@@ -44,6 +49,8 @@ def _entity_definitions(path: str, request: Request) -> Answer:
     if request.method != "GET":
         raise errors.wrong_method(request.method, "GET")
     options = options_of(request.query)
+    if (match := _CHOICES.fullmatch(path)) and options == _CHOICES_OPTIONS:
+        return _choices(_table(match[1]), request)
     selected = tuple(name.strip() for name in options.pop("$select", "").split(",") if name.strip())
     for name in selected:
         if name not in _PROPERTIES:
@@ -51,9 +58,7 @@ def _entity_definitions(path: str, request: Request) -> Answer:
     if path == "EntityDefinitions":
         tables = _filtered(options.pop("$filter", None))
     elif match := _BY_KEY.fullmatch(path):
-        if match[1] not in BY_LOGICAL_NAME:
-            raise errors.ODataError(404, "0x80060888", f"Could not find an entity with name '{match[1]}'.")
-        tables = (BY_LOGICAL_NAME[match[1]],)
+        tables = (_table(match[1]),)
     else:
         raise errors.not_implemented(f"'{path}'")
     for name in options:
@@ -79,6 +84,34 @@ def _filtered(text: str | None) -> tuple[Table, ...]:
     return tuple(table for table in TABLES if _shown(table, ())[condition.column] == condition.literal.value)
 
 
+def _table(name: str) -> Table:
+    if name not in BY_LOGICAL_NAME:
+        raise errors.ODataError(404, "0x80060888", f"Could not find an entity with name '{name}'.")
+    return BY_LOGICAL_NAME[name]
+
+
+def _choices(table: Table, request: Request) -> Answer:
+    choices = [column for column in table.columns if column.options and column.name not in ("statecode", "statuscode")]
+    found = [
+        {
+            "LogicalName": column.name,
+            "MetadataId": _stable_id(f"{table.logical_name}.{column.name}"),
+            "OptionSet": {"Options": [_option(value, label) for value, label in column.options.items()]},
+        }
+        for column in choices
+    ]
+    return Answer(200, {"@odata.context": f"{request.context}{request.path}", "value": found})
+
+
+def _option(value: int, text: str) -> dict[str, object]:
+    label = {"Label": text, "LanguageCode": 1033}
+    return {"Value": value, "Label": {"LocalizedLabels": [label], "UserLocalizedLabel": label}}
+
+
+def _stable_id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:table:{name}"))
+
+
 def _shown(table: Table, selected: tuple[str, ...]) -> dict[str, object]:
     body: dict[str, object] = {
         "LogicalName": table.logical_name,
@@ -86,6 +119,6 @@ def _shown(table: Table, selected: tuple[str, ...]) -> dict[str, object]:
         "EntitySetName": table.set_name,
         "PrimaryIdAttribute": table.key,
         "PrimaryNameAttribute": table.name_column,
-        "MetadataId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:table:{table.logical_name}")),
+        "MetadataId": _stable_id(table.logical_name),
     }
     return {name: value for name, value in body.items() if not selected or name in (*selected, "MetadataId")}

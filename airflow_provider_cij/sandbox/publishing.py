@@ -170,21 +170,21 @@ class Publisher:
 
     def _compute(self, job: sqlite3.Row) -> tuple[int, int]:
         """Write down the members; in pages, so that other writers get their turn between two of them."""
-        connection = self._store.reader()
-        segment = fetch(connection, SEGMENT, job["segment_id"])
-        definition = fetch(connection, DEFINITION, job["definition_id"])
+        segment = fetch(self._store.reader(), SEGMENT, job["segment_id"])
+        definition = fetch(self._store.reader(), DEFINITION, job["definition_id"])
         if segment is None or definition is None:
             raise MismatchError("The segment was deleted.")
         with self._store.transaction() as writer:
             evaluation = next_number(writer, "evaluation")
         base = segment["msdynmkt_baseentitylogicalname"] or "contact"
         total = 0
-        for number, page in enumerate(_member_pages(connection, definition, base)):
-            with self._store.transaction() as writer:
-                writer.execute("INSERT INTO evaluation_page VALUES (?, ?, ?)", (evaluation, number, b"".join(page)))
-            total += len(page)
-            if self._stopping:
-                raise MismatchError("The sandbox was stopped.")
+        with self._store.snapshot() as connection:
+            for number, page in enumerate(_member_pages(connection, definition, base)):
+                with self._store.transaction() as writer:
+                    writer.execute("INSERT INTO evaluation_page VALUES (?, ?, ?)", (evaluation, number, b"".join(page)))
+                total += len(page)
+                if self._stopping:
+                    raise MismatchError("The sandbox was stopped.")
         return evaluation, total
 
     def _succeed(self, job: sqlite3.Row, evaluation: int, members: int) -> None:

@@ -69,13 +69,21 @@ class Store:
         """Return this thread's connection, in autocommit mode."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._path, isolation_level=None, timeout=60, check_same_thread=False)
-            connection.row_factory = sqlite3.Row
-            connection.create_function("fold", 1, fold, deterministic=True)
-            connection.create_function("packed", 1, _packed, deterministic=True)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = connection
+            connection = self._local.connection = self._connect()
         return connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection of its own, for a long read during which the thread writes as well.
+
+        On one connection a write would have to build on the state the read began with, and SQLite refuses that as
+        soon as anybody else has written.
+        """
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -89,6 +97,14 @@ class Store:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=60, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.create_function("fold", 1, fold, deterministic=True)
+        connection.create_function("packed", 1, _packed, deterministic=True)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
 
     def setting(self, name: str) -> str | None:
         """Return a stored setting."""

@@ -257,3 +257,18 @@ def test_a_person_can_look_at_a_segment(org):
     assert definition in reply.text
     assert "creditlimit &lt; 1" in reply.text
     assert org.plain.get("/main.aspx?etn=msdynmkt_segment&id=x").status_code == 404
+
+
+def test_an_evaluation_goes_on_while_others_write(org):
+    """A segment of many pages is computed while rows are written, and neither is disturbed."""
+    segment, _ = org.segment(groups=((GROUP, "Include"),))
+    everyone = [f"00000000-0000-4000-9000-{number:012x}" for number in range(30_000)]
+    for start in range(0, 30_000, 1000):
+        body = {"SegmentId": segment, "GroupId": GROUP, "EntityIds": everyone[start : start + 1000]}
+        org.post("msdynmkt_AddStaticMembers", body)
+    org.post("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment})
+    other, _ = org.segment(groups=((OTHER, "Include"),))
+    while org.get(f"msdynmkt_segments({segment})")["statuscode"] in (5, 6):
+        org.post("msdynmkt_AddStaticMembers", {"SegmentId": other, "GroupId": OTHER, "EntityIds": ids(5)})
+    assert org.wait(segment) == 1
+    assert org.members(segment) == everyone
