@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_MAXIMUM_DEPTH = 60
+_MAXIMUM_DEPTH = 20  # of what it becomes SQLite reads 100 levels
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)
@@ -123,6 +123,13 @@ def tokenize(text: str) -> list[Token]:
     ]
 
 
+def read_number(token: Token) -> int | float:
+    """Read a number, within reason: nothing Dataverse keeps has 50 digits."""
+    if len(token.text) > 50:
+        raise QueryError(f"Syntax error at position {token.position}: the number is too long", token.position)
+    return float(token.text) if any(mark in token.text for mark in ".eE") else int(token.text)
+
+
 class Parser:
     """Reads ``or`` below ``and`` below single conditions; what those look like is up to the dialect."""
 
@@ -174,7 +181,7 @@ class Parser:
         """Read something that may contain itself, but not for ever."""
         self._depth += 1
         if self._depth > _MAXIMUM_DEPTH:
-            raise QueryError("The expression is nested too deeply", self.token.position)
+            raise UnsupportedError(f"conditions nested more than {_MAXIMUM_DEPTH} deep", self.token.position)
         condition = read()
         self._depth -= 1
         return condition

@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 
 from . import values
-from .expressions import Compare, Condition, Literal, Match, Not, OneOf, Parser, QueryError, UnsupportedError
+from .expressions import (
+    Compare,
+    Condition,
+    Literal,
+    Match,
+    Not,
+    OneOf,
+    Parser,
+    QueryError,
+    UnsupportedError,
+    read_number,
+)
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MATCHES = ("contains", "startswith", "endswith")
@@ -147,7 +158,7 @@ class _FilterParser(Parser):
         if token.kind == "string":
             return Literal("string", _unquoted(token.text))
         if token.kind == "number":
-            return Literal("number", _number(token.text))
+            return Literal("number", read_number(token))
         if token.kind == "guid":
             return Literal("guid", token.text.lower())
         if token.kind == "date" and (moment := values.read_moment(token.text)) is not None:
@@ -163,7 +174,3 @@ class _FilterParser(Parser):
 
 def _unquoted(text: str) -> str:
     return text[1:-1].replace("''", "'")
-
-
-def _number(text: str) -> int | float:
-    return float(text) if any(mark in text for mark in ".eE") else int(text)

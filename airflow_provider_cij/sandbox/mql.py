@@ -12,14 +12,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from . import values
-from .expressions import Compare, Condition, Every, IsNull, Literal, Not, Parser, QueryError, UnsupportedError
+from .expressions import (
+    Compare,
+    Condition,
+    Every,
+    IsNull,
+    Literal,
+    Not,
+    Parser,
+    QueryError,
+    UnsupportedError,
+    read_number,
+)
 
 _OPERATORS = {"==": "=", "!=": "<>", ">": ">", ">=": ">=", "<": "<", "<=": "<="}
 _SETS = ("UNION", "INTERSECT", "EXCEPT")
 _OTHER_SOURCES = ("SEGMENT", "INTERACTION")
 _OTHER_STEPS = ("RELATE", "RELATEOPTIONAL", "TRAVERSE", "HAVING", "ORDERBY", "SKIP", "TAKE", "SELECT")
 _OTHER_FUNCTIONS = ("DATEDIFF", "DATEADD", "COUNT", "UTCNOW", "UTCDAYS", "UTCMONTHS", "UTCYEARS")
-_MAXIMUM_SETS = 50
+_MAXIMUM_SETS, _MAXIMUM_BRACKETS = 50, 8
 
 
 @dataclass(frozen=True)
@@ -66,14 +77,14 @@ class _MqlParser(Parser):
             query = Combined(how, query, self._operand())
             count += 1
             if count > _MAXIMUM_SETS:
-                raise QueryError(f"More than {_MAXIMUM_SETS} set operations", self.token.position)
+                raise UnsupportedError(f"more than {_MAXIMUM_SETS} set operations", self.token.position)
         return query
 
     def _operand(self) -> Query:
         if self.accept("("):
             self._depth += 1
-            if self._depth > 20:
-                raise QueryError("The query is nested too deeply", self.token.position)
+            if self._depth > _MAXIMUM_BRACKETS:
+                raise UnsupportedError(f"more than {_MAXIMUM_BRACKETS} nested brackets", self.token.position)
             query = self._query()
             self._depth -= 1
             self.expect(")")
@@ -147,9 +158,7 @@ class _MqlParser(Parser):
             return Literal("string", token.text[1:-1].replace("''", "'"))
         if token.kind == "number":
             self.take()
-            return Literal(
-                "number", float(token.text) if any(mark in token.text for mark in ".eE") else int(token.text)
-            )
+            return Literal("number", read_number(token))
         if word in ("TRUE", "FALSE"):
             self.take()
             return Literal("boolean", int(word == "TRUE"))

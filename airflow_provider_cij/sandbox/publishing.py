@@ -18,7 +18,7 @@ from .expressions import MismatchError, QueryError, UnsupportedError
 from .members import PAGE
 from .rows import change, fetch, insert
 from .segments import BASE_TABLES, definition_of, find_segment
-from .sql import segment_query
+from .sql import segment_query, too_complex
 from .store import Store, next_number
 from .tables import DEFINITION, EXECUTION, SEGMENT
 from .values import SqlValue
@@ -37,6 +37,7 @@ class Publisher:
         self._compute_seconds = compute_seconds
         self._wake = threading.Condition()
         self._busy: set[str] = set()
+        self._reading: set[sqlite3.Connection] = set()
         self._stopping = False
         self._workers = ThreadPoolExecutor(2, "evaluation")
         self._thread = threading.Thread(target=self._run, name="publishing", daemon=True)
@@ -52,7 +53,10 @@ class Publisher:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for connection in tuple(self._reading):
+            connection.interrupt()
+        self._workers.shutdown(cancel_futures=True)
+        self._thread.join(5)
 
     def publish(self, segment_id: str) -> None:
         """Take a publish request: check the query's grammar, write down the run, and leave."""
@@ -159,11 +163,15 @@ class Publisher:
                 evaluation, members = self._compute(job)
             except MismatchError as problem:
                 self._fail(job, str(problem))
+            except sqlite3.OperationalError as problem:
+                if not too_complex(problem):
+                    raise
+                self._fail(job, "The query is too complex for the sandbox.")
             else:
                 self._succeed(job, evaluation, members)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
             if not self._stopping:
+                traceback.print_exc(file=sys.stderr)
                 self._fail(job, "An unexpected error occurred.")
         finally:
             self._busy.discard(job["execution_id"])
@@ -179,12 +187,17 @@ class Publisher:
         base = segment["msdynmkt_baseentitylogicalname"] or "contact"
         total = 0
         with self._store.snapshot() as connection:
-            for number, page in enumerate(_member_pages(connection, definition, base)):
-                with self._store.transaction() as writer:
-                    writer.execute("INSERT INTO evaluation_page VALUES (?, ?, ?)", (evaluation, number, b"".join(page)))
-                total += len(page)
-                if self._stopping:
-                    raise MismatchError("The sandbox was stopped.")
+            self._reading.add(connection)
+            try:
+                for number, page in enumerate(_member_pages(connection, definition, base)):
+                    if self._stopping:
+                        raise MismatchError("The sandbox was stopped.")
+                    with self._store.transaction() as writer:
+                        ids = b"".join(page)
+                        writer.execute("INSERT INTO evaluation_page VALUES (?, ?, ?)", (evaluation, number, ids))
+                    total += len(page)
+            finally:
+                self._reading.discard(connection)
         return evaluation, total
 
     def _succeed(self, job: sqlite3.Row, evaluation: int, members: int) -> None:

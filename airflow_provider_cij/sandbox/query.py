@@ -17,7 +17,7 @@ from . import errors, filters
 from .expressions import MismatchError, QueryError, UnsupportedError
 from .rows import show
 from .schema import Column, Table
-from .sql import ConditionSql, Sql, UnknownColumnError, comparable
+from .sql import ConditionSql, Sql, UnknownColumnError, comparable, too_complex
 from .store import Store
 from .tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
 from .values import SqlValue
@@ -64,11 +64,16 @@ class Queries:
         limit = page if remaining is None else min(page, remaining)
         seek, seek_parameters = _after(order, position)
         connection = self._store.reader()
-        rows = connection.execute(
-            f'SELECT * FROM "{table.logical_name}" WHERE ({where}) AND ({seek}) '
-            f"ORDER BY {', '.join(f'{comparable(column)} {way}' for column, way in order)} LIMIT ?",
-            [*parameters, *seek_parameters, limit + 1],
-        ).fetchall()
+        try:
+            rows = connection.execute(
+                f'SELECT * FROM "{table.logical_name}" WHERE ({where}) AND ({seek}) '
+                f"ORDER BY {', '.join(f'{comparable(column)} {way}' for column, way in order)} LIMIT ?",
+                [*parameters, *seek_parameters, limit + 1],
+            ).fetchall()
+        except sqlite3.OperationalError as problem:
+            if too_complex(problem):
+                raise errors.not_implemented("a query as complex as this one") from None
+            raise
         more = len(rows) > limit
         rows = rows[:limit]
         fields = f"({','.join(selected)})" if selected else ""

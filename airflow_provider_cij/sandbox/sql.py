@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
 
 from . import guid, values
@@ -15,6 +16,7 @@ from .values import SqlValue
 
 Sql = tuple[str, list[SqlValue]]
 
+_CHAIN = 200
 _EDM = {
     "boolean": "Edm.Boolean",
     "number": "Edm.Decimal",
@@ -41,6 +43,11 @@ class UnknownColumnError(MismatchError):
     def __init__(self, table: Table, name: str) -> None:
         super().__init__(f"The table '{table.logical_name}' has no column '{name}'.")
         self.name = name
+
+
+def too_complex(problem: sqlite3.OperationalError) -> bool:
+    """Tell whether SQLite gave up on a query for its size."""
+    return any(words in str(problem) for words in ("stack overflow", "too large", "too many", "too deep"))
 
 
 def comparable(column: Column) -> str:
@@ -85,13 +92,18 @@ class ConditionSql:
         return self._columns[name]
 
     def _joined(self, word: str, operands: tuple[Condition, ...]) -> Sql:
-        # Halved instead of chained: SQLite limits the depth of an expression to 1,000.
-        if len(operands) == 1:
-            return self.compile(operands[0])
-        half = len(operands) // 2
-        left, first = self._joined(word, operands[:half])
-        right, second = self._joined(word, operands[half:])
-        return f"(({left}){word}({right}))", first + second
+        # In pieces, because SQLite limits the depth of an expression to 1,000 and a chain is as deep as it is long.
+        parts = [self.compile(operand) for operand in operands]
+        while len(parts) > 1:
+            pieces = [parts[start : start + _CHAIN] for start in range(0, len(parts), _CHAIN)]
+            parts = [
+                (
+                    "(" + word.join(f"({text})" for text, _ in piece) + ")",
+                    [value for _, found in piece for value in found],
+                )
+                for piece in pieces
+            ]
+        return parts[0]
 
     def _comparison(self, column: Column, condition: Compare) -> Sql:
         operator, literal = condition.operator, condition.literal
@@ -167,7 +179,10 @@ def segment_query(query: Query, base_table: str) -> Sql:
     if isinstance(query, Combined):
         left, first = segment_query(query.left, base_table)
         right, second = segment_query(query.right, base_table)
-        return f"SELECT * FROM ({left}) {query.how} SELECT * FROM ({right})", first + second
+        # SQLite reads a chain from the left, as the language does: only a bracket on the right needs one in SQL.
+        if isinstance(query.right, Combined):
+            right = f"SELECT * FROM ({right})"
+        return f"{left} {query.how} {right}", first + second
     table = BY_LOGICAL_NAME.get(query.table)
     if table is None or query.table not in ("contact", "lead"):
         raise MismatchError(f"There is no profile table '{query.table}'.")

@@ -125,3 +125,31 @@ def test_a_port_that_is_taken_is_said_so(cij_sandbox):
     port = cij_sandbox.base_url.rpartition(":")[2]
     with pytest.raises(RuntimeError, match="in use"), running_sandbox("--port", port):
         pass
+
+
+def test_it_stops_soon_in_the_middle_of_an_evaluation(tmp_path):
+    """A signal during an evaluation does not wait for it; after a restart the run comes to its end."""
+    state = str(tmp_path / "state.sqlite")
+    query = "PROFILE(contact).FILTER(lastname != 'x')" + " UNION PROFILE(contact).FILTER(firstname != 'x')" * 30
+    with running_sandbox("--state", state, "--contacts", "30000", "--compute-seconds", "0") as first:
+        org = Organisation(first)
+        segment, _ = org.segment(query)
+        org.post("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment})
+        while org.get(f"msdynmkt_segments({segment})")["statuscode"] == 5:
+            pass
+        time.sleep(0.1)
+        assert org.get(f"msdynmkt_segments({segment})")["statuscode"] == 6
+        org.close()
+        before = time.monotonic()
+    assert time.monotonic() - before < 3
+    with running_sandbox("--state", state) as second:
+        org = Organisation(second)
+        assert org.wait(segment) == 1
+        assert len(org.members(segment)) == 30_000
+        org.close()
+
+
+def test_very_long_numbers_are_refused(org):
+    """A number of thousands of digits is a bad query, not a failure of the server."""
+    reply = org.web.get(f"contacts?$filter=numberofchildren eq {'1' * 6000}")
+    assert reply.status_code == 400

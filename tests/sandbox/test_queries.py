@@ -285,3 +285,24 @@ def test_no_text_breaks_the_parsers(text):
         except QueryError as problem:
             position = problem.position
         assert 0 <= position <= len(text)
+
+
+def test_deep_and_long_queries_are_evaluated(org, people):
+    """Nesting and length a parser accepts are not too much for the evaluation."""
+    mark, rows = people
+    part = f"PROFILE(contact).FILTER(jobtitle == '{mark}')"
+    deep = f"{part} INTERSECT (" * 8 + part + ")" * 8
+    wide = f"PROFILE(contact).FILTER(jobtitle == '{mark}' && ({' || '.join(['numberofchildren >= 0'] * 2000)}))"
+    nested = f"PROFILE(contact).FILTER({'NOT(' * 10}jobtitle == '{mark}'{')' * 10})"
+    for query, count in (
+        (deep, len(rows)),
+        (wide, sum(row["numberofchildren"] is not None for row in rows)),
+        (nested, len(rows)),
+    ):
+        segment, _ = org.segment(query)
+        assert org.publish(segment) == 1
+        assert len(org.members(segment)) == count
+    knots = "statecode eq 0 and (" * 20 + "donotemail eq true" + ")" * 20
+    assert org.web.get(f"contacts?$filter={quote(knots)}").status_code == 200
+    for knots in ("not (" * 500, "statecode eq 0 and (" * 21 + "donotemail eq true" + ")" * 21):
+        assert org.web.get(f"contacts?$filter={quote(knots)}").status_code == 501
