@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
-
 from demo.audience import Audience, write_audience
 from demo.stack import Stack
 

@@ -140,7 +140,9 @@ def _is_managed(settings: Settings) -> bool:
 
 def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     """Build what asks for a token; told True, it does not answer from msal's own cache."""
-    http = _LoginClient(verify=ssl_context(settings.ca_bundle), timeout=_LOGIN_TIMEOUT)
+    # A token an hour: no connection is worth keeping.
+    none_kept = httpx.Limits(max_keepalive_connections=0)
+    http = _LoginClient(verify=ssl_context(settings.ca_bundle), timeout=_LOGIN_TIMEOUT, limits=none_kept)
     if _is_managed(settings):
         which = settings.managed_identity_client_id
         identity = msal.UserAssignedManagedIdentity(client_id=which) if which else msal.SystemAssignedManagedIdentity()

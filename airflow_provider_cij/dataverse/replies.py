@@ -43,6 +43,14 @@ _BY_CODE: dict[str, tuple[type[CijError], str]] = {
     ),
     "0x80040225": (CijForbiddenError, "The application user is disabled or in no business unit."),
 }
+_BY_STATUS: dict[int, tuple[type[CijError], str]] = {
+    401: (CijAuthError, "The organisation does not accept the token: check host, tenant and client id."),
+    403: (CijForbiddenError, "Check the security roles of the application user."),
+    404: (CijNotFoundError, ""),
+    412: (CijConflictError, ""),
+    429: (CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool."),
+    501: (CijUnavailableError, "The service does not implement this."),
+}
 _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '([^']*)'")
 
 
@@ -156,18 +164,8 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
             f"The organisation has no {unknown[1]}: Customer Insights - Journeys is not installed in this environment, "
             "or its version is older than this operation."
         )
-    if status == 401:
-        return CijAuthError, "The organisation does not accept the token: check host, tenant and client id."
-    if status == 403:
-        return CijForbiddenError, "Check the security roles of the application user."
-    if status == 404:
-        return CijNotFoundError, ""
-    if status == 412:
-        return CijConflictError, ""
-    if status == 429:
-        return CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool."
-    if status == 501:
-        return CijUnavailableError, "The service does not implement this."
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
     if status >= 500:
         return CijServerError, ""
     if status < 400:

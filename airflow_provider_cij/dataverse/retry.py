@@ -49,7 +49,7 @@ class Again:
 class RetryRules:
     """How patient a client is.
 
-    :param attempts: how often one request is sent at the most
+    :param attempts: how often one request is sent at the most; a fresh token is worth one more
     :param first_wait: seconds before the second time; doubles from there
     :param longest_wait: seconds; a service that asks for more has its error raised, for Airflow to come back later
     """
@@ -81,10 +81,10 @@ def again(
     :return: how to send it again, or None to raise
     """
     rules = rules or RetryRules()
-    if failure is Failure.REFUSED or attempt >= rules.attempts:
-        return None
     if failure is Failure.TOKEN_REFUSED:
         return None if refreshed else Again(fresh_token=True)
+    if failure is Failure.REFUSED or attempt >= rules.attempts:
+        return None
     if failure in (Failure.LOST, Failure.SERVER_ERROR) and not repeatable:
         return None
     backoff = rules.first_wait * 2 ** (attempt - 1) * (1 + jitter)

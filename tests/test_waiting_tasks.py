@@ -1,0 +1,212 @@
+"""Publish and the sensor in all their modes, against a service that says what the test wants."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_cij.operators.segments import CijPublishSegmentOperator
+from airflow_provider_cij.sensors.segments import CijSegmentSensor
+from airflow_provider_cij.triggers import segments as triggers
+from tests.dags import run_dag
+from tests.scripted import Answer
+
+ID, DEFINITION = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
+MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
+LINK = "_link_CijSegmentLink"
+NO_WORDS = Answer(404, {"error": {"code": "0x80060888", "message": "Resource not found for the segment 'x'."}})
+BLIP = Answer(200, b"<html>a gateway's page</html>")
+
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def segment(status: int, members: int | None = 3) -> Answer:
+    """Answer with a segment in this status."""
+    return Answer(
+        body={
+            "msdynmkt_segmentid": ID,
+            "msdynmkt_sourcesegmentuid": DEFINITION,
+            "msdynmkt_displayname": "VIP",
+            "msdynmkt_baseentitylogicalname": "contact",
+            "statuscode": status,
+            "msdynmkt_membercount": members,
+        }
+    )
+
+
+@pytest.fixture
+def wait(scripted, monkeypatch):
+    """Run a sensor in one of its modes against these answers."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
+
+    def run(mode: str, *answers: Answer, **arguments):
+        scripted.script = list(answers)
+        with DAG(f"wait_{mode}", schedule=None) as dag:
+            CijSegmentSensor(
+                **({"task_id": "wait", "segment_id": ID, "poke_interval": 0.1, "timeout": 30} | MODES[mode] | arguments)
+            )
+        return run_dag(dag)
+
+    return run
+
+
+@every_mode
+def test_a_segment_becomes_live(wait, scripted, mode):
+    """Draft, exporting, a status nobody knows, computing: waiting; then live. Result and link are the same in all."""
+    ran = wait(mode, segment(2), segment(5), segment(99), segment(6), segment(1))
+    assert ran.states == {"wait": "success"}
+    assert ran.result("wait") == {"segment_id": ID, "status": "live", "member_count": 3}
+    assert ran.xcoms["wait"][LINK] == f"{scripted.url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={ID}"
+    assert len(scripted.asked) == 5
+
+
+@every_mode
+def test_a_live_segment_is_not_waited_for(wait, scripted, mode):
+    """One look, and no deferral."""
+    assert wait(mode, segment(1)).states == {"wait": "success"}
+    assert len(scripted.asked) == 1
+
+
+@every_mode
+def test_warnings_are_a_success_that_shows(wait, mode):
+    """Computed with warnings is live."""
+    ran = wait(mode, segment(6), segment(7))
+    assert ran.result("wait")["status"] == "live_with_warnings"
+
+
+FAILURES = [(mode, soft_fail, 3, "error") for mode in MODES for soft_fail in (False, True)]
+FAILURES += [("deferrable", False, 4, "deleted"), ("deferrable", False, 11, "faulted")]
+
+
+@pytest.mark.parametrize(("mode", "soft_fail", "status", "word"), FAILURES)
+def test_a_failed_segment_fails_the_task_with_the_services_words(wait, capfd, mode, soft_fail, status, word):
+    """It never skips it."""
+    words = Answer(body={"ResultText": '{"lastExecution": {"statusMessage": "No column named creditlimt."}}'})
+    assert wait(mode, segment(6), segment(status), words, soft_fail=soft_fail).states == {"wait": "failed"}
+    assert f"Segment 'VIP' ({ID}) ended in status {word}: No column named creditlimt." in capfd.readouterr().out
+
+
+@every_mode
+def test_a_failure_without_words_says_where_to_look(wait, capfd, mode):
+    """The service need not explain itself."""
+    wait(mode, segment(3), NO_WORDS)
+    assert "the service gives no reason. Open the segment in Dynamics 365" in capfd.readouterr().out
+
+
+@every_mode
+@pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
+def test_a_timeout_fails_or_skips(wait, mode, soft_fail, state):
+    """As Airflow's users expect it of each sensor."""
+    started = time.monotonic()
+    assert wait(mode, segment(6), timeout=0.5, soft_fail=soft_fail).states == {"wait": state}
+    assert time.monotonic() - started < 10
+
+
+@every_mode
+def test_a_blip_does_not_fail_the_task(wait, mode):
+    """What a retry may mend, the next look mends."""
+    assert wait(mode, BLIP, segment(6), BLIP, segment(1)).states == {"wait": "success"}
+
+
+@every_mode
+def test_a_segment_that_is_gone_fails_the_task(wait, capfd, mode):
+    """Neither a segment nor a definition has this id."""
+    gone = Answer(404, {"error": {"code": "0x80040217", "message": "msdynmkt_segment Does Not Exist"}})
+    assert wait(mode, segment(6), gone, Answer(body={"value": []})).states == {"wait": "failed"}
+    assert "Does Not Exist" in capfd.readouterr().out
+
+
+@every_mode
+def test_a_definitions_id_is_taken_too(wait, mode):
+    """Older documents hand those out."""
+    gone = Answer(404, {"error": {"code": "0x80040217", "message": "msdynmkt_segment Does Not Exist"}})
+    found = Answer(body={"value": [segment(1).body]})
+    assert wait(mode, gone, found, segment_id=DEFINITION).result("wait")["segment_id"] == ID
+
+
+def test_until_is_checked(wait, scripted, capfd):
+    """Before anything is sent."""
+    assert wait("poke", segment(1), until="dead").states == {"wait": "failed"}
+    assert "until is 'dead'. Use 'live'." in capfd.readouterr().out
+    assert scripted.asked == []
+
+
+@pytest.fixture
+def publish(scripted, monkeypatch):
+    """Run the publish operator against these answers."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
+
+    def run(*answers: Answer, **arguments):
+        scripted.script = list(answers)
+        with DAG("publish", schedule=None) as dag:
+            CijPublishSegmentOperator(
+                **({"task_id": "publish", "segment_id": ID, "poll_interval": 0.1, "timeout": 30} | arguments)
+            )
+        return run_dag(dag)
+
+    return run
+
+
+def _run_of_segment(execution: str, status: int) -> Answer:
+    return Answer(body={"value": [{"msdynmkt_segmentexecutionid": execution, "statuscode": status}]})
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_publish_waits_until_live(publish, scripted, deferrable):
+    """The service accepts, works behind it, and the task ends when it is done."""
+    ran = publish(segment(2), Answer(204), segment(5), segment(6), segment(1), deferrable=deferrable)
+    assert ran.states == {"publish": "success"}
+    assert ran.result("publish") == {"segment_id": ID, "status": "live", "member_count": 3}
+    assert LINK in ran.xcoms["publish"]
+    posts = [asked for asked in scripted.asked if asked.method == "POST"]
+    assert [(asked.path, asked.body) for asked in posts] == [
+        ("/api/data/v9.2/msdynmkt_PublishSegmentDefinition", f'{{"SegmentId": "{ID}"}}'.encode())
+    ]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted, deferrable):
+    """The members of the old one are not what was published."""
+    old, new = _run_of_segment("old", 723270002), _run_of_segment("new", 723270001)
+    done = _run_of_segment("new", 723270002)
+    ran = publish(
+        *[segment(1, 3), old, Answer(204)],
+        *[segment(1, 3), old, segment(1, 3), new, segment(1, 5), done],
+        deferrable=deferrable,
+    )
+    assert ran.result("publish")["member_count"] == 5
+    assert len(scripted.asked) == 9
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_failed_segment_can_be_published_again(publish, deferrable):
+    """The error from before is not the answer."""
+    old, new = _run_of_segment("old", 723270003), _run_of_segment("new", 723270002)
+    answers = [segment(3), old, Answer(204), segment(3), old, segment(6), old, segment(1), new]
+    assert publish(*answers, deferrable=deferrable).states == {"publish": "success"}
+
+
+def test_a_rejected_query_fails_the_task_at_once(publish, capfd):
+    """With the service's words, and no retry."""
+    no = Answer(400, {"error": {"code": "0x80040265", "message": "Parse error at position 23."}})
+    assert publish(segment(2), no, retries=3).states == {"publish": "failed"}
+    assert "Parse error at position 23. [code 0x80040265, HTTP 400]" in capfd.readouterr().out
+
+
+def test_publish_need_not_wait(publish, scripted):
+    """Then it returns what it sees."""
+    ran = publish(segment(2), Answer(204), segment(5), wait_until_live=False)
+    assert ran.result("publish")["status"] == "exporting"
+    assert len(scripted.asked) == 3
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_publish_does_not_wait_for_ever(publish, capfd, deferrable):
+    """The error says what was last seen."""
+    ran = publish(segment(2), Answer(204), segment(6), timeout=0.5, deferrable=deferrable)
+    assert ran.states == {"publish": "failed"}
+    assert "did not become live in the time given (last seen computing)" in capfd.readouterr().out
