@@ -45,7 +45,8 @@ class CijCreateSegmentOperator(BaseOperator):
     :param refresh_interval_minutes: wished for; the service has a cadence of its own
     :param business_unit_id: the owner, where business units are in use (templated)
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool}``
+    :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool}``; the next task
+        takes the id as ``create.output["segment_id"]``
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
@@ -109,6 +110,8 @@ class CijCreateSegmentOperator(BaseOperator):
         with failing_for_good():
             check(spec)
             CijSegmentLink().show(self, context, hook_of(self).segment_url(spec.segment_id))
+        # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
+        context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
             made = run(self, lambda cij: cij.segments.create(spec, self.if_exists))
