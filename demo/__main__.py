@@ -26,7 +26,8 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("run", "ui"), default="run")
     parser.add_argument("--contacts", type=int, default=50_000, help="contacts in the sandbox")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     say(f"Starting a sandbox with {options.contacts:,} contacts")
@@ -48,11 +49,13 @@ def main() -> int:
                 print(f"\nThe web UI: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
                 print(f"Log in as admin with the password {airflow.password}")
                 print("Ctrl+C stops everything.", flush=True)
-                try:
-                    signal.pause()
-                except KeyboardInterrupt:
-                    print()
+                signal.pause()
     return 0 if good else 1
+
+
+def _stop(*_: object) -> None:
+    """End by way of every ``with``, which stops what it started."""
+    sys.exit(130)
 
 
 def say(text: str) -> None:

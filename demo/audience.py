@@ -39,7 +39,7 @@ def write_audience(connection_uri: str, folder: Path) -> Audience:
     :param folder: where the files go; it is made
     """
     everybody = asyncio.run(_ids(connection_uri, "contacts?$select=contactid"))
-    rich = "contacts?$select=contactid&$filter=creditlimit ge 50000 and emailaddress1 ne null"
+    rich = "contacts?$select=contactid&$filter=creditlimit ge 18000 and emailaddress1 ne null"
     found = asyncio.run(_ids(connection_uri, rich))
     chance = random.Random(2026)  # noqa: S311  # the same people each time
     invited = chance.sample(everybody, min(_INVITED, len(everybody) // 2))

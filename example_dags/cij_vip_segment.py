@@ -30,7 +30,7 @@ with DAG(
     create = CijCreateSegmentOperator(
         task_id="create_segment",
         display_name="VIP customers",
-        query="PROFILE(contact).FILTER(creditlimit >= 20000 && ISNOTNULL(emailaddress1))",
+        query="PROFILE(contact).FILTER(creditlimit >= 18000 && ISNOTNULL(emailaddress1))",
         groups=["Invited", MemberGroup("Staff", include=False)],
     )
     segment_id = create.output["segment_id"]

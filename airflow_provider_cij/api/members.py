@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 IDS_A_CALL = 1000
 IDS_A_GROUP = 200_000
 _PAGE_SIZE = 5000
-_REJECTS_SHOWN = 20
+_REJECTS_SHOWN = 100
 
 Chunk = tuple[Sequence[int], Sequence[object]]
 """Some rows: their line numbers, and what stands where an id should."""
@@ -67,8 +67,10 @@ def take_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> Intake:
         if max_invalid is not None and intake.invalid > max_invalid:
             raise CijInputError(
                 f"{intake.invalid} of the first {intake.read} rows hold no id, more than max_invalid={max_invalid}.",
-                hint=f"The first are on lines {', '.join(map(str, intake.bad_lines))}. Nothing was sent.",
+                hint=f"The first are on lines {', '.join(map(str, intake.bad_lines[:20]))}. Nothing was sent.",
             )
+    if intake.invalid > len(intake.bad_lines):
+        log.warning("%d more lines hold no id", intake.invalid - len(intake.bad_lines))
     if intake.invalid and intake.invalid == intake.read:
         raise CijInputError(
             f"None of the {intake.read} rows holds an id.", hint="Is it the right column? Nothing was sent."
