@@ -34,6 +34,7 @@ class Stack:
         api, worker_logs, trigger_logs = _free_ports(3)
         self.url = f"http://localhost:{api}"
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._http = httpx.Client(base_url=self.url, timeout=30)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
             # `airflow` starts others by name.
@@ -73,6 +74,7 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._http.close()
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             for _command, process in self._processes:
                 # Each has a session of its own: its children go with it.
@@ -91,8 +93,8 @@ class Stack:
         return str(json.loads(text)["admin"])
 
     def rest(self, method: str, path: str, **others: Any) -> Any:
-        """Call Airflow's REST API as ``admin``."""
-        response = self._http.request(method, f"/api/v2/{path}", **others)
+        """Call Airflow's REST API as ``admin``; a path with a slash in front is one beside it."""
+        response = self._http.request(method, path if path.startswith("/") else f"/api/v2/{path}", **others)
         if response.is_error:
             raise RuntimeError(f"{method} {path}: HTTP {response.status_code}: {response.text[:500]}")
         return response.json() if response.content else None
@@ -190,7 +192,7 @@ class Stack:
                 if process.poll() is not None:
                     raise RuntimeError(f"airflow {command} ended: {self.tail(command)}")
             try:
-                health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+                health = self._http.get("/api/v2/monitor/health", timeout=5).json()
                 if all(part.get("status") == "healthy" for part in health.values()):
                     break
             except (httpx.HTTPError, ValueError):
@@ -199,10 +201,8 @@ class Stack:
                 raise RuntimeError(f"Airflow is not healthy: {health}. {self.tail('api-server')}")
             time.sleep(0.2)
         login = {"username": "admin", "password": self.password}
-        answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=30).raise_for_status().json()
-        self._http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {answer['access_token']}"}, timeout=30
-        )
+        answer = self._http.post("/auth/token", json=login).raise_for_status().json()
+        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -155,6 +155,8 @@ class Members:
         body: dict[str, object] = {"SegmentId": segment_id}
         page = await self._page(action, body, "ResultText", "members")
         inputs = await self._paging_inputs(action) if page.has_next else {}
+        # All pages in the size of the first: in another size they would begin elsewhere.
+        body |= {inputs["size"]: page.size} if "size" in inputs and page.size else {}
         read = 0
         while True:
             read += len(page.ids)
@@ -163,8 +165,6 @@ class Members:
                 break
             last, number = page.ids, (page.number or 1) + 1
             asked = {**body, inputs["number"]: number}
-            if "size" in inputs:
-                asked[inputs["size"]] = page.size or _PAGE_SIZE
             page = await self._page(action, asked, "ResultText", "members")
             if not page.ids or page.number not in (None, number):
                 raise CijIncompleteError(f"The service was asked for page {number} of the members and gave another.")

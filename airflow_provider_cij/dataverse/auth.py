@@ -111,7 +111,7 @@ class _TokenSource:
                     hint="Check the network, the proxy and ca_bundle.",
                 ) from None
             except ValueError as error:  # msal's word for an authority or a key it can't use
-                raise self._refused(str(error)) from None
+                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
             if "access_token" not in answer:
                 raise self._refused(str(answer.get("error_description") or answer.get("error") or "no reason given"))
             self._token = str(answer["access_token"])
@@ -122,7 +122,7 @@ class _TokenSource:
     def _where(self) -> str:
         return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
 
-    def _refused(self, said: str) -> CijAuthError:
+    def _refused(self, said: str, hint: str = "") -> CijAuthError:
         # Behind the first line stand a trace id, a correlation id and a timestamp.
         code = re.search(r"AADSTS\d+", said)
         found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
@@ -130,7 +130,7 @@ class _TokenSource:
             f"The login service at {self._where} refused: {said.splitlines()[0]}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
-            hint=_HINTS.get(code[0], "") if code else "",
+            hint=_HINTS.get(code[0], hint) if code else hint,
         )
 
 

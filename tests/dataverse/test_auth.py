@@ -1,0 +1,140 @@
+"""Every kind of credential, against the sandbox's login endpoint, which verifies what it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+import uuid
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.settings import Settings
+from airflow_provider_cij.errors import CijAuthError, CijInputError
+from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _certificate() -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cij-tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, KEY.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    return builder.sign(KEY, hashes.SHA256())
+
+
+def _pem(passphrase: bytes | None = None) -> str:
+    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    pkcs8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    return (
+        KEY.private_bytes(*pkcs8, encryption).decode() + CERTIFICATE.public_bytes(serialization.Encoding.PEM).decode()
+    )
+
+
+CERTIFICATE = _certificate()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    """Run a sandbox that knows our certificate."""
+    path = tmp_path_factory.mktemp("certificate") / "public.pem"
+    path.write_bytes(CERTIFICATE.public_bytes(serialization.Encoding.PEM))
+    with running_sandbox("--client-certificate", str(path)) as running:
+        yield running
+
+
+def _who(sandbox, **credential):
+    settings = Settings(
+        base_url=sandbox.base_url,
+        **(
+            {"tenant_id": sandbox.tenant, "client_id": sandbox.client_id}
+            | {"authority": sandbox.authority, "ca_bundle": sandbox.ca}
+            | credential
+        ),
+    )
+
+    async def main():
+        async with DataverseClient(settings) as client:
+            return await client.get("WhoAmI")
+
+    return asyncio.run(main())
+
+
+def test_a_client_secret(sandbox):
+    """The default."""
+    assert uuid.UUID(_who(sandbox, client_secret=sandbox.client_secret)["UserId"])
+
+
+def test_a_wrong_secret_says_so(sandbox):
+    """With Entra's code, and what to do."""
+    with pytest.raises(CijAuthError, match=r"AADSTS7000215.*paste the secret's value"):
+        _who(sandbox, client_secret="wrong")
+
+
+def test_a_wrong_application_says_so(sandbox):
+    """An id that this tenant does not know."""
+    with pytest.raises(CijAuthError, match=r"AADSTS700016.*does not exist in this tenant"):
+        _who(sandbox, client_secret=sandbox.client_secret, client_id=str(uuid.uuid4()))
+
+
+def test_a_wrong_tenant_says_so(sandbox):
+    """One that the login service does not know."""
+    elsewhere = f"{sandbox.base_url}/{uuid.uuid4()}"
+    with pytest.raises(CijAuthError, match=rf"{elsewhere} refused: .*Check tenant_id"):
+        _who(sandbox, client_secret=sandbox.client_secret, authority=elsewhere)
+
+
+@pytest.mark.parametrize("passphrase", [None, b"canary"])
+@pytest.mark.parametrize("how", ["pem file", "pem text", "pfx file"])
+def test_a_certificate(sandbox, tmp_path, how, passphrase):
+    """PEM as a file or as text, or PFX; with and without a passphrase."""
+    given = {"private_key_passphrase": passphrase.decode()} if passphrase else {}
+    if how == "pem text":
+        given["certificate_private_key"] = _pem(passphrase)
+    else:
+        path = tmp_path / ("own.pfx" if how == "pfx file" else "own.pem")
+        encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        pfx = pkcs12.serialize_key_and_certificates(b"own", KEY, CERTIFICATE, None, encryption)
+        path.write_bytes(pfx if how == "pfx file" else _pem(passphrase).encode())
+        given["certificate_path"] = str(path)
+    assert _who(sandbox, credential="certificate", **given)["UserId"]
+
+
+def test_a_certificate_that_cant_be_used_says_so(sandbox, tmp_path):
+    """Missing, half, unknown to the application, or with another passphrase."""
+    path = tmp_path / "half.pem"
+    path.write_bytes(CERTIFICATE.public_bytes(serialization.Encoding.PEM))
+    with pytest.raises(CijInputError, match="both the private key and the certificate"):
+        _who(sandbox, credential="certificate", certificate_path=str(path))
+    with pytest.raises(CijInputError, match=r"certificate_path '/nowhere\.pem' can't be read"):
+        _who(sandbox, credential="certificate", certificate_path="/nowhere.pem")
+    with pytest.raises(CijAuthError, match="refused"):
+        _who(sandbox, credential="certificate", certificate_private_key=_pem(b"x"), private_key_passphrase="wrong")
+
+
+def test_a_workload_identity(sandbox, tmp_path: Path):
+    """A token of the cluster is exchanged for one of Entra."""
+    file = tmp_path / "token"
+    claims = {"iss": "cluster", "sub": "pod", "aud": "api://AzureADTokenExchange", "exp": time.time() + 600}
+    file.write_text(jwt.encode(claims, KEY, "RS256"))
+    given = {"credential": "workload_identity", "federated_token_file": str(file)}
+    assert _who(sandbox, **given)["UserId"]
+
+
+def test_a_managed_identity(sandbox, monkeypatch):
+    """From the endpoint that App Service gives, for the organisation as resource."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{sandbox.base_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", sandbox.client_secret)
+    given = {"tenant_id": "", "client_id": "", "authority": "", "credential": "managed_identity"}
+    assert _who(sandbox, **given)["UserId"]
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    with pytest.raises(CijAuthError, match="managed identity endpoint refused"):
+        _who(sandbox, **given, managed_identity_client_id=str(uuid.uuid4()))

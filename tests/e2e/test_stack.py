@@ -1,0 +1,126 @@
+"""A real stack (API server, scheduler, triggerer, DAG processor), driven over REST as its users drive it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
+from demo.audience import write_audience
+from demo.stack import Stack
+
+ROOT = Path(__file__).parent.parent.parent
+DAG_ID = "cij_vip_segment"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox in which publishing takes long enough to look on."""
+    with running_sandbox("--contacts", "3000", "--compute-seconds", "4") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(sandbox, tmp_path_factory) -> Iterator[Stack]:
+    """Run Airflow with the example DAGs and a stored connection."""
+    with Stack(tmp_path_factory.mktemp("stack") / "airflow", ROOT / "example_dags") as stack:
+        stack.add_connection("cij_default", sandbox.airflow_conn_uri)
+        yield stack
+
+
+def _link(airflow: Stack, run_id: str, task_id: str) -> str:
+    links = airflow.rest("GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/links")["extra_links"]
+    return links["Segment in Dynamics 365"]
+
+
+def test_the_example_dags(airflow, sandbox, tmp_path):
+    """The main job, with a real deferral; people can follow it; then the one that waits for its segment."""
+    audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
+    airflow.wait_for_dag(DAG_ID)
+    run_id = airflow.trigger(DAG_ID, audience.parameters)
+    seen = []
+    for task in airflow.watch(DAG_ID, run_id):
+        seen.append((task["task_id"], task["state"]))
+        if seen[-1] == ("publish", "deferred"):
+            link_while_deferred = _link(airflow, run_id, "publish")
+    assert ("publish", "deferred") in seen
+    assert {task["task_id"]: task["state"] for task in airflow.tasks(DAG_ID, run_id)} == dict.fromkeys(
+        ("create_segment", "add_invited", "keep_staff_out", "publish", "export_members"), "success"
+    )
+
+    exported = set(Path(audience.parameters["export_file"]).read_text().split()[1:])
+    assert exported == (audience.found | audience.invited) - audience.staff
+    segment_id = airflow.result(DAG_ID, run_id, "create_segment")["segment_id"]
+    assert airflow.result(DAG_ID, run_id, "publish") == {
+        "segment_id": segment_id,
+        "status": "live",
+        "member_count": len(exported),
+    }
+    report = airflow.result(DAG_ID, run_id, "add_invited")
+    assert (report["invalid"], report["duplicate"], report["added"]) == (25, 60, 1500)
+
+    address = f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
+    assert link_while_deferred == _link(airflow, run_id, "publish") == _link(airflow, run_id, "add_invited") == address
+    log = airflow.log(DAG_ID, run_id, "add_invited")
+    for words in ("::group::Add 1500 members to group 'Invited'", "Batch 2 of 2: 1500 members sent", "::endgroup::"):
+        assert words in log
+    # State changes rather than every poll.
+    assert len(re.findall(rf"Segment {segment_id} is live\b", airflow.log(DAG_ID, run_id, "publish"))) == 2
+
+    # Neither the client secret nor a person is left in Airflow.
+    assert _left_behind(airflow, segment_id)
+    assert _left_behind(airflow, sandbox.client_secret, *list(exported)[:5]) == []
+
+    parameters = {"segment_id": segment_id, "export_file": str(tmp_path / "again.csv")}
+    run_id = airflow.trigger("cij_wait_for_segment", parameters)
+    assert all(task["state"] != "failed" for task in airflow.watch("cij_wait_for_segment", run_id))
+    assert set((tmp_path / "again.csv").read_text().split()[1:]) == exported
+
+
+def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
+    """Past tries have their own: the link is there while the task runs, whatever comes of it."""
+    audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
+    airflow.wait_for_dag(DAG_ID)
+    gone = {
+        **audience.parameters,
+        "export_file": str(tmp_path / "export.csv"),
+        "staff_file": str(tmp_path / "gone.csv"),
+    }
+    run_id = airflow.trigger(DAG_ID, gone)
+    states = {task["task_id"]: task["state"] for task in airflow.watch(DAG_ID, run_id)}
+    assert (states["keep_staff_out"], states["add_invited"]) == ("failed", "success")
+    assert "gone.csv' can't be opened" in airflow.log(DAG_ID, run_id, "keep_staff_out")
+    assert _link(airflow, run_id, "create_segment") == _link(airflow, run_id, "add_invited")
+
+
+def test_the_connection_form_and_its_test_button(airflow, sandbox):
+    """The form comes from provider info; the button asks the organisation."""
+    forms = airflow.rest("GET", "/ui/connections/hook_meta")
+    (form,) = [one for one in forms if one["connection_type"] == "cij"]
+    assert form["standard_fields"]["host"]["title"] == "Organisation URL"
+    assert set(form["extra_fields"]) >= {"tenant_id", "credential", "certificate_private_key", "ca_bundle"}
+    stored = airflow.rest("GET", "connections/cij_default")
+    assert stored["password"] == "***"
+    tested = airflow.rest("POST", "connections/test", json={**stored, "password": sandbox.client_secret})
+    assert tested["status"] is True
+    assert f"Connected to {sandbox.base_url}" in tested["message"]
+
+
+def _left_behind(airflow: Stack, *canaries: str) -> list[str]:
+    """List the tables (but that of the connections) and the logs in which one of these is to be read."""
+    found = []
+    with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            rows = repr(database.execute(f'SELECT * FROM "{table}"').fetchall())  # noqa: S608
+            if table != "connection" and any(canary in rows for canary in canaries):
+                found.append(table)
+    for path in airflow.home.rglob("*.log"):
+        text = path.read_text(errors="replace")
+        if any(canary in text for canary in canaries):
+            found.append(str(path))
+    return found
