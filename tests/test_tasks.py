@@ -52,7 +52,7 @@ def _exported(path: Path) -> list[str]:
 
 
 def test_the_main_job_twice(cij_sandbox, dag_id, tmp_path):
-    """Query and include less exclude, as plain sets have it; the second run finds its segment and brings what changed."""
+    """Query and include less exclude, as plain sets have it; the second run brings what changed."""
     everybody = _contacts()
     chance = random.Random(7)  # noqa: S311
     invited, staff = chance.sample(everybody, 600), chance.sample(everybody, 150)

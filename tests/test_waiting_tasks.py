@@ -183,10 +183,22 @@ def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted,
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("later", [[], [1]])
+def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, scripted, deferrable, later):
+    """Also where the log of evaluations shows nothing new."""
+    old = _run_of_segment("old", 723270002)
+    still = [answer for _ in later for answer in (segment(1, 3), old)]
+    ran = publish(
+        *[segment(1, 3), old, Answer(204), *still, segment(5), old, segment(6), segment(1, 5)], deferrable=deferrable
+    )
+    assert ran.result("publish")["member_count"] == 5
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
 def test_a_failed_segment_can_be_published_again(publish, deferrable):
     """The error from before is not the answer."""
-    old, new = _run_of_segment("old", 723270003), _run_of_segment("new", 723270002)
-    answers = [segment(3), old, Answer(204), segment(3), old, segment(6), old, segment(1), new]
+    old = _run_of_segment("old", 723270003)
+    answers = [segment(3), old, Answer(204), segment(3), old, segment(6), old, segment(1)]
     assert publish(*answers, deferrable=deferrable).states == {"publish": "success"}
 
 

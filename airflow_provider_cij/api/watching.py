@@ -86,6 +86,11 @@ async def look(segments: Segments, segment_id: str, before: Before | None = None
     return segment, outcome
 
 
+def news(segment: Segment, before: Before | None) -> Before | None:
+    """Forget what was before a publish once the segment has left it: whatever comes now is new."""
+    return before if segment.status in _ENDED else None
+
+
 async def before_publish(segments: Segments, segment: Segment) -> Before:
     """Remember what there is, to tell news from it later."""
     newest = await segments.last_execution(segment) if segment.status in _ENDED else None
@@ -132,6 +137,7 @@ async def wait_until_live(
             pause = max(poll_interval, error.retry_after or 0.0)
         else:
             trouble = ""
+            before = news(segment, before)
             if segment.status != seen:
                 log.info("Segment %s is %s", segment_id, segment.status_name)
                 seen = segment.status

@@ -176,11 +176,11 @@ class CijPublishSegmentOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and wait or defer."""
-        from airflow_provider_cij.api.watching import before_publish, look, wait_until_live
+        from airflow_provider_cij.api.watching import before_publish, look, news, wait_until_live
 
         deadline = time.time() + self.timeout
 
-        async def publish(cij: Cij) -> tuple[Segment, Before, bool]:
+        async def publish(cij: Cij) -> tuple[Segment, Before | None, bool]:
             segment = await cij.segments.get(self.segment_id)
             CijSegmentLink().show(self, context, hook_of(self).segment_url(segment.segment_id))
             self.log.info("Publishing segment %r, which is %s", segment.display_name, segment.status_name)
@@ -188,7 +188,7 @@ class CijPublishSegmentOperator(BaseOperator):
             await cij.segments.publish(segment.segment_id)
             segment, outcome = await look(cij.segments, segment.segment_id, before)
             self.log.info("Published: segment %s is %s", segment.segment_id, segment.status_name)
-            return segment, before, outcome == "live"
+            return segment, news(segment, before), outcome == "live"
 
         segment, before, live = run(self, publish)
         if live or not self.wait_until_live:
@@ -200,8 +200,8 @@ class CijPublishSegmentOperator(BaseOperator):
                 trigger=CijSegmentTrigger(
                     cij_conn_id=self.cij_conn_id,
                     segment_id=segment.segment_id,
-                    before_status=before.status,
-                    before_execution_id=before.execution_id,
+                    before_status=before.status if before else None,
+                    before_execution_id=before.execution_id if before else "",
                     poll_interval=self.poll_interval,
                     deadline=deadline,
                 ),

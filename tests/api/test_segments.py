@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_cij.api.groups import MemberGroup
+from airflow_provider_cij.api.models import ExecutionStatus
 from airflow_provider_cij.api.spec import SegmentSpec, definition_row
 from airflow_provider_cij.api.watching import before_publish, wait_until_live
 from airflow_provider_cij.errors import (
@@ -189,8 +190,9 @@ def test_publish_and_wait(organisation, key):
             await cij.segments.publish(spec.segment_id)
             segment = await _live(cij, spec.segment_id, before)
             assert segment.member_count == len(found) > 0
-            last = await cij.segments.last_execution(segment)
-            assert last.execution_id != before.execution_id
+        where = f"_msdynmkt_segmentdefinitionid_value eq {spec.definition_id}"
+        log = await cij.dataverse.get(f"msdynmkt_segmentexecutions?$select=statuscode&$filter={where}")
+        assert [row["statuscode"] for row in log["value"]] == [ExecutionStatus.SUCCEEDED] * 2
 
     organisation(publish)
 
