@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from tests.scripted import ScriptedServer
 
+pytest_plugins = ["pytester"]
+
 _home = Path(tempfile.mkdtemp(prefix="cij-tests-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ |= {
