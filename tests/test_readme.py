@@ -16,7 +16,7 @@ def test_the_dag_of_the_readme_is_a_dag():
     """It parses without a network, a connection or a file."""
     module: dict = {}
     exec(DAG_FILE, module)  # noqa: S102
-    (dag,) = [value for value in module.values() if type(value).__name__ == "DAG"]
+    dag = module["create"].dag
     assert dag.task_ids == ["create", "add", "publish"]
     assert dag.get_task("publish").upstream_task_ids == {"create", "add"}
 
