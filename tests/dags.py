@@ -30,12 +30,18 @@ def run_dag(dag: DAG, conf: dict[str, Any] | None = None) -> Ran:
     """Run it to its end."""
     _database()
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 
     # dag.test() runs DAGs that lie in a file; this one lies in a test.
     DagBundlesManager().sync_bundles_to_db()
     nowhere = Path("/dev/null")
-    bag = BundleDagBag(dag_folder=str(nowhere), bundle_path=nowhere, bundle_name="dags-folder")
+    try:
+        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+        bag = BundleDagBag(dag_folder=str(nowhere), bundle_path=nowhere, bundle_name="dags-folder")
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db
+
+        bag = DagBag(dag_folder=str(nowhere), bundle_path=nowhere)
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
     return _what_came(dag.test(run_conf=conf))

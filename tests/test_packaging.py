@@ -37,7 +37,7 @@ def test_the_metadata_names_what_it_needs(wheel):
     assert required == [
         "Requires-Dist: apache-airflow>=3.1",
         "Requires-Dist: httpx>=0.27",
-        "Requires-Dist: msal>=1.30",
+        "Requires-Dist: msal>=1.35",
     ]
     assert "License-Expression: Apache-2.0" in lines
     assert "Requires-Python: >=3.11" in lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_cij.api.idset import IdSet
@@ -201,10 +201,3 @@ class Members:
 def _never_the_same(page: list[str], last: list[str]) -> None:
     if page == last:
         raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
-
-
-def chunked(values: Sequence[object], size: int = IDS_A_CALL) -> Iterator[Chunk]:
-    """Cut a list into chunks; its lines count from 1."""
-    for start in range(0, len(values), size):
-        part = values[start : start + size]
-        yield range(start + 1, start + len(part) + 1), part

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -72,6 +74,8 @@ class CijSegmentTrigger(BaseTrigger):
             yield _sad_event(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
 
     async def _wait(self) -> dict[str, Any]:
+        # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.cij")
         from airflow_provider_cij._task import summary
         from airflow_provider_cij.api.watching import Before, wait_until_live
         from airflow_provider_cij.hooks.cij import CijHook
