@@ -23,7 +23,7 @@ def test_the_dag_of_the_readme_is_a_dag():
 
 def test_the_connection_table_is_the_form():
     """Every field of the form, and no other; every kind of credential."""
-    table = README[README.index("| Organisation URL") : README.index("Airflow has the Test button")]
+    table = README[README.index("| Organisation URL") : README.index("Airflow 3.1 shows")]
     (connection,) = get_provider_info()["connection-types"]
     named = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row)))
     assert named == set(connection["conn-fields"])

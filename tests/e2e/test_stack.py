@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,7 @@ def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
     assert _link(airflow, run_id, "create_segment") == _link(airflow, run_id, "add_invited")
 
 
+@pytest.mark.skipif(metadata.version("apache-airflow").startswith("3.1."), reason="3.1 does not read conn-fields")
 def test_the_connection_form_and_its_test_button(airflow, sandbox):
     """The form comes from provider info; the button asks the organisation."""
     forms = airflow.rest("GET", "/ui/connections/hook_meta")
