@@ -134,43 +134,47 @@ class Members:
         return total
 
     async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
-        """List a static group, page by page, until a page is empty: a short one may be the service's own limit."""
-        last: list[str] = []
-        number = 1
+        """List a static group, page by page, until a page is empty: a short one may be the service's own limit.
+
+        :raises CijIncompleteError: pages came twice, or the group changed while it was listed
+        """
+        listed = _Listed()
+        body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
-            body = {"SegmentId": segment_id, "GroupId": group_id, "PageNo": number, "PageSize": _PAGE_SIZE}
-            page = await self._page("msdynmkt_ListGroupMembers", body, "Response", "entityIds")
+            asked = body | {"PageNo": listed.pages + 1}
+            page = await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")
             if not page.ids:
-                return
-            _never_the_same(page.ids, last)
+                break
+            listed.add(page)
             yield page.ids
-            last, number = page.ids, number + 1
+        listed.check()
 
     async def of_segment(self, segment_id: str) -> AsyncIterator[list[str]]:
         """List the members of a segment as of its last evaluation, page by page.
 
-        :raises CijIncompleteError: the service gave a part of the list and no way to the rest
+        :raises CijIncompleteError: the service gave a part of the list and no way to the rest, or the members changed
+            while they were listed
         """
         action = "msdynmkt_MembersList"
         body: dict[str, object] = {"SegmentId": segment_id}
-        page = await self._page(action, body, "ResultText", "members")
-        inputs = await self._paging_inputs(action) if page.has_next else {}
+        page = first = await self._page(action, body, "ResultText", "members")
+        inputs = await self._paging_inputs(action) if first.has_next else {}
         # All pages in the size of the first: in another size they would begin elsewhere.
-        body |= {inputs["size"]: page.size} if "size" in inputs and page.size else {}
-        read = 0
+        body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
+        number = 1 if first.number is None else first.number
+        listed = _Listed()
         while True:
-            read += len(page.ids)
+            listed.add(page)
             yield page.ids
             if not page.has_next:
                 break
-            last, number = page.ids, (page.number or 1) + 1
-            asked = {**body, inputs["number"]: number}
-            page = await self._page(action, asked, "ResultText", "members")
+            number += 1
+            page = await self._page(action, body | {inputs["number"]: number}, "ResultText", "members")
             if not page.ids or page.number not in (None, number):
                 raise CijIncompleteError(f"The service was asked for page {number} of the members and gave another.")
-            _never_the_same(page.ids, last)
-        if page.total is not None and read < page.total:
-            raise CijIncompleteError(f"The service speaks of {page.total} members and listed {read}.")
+            if page.total != first.total:
+                raise CijIncompleteError("The members changed while they were listed.", hint="List them again.")
+        listed.check(first.total)
 
     async def _page(self, action: str, body: dict[str, object], output: str, list_name: str) -> Page:
         try:
@@ -198,6 +202,29 @@ class Members:
         return paging_inputs(rows[0].get("CustomAPIRequestParameters") or [])
 
 
-def _never_the_same(page: list[str], last: list[str]) -> None:
-    if page == last:
-        raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
+class _Listed:
+    """What a list has given so far: pages that shift while they are turned lose members without a word."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+        self._read = 0
+        self._ids = IdSet()
+        self._last: list[str] = []
+
+    def add(self, page: Page) -> None:
+        if self.pages and page.ids == self._last:
+            raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
+        self.pages += 1
+        self._read += len(page.ids)
+        self._ids.update(keys_of(page.ids)[0])
+        self._last = page.ids
+
+    def check(self, total: int | None = None) -> None:
+        if total is not None and self._read < total:
+            raise CijIncompleteError(f"The service speaks of {total} members and listed {self._read}.")
+        if self.pages > 1 and len(self._ids) < self._read:
+            twice = self._read - len(self._ids)
+            raise CijIncompleteError(
+                f"{twice} members came twice: the list changed while it was read, so others may be missing.",
+                hint="List them again.",
+            )

@@ -150,6 +150,18 @@ def test_pages_are_asked_for_as_the_organisation_says(scripted):
     assert b'"PageSize": 1, "PageNo": 3' in scripted.asked[-1].body
 
 
+@pytest.mark.parametrize("numbered", [{}, {"pageNumber": 0}])
+def test_pages_are_counted_when_the_service_does_not(scripted, numbered):
+    """From 1, or from where its first page says."""
+    people = _some(3)
+    pages = [_page([one], hasNextPage=one != people[-1]) for one in people[1:]]
+    first = _page(people[:1], hasNextPage=True, **numbered)
+    talk = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
+    assert _members(scripted, first, _inputs("PageNo"), *pages, talk=talk) == people
+    asked = [json.loads(request.body)["PageNo"] for request in scripted.asked[2:]]
+    assert asked == ([1, 2] if numbered else [2, 3])
+
+
 @pytest.mark.parametrize(
     "answers",
     [
@@ -159,10 +171,12 @@ def test_pages_are_asked_for_as_the_organisation_says(scripted):
         [_page([GROUP], hasNextPage=True), _inputs("PageNo"), _page([GROUP], hasNextPage=True)],
         [_page(_some(1), hasNextPage=True, pageNumber=1), _inputs("PageNo"), _page(_some(1), pageNumber=1)],
         [_page(_some(1), hasNextPage=False, totalCount=2)],
+        [_page(_some(1), hasNextPage=True, totalCount=2), _inputs("PageNo"), _page(_some(1), totalCount=3)],
+        [_page([GROUP, *_some(1)], hasNextPage=True), _inputs("PageNo"), _page([GROUP, *_some(1)])],
     ],
 )
 def test_a_list_cut_short_is_an_error(scripted, answers):
-    """No way to the rest, an empty page, the same page again, fewer than there are: never a part for the whole."""
+    """No way to the rest, an empty, repeated or shifted page, fewer than there are: never a part for the whole."""
     with pytest.raises(CijIncompleteError):
         _members(scripted, *answers, talk=lambda members: _all(members.of_segment(GROUP)))
 
