@@ -211,12 +211,22 @@ def test_a_connection_without_a_tenant_is_named(scripted, add, capfd, monkeypatc
     assert "The connection lacks the tenant id" in capfd.readouterr().out
 
 
-def test_a_segment_that_cant_be_right_is_refused(dag_id, capfd):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"query": "PROFILE(contact"}, "its query has 1 '(' never closed"),
+        ({"groups": "Invited"}, "groups is 'Invited'. Give a list of names"),
+        ({"groups": [{"name": "x"}]}, "groups is [{'name': 'x'}]. Give a list of names"),
+        ({}, "has neither a query nor a group"),
+        ({"query": "PROFILE(contact)", "if_exists": "replace"}, "if_exists is 'replace'"),
+    ],
+)
+def test_a_segment_that_cant_be_right_is_refused(dag_id, capfd, arguments, said):
     """By the operator, with the reason."""
     with DAG(dag_id, schedule=None) as dag:
-        CijCreateSegmentOperator(task_id="create", display_name="X", query="PROFILE(contact", retries=2)
+        CijCreateSegmentOperator(task_id="create", display_name="X", retries=2, **arguments)
     assert run_dag(dag).states == {"create": "failed"}
-    assert "its query has 1 '(' never closed" in capfd.readouterr().out
+    assert said in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,13 @@ def test_a_rejected_query_fails_the_task_at_once(publish, capfd):
     assert "Parse error at position 23. [code 0x80040265, HTTP 400]" in capfd.readouterr().out
 
 
+def test_publish_does_not_hammer(publish, scripted, capfd):
+    """A wait without a pause is refused before anything is sent."""
+    assert publish(segment(2), poll_interval=0).states == {"publish": "failed"}
+    assert "poll_interval is 0. Give seconds, more than 0." in capfd.readouterr().out
+    assert scripted.asked == []
+
+
 def test_publish_need_not_wait(publish, scripted):
     """Then it returns what it sees."""
     ran = publish(segment(2), Answer(204), segment(5), wait_until_live=False)

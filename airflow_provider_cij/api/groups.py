@@ -7,7 +7,7 @@ other models because DAG files import it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError, CijReplyError
@@ -24,7 +24,7 @@ class MemberGroup:
 
     name: str
     include: bool = True
-    group_id: str = ""
+    group_id: str = field(default="", repr=False)
 
 
 def groups_of(text: str | None) -> tuple[MemberGroup, ...]:

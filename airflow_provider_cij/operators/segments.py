@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import failing_for_good, hook_of, log_group, run, summary, summary_of
 from airflow_provider_cij.api.groups import MemberGroup
+from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 
 if TYPE_CHECKING:
@@ -96,18 +97,18 @@ class CijCreateSegmentOperator(BaseOperator):
         """Create it."""
         from airflow_provider_cij.api.spec import SegmentSpec, check
 
-        spec = SegmentSpec(
-            key=self._default_key(context) if self.key is None else self.key,
-            display_name=self.display_name,
-            query=self.query,
-            groups=tuple(MemberGroup(group) if isinstance(group, str) else group for group in self.groups),
-            base_table=self.base_table,
-            description=self.description,
-            static_snapshot=self.static_snapshot,
-            refresh_interval_minutes=self.refresh_interval_minutes,
-            business_unit_id=self.business_unit_id,
-        )
         with failing_for_good():
+            spec = SegmentSpec(
+                key=self._default_key(context) if self.key is None else self.key,
+                display_name=self.display_name,
+                query=self.query,
+                groups=_groups(self.groups),
+                base_table=self.base_table,
+                description=self.description,
+                static_snapshot=self.static_snapshot,
+                refresh_interval_minutes=self.refresh_interval_minutes,
+                business_unit_id=self.business_unit_id,
+            )
             check(spec)
             CijSegmentLink().show(self, context, hook_of(self).segment_url(spec.segment_id))
         # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
@@ -130,6 +131,13 @@ class CijCreateSegmentOperator(BaseOperator):
     def _default_key(self, context: Context) -> str:
         index = context["ti"].map_index
         return f"{self.dag_id}.{self.task_id}" + (f".{index}" if index is not None and index >= 0 else "")
+
+
+def _groups(groups: Any) -> tuple[MemberGroup, ...]:
+    # A single name would be read letter by letter.
+    if isinstance(groups, str) or not all(isinstance(group, (str, MemberGroup)) for group in groups):
+        raise CijInputError(f"groups is {groups!r}.", hint="Give a list of names, or of MemberGroup(name, include=…).")
+    return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
 
 
 class CijPublishSegmentOperator(BaseOperator):
@@ -179,6 +187,9 @@ class CijPublishSegmentOperator(BaseOperator):
         from airflow_provider_cij.api.watching import before_publish, look, news, wait_until_live
 
         deadline = time.time() + self.timeout
+        with failing_for_good():
+            if self.poll_interval <= 0:
+                raise CijInputError(f"poll_interval is {self.poll_interval}.", hint="Give seconds, more than 0.")
 
         async def publish(cij: Cij) -> tuple[Segment, Before | None, bool]:
             segment = await cij.segments.get(self.segment_id)
