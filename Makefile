@@ -1,7 +1,9 @@
 # Everything a developer does. Each verb makes .venv first; nothing else is needed than python3, make and a registry.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE := 1
+# Servers of our own are on this machine, whatever proxy leads to the registry.
+export NO_PROXY := localhost,127.0.0.1,$(NO_PROXY)
+export no_proxy := $(NO_PROXY)
 
 .PHONY: help demo ui test check bench clean
 help:
