@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from airflow_provider_cij.dataverse.odata import text_of
+from airflow_provider_cij.dataverse.odata import texts_of
 
 _KEY = 16
 _each = struct.Struct(f"{_KEY}s").iter_unpack
@@ -47,7 +47,7 @@ class IdSet:
         len(self)
         batch: list[str] = []
         for heap in self._heaps:
-            batch += [text_of(key) for (key,) in _each(heap)]
+            batch += texts_of(heap)
             while len(batch) >= size:
                 yield batch[:size]
                 del batch[:size]
@@ -57,8 +57,8 @@ class IdSet:
     def _make_distinct(self) -> None:
         self._raw = 0
         for heap in self._heaps:
-            keys = dict.fromkeys(_each(heap))
-            if len(keys) * _KEY < len(heap):
-                heap[:] = b"".join(key for (key,) in keys)
-            self._raw += len(keys)
+            distinct = len(set(_each(heap)))
+            if distinct * _KEY < len(heap):
+                heap[:] = b"".join(key for (key,) in dict.fromkeys(_each(heap)))
+            self._raw += distinct
         self._distinct = self._raw

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import key_of, text_of
+from airflow_provider_cij.dataverse.odata import key_of, texts_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError, CijReplyError
 
 
@@ -82,7 +82,7 @@ def _ids(entry: str) -> list[str]:
     keys = [key_of(word) for word in re.split(r"[,\s]+", entry) if word]
     if None in keys:
         raise CijReplyError("The list of members has an entry that is no id.")
-    return [text_of(key) for key in keys if key]
+    return texts_of(b"".join(key for key in keys if key))
 
 
 def _rescued(text: str, list_name: str) -> Page:

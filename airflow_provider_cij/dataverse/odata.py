@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 from airflow_provider_cij.errors import CijInputError
 
 _READABLE = "$,()='/:;"
+_DASHES = (8, 13, 18, 23)
+_PLACES = [place for place in range(36) if place not in _DASHES]
 _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
@@ -50,13 +52,20 @@ def _keys_of_plain(values: Sequence[object]) -> bytes | None:
     # 36 characters and a line end each, dashes where they belong. The other 32 are digits, or the keys are too short.
     count = len(values)
     plain = len(lines) == 37 * count - 1 and len(keys) == 16 * count and lines[36::37] == "\n" * (count - 1)
-    return keys if plain and all(lines[place::37] == "-" * count for place in (8, 13, 18, 23)) else None
+    return keys if plain and all(lines[place::37] == "-" * count for place in _DASHES) else None
 
 
-def text_of(key: bytes) -> str:
-    """Write an id as the service does: lower case, dashed."""
-    digits = key.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def texts_of(keys: bytes | bytearray) -> list[str]:
+    """Write ids as the service does: lower case, dashed.
+
+    :param keys: 16 bytes each, joined
+    """
+    # All first digits, then all second ones: 32 steps for a batch instead of five slices for each id.
+    digits, count = keys.hex().encode(), len(keys) // 16
+    lines = bytearray(b"-" * 36 + b"\n") * count
+    for digit, place in enumerate(_PLACES):
+        lines[place::37] = digits[digit::32]
+    return lines.decode().split()
 
 
 def guid(value: object, what: str = "id") -> str:
@@ -69,7 +78,7 @@ def guid(value: object, what: str = "id") -> str:
     key = key_of(value)
     if key is None:
         raise CijInputError(f"{what} is {str(value)!r}, which is no GUID.", hint="Give an id such as 00000000-….")
-    return text_of(key)
+    return texts_of(key)[0]
 
 
 def literal(value: str | int | float | bool | None) -> str:
