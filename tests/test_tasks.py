@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import uuid
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_members_from_another_task(dag_id, tmp_path):
     assert sorted(_exported(tmp_path / "out.csv")) == sorted(people)
     assert ran.rendered["add"]["members"] == "30 values"
     assert people[0] not in json.dumps([ran.rendered, {name: x for name, x in ran.xcoms.items() if name != "rows"}])
+
+
+def test_nobody_is_a_warning(dag_id, capfd, tmp_path):
+    """No rows to add, and a segment that was never evaluated, are likely mistakes: they show in the log."""
+    target = tmp_path / "out.csv"
+    with DAG(dag_id, schedule=None) as dag:
+        create = CijCreateSegmentOperator(task_id="create", display_name="X", groups=["in"])
+        segment_id = create.output["segment_id"]
+        add = CijAddSegmentMembersOperator(task_id="add", segment_id=segment_id, group="in", members=[])
+        add >> CijExportSegmentMembersOperator(task_id="export", segment_id=segment_id, path=str(target))
+    ran = run_dag(dag)
+    assert (ran.result("add")["added"], ran.result("export")["count"], _exported(target)) == (0, 0, [])
+    log = capfd.readouterr().out
+    assert re.search(r"warning\W.*There is not a single row", log)
+    assert re.search(r"warning\W.*Segment 'X' is draft: these are the members of its last evaluation", log)
 
 
 def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,8 @@ class CijAddSegmentMembersOperator(BaseOperator):
                     intake.duplicate,
                     intake.invalid,
                 )
+                if not intake.read:
+                    self.log.warning("There is not a single row: nobody will be added")
 
         async def add(cij: Cij) -> int:
             segment = await cij.segments.get(self.segment_id)
@@ -157,6 +160,8 @@ class CijExportSegmentMembersOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
+        from airflow_provider_cij.api.models import LIVE
+
         with failing_for_good():
             target = _writable(str(self.path))
 
@@ -167,7 +172,9 @@ class CijExportSegmentMembersOperator(BaseOperator):
                 group = await cij.segments.group(segment, self.group)
                 pages = cij.members.of_group(segment.segment_id, group.group_id)
             else:
-                self.log.info("Segment %r is %s", segment.display_name, segment.status_name)
+                level = INFO if segment.status in LIVE else WARNING
+                said = "Segment %r is %s: these are the members of its last evaluation"
+                self.log.log(level, said, segment.display_name, segment.status_name)
                 pages = cij.members.of_segment(segment.segment_id)
             return await self._write(target, f"{segment.base_table or 'contact'}id", pages)
 
