@@ -37,10 +37,10 @@ def failing_for_good(soft_fail: bool = False) -> Iterator[None]:
         raise
 
 
-def run(task: Any, work: Callable[[Cij], Awaitable[T]]) -> T:
-    """Run a coroutine function on the task's connection."""
-    with failing_for_good(getattr(task, "soft_fail", False)):
-        return hook_of(task).run(work)
+def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = False) -> T:
+    """Run a coroutine function on an open client; ``soft_fail`` as in ``failing_for_good``."""
+    with failing_for_good(soft_fail):
+        return hook.run(work)
 
 
 @contextmanager

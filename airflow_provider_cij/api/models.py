@@ -82,7 +82,6 @@ class Segment:
     base_table: str
     status: int
     member_count: int | None
-    etag: str = "*"
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Segment:
@@ -98,7 +97,6 @@ class Segment:
                 base_table=str(row.get("msdynmkt_baseentitylogicalname") or ""),
                 status=int(row["statuscode"]),
                 member_count=None if row.get("msdynmkt_membercount") is None else int(row["msdynmkt_membercount"]),
-                etag=str(row.get("@odata.etag") or "*"),
             )
         except (CijInputError, KeyError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_segments can't be read: {error!r}.") from None
@@ -117,7 +115,6 @@ class Definition:
     groups: tuple[MemberGroup, ...]
     static_snapshot: bool
     refresh_interval_minutes: int | None
-    etag: str = "*"
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Definition:
@@ -130,7 +127,6 @@ class Definition:
             groups=groups_of(row.get("msdynmkt_staticlistmembers")),
             static_snapshot=bool(row.get("msdynmkt_disablesegmentrefresh")),
             refresh_interval_minutes=row.get("msdynmkt_segmentrefreshintervalminutes"),
-            etag=str(row.get("@odata.etag") or "*"),
         )
 
 

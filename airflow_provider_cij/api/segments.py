@@ -116,8 +116,10 @@ class Segments:
                     f"Segment {spec.segment_id} is over {table!r}, not {spec.base_table!r}.",
                     hint="Its members would be other people: give the new segment a key of its own.",
                 )
-        made_definition, changed_definition = await self._bring(_DEFINITIONS, spec.definition_id, definition_row(spec))
-        made_segment, changed_segment = await self._bring(_SEGMENTS, spec.segment_id, wanted)
+        definition = definition_row(spec)
+        defined = await self._read(_DEFINITIONS, spec.definition_id, definition)
+        made_definition, changed_definition = await self._bring(_DEFINITIONS, spec.definition_id, definition, defined)
+        made_segment, changed_segment = await self._bring(_SEGMENTS, spec.segment_id, wanted, there)
         return CreatedSegment(
             segment_id=spec.segment_id,
             definition_id=spec.definition_id,
@@ -131,9 +133,10 @@ class Segments:
         groups = (await self.definition(segment)).groups
         return CreatedSegment(segment.segment_id, segment.definition_id, _ids(groups), created=False, changed=False)
 
-    async def _bring(self, table: _Table, row_id: str, row: Mapping[str, Any]) -> tuple[bool, bool]:
-        """Make a row, or bring it to the values given; tell whether it was made, and whether it was changed."""
-        there = await self._read(table, row_id, row)
+    async def _bring(
+        self, table: _Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
+    ) -> tuple[bool, bool]:
+        """Make a row, or bring what is there to the values given; tell whether it was made, and whether it changed."""
         if there is None:
             try:
                 new = {table.id_column: row_id, **row, **table.at_birth}

@@ -51,12 +51,12 @@ def judge(segment: Segment, newest: Execution | None, before: Before | None) -> 
     :param before: as it was before the publish; None when there was none to wait for
     :return: ``waiting`` for every status that is neither live nor failed, unknown ones included
     """
-    fresh = newest is not None and (before is None or newest.execution_id != before.execution_id)
-    if before is not None and fresh and newest is not None and newest.status in _EXECUTION_FAILED:
+    fresh = newest if before and newest and newest.execution_id != before.execution_id else None
+    if fresh and fresh.status in _EXECUTION_FAILED:
         return "failed"
     if segment.status in FAILED:
         # After a publish the service may take a moment to leave the failure that the publish is to mend.
-        return "waiting" if before is not None and before.status == segment.status and not fresh else "failed"
+        return "waiting" if before and before.status == segment.status and not fresh else "failed"
     if segment.status not in LIVE:
         return "waiting"
     if before is None or before.status not in LIVE:
@@ -65,7 +65,7 @@ def judge(segment: Segment, newest: Execution | None, before: Before | None) -> 
     # shows nothing at all, there is nothing better than the status.
     if newest is None and not before.execution_id:
         return "live"
-    return "live" if fresh and newest is not None and newest.status == ExecutionStatus.SUCCEEDED else "waiting"
+    return "live" if fresh and fresh.status == ExecutionStatus.SUCCEEDED else "waiting"
 
 
 async def look(segments: Segments, segment_id: str, before: Before | None = None) -> tuple[Segment, Outcome]:

@@ -33,6 +33,10 @@ class Cij:
     segments: Segments
     members: Members
 
+    def segment_url(self, segment_id: str) -> str:
+        """Give the address of a segment in Dynamics 365."""
+        return _segment_url(self.dataverse.settings, segment_id)
+
 
 class CijHook(BaseHook):
     """Talks to Dynamics 365 Customer Insights - Journeys.
@@ -93,9 +97,8 @@ class CijHook(BaseHook):
         return asyncio.run(main())
 
     def segment_url(self, segment_id: str) -> str:
-        """Give the address of a segment in Dynamics 365 (Power Apps docs, "Open forms using a URL")."""
-        row_id = guid(segment_id, "segment_id")
-        return f"{self.settings().base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={row_id}"
+        """Give the address of a segment in Dynamics 365."""
+        return _segment_url(self.settings(), segment_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
@@ -109,6 +112,12 @@ class CijHook(BaseHook):
             return False, str(error)
         except Exception as error:  # whatever it is, the person at the button wants words
             return False, f"{type(error).__name__}: {error}"
+
+
+def _segment_url(settings: Settings, segment_id: str) -> str:
+    # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
+    row_id = guid(segment_id, "segment_id")
+    return f"{settings.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={row_id}"
 
 
 async def _introduce(cij: Cij) -> str:

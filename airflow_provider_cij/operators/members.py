@@ -78,7 +78,8 @@ class CijAddSegmentMembersOperator(BaseOperator):
         from airflow_provider_cij.api.models import MemberReport
 
         with failing_for_good():
-            hook_of(self).settings()
+            hook = hook_of(self)
+            hook.settings()
             source = checked(self.members)
             with log_group(self.log, f"Read members from {source!r}"):
                 intake = take_in(source.chunks(), self.max_invalid)
@@ -94,13 +95,13 @@ class CijAddSegmentMembersOperator(BaseOperator):
 
         async def add(cij: Cij) -> int:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, hook_of(self).segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
             group = await cij.segments.group(segment, self.group)
             self.log.info("Group %r of segment %r", group.name, segment.display_name)
             return await cij.members.add(segment.segment_id, group.group_id, intake.ids, _Progress(self.log))
 
         with log_group(self.log, f"Add {len(intake.ids)} members to group {self.group!r}"):
-            batches = run(self, add)
+            batches = run(hook, add)
         report = MemberReport(
             read=intake.read,
             invalid=intake.invalid,
@@ -167,7 +168,7 @@ class CijExportSegmentMembersOperator(BaseOperator):
 
         async def export(cij: Cij) -> int:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, hook_of(self).segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
             if self.group is not None:
                 group = await cij.segments.group(segment, self.group)
                 pages = cij.members.of_group(segment.segment_id, group.group_id)
@@ -179,7 +180,7 @@ class CijExportSegmentMembersOperator(BaseOperator):
             return await self._write(target, f"{segment.base_table or 'contact'}id", pages)
 
         with log_group(self.log, f"Export to {target}"):
-            count = run(self, export)
+            count = run(hook_of(self), export)
         self.log.info("Wrote %d members to %s", count, target)
         return {"count": count, "path": str(self.path)}
 

@@ -110,12 +110,13 @@ class CijCreateSegmentOperator(BaseOperator):
                 business_unit_id=self.business_unit_id,
             )
             check(spec)
-            CijSegmentLink().show(self, context, hook_of(self).segment_url(spec.segment_id))
+            hook = hook_of(self)
+            CijSegmentLink().show(self, context, hook.segment_url(spec.segment_id))
         # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
-            made = run(self, lambda cij: cij.segments.create(spec, self.if_exists))
+            made = run(hook, lambda cij: cij.segments.create(spec, self.if_exists))
             for name, group_id in made.groups.items():
                 self.log.info("Group %r has the id %s", name, group_id)
         done = "created" if made.created else "updated" if made.changed else "left as it is"
@@ -193,7 +194,7 @@ class CijPublishSegmentOperator(BaseOperator):
 
         async def publish(cij: Cij) -> tuple[Segment, Before | None, bool]:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, hook_of(self).segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
             self.log.info("Publishing segment %r, which is %s", segment.display_name, segment.status_name)
             before = await before_publish(cij.segments, segment)
             await cij.segments.publish(segment.segment_id)
@@ -201,7 +202,8 @@ class CijPublishSegmentOperator(BaseOperator):
             self.log.info("Published: segment %s is %s", segment.segment_id, segment.status_name)
             return segment, news(segment, before), outcome == "live"
 
-        segment, before, live = run(self, publish)
+        hook = hook_of(self)
+        segment, before, live = run(hook, publish)
         if live or not self.wait_until_live:
             return summary(segment)
         if self.deferrable:
@@ -220,20 +222,19 @@ class CijPublishSegmentOperator(BaseOperator):
                 # The trigger keeps the deadline; this is for a triggerer that never ran it.
                 timeout=timedelta(seconds=self.timeout + 60),
             )
-        with log_group(self.log, "Wait until live"):
-            return run(
-                self,
-                lambda cij: _summary_when_live(
-                    wait_until_live(
-                        cij.segments,
-                        segment.segment_id,
-                        before=before,
-                        poll_interval=self.poll_interval,
-                        deadline=deadline,
-                        first_after=self.poll_interval,
-                    )
-                ),
+
+        async def wait(cij: Cij) -> Segment:
+            return await wait_until_live(
+                cij.segments,
+                segment.segment_id,
+                before=before,
+                poll_interval=self.poll_interval,
+                deadline=deadline,
+                first_after=self.poll_interval,
             )
+
+        with log_group(self.log, "Wait until live"):
+            return summary(run(hook, wait))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's word."""
@@ -242,7 +243,3 @@ class CijPublishSegmentOperator(BaseOperator):
         CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
         return result
-
-
-async def _summary_when_live(wait: Any) -> dict[str, Any]:
-    return summary(await wait)

@@ -86,16 +86,16 @@ class CijSegmentSensor(BaseSensorOperator):
 
         async def once(cij: Cij) -> tuple[Segment, bool]:
             segment, outcome = await look(cij.segments, self.segment_id)
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
             return segment, outcome == "live"
 
         try:
-            segment, live = run(self, once)
+            segment, live = run(hook_of(self), once, self.soft_fail)
         except CijError as error:
             if error.permanent:
                 raise
             self.log.warning("The segment could not be read, going on: %s", error)
             return PokeReturnValue(is_done=False)
-        CijSegmentLink().show(self, context, hook_of(self).segment_url(segment.segment_id))
         self.log.info("Segment %s is %s", segment.segment_id, segment.status_name)
         return PokeReturnValue(is_done=live, xcom_value=summary(segment) if live else None)
 
