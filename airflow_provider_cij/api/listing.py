@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import key_of, texts_of
+from airflow_provider_cij.dataverse.odata import keys_of, texts_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError, CijReplyError
 
 
@@ -69,7 +69,7 @@ def page_of_text(text: str, list_name: str) -> Page:
     if not isinstance(entries, list):
         raise CijReplyError(f"The answer holds no list of {list_name}.")
     return Page(
-        ids=[one for entry in entries for one in _ids(str(entry))],
+        ids=_ids(entries),
         has_next=fields.get("hasnextpage") is True,
         number=_number(fields.get("pagenumber")),
         size=_number(fields.get("pagesize")),
@@ -77,12 +77,14 @@ def page_of_text(text: str, list_name: str) -> Page:
     )
 
 
-def _ids(entry: str) -> list[str]:
-    """Split one entry: the documents put several ids into one string."""
-    keys = [key_of(word) for word in re.split(r"[,\s]+", entry) if word]
-    if None in keys:
+def _ids(entries: list[Any]) -> list[str]:
+    """Read a list's entries, all at once; the documents put several ids into one string."""
+    keys, bad = keys_of(entries)
+    if bad:
+        keys, bad = keys_of([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
+    if bad:
         raise CijReplyError("The list of members has an entry that is no id.")
-    return texts_of(b"".join(key for key in keys if key))
+    return texts_of(keys)
 
 
 def _rescued(text: str, list_name: str) -> Page:
@@ -96,7 +98,7 @@ def _rescued(text: str, list_name: str) -> Page:
         return pair[1] if pair else None
 
     return Page(
-        ids=_ids(re.sub(r'[\\"]', " ", found[1])),
+        ids=_ids([re.sub(r'[\\"]', " ", found[1])]),
         has_next=said("hasNextPage") == "true",
         number=_number(said("pageNumber")),
         size=_number(said("pageSize")),

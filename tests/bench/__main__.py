@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing
+from tests.bench import add_members, importing, sandbox_at_size
 
 if __name__ == "__main__":
     importing.main()
     add_members.main()
+    sandbox_at_size.main()
     sys.exit(0)
