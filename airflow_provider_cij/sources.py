@@ -1,20 +1,23 @@
 """Where members come from. Every source streams, and knows the line of what it gives.
 
-A source has ``chunks()``, which gives some rows at a time as their line numbers and what stands where an id should.
+A source has ``chunks(client)``, which gives some rows at a time as their line numbers and what stands where an id
+should. ``client`` is the open client of the task, for a source that reads from the organisation itself.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from airflow_provider_cij.errors import CijInputError
 
-Chunk = tuple[Sequence[int], Sequence[object]]
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.dataverse.client import DataverseClient
 
 _ROWS = 1000
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -24,7 +27,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 class Source(Protocol):
     """Anything that gives members."""
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
 
 
@@ -37,7 +40,7 @@ class FromValues:
     def __init__(self, values: Iterable[object]) -> None:
         self.values = values
 
-    def chunks(self) -> Iterator[Chunk]:
+    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
         values, first = iter(self.values), 1
         while part := list(islice(values, _ROWS)):
@@ -74,7 +77,7 @@ class FromFile:
     def __repr__(self) -> str:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
 
-    def chunks(self) -> Iterator[Chunk]:
+    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time.
 
         :raises CijInputError: there is no such file or column, or it is no CSV; the error names file and line
@@ -83,7 +86,8 @@ class FromFile:
             # Strict: a stray quote would swallow all rows up to the next one, silently.
             reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             try:
-                yield from self._chunks(reader)
+                for chunk in self._chunks(reader):
+                    yield chunk
             except csv.Error as error:
                 raise CijInputError(f"{self.path}, line {reader.line_num}: {error}. Nothing was sent.") from None
 

@@ -1,4 +1,4 @@
-"""Members of real-time segments: take in a list, add it to a static group, list who is in.
+"""Members of real-time segments: add to a static group, list who is in.
 
 Source: "Create a Customer Insights - Journeys segment using the Web API", sections "Add Static Segment Members",
 "View Static Segment Members" and "View members".
@@ -7,9 +7,7 @@ Source: "Create a Customer Insights - Journeys segment using the Web API", secti
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
@@ -17,77 +15,24 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of, literal, query
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
-log = logging.getLogger(__name__)
-
 IDS_A_CALL = 1000
 IDS_A_GROUP = 200_000
 _PAGE_SIZE = 5000
-_REJECTS_SHOWN = 100
-
-Chunk = tuple[Sequence[int], Sequence[object]]
-"""Some rows: their line numbers, and what stands where an id should."""
 
 OnBatch = Callable[[int, int, int], None]
 """Called after each batch with batches done, batches in all, members sent."""
 
 
-@dataclass
-class Intake:
-    """A list of members taken in: checked, distinct, ready to send."""
+def check_room(ids: IdSet) -> None:
+    """Refuse what no group can hold.
 
-    ids: IdSet = field(default_factory=IdSet)
-    read: int = 0
-    invalid: int = 0
-    bad_lines: list[int] = field(default_factory=list)
-    """The first lines without an id."""
-
-    @property
-    def duplicate(self) -> int:
-        """Rows whose id had been there before."""
-        return self.read - self.invalid - len(self.ids)
-
-
-def take_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> Intake:
-    """Read a whole list and check it, before anything is sent.
-
-    :param chunks: the rows
-    :param max_invalid: how many rows may hold no id; None for any number
-    :raises CijInputError: too many rows hold no id, or none does, or there are too many ids for one group
+    :raises CijInputError: there are more ids than a group holds
     """
-    intake = Intake()
-    for lines, values in chunks:
-        keys, bad = keys_of(values)
-        intake.ids.update(keys)
-        intake.read += len(values)
-        intake.invalid += len(bad)
-        for position in bad[: _REJECTS_SHOWN - len(intake.bad_lines)]:
-            intake.bad_lines.append(lines[position])
-            # The value itself may be somebody's address: it stays out of the log.
-            log.warning("Line %d holds no id: %s", lines[position], _looks(values[position]))
-        if max_invalid is not None and intake.invalid > max_invalid:
-            raise CijInputError(
-                f"{intake.invalid} of the first {intake.read} rows hold no id, more than max_invalid={max_invalid}.",
-                hint=f"The first are on lines {', '.join(map(str, intake.bad_lines[:20]))}. Nothing was sent.",
-            )
-    if intake.invalid > len(intake.bad_lines):
-        log.warning("%d more lines hold no id", intake.invalid - len(intake.bad_lines))
-    if intake.invalid and intake.invalid == intake.read:
+    if len(ids) > IDS_A_GROUP:
         raise CijInputError(
-            f"None of the {intake.read} rows holds an id.", hint="Is it the right column? Nothing was sent."
-        )
-    if len(intake.ids) > IDS_A_GROUP:
-        raise CijInputError(
-            f"There are {len(intake.ids)} different ids; a group holds {IDS_A_GROUP}.",
+            f"There are {len(ids)} different ids; a group holds {IDS_A_GROUP}.",
             hint="Spread them over several groups (a segment has up to 10). Nothing was sent.",
         )
-    return intake
-
-
-def _looks(value: object) -> str:
-    text = "" if value is None else str(value).strip()
-    if not text:
-        return "it is empty"
-    return "it looks like an e-mail address" if "@" in text else f"{len(text)} characters that are no GUID"
 
 
 class Members:
@@ -106,8 +51,10 @@ class Members:
         :param ids: whom to add
         :param on_batch: is told of every call that succeeded
         :return: the number of calls
+        :raises CijInputError: there are more ids than a group holds; nothing was sent
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
+        check_room(ids)
         total = -(-len(ids) // IDS_A_CALL)
         done = sent = 0
         batches = ids.batches(IDS_A_CALL)

@@ -74,15 +74,17 @@ class CijAddSegmentMembersOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read, check, add."""
-        from airflow_provider_cij.api.members import take_in
+        from airflow_provider_cij.api.intake import Intake, take_in
+        from airflow_provider_cij.api.members import check_room
         from airflow_provider_cij.api.models import MemberReport
 
         with failing_for_good():
             hook = hook_of(self)
-            hook.settings()
             source = checked(self.members)
+
+        async def add(cij: Cij) -> tuple[Intake, int]:
             with log_group(self.log, f"Read members from {source!r}"):
-                intake = take_in(source.chunks(), self.max_invalid)
+                intake = await take_in(source.chunks(cij.dataverse), self.max_invalid)
                 self.log.info(
                     "%d rows: %d different ids, %d duplicates, %d without an id",
                     intake.read,
@@ -90,18 +92,18 @@ class CijAddSegmentMembersOperator(BaseOperator):
                     intake.duplicate,
                     intake.invalid,
                 )
+                check_room(intake.ids)
                 if not intake.read:
                     self.log.warning("There is not a single row: nobody will be added")
+            with log_group(self.log, f"Add {len(intake.ids)} members to group {self.group!r}"):
+                segment = await cij.segments.get(self.segment_id)
+                CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+                group = await cij.segments.group(segment, self.group)
+                self.log.info("Group %r of segment %r", group.name, segment.display_name)
+                progress = _Progress(self.log)
+                return intake, await cij.members.add(segment.segment_id, group.group_id, intake.ids, progress)
 
-        async def add(cij: Cij) -> int:
-            segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
-            group = await cij.segments.group(segment, self.group)
-            self.log.info("Group %r of segment %r", group.name, segment.display_name)
-            return await cij.members.add(segment.segment_id, group.group_id, intake.ids, _Progress(self.log))
-
-        with log_group(self.log, f"Add {len(intake.ids)} members to group {self.group!r}"):
-            batches = run(hook, add)
+        intake, batches = run(hook, add)
         report = MemberReport(
             read=intake.read,
             invalid=intake.invalid,

@@ -11,12 +11,13 @@ from threading import Lock
 import pytest
 
 from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.members import Members, take_in
+from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import wait_until_live
 from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
-from airflow_provider_cij.sources import FromValues
 from tests.api.test_listing import AS_DOCUMENTED, A, B
 from tests.scripted import Answer
 
@@ -28,7 +29,9 @@ def _some(count: int) -> list[str]:
 
 
 def _ids(values):
-    return take_in(FromValues(values).chunks()).ids
+    ids = IdSet()
+    ids.update(keys_of(values)[0])
+    return ids
 
 
 async def _all(pages) -> list[str]:
