@@ -13,6 +13,7 @@ __all__ = [
     "CijConflictError",
     "CijError",
     "CijForbiddenError",
+    "CijInUseError",
     "CijIncompleteError",
     "CijInputError",
     "CijNotFoundError",
@@ -120,6 +121,10 @@ class CijUnavailableError(CijRefusedError):
 
 class CijConflictError(CijRefusedError):
     """The row exists already, or somebody has changed it meanwhile (412)."""
+
+
+class CijInUseError(CijRefusedError):
+    """Journeys or other segments need it: what they are is in the message."""
 
 
 class CijThrottledError(CijError):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.models import MemberReport
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijInputError
 
@@ -34,6 +35,10 @@ class Intake:
     invalid: int
     duplicate: int
     not_found: int = 0
+
+    def report(self, **others: int) -> MemberReport:
+        """Report on the list, and on what was done with it."""
+        return MemberReport(self.read, self.invalid, self.duplicate, self.not_found, **others)
 
 
 class Rejects:

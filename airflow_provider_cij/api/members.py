@@ -7,32 +7,20 @@ Source: "Create a Customer Insights - Journeys segment using the Web API", secti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
+from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
+from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, calls, check_room, number_of_calls
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of, literal, query
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
-IDS_A_CALL = 1000
-IDS_A_GROUP = 200_000
 _PAGE_SIZE = 5000
 
 OnBatch = Callable[[int, int, int], None]
 """Called after each batch with batches done, batches in all, members sent."""
-
-
-def check_room(ids: IdSet) -> None:
-    """Refuse what no group can hold.
-
-    :raises CijInputError: there are more ids than a group holds
-    """
-    if len(ids) > IDS_A_GROUP:
-        raise CijInputError(
-            f"There are {len(ids)} different ids; a group holds {IDS_A_GROUP}.",
-            hint="Spread them over several groups (a segment has up to 10). Nothing was sent.",
-        )
 
 
 class Members:
@@ -55,15 +43,72 @@ class Members:
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
         check_room(ids)
-        total = -(-len(ids) // IDS_A_CALL)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+
+    async def remove(self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None) -> int:
+        """Remove ids from a static group, likewise. Somebody who is not in it is no error."""
+        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+
+    async def plan(self, segment_id: str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
+        """Work out how groups become equal to a list: reads the groups, changes nothing.
+
+        :param segment_id: the segment
+        :param groups: its groups that hold the list together; one, as a rule
+        :param wanted: whom they shall hold
+        :raises CijInputError: there are more ids than the groups hold, or some groups include and others exclude
+        :raises CijIncompleteError: a group changed while it was listed
+        """
+        check_room(wanted, len(groups))
+        if len({group.include for group in groups}) > 1:
+            raise CijInputError("Some of the groups include their members, others exclude them: no list is for both.")
+        missing, parts = wanted, []
+        for group in groups:
+            there = IdSet()
+            async for page in self.of_group(segment_id, group.group_id):
+                there.update(keys_of(page)[0])
+            missing = missing.minus(there)
+            parts.append(GroupPlan(group, len(there), there.minus(wanted)))
+        return Plan(tuple(parts), missing, len(wanted) - len(missing))
+
+    async def add_missing(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Carry the additions of a plan out, and nothing else. Returns the number of calls."""
+        shares = plan.shares(removing=False)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, plan.missing, shares, on_batch)
+
+    async def mirror(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Carry a plan out: then the groups hold who is in the list, and nobody else.
+
+        Who must not be mailed is out before anybody is let in: from groups that include, people are removed first; to
+        groups that exclude, they are added first, where there is room for that.
+
+        :param segment_id: the segment
+        :param plan: what ``plan`` gave
+        :param on_batch: is told of every call that succeeded
+        :return: the number of calls
+        :raises CijInputError: there is no room; nothing was sent
+        :raises CijError: a call failed for good; a plan made anew does the rest
+        """
+        shares = plan.shares(removing=True)
+        add = ("msdynmkt_AddStaticMembers", plan.missing, shares)
+        removals = [
+            ("msdynmkt_RemoveStaticMembers", part.removed, [(part.group.group_id, len(part.removed))])
+            for part in plan.parts
+        ]
+        steps = [add, *removals] if plan.adds_first(shares) else [*removals, add]
+        return sum([await self._send(action, segment_id, ids, parts, on_batch) for action, ids, parts in steps])
+
+    async def _send(
+        self, action: str, segment_id: str, ids: IdSet, shares: Sequence[Share], on_batch: OnBatch | None
+    ) -> int:
+        total = number_of_calls(shares)
         done = sent = 0
-        batches = ids.batches(IDS_A_CALL)
+        batches = calls(ids, shares)
 
         async def work() -> None:
             nonlocal done, sent
-            for batch in batches:  # shared: each takes the next one
+            for group_id, batch in batches:  # shared: each takes the next one
                 body = {"SegmentId": segment_id, "GroupId": group_id, "EntityIds": batch}
-                await self._client.action("msdynmkt_AddStaticMembers", body, repeatable=True)
+                await self._client.action(action, body, repeatable=True)
                 done, sent = done + 1, sent + len(batch)
                 if on_batch:
                     on_batch(done, total, sent)
@@ -76,9 +121,28 @@ class Members:
             # What is not ours, such as Airflow's own timeout, goes first.
             error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
             if isinstance(error, CijError) and done:
-                error.hint = f"{error.hint} {done} of {total} calls had succeeded; adding them again is safe.".strip()
+                error.hint = f"{error.hint} {done} of {total} calls had succeeded; sending them again is safe.".strip()
             raise error from None
         return total
+
+    async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
+        """Count the members of a segment as of its last evaluation, or of a static group as they are now.
+
+        :param segment_id: the segment
+        :param group_id: the group's id
+        :param at_least: stop counting there
+        """
+        if group_id is None:
+            page = await self._page("msdynmkt_MembersList", {"SegmentId": segment_id}, "ResultText", "members")
+            if page.total is not None:
+                return page.total
+        count = 0
+        pages = self.of_segment(segment_id) if group_id is None else self.of_group(segment_id, group_id)
+        async for ids in pages:
+            count += len(ids)
+            if at_least is not None and count >= at_least:
+                break
+        return count
 
     async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
         """List a static group, page by page, until a page is empty: a short one may be the service's own limit.

@@ -14,7 +14,7 @@ from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import wait_until_live
+from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
@@ -52,7 +52,7 @@ def test_what_goes_in_comes_out(organisation, key):
         assert sorted(await _all(cij.members.of_group(spec.segment_id, into))) == sorted(people)
         assert await _all(cij.members.of_segment(spec.segment_id)) == []
         await cij.segments.publish(spec.segment_id)
-        await wait_until_live(cij.segments, spec.segment_id, poll_interval=0.1, deadline=time.time() + 20)
+        await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
         assert sorted(await _all(cij.members.of_segment(spec.segment_id))) == sorted(people[45:])
 
     organisation(main)
