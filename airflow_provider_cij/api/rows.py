@@ -91,7 +91,7 @@ def _same(column: str, ours: Any, there: Mapping[str, Any]) -> bool:
     if column == "msdynmkt_type":
         return True  # written as static, it has been read back as dynamic
     if column == _OWNER:
-        return str(there.get(_OWNER_READ) or "").lower() in str(ours)
+        return str(ours).endswith(f"({str(there.get(_OWNER_READ)).lower()})")
     theirs = there.get(column)
     if column == "msdynmkt_staticlistmembers":
         return set(groups_of(ours)) == set(groups_of(theirs))

@@ -166,14 +166,3 @@ def same_origin(url: str, base_url: str) -> bool:
         return "\\" not in url and "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
     except ValueError:  # a port that is no number, half a bracket
         return False
-
-
-def is_in(column: str, values: Iterable[str]) -> str:
-    """Write a condition for ``$filter``: the column has one of these values (Dataverse docs, In function).
-
-    :param column: the column's logical name
-    :param values: as text, ids and numbers too
-    """
-    # JSON in a URL; a quote within a value is escaped as JSON has it.
-    written = ",".join(json.dumps(value, ensure_ascii=False) for value in values)
-    return f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=[{written}])"

@@ -98,7 +98,7 @@ def test_a_refused_call_says_how_far_it_got(scripted):
     """And that going over it again is safe."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "The group is full."}})
     with pytest.raises(
-        CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; adding them again is safe"
+        CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; sending them again is safe"
     ):
         _members(
             *[scripted, Answer(204), Answer(204), no],
