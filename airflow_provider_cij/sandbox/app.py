@@ -78,7 +78,8 @@ class _Endpoints:
             if http.scope["path"].startswith(_OWN):
                 return await _answered(endpoint, http)
             request_ids = _request_ids(http)
-            http.state.entry = entry = self._log.begin(http)
+            entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
+            http.state.entry = entry
             response = await _answered(endpoint, http)
             if not isinstance(response, Foreign):
                 response.headers.update(request_ids)

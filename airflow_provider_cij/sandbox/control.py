@@ -35,11 +35,10 @@ class RequestLog:
         self._entries: deque[Entry] = deque(maxlen=_REMEMBERED)
         self._number = 0
 
-    def begin(self, http: HttpRequest) -> Entry:
+    def begin(self, method: str, path: str, client_request_id: str | None) -> Entry:
         """Write a request down; its status follows when it has one."""
         self._number += 1
-        client_request_id = http.headers.get("x-ms-client-request-id")
-        entry = Entry(self._number, time.time(), http.method, http.scope["path"], client_request_id)
+        entry = Entry(self._number, time.time(), method, path, client_request_id)
         self._entries.append(entry)
         return entry
 

@@ -89,18 +89,18 @@ class Usage:
             self._arrivals.append(now)
             over = len(self._arrivals) - int(self._limits.requests)
             if over > 0:
-                raise self._refusal(REQUESTS, self._arrivals[over] - now)
+                raise self._refusal(REQUESTS, self._arrivals[over] + self._limits.window_seconds - now)
         spent = self._spent
         for ended, seconds in self._finished if spent >= self._limits.execution_seconds else ():
             spent -= seconds
             if spent < self._limits.execution_seconds:
-                raise self._refusal(EXECUTION, ended - now)
+                raise self._refusal(EXECUTION, ended + self._limits.window_seconds - now)
         if self._running >= self._limits.concurrent:
-            raise self._refusal(CONCURRENT, 1 - self._limits.window_seconds)
+            raise self._refusal(CONCURRENT, 1)
 
-    def _refusal(self, code: str, leaving: float) -> errors.ODataError:
-        wait = max(1, math.ceil(leaving + self._limits.window_seconds))
-        return errors.ODataError(429, code, self._limits.message(code), {"Retry-After": str(wait), **self.headers()})
+    def _refusal(self, code: str, seconds: float) -> errors.ODataError:
+        headers = {"Retry-After": str(math.ceil(seconds)), **self.headers()}
+        return errors.ODataError(429, code, self._limits.message(code), headers)
 
     def _forget(self, now: float) -> None:
         since = now - self._limits.window_seconds

@@ -5,13 +5,16 @@ import json
 import select
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import uuid
 
 import httpx
 import pytest
 
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from airflow_provider_cij.sandbox.control import RequestLog
+from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 
 from .conftest import Organisation
 
@@ -405,6 +408,37 @@ def test_the_log_tells_what_was_asked_and_what_came_of_it(troubled):
     assert contact_id not in json.dumps(entries)
     assert troubled.sandbox.requests(since=entries[-1]["number"]) == []
     assert troubled.plain.get("/sandbox/requests?since=x").status_code == 400
+
+
+def test_the_log_is_bounded():
+    """The last 10,000 requests are kept, and their numbers go on."""
+    log = RequestLog()
+    for number in range(10_005):
+        log.begin("GET", f"/{number}", None)
+    kept = log.since(0)
+    assert len(kept) == 10_000
+    assert [(entry["number"], entry["path"]) for entry in (kept[0], kept[-1])] == [(6, "/5"), (10_005, "/10004")]
+    assert [entry["number"] for entry in log.since(10_003)] == [10_004, 10_005]
+
+
+def test_trouble_leaves_no_complaint_and_no_delay():
+    """Broken connections are not reported as failures of the sandbox, and it stops although a request still waits."""
+    command = [sys.executable, "-m", "airflow_provider_cij.sandbox", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        org = Organisation(Sandbox(**json.loads(process.stdout.readline())))
+        for fault in ("reset", "lost", "truncated", "html200", "503"):
+            org.sandbox.faults.add(fault, count=1)
+            ask(org, "GET", "/api/data/v9.2/WhoAmI", Connection="close")
+        org.sandbox.faults.add("slow", delay=600)
+        with pytest.raises(httpx.ReadTimeout):
+            org.web.get("WhoAmI", timeout=0.2)
+        assert org.sandbox.faults.struck() == [1] * 6
+        before = time.monotonic()
+        process.terminate()
+        assert process.wait(10) == 0
+        assert time.monotonic() - before < 3
+        org.close()
+        assert process.stderr.read() == ""
 
 
 def test_faults_from_the_command_line():
