@@ -99,7 +99,7 @@ class Usage:
             raise self._refusal(CONCURRENT, 1)
 
     def _refusal(self, code: str, seconds: float) -> errors.ODataError:
-        headers = {"Retry-After": str(math.ceil(seconds)), **self.headers()}
+        headers = {"Retry-After": str(max(1, math.ceil(seconds))), **self.headers()}
         return errors.ODataError(429, code, self._limits.message(code), headers)
 
     def _forget(self, now: float) -> None:
