@@ -3,7 +3,22 @@
 It answers as "Create a segment using the Web API" and the Dataverse Web API documents say. What it does not
 implement ($batch, $metadata, $apply, FetchXML, lambdas, navigation, journeys, StopSegments, ...) it refuses with 501.
 
+It goes wrong when told to: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST to
+/sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a regular expression, by default for
+all of the Web API; "method", "count" (so many are struck), "after" (so many are let through before), "probability" and
+"seed" choose further. The first rule that strikes wins; a request without a good token is refused before. Faults are:
+- 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is worth nothing any more),
+  500, 502, 503, 504 ("body": "html" or "json", "processed": what was asked for was done); also for the login endpoint;
+- reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
+- slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
+  reply; "consistent": its length says so as well).
+GET /sandbox/requests?since=N tells what was asked for and what came of it. --limits enforces service protection.
+
 Where the documents are silent it assumes:
+- a request refused by service protection counts as one; time counts from the end of a request on; after too many at
+  once Retry-After is 1; x-ms-ratelimit-time-remaining-xrm-requests is in seconds; a $batch is one request;
+- a fault of the login endpoint is AADSTS90055 (429), 90033 (5xx), 7000222 (401) or 700016 (400); a fault 400 of the Web
+  API is the plug-in's frame around a 503 of the service behind it;
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;
 - RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason in our words;
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;
