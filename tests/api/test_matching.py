@@ -377,23 +377,25 @@ def test_the_sandbox_finds_them_as_well(organisation, table, entity_set, key):
     mine = uuid.uuid4().hex
     ids, emails = [str(uuid.uuid4()) for _ in TRICKY], [f"{mine}{text}" for text in TRICKY]
     twin, idle = str(uuid.uuid4()), str(uuid.uuid4())
+    inactive = {"statecode": 1, "statuscode": 2} if table == "contact" else {"statecode": 2, "statuscode": 7}
     told = []
 
     async def main(cij):
         people = [*zip(ids, emails, strict=True), (twin, emails[0].upper()), (idle, f"{mine}idle")]
         for one, email in people:
             await cij.dataverse.post(entity_set, {key: one, "emailaddress1": email}, repeatable=True)
-        status = {"contact": 2, "lead": 7}[table]
-        await cij.dataverse.patch(
-            f"{entity_set}({idle})", {"statecode": 1 if table == "contact" else 2, "statuscode": status}
-        )
+        await cij.dataverse.patch(f"{entity_set}({idle})", inactive)
         values = [f"{mine}nobody", *emails, f" {mine.upper()}IDLE "]
         chunks = stream([(range(len(values)), values)])
-        return await match(cij.dataverse, chunks, table=table, column="emailaddress1", on_not_found=told.extend)
+        found = await match(cij.dataverse, chunks, table=table, column="emailaddress1", on_not_found=told.extend)
+        for one, _ in people:  # other tests count
+            await cij.dataverse.delete(f"{entity_set}({one})")
+        return found
 
     intake = organisation(main)
-    # The letter with its accent apart is not found by a service that takes it for another.
-    assert set(_ids(intake)) >= {*ids[:12], *ids[13:], twin, idle}
+    # The sandbox takes an accent apart from its letter for another spelling; it is asked for the usual one.
+    apart = ids[TRICKY.index("jose\u0301@contoso.test")]
+    assert set(_ids(intake)) == {*ids, twin, idle} - {apart}
     assert told == [(0, f"{mine}nobody")]
     assert (intake.read, intake.invalid, intake.duplicate) == (len(TRICKY) + 2, 0, 2)
 
