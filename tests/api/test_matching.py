@@ -78,8 +78,10 @@ class Directory(ScriptedServer):
         if len(self.url) + len(request.path) > 32_768:
             return Answer(414)
         options = dict(parse_qsl(urlsplit(request.path).query, strict_parsing=True))
-        assert options["$select"] == "contactid,code"
-        wanted = {_loose(value) for value in wanted_of(options["$filter"])}
+        try:
+            wanted = {_loose(value) for value in wanted_of(options["$filter"])}
+        except (AssertionError, LookupError, ValueError) as problem:
+            return _refusal(400, repr(problem))
         found = [row for row in self.contacts if row["code"] is not None and _loose(row["code"]) in wanted]
         start = int(options.get("$skiptoken", "0").strip())
         body = {"value": found[start : start + self.page]}
@@ -226,12 +228,12 @@ def test_short_values_are_not_too_many(directory):
 
 def test_who_only_looks_like_it_is_left_out(directory, caplog):
     """A service that ignores accents must not make the wrong person a member; nobody's address is logged."""
-    jose, _, _ = directory.keep("jose@contoso.test", "josé@contoso.test", "straße")
+    jose, *_ = directory.keep("jose@contoso.test", "jos\u00e9@contoso.test", "stra\u00dfe", "\ufb01ne", "\uff41da")
     told = []
-    intake = _run(directory, ["Jose@contoso.test", "strasse"], on_not_found=told.extend)
+    intake = _run(directory, ["Jose@contoso.test", "strasse", "fine", "ada"], on_not_found=told.extend)
     assert _ids(intake) == [jose]
-    assert (intake.not_found, told) == (1, [(2, "strasse")])
-    assert "2 records were left out: the service takes their code for one asked for" in caplog.text
+    assert (intake.not_found, told) == (3, [(2, "strasse"), (3, "fine"), (4, "ada")])
+    assert "4 records were left out: the service takes their code for one asked for" in caplog.text
     assert "contoso" not in caplog.text
 
 
@@ -241,6 +243,15 @@ def test_numbers_are_compared_by_their_digits(directory):
     intake = _run(directory, ["1001", 1002, " 1002", 1003])
     assert _ids(intake) == sorted([one, two])
     assert (intake.duplicate, intake.not_found) == (1, 1)
+
+
+def test_ids_are_matched_as_well(scripted):
+    """To see who of a list is there: the one column is asked for once, and capital letters are the same id."""
+    one = str(uuid.uuid4())
+    scripted.script = [Answer(body={"value": [{"contactid": one}]})]
+    intake = _run(scripted, [one.upper(), str(uuid.uuid4())], column="contactid")
+    assert (_ids(intake), intake.not_found) == ([one], 1)
+    assert "$select=contactid&" in scripted.asked[0].path
 
 
 def test_what_no_column_can_hold_is_invalid(directory, caplog):
@@ -366,23 +377,25 @@ def test_the_sandbox_finds_them_as_well(organisation, table, entity_set, key):
     mine = uuid.uuid4().hex
     ids, emails = [str(uuid.uuid4()) for _ in TRICKY], [f"{mine}{text}" for text in TRICKY]
     twin, idle = str(uuid.uuid4()), str(uuid.uuid4())
+    inactive = {"statecode": 1, "statuscode": 2} if table == "contact" else {"statecode": 2, "statuscode": 7}
     told = []
 
     async def main(cij):
         people = [*zip(ids, emails, strict=True), (twin, emails[0].upper()), (idle, f"{mine}idle")]
         for one, email in people:
             await cij.dataverse.post(entity_set, {key: one, "emailaddress1": email}, repeatable=True)
-        status = {"contact": 2, "lead": 7}[table]
-        await cij.dataverse.patch(
-            f"{entity_set}({idle})", {"statecode": 1 if table == "contact" else 2, "statuscode": status}
-        )
+        await cij.dataverse.patch(f"{entity_set}({idle})", inactive)
         values = [f"{mine}nobody", *emails, f" {mine.upper()}IDLE "]
         chunks = stream([(range(len(values)), values)])
-        return await match(cij.dataverse, chunks, table=table, column="emailaddress1", on_not_found=told.extend)
+        found = await match(cij.dataverse, chunks, table=table, column="emailaddress1", on_not_found=told.extend)
+        for one, _ in people:  # other tests count
+            await cij.dataverse.delete(f"{entity_set}({one})")
+        return found
 
     intake = organisation(main)
-    # The letter with its accent apart is not found by a service that takes it for another.
-    assert set(_ids(intake)) >= {*ids[:12], *ids[13:], twin, idle}
+    # The sandbox takes an accent apart from its letter for another spelling; it is asked for the usual one.
+    apart = ids[TRICKY.index("jose\u0301@contoso.test")]
+    assert set(_ids(intake)) == {*ids, twin, idle} - {apart}
     assert told == [(0, f"{mine}nobody")]
     assert (intake.read, intake.invalid, intake.duplicate) == (len(TRICKY) + 2, 0, 2)
 
