@@ -86,3 +86,8 @@ def summary_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     if event and isinstance(event.get("error"), dict):
         raise CijError.from_dict(event["error"])
     raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
+
+
+def name_of(event: Mapping[str, Any] | None) -> str:
+    """Give the segment's display name, which the trigger has seen."""
+    return str((event or {}).get("name") or "")

@@ -247,7 +247,7 @@ def test_a_segment_that_cant_be_right_is_refused(dag_id, capfd, arguments, said)
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("nowhere/out.csv", "there is no folder"), (".", "can't be written"), ("s3://bucket/out.csv", "is a URL")],
+    [("nowhere/out.csv", "there is no folder"), (".", "can't be written"), ("s3://bucket/out.csv", "s3")],
 )
 def test_an_export_needs_a_folder(dag_id, capfd, tmp_path, monkeypatch, path, said):
     """Which is not made for it."""

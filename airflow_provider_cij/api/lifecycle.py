@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_cij.api.models import AT_REST, EXECUTION_COLUMNS, SEGMENT_COLUMNS, Execution, Segment
+from airflow_provider_cij.api.models import AT_REST, EXECUTION_COLUMNS, LIVE, SEGMENT_COLUMNS, Execution, Segment
 from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS
 from airflow_provider_cij.api.spec import definition_id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -178,6 +178,23 @@ class Lifecycle:
             log.warning("The evaluations of segment %s can't be read: %s", segment.segment_id, error)
             return None
         return Execution.of(rows[0]) if rows else None
+
+    async def find(self, name_starts_with: str = "", *, live: bool = False) -> list[Segment]:
+        """List real-time segments, by name.
+
+        :param name_starts_with: the beginning of the display name; case does not matter to the service
+        :param live: only those that are live, with warnings or without
+        """
+        conditions = ["msdynmkt_source eq 12"]
+        if name_starts_with:
+            conditions.append(f"startswith(msdynmkt_displayname,{literal(name_starts_with)})")
+        if live:
+            conditions.append(f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(LIVE))})")
+        where = " and ".join(conditions)
+        pages = self._client.pages(
+            query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, orderby="msdynmkt_displayname")
+        )
+        return [Segment.of(row) async for page in pages for row in page]
 
     async def get_many(self, segment_ids: Sequence[str]) -> dict[str, Segment]:
         """Read many segments with one question.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, hook_of, log_group, positive, run, summary, summary_of
+from airflow_provider_cij._task import failing_for_good, hook_of, log_group, name_of, positive, run, summary, summary_of
 from airflow_provider_cij.links import CijSegmentLink
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class CijPublishSegmentOperator(BaseOperator):
 
         async def publish(cij: Cij) -> tuple[Segment, Goal, bool]:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             self.log.info("Publishing segment %r, which is %s", segment.display_name, segment.status_name)
             goal = Goal(before=await before_publish(cij.segments, segment))
             await cij.segments.publish(segment.segment_id)
@@ -120,7 +120,7 @@ class CijPublishSegmentOperator(BaseOperator):
         with failing_for_good():
             result = summary_of(event)
         hook = hook_of(self)
-        CijSegmentLink().show(self, context, hook.segment_url(result["segment_id"]))
+        CijSegmentLink().show(self, context, hook.segment_url(result["segment_id"]), name_of(event))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
         return self._result(hook, result)
 

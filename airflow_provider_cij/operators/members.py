@@ -94,7 +94,7 @@ class _ListOperator(BaseOperator):
             self._check(intake, len(names))
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
-            self.log.info("Segment %r, group %s", segment.display_name, ", ".join(repr(group.name) for group in groups))
+            self.log.info("Segment %r", segment.display_name)
             return intake.report(**await self._change(cij, segment, groups, intake))
 
         report = run(hook_of(self), work)
@@ -103,7 +103,7 @@ class _ListOperator(BaseOperator):
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
         return segment
 
     async def _intake(self, cij: Cij, source: Source, segment: Segment | None) -> Intake:
@@ -128,13 +128,8 @@ class _ListOperator(BaseOperator):
                     on_progress=_Looking(self.log),
                 )
             said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-            self.log.info(
-                said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found
-            )
+            self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
         return intake
-
-    def _progress(self, what: str) -> _Progress:
-        return _Progress(self.log, what)
 
 
 class CijAddSegmentMembersOperator(_ListOperator):
@@ -173,14 +168,12 @@ class CijAddSegmentMembersOperator(_ListOperator):
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
     ) -> dict[str, int]:
         if len(groups) == 1:
-            with log_group(self.log, f"Add {len(intake.ids)} members"):
-                batches = await cij.members.add(
-                    segment.segment_id, groups[0].group_id, intake.ids, self._progress("added")
-                )
+            with log_group(self.log, f"Add {len(intake.ids)} members to group {_named(groups)}"):
+                batches = await cij.members.add(segment.segment_id, groups[0].group_id, intake.ids, _Progress(self.log))
             return {"added": len(intake.ids), "batches": batches}
         plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
-        with log_group(self.log, f"Add {len(plan.missing)} members"):
-            batches = await cij.members.add_missing(segment.segment_id, plan, self._progress("added"))
+        with log_group(self.log, f"Add {len(plan.missing)} members to group {_named(groups)}"):
+            batches = await cij.members.add_missing(segment.segment_id, plan, _Progress(self.log))
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
@@ -206,11 +199,9 @@ class CijRemoveSegmentMembersOperator(_ListOperator):
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
     ) -> dict[str, int]:
         batches = 0
-        with log_group(self.log, f"Remove {len(intake.ids)} members"):
+        with log_group(self.log, f"Remove {len(intake.ids)} members from group {_named(groups)}"):
             for group in groups:
-                batches += await cij.members.remove(
-                    segment.segment_id, group.group_id, intake.ids, self._progress("removed")
-                )
+                batches += await cij.members.remove(segment.segment_id, group.group_id, intake.ids, _Progress(self.log))
         return {"removed": len(intake.ids), "batches": batches}
 
 
@@ -265,17 +256,22 @@ class CijMirrorSegmentMembersOperator(_ListOperator):
             plan.shares(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report
-        with log_group(self.log, f"Remove {plan.removals} members, add {len(plan.missing)}"):
-            batches = await cij.members.mirror(segment.segment_id, plan, self._progress("sent"))
+        with log_group(
+            self.log, f"Remove {plan.removals} members from group {_named(groups)}, add {len(plan.missing)}"
+        ):
+            batches = await cij.members.mirror(segment.segment_id, plan, _Progress(self.log))
         return {**report, "batches": batches}
+
+
+def _named(groups: Sequence[MemberGroup]) -> str:
+    return ", ".join(repr(group.name) for group in groups)
 
 
 class _Progress:
     """Logs a batch a second, and the last one."""
 
-    def __init__(self, log: Any, what: str) -> None:
+    def __init__(self, log: Any) -> None:
         self._log = log
-        self._what = what
         self._started = self._logged = time.monotonic()
 
     def __call__(self, done: int, total: int, sent: int) -> None:
@@ -284,7 +280,7 @@ class _Progress:
             return
         self._logged = now
         rate = sent / max(now - self._started, 0.001)
-        self._log.info("Batch %d of %d: %d members %s, %.0f a second", done, total, sent, self._what, rate)
+        self._log.info("Batch %d of %d: %d members sent, %.0f a second", done, total, sent, rate)
 
 
 class _Looking:
@@ -341,7 +337,7 @@ class CijExportSegmentMembersOperator(BaseOperator):
 
         async def export(cij: Cij) -> int:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             if self.group is not None:
                 group = await cij.segments.group(segment, self.group)
                 pages = cij.members.of_group(segment.segment_id, group.group_id)

@@ -126,7 +126,7 @@ class CijCreateSegmentOperator(BaseOperator):
             )
             check(spec)
             hook = hook_of(self)
-            CijSegmentLink().show(self, context, hook.segment_url(spec.segment_id))
+            CijSegmentLink().show(self, context, hook.segment_url(spec.segment_id), spec.display_name)
         # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
@@ -222,7 +222,7 @@ class CijUpdateSegmentOperator(BaseOperator):
 
         async def update(cij: Cij) -> CreatedSegment:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             return await cij.segments.update(
                 segment.segment_id,
                 display_name=self.display_name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._compat import AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, hook_of, positive, run, summary, summary_of
+from airflow_provider_cij._task import failing_for_good, hook_of, name_of, positive, run, summary, summary_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 
@@ -87,7 +87,7 @@ class _SegmentWait(BaseSensorOperator):
             if self._group():
                 looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
             segment, outcome = await look(looks, self.segment_id, goal)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             return segment, outcome == "done"
 
         try:
@@ -109,7 +109,7 @@ class _SegmentWait(BaseSensorOperator):
                 result = summary_of(event)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
-        CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]))
+        CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]), name_of(event))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
         return result
 

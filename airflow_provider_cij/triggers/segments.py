@@ -25,8 +25,8 @@ class CijSegmentTrigger(BaseTrigger):
 
     All triggers of a connection in one process share a client, a token and a poll.
 
-    Its event is ``{"status": "live", "segment": {…}}``, with ``until`` in place of ``live``; or ``"failed"``,
-    ``"timeout"`` or ``"error"`` with ``error``.
+    Its event is ``{"status": "live", "segment": {…}, "name": …}``, with ``until`` in place of ``live``; or
+    ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
 
     :param cij_conn_id: the Airflow connection
     :param segment_id: whom to look at
@@ -111,7 +111,7 @@ class CijSegmentTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; every end is an event."""
         try:
-            yield TriggerEvent({"status": self.until, "segment": await self._wait()})  # type: ignore[no-untyped-call]
+            yield TriggerEvent({"status": self.until, **await self._wait()})  # type: ignore[no-untyped-call]
         except CijError as error:
             yield _sad_event(error)
         except Exception as error:
@@ -141,7 +141,7 @@ class CijSegmentTrigger(BaseTrigger):
                 deadline=self.deadline,
                 first_after=max(FIRST_LOOK_AFTER, self.poll_interval) * spread,
             )
-        return summary(segment)
+        return {"segment": summary(segment), "name": segment.display_name}
 
 
 def _sad_event(error: CijError) -> TriggerEvent:
