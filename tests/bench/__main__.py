@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing, sandbox_at_size
+from tests.bench import add_members, importing, many_ids, sandbox_at_size
 
 if __name__ == "__main__":
     importing.main()
     add_members.main()
+    many_ids.main()
     sandbox_at_size.main()
     sys.exit(0)
