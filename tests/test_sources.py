@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import uuid
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +21,8 @@ from tests.streams import listed
 A, B = str(uuid.uuid4()), str(uuid.uuid4())
 
 
-def _file(tmp_path: Path, text: str | bytes) -> str:
-    path = tmp_path / "members.csv"
+def _file(tmp_path: Path, text: str | bytes, name: str = "members.csv") -> str:
+    path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
 
@@ -34,6 +40,7 @@ def _file(tmp_path: Path, text: str | bytes) -> str:
         (f"name,id\nAda\nBob,{B}\n", "id", [(2, ""), (3, B)]),
         ("contactid\n", None, []),
         (f"id;name\n{A};Ada\n", "id;name", [(2, f"{A};Ada")]),
+        (f"name,ID\nAda,{A}\n", None, [(2, A)]),
     ],
 )
 def test_a_file_is_read_with_its_lines(tmp_path, text, column, rows):
@@ -48,10 +55,110 @@ def test_a_name_in_another_encoding_does_not_stop_the_ids(tmp_path):
     assert listed(FromFile(path, "id", encoding="latin-1", delimiter=",")) == [(2, A)]
 
 
-def test_an_object_is_read_by_its_url(tmp_path):
-    """Whatever Airflow's ObjectStoragePath opens."""
-    path = _file(tmp_path, f"contactid\n{A}\n")
-    assert listed(FromFile(f"file://{path}")) == [(2, A)]
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet"])
+def test_an_object_is_read_by_its_url(tmp_path, suffix):
+    """Whatever Airflow's ObjectStoragePath opens, in every format."""
+    store = MemoryFileSystem()
+    attach("memory", fs=store)
+    path = tmp_path / f"members{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"contactid": [A, B]}), path)
+    else:
+        text = f"contactid\n{A}\n{B}\n" if ".csv" in suffix else f'{{"contactid": "{A}"}}\n{{"contactid": "{B}"}}'
+        path.write_bytes(gzip.compress(text.encode()) if ".gz" in suffix else text.encode())
+    store.put_file(str(path), f"/bucket/members{suffix}")
+    first = 2 if ".csv" in suffix else 1
+    for url in (path, f"file://{path}", f"memory://bucket/members{suffix}"):
+        assert listed(FromFile(str(url))) == [(first, A), (first + 1, B)]
+
+
+def test_tabs_are_told_by_the_name(tmp_path):
+    """Or by the delimiter, which goes before it; as the format does."""
+    path = _file(tmp_path, f"name\tid\nAda, of London\t{A}\n", "members.TSV")
+    assert listed(FromFile(path)) == [(2, A)]
+    assert listed(FromFile(path, 1, delimiter=",")) == [(1, ""), (2, f" of London\t{A}")]
+    assert listed(FromFile(_file(tmp_path, f"id\n{A}\n", "members.jsonl"), format="csv")) == [(2, A)]
+    with pytest.raises(CijInputError, match=r"format is 'xml'. Give csv, jsonl or parquet"):
+        FromFile(path, format="xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "rows"),
+    [
+        (f'{{"contactid": "{A}"}}', None, [(1, A)]),
+        (f'\ufeff{{"name": "Ada", "id": "{A}"}}\r\n\n  \n{{"id": "{B}"}}\n', None, [(1, A), (4, B)]),
+        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, ""), (3, "")]),
+        ('{"a": "x"}\n', "b", [(1, "")]),
+        ("\n", "b", []),
+        ("", None, []),
+    ],
+)
+def test_json_lines_are_read_with_their_lines(tmp_path, text, column, rows):
+    """By key; blank lines are counted and are no rows, and an object may leave a key out."""
+    assert listed(FromFile(_file(tmp_path, text, "members.ndjson"), column)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        (f'{{"id": "{A}"}}\n\n{{"id": "ada@contoso.test\n', "id", "line 3: Invalid control character at"),
+        ('{"id": 1}\n{"id": 2', "id", "line 2: Expecting ',' delimiter at character 9"),
+        ("[1]", "id", "line 1: no JSON object"),
+        ("[" * 100_000, "id", "line 1: RecursionError"),
+        ('{"id": ' + "1" * 5000 + "}", "id", "line 1: ValueError"),
+        ('{"a": 1, "b": 2}', None, "which column holds the ids is not clear. Its columns: 'a', 'b'"),
+    ],
+)
+def test_a_broken_json_line_is_named_and_not_shown(tmp_path, text, column, said):
+    """A file cut short is refused."""
+    with pytest.raises(CijInputError, match=said) as raised:
+        listed(FromFile(_file(tmp_path, text, "members.jsonl"), column))
+    assert "members.jsonl" in str(raised.value)
+    assert "ada" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pyarrow.array([A, None, B]),
+        pyarrow.array([uuid.UUID(A).bytes, None, uuid.UUID(B).bytes], pyarrow.binary(16)),
+        pyarrow.array([uuid.UUID(A).bytes, None, uuid.UUID(B).bytes], pyarrow.uuid()),
+        pyarrow.array([A, None, B]).dictionary_encode(),
+        pyarrow.array([A.encode(), None, B.encode()]),
+    ],
+    ids=["text", "binary", "uuid", "dictionary", "bytes"],
+)
+def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
+    """Text, GUIDs, 16 bytes; lines are numbers of rows, and the other columns do not matter."""
+    path = tmp_path / "members.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"name.first": [1, 2, 3], "id": values}), path, row_group_size=2)
+    for column in (None, "id", 1):
+        assert listed(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
+    assert listed(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
+    with pytest.raises(CijInputError, match=r"there is no column 2\. Its columns: 'name.first', 'id'"):
+        listed(FromFile(str(path), 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.parquet", b"contactid\n", "x.parquet, line 1: Parquet"),
+        ("x.csv.gz", gzip.compress(b"contactid\n" * 1000)[:-9], "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", b"contactid\n", "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", gzip.compress(b"id\n")[:10] + b"\xff" * 40, "x.csv.gz' is no whole gzip file"),
+        ("x.xlsx", b"PK", r"x.xlsx' is \.xlsx. Give \.csv"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, name, content, said):
+    """A file that was cut short too; the error names it."""
+    with pytest.raises(CijInputError, match=said):
+        listed(FromFile(_file(tmp_path, content, name)))
+
+
+def test_an_unknown_encoding_is_named(tmp_path):
+    """With the file."""
+    with pytest.raises(CijInputError, match=r"members.csv' can't be read: unknown encoding: utf-9"):
+        listed(FromFile(_file(tmp_path, "id\n"), encoding="utf-9"))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +166,7 @@ def test_an_object_is_read_by_its_url(tmp_path):
     [
         ("a,b\n", "contactid", "no column 'contactid'. Its columns: 'a', 'b'"),
         ("a,b\n1,2\n", None, "which column holds the ids is not clear"),
+        ("id,id\n1,2\n", "id", "there are 2 columns 'id'"),
         ("", "id", "no column 'id'. Its columns: none"),
         (f'id\n{A}\n"{B}\n', "id", "line 3: unexpected end of data"),
         (f'id,name\n{A},"x"y\n', "id", "line 2"),
@@ -107,6 +215,17 @@ def test_a_list_is_shown_by_its_length():
     """The rendered template shows how many, never who."""
     assert repr(FromValues([A, B])) == "2 values"
     assert repr(FromFile("/data/x.csv", "id")) == "FromFile('/data/x.csv', column='id')"
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["id", "name"]), st.text() | st.none())), st.sampled_from(["\n", "\r\n"])
+)
+def test_what_json_wrote_is_read(tmp_path_factory, rows, end):
+    """Whatever the text."""
+    path = tmp_path_factory.getbasetemp() / "written.jsonl"
+    path.write_bytes("".join(json.dumps(row) + end for row in rows).encode())
+    expected = [(line, row.get("id") or "") for line, row in enumerate(rows, 1)]
+    assert listed(FromFile(str(path), "id")) == expected
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "", "x\ny", "x\r\ny\rz", '"']), max_size=3), max_size=12))

@@ -124,8 +124,8 @@ class FromFile:
     def _parquet(self, file: IO[bytes]) -> Iterator[Chunk]:
         pyarrow, first = arrow(), 1
         try:
-            # Buffered: a whole column of a row group, which may be all of the file, stays out of memory.
-            parquet = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER)
+            # By buffers: a row group may be all of the file, and a column of it would be read at once.
+            parquet = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
             names = parquet.schema_arrow.names
             column = names[position_of(names, self.column, str(self.path))]
             for batch in parquet.iter_batches(ROWS, columns=[column], use_threads=False):
