@@ -16,8 +16,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from . import errors, page
+from . import errors, page, values
+from .clock import CLOCK
 from .identity import TENANT, Identity, RefusedError
+from .publishing import Publisher
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
 from .store import Store
 from .web import JSON_TYPE, Answer, Request
@@ -29,9 +31,9 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
+def create_app(store: Store, identity: Identity, service: Service, publisher: Publisher) -> Starlette:
     """Build the application."""
-    endpoints = _Endpoints(store, identity, service)
+    endpoints = _Endpoints(store, identity, service, publisher)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
         ("/{tenant}/oauth2/v2.0/token", endpoints.token, ["POST"]),
@@ -41,6 +43,7 @@ def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
         ("/{tenant}/discovery/v2.0/keys", endpoints.keys, ["GET"]),
         ("/msi/token", endpoints.managed_identity, ["GET"]),
         ("/main.aspx", endpoints.main_page, ["GET"]),
+        ("/sandbox/clock", endpoints.clock, ["GET", "POST"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -48,10 +51,11 @@ def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
 
 
 class _Endpoints:
-    def __init__(self, store: Store, identity: Identity, service: Service) -> None:
+    def __init__(self, store: Store, identity: Identity, service: Service, publisher: Publisher) -> None:
         self._store = store
         self._identity = identity
         self._service = service
+        self._publisher = publisher
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """Wrap an endpoint: only hosts of ours get in, and nothing but a clean answer gets out."""
@@ -130,6 +134,17 @@ class _Endpoints:
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         return HTMLResponse(body, status, {"Content-Security-Policy": policy})
 
+    async def clock(self, http: HttpRequest) -> Response:
+        """Show what time the organisation has; POST ``{"advance_seconds": N}`` moves it on."""
+        if http.method == "POST":
+            try:
+                CLOCK.advance(float(json.loads(await _body(http))["advance_seconds"]))
+            except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                expected = '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987'
+                return JSONResponse({"error": expected}, 400, _NO_STORE)
+            await run_in_threadpool(self._publisher.catch_up)
+        return JSONResponse({"now": values.write_moment(values.now())}, headers=_NO_STORE)
+
 
 def _base_url(http: HttpRequest) -> str:
     return f"https://{http.headers['host'].lower()}"
@@ -160,5 +175,7 @@ def _response(answer: Answer) -> Response:
     headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
     if answer.body is None:
         return Response(None, answer.status, headers)
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = answer.body  # bytes, when it is to be no JSON
+    if not isinstance(content, bytes):
+        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(content, answer.status, headers, JSON_TYPE)

@@ -20,12 +20,14 @@ from cryptography import x509
 
 import airflow_provider_cij.sandbox as package
 
-from . import certificates, seeding
+from . import certificates, seeding, switches
 from .app import create_app
+from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
 from .publishing import Publisher
 from .service import Service
 from .store import Store
+from .switches import Switches
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,12 +66,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--client-certificate", type=Path, metavar="PEM", help="certificate the application may sign with"
     )
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one, for refresh and expiry"
+    )
+    switches.add_to(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
 
 
 def _serve(options: argparse.Namespace, folder: Path) -> int:
     store = Store(options.state or folder / "state.sqlite")
+    CLOCK.start(float(store.setting("time") or 0), options.speed)  # before anything is written
     ca_file = Path(f"{options.state}.ca.pem").resolve() if options.state else folder / "ca.pem"
     ca_file.write_text(certificates.authority(store)[0])
     certificate_file, key_file = certificates.issue(store, folder)
@@ -84,8 +91,10 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
-        publisher = Publisher(store, options.compute_seconds)
-        app = create_app(store, identity, Service(store, publisher, signing_key.encode()))
+        switched = Switches.of(options)
+        publisher = Publisher(store, options.compute_seconds, switched)
+        service = Service(store, publisher, signing_key.encode(), switched)
+        app = create_app(store, identity, service, publisher)
         config = uvicorn.Config(
             app,
             ssl_certfile=str(certificate_file),
@@ -166,4 +175,11 @@ def _seconds(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 86_400:
         raise argparse.ArgumentTypeError("a number from 0 to 86,400 is expected")
+    return number
+
+
+def _speed(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 100_000:
+        raise argparse.ArgumentTypeError("a number above 0, up to 100,000, is expected")
     return number
