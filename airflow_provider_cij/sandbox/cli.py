@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--client-certificate", type=Path, metavar="PEM", help="certificate the application may sign with"
     )
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one, for refresh and expiry"
+        "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one; default: 1"
     )
     switches.add_to(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")

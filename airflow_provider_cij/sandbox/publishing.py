@@ -19,8 +19,8 @@ from .store import Store, next_number
 from .switches import Switches
 from .tables import DEFINITION, SEGMENT
 
-# How often to look whether a segment came into use, which brings its refresh forward: every minute of the clock.
-_LOOK, _OFTEN = 60.0, 0.2
+# How often to look whether a segment came into use, which brings its refresh forward.
+_LOOK_SECONDS = 1.0
 
 
 class Publisher:
@@ -74,7 +74,7 @@ class Publisher:
         return {"summary": summary, "stopSingleSegmentResults": results}
 
     def catch_up(self) -> None:
-        """Write down, before this returns, what a jump of the clock made due."""
+        """Write down, before this returns, what a jump of the clock made due; a run under way has to end first."""
         with self._store.transaction() as connection:
             scheduling.carry_out(connection, self._soon())
         self._notify()
@@ -135,7 +135,7 @@ class Publisher:
             with self._store.transaction() as writer:
                 scheduling.carry_out(writer, self._soon())
             return 0.0
-        pause = min(max(CLOCK.until(CLOCK.now() + _LOOK), _OFTEN), _LOOK, CLOCK.until(next_moment))
+        pause = min(_LOOK_SECONDS, CLOCK.until(next_moment))
         if next_stop is not None:
             pause = min(pause, next_stop - now)
         for job in connection.execute(runs.JOBS).fetchall():
