@@ -78,6 +78,7 @@ def carry_out(connection: sqlite3.Connection, begin_at: float) -> None:
                 begin_at,
             )
             connection.execute("UPDATE schedule SET evaluated_at = ? WHERE segment_id = ?", (now, row["segment_id"]))
+    usage_changed(connection)
 
 
 def _lives(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Life]]:
@@ -91,4 +92,3 @@ def _expire(connection: sqlite3.Connection, segment_id: str, definition_id: str)
     # Assumption: definitions have no status Expired, so that of an expired segment is Stopped.
     change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _DEFINITION_STOPPED})
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
-    usage_changed(connection)

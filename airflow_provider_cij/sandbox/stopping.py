@@ -7,7 +7,7 @@ import sqlite3
 from . import guid, runs
 from .dependents import Users, usage_changed, users
 from .rows import change, fetch
-from .segments import LIVE_STATUSES, definition_of
+from .segments import LIVE_STATUSES
 from .tables import DEFINITION, SEGMENT
 
 _STOPPING, _STOPPED = 8, 9
@@ -25,7 +25,7 @@ def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[st
         return _entry(segment_id, f"Segment is not live, it is {label}")
     if using := users(connection)[segment_id]:
         return _entry(segment_id, "Segment is used by active journeys or segments", using)
-    definition_id = definition_of(connection, segment)["msdynmkt_segmentdefinitionid"]
+    definition_id = guid.loose(segment["msdynmkt_sourcesegmentuid"] or "") or ""
     runs.skip(connection, segment_id)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
     connection.execute("INSERT OR REPLACE INTO stopping VALUES (?, ?, ?)", (segment_id, definition_id, end_at))

@@ -177,7 +177,7 @@ def test_a_run_under_way_at_a_restart_goes_on(tmp_path):
         assert organisation.publish(segment) == ACTIVE
         organisation.advance(hours=1)
         organisation.close()
-    with running_sandbox("--state", state) as second:
+    with running_sandbox("--state", state, "--compute-seconds", "0.3") as second:
         organisation = Organisation(second)
         assert organisation.runs(definition) == [ON_DEMAND, SCHEDULED]
         organisation.advance(minutes=31)
