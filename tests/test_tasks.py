@@ -204,7 +204,7 @@ GOOD = str(uuid.uuid4())
         (None, {}, "members.csv' can't be opened"),
         ("a,b\n1,2\n", {}, "there is no column 'contactid'. Its columns: 'a', 'b'"),
         (f"contactid\n{GOOD}\nx\n\ny\n", {"max_invalid": 1}, "The first are on lines 3, 5. Nothing was sent."),
-        ("contactid\nx\n", {}, "None of the 1 rows holds an id. Is it the right column? Nothing was sent."),
+        ("contactid\nx\n", {}, "None of the 1 rows holds any id. Is it the right column? Nothing was sent."),
         ("contactid\n" + "".join(f"{uuid.UUID(int=n)}\n" for n in range(200_001)), {}, "200001 different ids; a group"),
         (None, {"members": "{{ 'nonsense' }}"}, "members is a str. Give a list of ids"),
     ],

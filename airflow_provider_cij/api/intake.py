@@ -68,7 +68,9 @@ class Rejects:
             if len(self._lines) < _REJECTS_SHOWN:
                 self._lines.append(lines[position])
                 # The value itself may be somebody's address: it stays out of the log.
-                log.warning("Line %d holds no %s: %s", lines[position], self._what, _looks(values[position]))
+                log.warning(
+                    "Line %d holds no %s: %s", lines[position], self._what, _looks(values[position], self._what)
+                )
         if self._most is not None and self.count > self._most:
             raise CijInputError(
                 f"{self.count} of the first {read} rows hold no {self._what}, more than max_invalid={self._most}.",
@@ -84,7 +86,8 @@ class Rejects:
             log.warning("%d more lines hold no %s", self.count - len(self._lines), self._what)
         if self.count and self.count == read:
             raise CijInputError(
-                f"None of the {read} rows holds an {self._what}.", hint="Is it the right column? Nothing was sent."
+                f"None of the {read} rows holds any {self._what}.",
+                hint="Is it the right column? Nothing was sent.",
             )
 
 
@@ -105,8 +108,10 @@ async def take_in(chunks: AsyncIterator[Chunk], max_invalid: int | None = None) 
     return Intake(ids, read, rejects.count, read - rejects.count - len(ids))
 
 
-def _looks(value: object) -> str:
+def _looks(value: object, wanted: str) -> str:
     text = "" if value is None else str(value).strip()
     if not text:
         return "it is empty"
-    return "it looks like an e-mail address" if "@" in text else f"{len(text)} characters that are no GUID"
+    if "@" in text and wanted == "id":
+        return "it looks like an e-mail address"
+    return f"{len(text)} characters that are no {wanted}"

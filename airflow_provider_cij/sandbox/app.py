@@ -22,6 +22,7 @@ from .control import Control, RequestLog
 from .faults import Faults
 from .identity import TENANT, Identity, RefusedError
 from .limits import Limits, Usage
+from .publishing import Publisher
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
 from .store import Store
 from .web import JSON_TYPE, Answer, Request
@@ -34,11 +35,13 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(store: Store, identity: Identity, service: Service, faults: Faults, limits: Limits) -> Starlette:
+def create_app(
+    store: Store, identity: Identity, service: Service, publisher: Publisher, faults: Faults, limits: Limits
+) -> Starlette:
     """Build the application."""
     log = RequestLog()
     endpoints = _Endpoints(store, identity, service, faults, Usage(limits), log)
-    control = Control(faults, log)
+    control = Control(faults, log, publisher)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -51,6 +54,7 @@ def create_app(store: Store, identity: Identity, service: Service, faults: Fault
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}clock", control.clock, ["GET", "POST"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -214,5 +218,7 @@ def _response(answer: Answer) -> Response:
     headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
     if answer.body is None:
         return Response(None, answer.status, headers)
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = answer.body  # bytes, when it is to be no JSON
+    if not isinstance(content, bytes):
+        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(content, answer.status, headers, JSON_TYPE)

@@ -21,13 +21,15 @@ from cryptography import x509
 
 import airflow_provider_cij.sandbox as package
 
-from . import certificates, faults, limits, seeding
+from . import certificates, faults, limits, seeding, switches
 from .app import create_app
 from .chaos import Protocol
+from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
 from .publishing import Publisher
 from .service import Service
 from .store import Store
+from .switches import Switches
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--client-certificate", type=Path, metavar="PEM", help="certificate the application may sign with"
     )
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one; default: 1"
+    )
+    switches.add_to(parser)
     _add_trouble(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
@@ -108,6 +114,7 @@ def _limits(options: argparse.Namespace) -> limits.Limits:
 
 def _serve(options: argparse.Namespace, folder: Path) -> int:
     store = Store(options.state or folder / "state.sqlite")
+    CLOCK.start(float(store.setting("time") or 0), options.speed)  # before anything is written
     ca_file = Path(f"{options.state}.ca.pem").resolve() if options.state else folder / "ca.pem"
     ca_file.write_text(certificates.authority(store)[0])
     certificate_file, key_file = certificates.issue(store, folder)
@@ -122,11 +129,12 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
-        publisher = Publisher(store, options.compute_seconds)
+        switched = Switches.of(options)
+        publisher = Publisher(store, options.compute_seconds, switched)
         trouble = faults.Faults(options.fault_seed)
         trouble.add(rule for given in options.fault for rule in given)
-        service = Service(store, publisher, signing_key.encode())
-        app = create_app(store, identity, service, trouble, _limits(options))
+        service = Service(store, publisher, signing_key.encode(), switched)
+        app = create_app(store, identity, service, publisher, trouble, _limits(options))
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -227,4 +235,11 @@ def _seconds(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 86_400:
         raise argparse.ArgumentTypeError("a number from 0 to 86,400 is expected")
+    return number
+
+
+def _speed(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 100_000:
+        raise argparse.ArgumentTypeError("a number above 0, up to 100,000, is expected")
     return number
