@@ -274,7 +274,7 @@ def test_errors_and_logs_name_no_filter_and_no_secret(scripted, caplog):
 )
 def test_a_failed_login_says_why(scripted, answer, kind, said):
     """With Entra's words and code, and what to do; the secret is in none of it."""
-    scripted.login_answers = [answer]
+    scripted.login_answers = [answer] * RetryRules().attempts
     with pytest.raises(kind, match=said) as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
