@@ -219,10 +219,10 @@ class DataverseClient:
                     # While the place is still ours: the next in the queue must not run into the same.
                     told = self._rules.first_wait if error.retry_after is None else error.retry_after
                     self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
-            if reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET"):
-                url = reply.headers.get("location", "")
-                continue
-            raise error
+            moved = reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET")
+            url = reply.headers.get("location", "")
+            if not moved or not url:
+                raise error
         raise CijReplyError(f"{asked} was redirected more than {_MOST_REDIRECTS} times.")
 
     def _within(self, base: str, link: str, asked: str) -> str:
