@@ -97,7 +97,7 @@ class _TokenSource:
         self._acquire: Callable[[bool], dict[str, Any]] | None = None
         self._token = ""
         self._good_until = 0.0
-        self._refusal: tuple[str, str] | None = None
+        self._refusal = ""
         self._refused_until = 0.0
 
     def kept(self, rejected: str) -> str:
@@ -110,30 +110,35 @@ class _TokenSource:
             if token:
                 return token
             if self._refusal and time.time() < self._refused_until:
-                raise self._refused(*self._refusal)
-            try:
-                self._acquire = self._acquire or _acquirer(self._settings)
-                answer = dict(self._acquire(bool(rejected)))
-            except CijError:
-                raise
-            except _BusyError as busy:
-                raise self._unreachable(str(busy), busy.retry_after) from None
-            except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
-                raise self._unreachable(f"{type(error).__name__}: {error}") from None
-            except (json.JSONDecodeError, AttributeError, KeyError, RuntimeError, TypeError) as error:
-                # msal fell over what came: a proxy's page, most likely.
-                raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
-            except ValueError as error:  # msal's word for an authority or a key it can't use
-                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
+                raise self._refused(self._refusal)
+            answer, seconds = self._ask(bool(rejected))
             if not answer.get("access_token"):
                 said = str(answer.get("error_description") or answer.get("error") or "no reason given")
                 if answer.get("error") in _TRANSIENT:
-                    raise self._unreachable(said.splitlines()[0])
-                self._refusal, self._refused_until = (said, ""), time.time() + _REFUSAL_STANDS
+                    raise self._unreachable(_first_line(said))
+                self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
                 raise self._refused(said)
             self._token = str(answer["access_token"])
-            self._good_until = time.time() + int(answer.get("expires_in", 0)) - _EXPIRES_EARLY
+            self._good_until = time.time() + seconds - _EXPIRES_EARLY
             return self._token
+
+    def _ask(self, fresh: bool) -> tuple[dict[str, Any], int]:
+        try:
+            self._acquire = self._acquire or _acquirer(self._settings)
+            answer = dict(self._acquire(fresh))
+            return answer, int(answer.get("expires_in") or 0)
+        except CijError:
+            raise
+        except _BusyError as busy:
+            raise self._unreachable(str(busy), busy.retry_after) from None
+        except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
+            raise self._unreachable(f"{type(error).__name__}: {error}") from None
+        except Exception as error:
+            if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+                # msal's word for an authority or a key it can't use.
+                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
+            # msal fell over what came, one way or another: a proxy's page, most likely.
+            raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
 
     @property
     def _where(self) -> str:
@@ -147,15 +152,19 @@ class _TokenSource:
         )
 
     def _refused(self, said: str, hint: str = "") -> CijAuthError:
-        # Behind the first line stand a trace id, a correlation id and a timestamp.
         code = re.search(r"AADSTS\d+", said)
         found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
         return CijAuthError(
-            f"The login service at {self._where} refused: {said.splitlines()[0]}",
+            f"The login service at {self._where} refused: {_first_line(said)}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
             hint=_HINTS.get(code[0], hint) if code else hint,
         )
+
+
+def _first_line(said: str) -> str:
+    # Behind it stand a trace id, a correlation id and a timestamp.
+    return next(iter(said.strip().splitlines()), "no reason given")
 
 
 def _is_managed(settings: Settings) -> bool:

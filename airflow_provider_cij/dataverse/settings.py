@@ -120,7 +120,7 @@ class Settings:
             raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint="At least 1.")
         if self.timeout_seconds <= 0:
             raise CijInputError(f"The connection's timeout_seconds is {self.timeout_seconds}.", hint="More than 0.")
-        if self.max_hold_seconds < 0:
+        if not self.max_hold_seconds >= 0:  # nor is "nan" any number of seconds
             raise CijInputError(f"The connection's max_hold_seconds is {self.max_hold_seconds}.", hint="At least 0.")
         if self.caller_object_id:
             guid(self.caller_object_id, "The connection's caller_object_id")
