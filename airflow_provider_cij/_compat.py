@@ -11,7 +11,17 @@ except ImportError:  # Airflow 3.1
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
+
+    TAKES_RETRY_POLICY = True
 except ImportError:  # before 3.3, where no task takes a retry_policy
     RetryDecision = RetryPolicy = object  # type: ignore[assignment,misc]
+    TAKES_RETRY_POLICY = False
 
-__all__ = ["AirflowFailException", "AirflowSensorTimeout", "RetryDecision", "RetryPolicy", "conf"]
+__all__ = [
+    "TAKES_RETRY_POLICY",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "RetryDecision",
+    "RetryPolicy",
+    "conf",
+]

@@ -21,6 +21,7 @@ __all__ = [
     "CijReplyError",
     "CijSegmentFailedError",
     "CijServerError",
+    "CijStoppedError",
     "CijThrottledError",
     "CijTimeoutError",
     "CijUnavailableError",
@@ -142,6 +143,10 @@ class CijServerError(CijError):
 
 class CijUnreachableError(CijError):
     """No reply came: no connection, or it broke."""
+
+
+class CijStoppedError(CijError):
+    """The task was told to end, and did: what had not been sent by then was not sent."""
 
 
 class CijReplyError(CijError):

@@ -27,6 +27,7 @@ from airflow_provider_cij.errors import (
     CijIncompleteError,
     CijNotFoundError,
     CijReplyError,
+    CijStoppedError,
     CijThrottledError,
     CijUnreachableError,
 )
@@ -41,6 +42,8 @@ _CONNECT_TIMEOUT = 10
 # Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
 _MOST_CONNECTIONS = 16
 _MOST_REDIRECTS = 5
+# Airflow kills a task 5 seconds after it told it to end.
+_LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
 # A page of 5000 rows has a few megabytes. What goes on past this would end a worker, not a task.
 _LARGEST_BODY = 256 * 2**20
@@ -62,8 +65,10 @@ class DataverseClient:
         self._rules = rules or RetryRules()
         self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
+        self._stopped = False
 
     async def __aenter__(self) -> DataverseClient:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
         connections = min(self.settings.max_concurrency, _MOST_CONNECTIONS)
         self._http = httpx.AsyncClient(
@@ -87,6 +92,16 @@ class DataverseClient:
         if self._http:
             await self._http.aclose()
             self._http = None
+
+    def stop(self) -> None:
+        """Send nothing any more; whoever opened the client is cancelled when what is on its way has had its time.
+
+        Safe to call from another thread, and from a signal handler.
+        """
+        self._stopped = True
+        loop, task = self._loop, self._task
+        if task:
+            loop.call_soon_threadsafe(lambda: loop.call_later(_LAST_SECONDS, task.cancel))
 
     async def get(self, path: str) -> dict[str, Any]:
         """Read a row, or call a function.
@@ -241,6 +256,8 @@ class DataverseClient:
     ) -> Reply:
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
+        if self._stopped:
+            raise CijStoppedError(f"{asked} was not sent: the task was told to end.")
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
+from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, hook_of, log_group, name_of, positive, run, summary, summary_of
+from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary, summary_of
 from airflow_provider_cij.links import CijSegmentLink
 
 if TYPE_CHECKING:
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_cij.api.models import Segment
     from airflow_provider_cij.api.watching import Goal
-    from airflow_provider_cij.hooks.cij import Cij, CijHook
+    from airflow_provider_cij.hooks.cij import Cij
 
 
-class CijPublishSegmentOperator(BaseOperator):
+class CijPublishSegmentOperator(CijOperator):
     """Publishes a segment and waits until it is live.
 
     Publishing is asked for, and done behind the reply. A segment that was live before counts as live again once a new
@@ -42,7 +41,6 @@ class CijPublishSegmentOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -52,7 +50,6 @@ class CijPublishSegmentOperator(BaseOperator):
         poll_interval: float = 30,
         timeout: float = 24 * 3600,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,7 +58,6 @@ class CijPublishSegmentOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.deferrable = deferrable
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and wait or defer."""
@@ -81,10 +77,9 @@ class CijPublishSegmentOperator(BaseOperator):
             self.log.info("Published: segment %s is %s", segment.segment_id, segment.status_name)
             return segment, goal.after(segment), outcome == "done"
 
-        hook = hook_of(self)
-        segment, goal, done = run(hook, publish)
+        segment, goal, done = self.call(publish)
         if done or not self.wait_until_live:
-            return self._result(hook, summary(segment))
+            return self._result(summary(segment))
         if self.deferrable:
             from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
@@ -112,19 +107,18 @@ class CijPublishSegmentOperator(BaseOperator):
             )
 
         with log_group(self.log, "Wait until live"):
-            segment = run(hook, until_live)
-        return self._result(hook, summary(segment))
+            segment = self.call(until_live)
+        return self._result(summary(segment))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's word."""
         with failing_for_good():
             result = summary_of(event)
-        hook = hook_of(self)
-        CijSegmentLink().show(self, context, hook.segment_url(result["segment_id"]), name_of(event))
+        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name_of(event))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
-        return self._result(hook, result)
+        return self._result(result)
 
-    def _result(self, hook: CijHook, result: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, result: dict[str, Any]) -> dict[str, Any]:
         return result
 
 
@@ -149,9 +143,9 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :raises CijTimeoutError: there is no new evaluation in time
     """
 
-    def _result(self, hook: CijHook, result: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, result: dict[str, Any]) -> dict[str, Any]:
         async def newest(cij: Cij) -> str | None:
             execution = await cij.segments.last_execution(await cij.segments.get(result["segment_id"]))
             return execution.finished_on or None if execution else None
 
-        return {**result, "evaluated_at": run(hook, newest)}
+        return {**result, "evaluated_at": self.call(newest)}

@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from airflow_provider_cij._task import failing_for_good, hook_of, log_group, run
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class _ListOperator(BaseOperator):
+class _ListOperator(CijOperator):
     """Does something to static groups with a list of people."""
 
     template_fields: Sequence[str] = ("segment_id", "group", "members", "match_on", "not_found_path")
+    # FromSql("audience.sql", …) is the file of this name.
+    template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -41,7 +41,6 @@ class _ListOperator(BaseOperator):
         match_on: str | None = None,
         max_invalid: int | None = None,
         not_found_path: str | None = None,
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,7 +50,6 @@ class _ListOperator(BaseOperator):
         self.match_on = match_on
         self.max_invalid = max_invalid
         self.not_found_path = not_found_path
-        self.cij_conn_id = cij_conn_id
 
     @property
     def members(self) -> Any:
@@ -97,7 +95,7 @@ class _ListOperator(BaseOperator):
             self.log.info("Segment %r", segment.display_name)
             return intake.report(**await self._change(cij, segment, groups, intake))
 
-        report = run(hook_of(self), work)
+        report = self.call(work)
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
@@ -296,7 +294,7 @@ class _Looking:
             self._log.info("%d queries: %d values asked for, %d matched", queries, asked, matched)
 
 
-class CijExportSegmentMembersOperator(BaseOperator):
+class CijExportSegmentMembersOperator(CijOperator):
     """Writes the members of a segment, or of one of its static groups, to a CSV or Parquet file.
 
     The file has one column, named ``contactid`` or ``leadid``. It appears when it is whole, in place of an older one.
@@ -316,16 +314,12 @@ class CijExportSegmentMembersOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("segment_id", "path", "group")
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
-    def __init__(
-        self, *, segment_id: str, path: str, group: str | None = None, cij_conn_id: str = "cij_default", **kwargs: Any
-    ) -> None:
+    def __init__(self, *, segment_id: str, path: str, group: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
         self.path = path
         self.group = group
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
@@ -355,6 +349,6 @@ class CijExportSegmentMembersOperator(BaseOperator):
             return count
 
         with log_group(self.log, f"Export to {target}"):
-            count = run(hook_of(self), export)
+            count = self.call(export)
         self.log.info("Wrote %d members to %s", count, target)
         return {"count": count, "path": target}

@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from airflow_provider_cij._task import failing_for_good, hook_of, log_group, run
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError
 from airflow_provider_cij.links import CijSegmentLink
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 
-class CijCreateSegmentOperator(BaseOperator):
+class CijCreateSegmentOperator(CijOperator):
     """Creates a segment as a draft, or brings the one of this key to what the DAG says.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
@@ -71,7 +70,6 @@ class CijCreateSegmentOperator(BaseOperator):
     )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -88,7 +86,6 @@ class CijCreateSegmentOperator(BaseOperator):
         business_unit_id: str | None = None,
         included_members: Sequence[str] = (),
         excluded_members: Sequence[str] = (),
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,7 +101,6 @@ class CijCreateSegmentOperator(BaseOperator):
         self.business_unit_id = business_unit_id
         self.included_members = included_members
         self.excluded_members = excluded_members
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
@@ -125,13 +121,12 @@ class CijCreateSegmentOperator(BaseOperator):
                 excluded_members=_members(self.excluded_members),
             )
             check(spec)
-            hook = hook_of(self)
-            CijSegmentLink().show(self, context, hook.segment_url(spec.segment_id), spec.display_name)
+            CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
         # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
-            made = run(hook, lambda cij: cij.segments.create(spec, self.if_exists))
+            made = self.call(lambda cij: cij.segments.create(spec, self.if_exists))
             for name, group_id in made.groups.items():
                 self.log.info("Group %r has the id %s", name, group_id)
         done = "created" if made.created else "updated" if made.changed else "left as it is"
@@ -156,7 +151,7 @@ def _members(ids: Any) -> tuple[str, ...]:
     return tuple(str(one) for one in ids)
 
 
-class CijUpdateSegmentOperator(BaseOperator):
+class CijUpdateSegmentOperator(CijOperator):
     """Changes what is given of a segment that exists, and leaves the rest.
 
     Its status stays as it is: publish it for the change to take effect. Nothing is written where nothing differs.
@@ -187,7 +182,6 @@ class CijUpdateSegmentOperator(BaseOperator):
     )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -200,7 +194,6 @@ class CijUpdateSegmentOperator(BaseOperator):
         refresh_interval_minutes: int | None = None,
         description: str | None = None,
         business_unit_id: str | None = None,
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -212,13 +205,11 @@ class CijUpdateSegmentOperator(BaseOperator):
         self.refresh_interval_minutes = refresh_interval_minutes
         self.description = description
         self.business_unit_id = business_unit_id
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
         with failing_for_good():
             groups = None if self.groups is None else _groups(self.groups)
-            hook = hook_of(self)
 
         async def update(cij: Cij) -> CreatedSegment:
             segment = await cij.segments.get(self.segment_id)
@@ -235,12 +226,12 @@ class CijUpdateSegmentOperator(BaseOperator):
             )
 
         with log_group(self.log, f"Update segment {self.segment_id}"):
-            made = run(hook, update)
+            made = self.call(update)
         self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
         return _made(made)
 
 
-class CijStopSegmentsOperator(BaseOperator):
+class CijStopSegmentsOperator(CijOperator):
     """Stops segments: they are evaluated no more, and can be edited, published again or deleted.
 
     The service stops them behind its reply: wait with ``CijSegmentSensor(until="stopped")``. It needs the application
@@ -255,12 +246,10 @@ class CijStopSegmentsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("segment_ids",)
-    ui_color = "#d8e8f8"
 
-    def __init__(self, *, segment_ids: Sequence[str], cij_conn_id: str = "cij_default", **kwargs: Any) -> None:
+    def __init__(self, *, segment_ids: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_ids = segment_ids
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Stop them."""
@@ -269,12 +258,12 @@ class CijStopSegmentsOperator(BaseOperator):
             if isinstance(self.segment_ids, str) or not self.segment_ids:
                 raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
             ids = [str(segment_id) for segment_id in self.segment_ids]
-        stopped = run(hook_of(self), lambda cij: cij.segments.stop(ids))
+        stopped = self.call(lambda cij: cij.segments.stop(ids))
         self.log.info("Stopped: %s", ", ".join(stopped))
         return {"stopped": stopped}
 
 
-class CijDeleteSegmentOperator(BaseOperator):
+class CijDeleteSegmentOperator(CijOperator):
     """Deletes a segment, both rows of it.
 
     A definition that was left without its segment, by a create or a delete that died half-way, is deleted as well.
@@ -288,7 +277,6 @@ class CijDeleteSegmentOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("segment_id",)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -297,7 +285,6 @@ class CijDeleteSegmentOperator(BaseOperator):
         missing_ok: bool = True,
         stop_first: bool = False,
         timeout: float = 600,
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -305,7 +292,6 @@ class CijDeleteSegmentOperator(BaseOperator):
         self.missing_ok = missing_ok
         self.stop_first = stop_first
         self.timeout = timeout
-        self.cij_conn_id = cij_conn_id
 
     def execute(self, context: Context) -> None:
         """Delete it."""
@@ -319,7 +305,7 @@ class CijDeleteSegmentOperator(BaseOperator):
                 self.log.info("There is no segment %s: nothing to delete", self.segment_id)
 
         with log_group(self.log, f"Delete segment {self.segment_id}"):
-            run(hook_of(self), delete)
+            self.call(delete)
 
     async def _stop(self, cij: Cij) -> None:
         from airflow_provider_cij.api.models import AT_REST, SegmentStatus

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_cij._base import CijTask
 from airflow_provider_cij._compat import AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, hook_of, name_of, positive, run, summary, summary_of
+from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary, summary_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class _SegmentWait(BaseSensorOperator):
+class _SegmentWait(CijTask, BaseSensorOperator):
     """Waits until a segment is as it should be, the same in poke, reschedule and deferrable mode."""
 
     template_fields: Sequence[str] = ("segment_id",)
@@ -34,13 +35,11 @@ class _SegmentWait(BaseSensorOperator):
         *,
         segment_id: str,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
         self.deferrable = deferrable
-        self.cij_conn_id = cij_conn_id
 
     def _goal(self, context: Context) -> Goal:
         raise NotImplementedError
@@ -91,7 +90,7 @@ class _SegmentWait(BaseSensorOperator):
             return segment, outcome == "done"
 
         try:
-            segment, done = run(hook_of(self), once, self.soft_fail)
+            segment, done = run(self.hook, once, self.soft_fail)
         except CijError as error:
             if error.permanent:
                 raise
@@ -109,7 +108,7 @@ class _SegmentWait(BaseSensorOperator):
                 result = summary_of(event)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
-        CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]), name_of(event))
+        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name_of(event))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
         return result
 
