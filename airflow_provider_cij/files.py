@@ -30,19 +30,24 @@ _PARQUET_ROWS = 50_000
 
 
 def format_of(path: str) -> str:
-    """Tell a file's format by its name; ``.gz`` behind it is gzip.
+    """Tell a file's format by its name; ``.gz`` behind that of a text is gzip.
 
     :raises CijInputError: it is one that nobody here reads or writes
     """
     suffix = _suffix(path)
-    if suffix in _UNKNOWN:
-        raise CijInputError(f"The file {path!r} is {suffix}.", hint="Give .csv, .tsv, .jsonl or .parquet.")
-    return _FORMATS.get(suffix, CSV)
+    found = _FORMATS.get(suffix, CSV)
+    if suffix in _UNKNOWN or (found == PARQUET and _gzipped(path)):
+        raise CijInputError(f"The file {path!r} is of no known format.", hint="Give .csv, .tsv, .jsonl or .parquet.")
+    return found
 
 
 def delimiter_of(path: str) -> str:
     """Tell what stands between the columns of a CSV file by its name."""
     return "\t" if _suffix(path) == ".tsv" else ","
+
+
+def _gzipped(path: str) -> bool:
+    return path.lower().endswith(".gz")
 
 
 def _suffix(path: str) -> str:
@@ -95,7 +100,7 @@ def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
     """
     with reading(path) as raw:
         try:
-            unzipped: Any = gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw
+            unzipped: Any = gzip.GzipFile(fileobj=raw) if _gzipped(path) else raw
             with TextIOWrapper(unzipped, encoding=encoding, errors="replace", newline="") as text:
                 yield text
         except LookupError as error:
@@ -185,7 +190,7 @@ def _writer(path: str, file: Any, columns: Sequence[str]) -> Iterator[Writer]:
             parquet.flush()
         return
     with ExitStack() as stack:
-        if path.lower().endswith(".gz"):
+        if _gzipped(path):
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="wb", filename=""))
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         stack.callback(text.detach)  # it would close the file

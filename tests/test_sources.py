@@ -146,7 +146,7 @@ def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
         ("x.csv.gz", gzip.compress(b"contactid\n" * 1000)[:-9], "x.csv.gz' is no whole gzip file"),
         ("x.csv.gz", b"contactid\n", "x.csv.gz' is no whole gzip file"),
         ("x.csv.gz", gzip.compress(b"id\n")[:10] + b"\xff" * 40, "x.csv.gz' is no whole gzip file"),
-        ("x.xlsx", b"PK", r"x.xlsx' is \.xlsx. Give \.csv"),
+        ("x.xlsx", b"PK", r"x.xlsx' is of no known format. Give \.csv"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, name, content, said):

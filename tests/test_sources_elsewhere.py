@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG, BaseOperator
 
+from airflow_provider_cij.api.intake import take_in
 from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.hooks.cij import CijHook
@@ -100,6 +101,13 @@ def test_a_query_is_never_held_whole(database):
         return lines[0], values[0]
 
     assert asyncio.run(first()) == (1, "1")
+    assert not _open(database)
+
+
+def test_a_list_that_is_refused_midway_closes_the_connection(database):
+    """Though nobody reads on."""
+    with pytest.raises(CijInputError, match="more than max_invalid=0"):
+        asyncio.run(take_in(FromSql(ENDLESS, "shop").chunks(None), max_invalid=0))
     assert not _open(database)
 
 

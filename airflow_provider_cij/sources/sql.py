@@ -102,7 +102,7 @@ class FromSql:
 
     def _read(self, cursor: Any) -> Generator[Chunk, None, None]:
         # Many databases take no semicolon behind a statement; files of SQL end in one.
-        sql = self.sql.strip().rstrip(";")
+        sql = self.sql.rstrip("; \t\r\n")
         # Without parameters a "%" in the text is a "%".
         cursor.execute(*(sql, self.parameters) if self.parameters else (sql,))
         first, place = 1, -1
