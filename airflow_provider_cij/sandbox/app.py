@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 import uuid
@@ -17,10 +16,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import errors, page
+from .annotations import refused
 from .identity import TENANT, Identity, RefusedError
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
 from .store import Store
-from .web import JSON_TYPE, Answer, Request
+from .web import Answer, Request
 
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
@@ -64,7 +64,7 @@ class _Endpoints:
             try:
                 response = await endpoint(http)
             except errors.ODataError as refusal:
-                response = _response(Answer(refusal.status, refusal.body(), refusal.headers))
+                response = _response(refused(refusal, _headers(http)))
             except RefusedError as refusal:
                 response = JSONResponse(refusal.body(), refusal.status, _NO_STORE)
             except ClientDisconnect:
@@ -72,7 +72,7 @@ class _Endpoints:
             except Exception:
                 traceback.print_exc(file=sys.stderr)
                 unexpected = errors.ODataError(500, "0x80040216", "An unexpected error occurred.")
-                response = _response(Answer(500, unexpected.body()))
+                response = _response(refused(unexpected, _headers(http)))
             response.headers.update(request_ids)
             return response
 
@@ -93,7 +93,7 @@ class _Endpoints:
             # Assumption: the limit is documented, the status is that of HTTP.
             raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
         path = http.path_params["path"]
-        request = Request(http.method, base_url, version, path, query, dict(http.headers), await _body(http))
+        request = Request(http.method, base_url, version, path, query, _headers(http), await _body(http))
         return _response(await run_in_threadpool(self._service.answer, request))
 
     async def token(self, http: HttpRequest) -> Response:
@@ -135,6 +135,11 @@ def _base_url(http: HttpRequest) -> str:
     return f"https://{http.headers['host'].lower()}"
 
 
+def _headers(http: HttpRequest) -> dict[str, str]:
+    """Return the headers; one that was sent in several lines is the list of them."""
+    return {name: ", ".join(http.headers.getlist(name)) for name in http.headers}
+
+
 async def _body(http: HttpRequest) -> bytes:
     too_large = errors.ODataError(413, "0x8004418A", f"The request is larger than {MAXIMUM_BODY} bytes.")
     declared = http.headers.get("content-length", "0")
@@ -157,8 +162,5 @@ def _request_ids(http: HttpRequest) -> dict[str, str]:
 
 
 def _response(answer: Answer) -> Response:
-    headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
-    if answer.body is None:
-        return Response(None, answer.status, headers)
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, answer.status, headers, JSON_TYPE)
+    headers, content = answer.wire()
+    return Response(content, answer.status, {"Cache-Control": "no-cache", **headers})
