@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from . import errors, filters
+from . import errors, fetching, filters
 from .annotations import Annotations
 from .expressions import MismatchError, QueryError, UnsupportedError
 from .rows import show
@@ -27,6 +27,7 @@ from .web import Answer, Request, options_of
 
 _ROW_OPTIONS = ("$select", "$expand")
 _SET_OPTIONS = ("$select", "$expand", "$filter", "$orderby", "$top", "$count", "$skiptoken")
+_FETCH_OPTIONS = ("fetchXml", "$count")
 _COOKIE = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([\w-]+)\.([0-9a-f]+)" istracking="False" />')
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
 # "Custom API tables": the one navigation the sandbox follows, because clients discover capabilities by it.
@@ -49,6 +50,8 @@ class Queries:
 
     def rows(self, table: Table, request: Request) -> Answer:
         """GET an entity set."""
+        if "fetchXml" in options_of(request.query):
+            return fetching.rows(self._store.reader(), table, request, _checked_options(request, _FETCH_OPTIONS))
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
         expanded = _expansions(table, options.get("$expand"))
@@ -66,7 +69,7 @@ class Queries:
         rows, more = selection.page(connection, page if remaining is None else min(page, remaining), position)
         fields = f"({','.join(selected)})" if selected else ""
         body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
-        body |= counted(selection, connection, annotations, wanted=options.get("$count") == "true")
+        body |= selection.counted(connection, annotations, wanted=options.get("$count") == "true")
         body["value"] = [
             {**show(table, row, selected, annotations), **self._children(connection, row, expanded, annotations)}
             for row in rows
@@ -130,15 +133,6 @@ class Queries:
         query = sorted((name, value) for name, value in options.items() if name != "$skiptoken")
         text = json.dumps([table.set_name, query, payload])
         return hmac.new(self._signing_key, text.encode(), hashlib.sha256).hexdigest()
-
-
-def counted(
-    selection: Selection, connection: sqlite3.Connection, annotations: Annotations, *, wanted: bool
-) -> dict[str, object]:
-    """Return what a collection says of its size ("Count number of rows"): 5,000 at most, more under annotations."""
-    number = selection.count(connection, MAXIMUM_PAGE) if wanted else None
-    shown = {} if number is None else {"@odata.count": min(number, MAXIMUM_PAGE)}
-    return {**shown, **annotations.total(number, MAXIMUM_PAGE)}
 
 
 def _checked_options(request: Request, known: tuple[str, ...]) -> dict[str, str]:

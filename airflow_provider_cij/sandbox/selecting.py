@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import errors
+from .annotations import Annotations
 from .schema import Column, Table
 from .sql import Sql, comparable, too_complex
 from .values import SqlValue
@@ -44,6 +45,12 @@ class Selection:
         where, parameters = self.where
         text = f'SELECT count(*) FROM (SELECT 1 FROM "{self.table.logical_name}" WHERE {where} LIMIT ?)'
         return int(self._run(connection, text, [*parameters, limit + 1])[0][0])
+
+    def counted(self, connection: sqlite3.Connection, annotations: Annotations, *, wanted: bool) -> dict[str, object]:
+        """Return what a collection says of its size ("Count rows"): up to 5,000, and whether there are more."""
+        number = self.count(connection, MAXIMUM_PAGE) if wanted else None
+        shown = {} if number is None else {"@odata.count": min(number, MAXIMUM_PAGE)}
+        return {**shown, **annotations.total(number, MAXIMUM_PAGE)}
 
     def position(self, row: sqlite3.Row) -> list[SqlValue]:
         """Return the place of a row in the order."""
