@@ -51,7 +51,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Literal:
-    """A constant, its ``kind`` null, boolean, number, string, guid, date, moment; or written, a string for any column."""
+    """A constant: ``kind`` is null, boolean, number, string, guid, date, moment, or written (for any column)."""
 
     kind: str
     value: str | int | float | None

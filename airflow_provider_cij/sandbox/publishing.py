@@ -90,6 +90,10 @@ class Publisher:
                 "INSERT INTO job VALUES (?, ?, ?, 0, ?)",
                 (execution_id, segment_id, definition_id, time.time() + self._compute_seconds / 3),
             )
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work: there may be some since the last look."""
         with self._wake:
             self._wake.notify_all()
 
