@@ -224,5 +224,5 @@ def _condition(element: ET.Element, table: Table) -> Condition:
 
 
 def _invalid(why: str) -> errors.ODataError:
-    # Assumption: recordings show this code and the first two words, not what follows.
-    return errors.ODataError(400, "0x80040201", f"Invalid XML. {why[:1].upper()}{why[1:]}.")
+    # Assumption: recordings show this code and the first two words, not what follows them.
+    return errors.ODataError(400, "0x80040201", f"Invalid XML: {why}.")
