@@ -30,6 +30,7 @@ class Annotations:
     def __init__(self, headers: Mapping[str, str], connection: sqlite3.Connection | None = None) -> None:
         self._asked = preference(headers, "odata.include-annotations") or ""
         self._patterns = tuple(pattern.strip() for pattern in self._asked.split(","))
+        self._wanted: dict[str, bool] = {}
         self._connection = connection
         self._names: dict[tuple[str, SqlValue], str | None] = {}
 
@@ -38,7 +39,9 @@ class Annotations:
 
     def wants(self, term: str) -> bool:
         """Tell whether an annotation was asked for."""
-        return any(fnmatchcase(term, pattern) for pattern in self._patterns)
+        if term not in self._wanted:
+            self._wanted[term] = any(fnmatchcase(term, pattern) for pattern in self._patterns)
+        return self._wanted[term]
 
     def only(self, found: Mapping[str, object]) -> dict[str, object]:
         """Return those of some annotations that were asked for, under the names they have in JSON."""

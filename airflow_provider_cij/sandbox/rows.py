@@ -31,9 +31,11 @@ def show(
 ) -> dict[str, object]:
     """Return a row as the Web API shows it; the key is always shown."""
     body: dict[str, object] = {"@odata.etag": f'W/"{row["versionnumber"]}"'}
+    annotated = annotations if annotations else None  # asked once a row, not once a column
     for column in table.columns:
         if not selected or column.property_name in selected or column.name == table.key:
-            body.update(annotations.of(column, row[column.name]) if annotations else {})
+            if annotated is not None:
+                body.update(annotated.of(column, row[column.name]))
             body[column.property_name] = values.to_json(column, row[column.name])
     return body
 

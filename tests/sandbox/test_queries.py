@@ -1,6 +1,7 @@
 """$filter and the segment query language against a plain Python model; sorting and paging."""
 
 import math
+import uuid
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.sandbox import filters, mql
-from airflow_provider_cij.sandbox.expressions import QueryError
+from airflow_provider_cij.sandbox.expressions import OneOf, QueryError
+from airflow_provider_cij.sandbox.sql import ConditionSql
+from airflow_provider_cij.sandbox.store import Store
+from airflow_provider_cij.sandbox.tables import CONTACT
 
 from .model import MODEL, conditions, three_valued, two_valued
 
@@ -117,6 +121,38 @@ def test_in_takes_ids_written_as_strings(org, people):
     text = f"Microsoft.Dynamics.CRM.In(PropertyName='contactid',PropertyValues=[{values}])"
     assert {row["contactid"] for row in org.get(f"contacts?$filter={text}")["value"]} == set(wanted)
     assert len(org.get(f"contacts?$filter=contactid eq {wanted[0]} or contactid eq {wanted[1]}")["value"]) == 2
+
+
+def test_in_takes_as_many_values_as_a_url_holds(org, people):
+    """In() with a URL full of values, strings in any case or ids, finds those that are there."""
+    mark, rows = people
+    values = [row["contactid"] for row in rows] + [str(uuid.uuid4()) for _ in range(650)]
+    for column, wanted in (("contactid", values), ("jobtitle", [mark.upper(), *(f"nobody {n}" for n in range(1700))])):
+        listed = ",".join(f"%22{value}%22" for value in wanted)
+        text = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=[{listed}])"
+        path = f"contacts?$select=contactid&$filter={text}"
+        assert 28_000 < len(path) < 32_000
+        assert {row["contactid"] for row in org.get(path)["value"]} == {row["contactid"] for row in rows}
+
+
+@pytest.mark.parametrize("count", [1, 700, 8000])
+@pytest.mark.parametrize(
+    ("column", "index"), [("emailaddress1", "contact_by_email"), ("contactid", "sqlite_autoindex_contact_1")]
+)
+def test_in_looks_up_its_values(tmp_path, count, column, index):
+    """However many values In() has, the table is not read as a whole for them."""
+    wanted = OneOf(column, tuple(str(uuid.UUID(int=number)) for number in range(count)))
+    where, parameters = ConditionSql(CONTACT, segment_query=False).compile(wanted)
+    plan = f"EXPLAIN QUERY PLAN SELECT * FROM contact WHERE {where} ORDER BY contactid LIMIT 5001"  # noqa: S608
+    steps = [row["detail"] for row in Store(tmp_path / "state.sqlite").reader().execute(plan, parameters)]
+    assert steps[0].startswith(f"SEARCH contact USING INDEX {index}")
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e5", "", "0x1", "1" * 400])
+def test_in_refuses_what_is_no_number(org, text):
+    """A value of In() that does not fit its column is a bad request."""
+    path = f"contacts?$filter=Microsoft.Dynamics.CRM.In(PropertyName='creditlimit',PropertyValues=[%22{text}%22])"
+    assert org.web.get(path).status_code == 400
 
 
 @pytest.mark.parametrize("order", ["", "address1_city", "address1_city desc,numberofchildren", "creditlimit desc"])

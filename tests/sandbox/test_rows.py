@@ -158,6 +158,13 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
         ("GET", "contacts?$filter=tolower(lastname) eq 'x'", 501, "", "tolower"),
         ("GET", "contacts?$filter=firstname eq lastname", 501, "", "lastname"),
         ("GET", "contacts?$filter=Microsoft.Dynamics.CRM.Today(PropertyName='createdon')", 501, "", "Today"),
+        (
+            "GET",
+            "contacts?$filter=Microsoft.Dynamics.CRM.ContainValues(PropertyName='gendercode',PropertyValues=[\"1\"])",
+            501,
+            "",
+            "ContainValues",
+        ),
         ("GET", f"contacts({NOBODY})/firstname", 501, "", "firstname"),
         ("POST", "contacts/Microsoft.Dynamics.CRM.CreateMultiple", 501, "", "CreateMultiple"),
         ("POST", "msdynmkt_StopSegments", 501, "", "msdynmkt_StopSegments"),
