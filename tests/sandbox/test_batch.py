@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from airflow_provider_cij.sandbox import batch
 from airflow_provider_cij.sandbox.errors import ODataError
 
+from .model import MODEL
+
 BINARY = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
 TOO_LONG = "x" * 51  # for contact.lastname
 
@@ -210,6 +212,16 @@ def test_a_url_may_be_twice_as_long_in_a_batch(org):
             assert org.web.get(url).status_code == 414
 
 
+def test_a_long_query_goes_by_batch(org):
+    """FetchXML may be written into a batch as it is, and be longer than a URL."""
+    values = "".join(f"<value>{uuid.uuid4()}</value>" for _ in range(700))
+    condition = f"<condition attribute='contactid' operator='not-in'>{values}</condition>"
+    text = f"<fetch top='1'><entity name='contact'><filter>{condition}</filter></entity></fetch>"
+    assert len(text) > 33_000
+    [(status, _, body)] = answers(send(org, operation(f"GET contacts?fetchXml={text}")))
+    assert (status, len(body["value"])) == (200, 1)
+
+
 def test_at_most_a_thousand_requests(org, mark):
     """1,000 requests are carried out; one more and nothing is, in a change set as in a batch."""
     many = [create(f"{number:04}", mark, number + 1) for number in range(1001)]
@@ -243,6 +255,66 @@ def test_rows_created_and_published_together_go_live(org):
     parts = [operation(f"POST {name}", body, number) for number, (name, body) in enumerate(rows, 1)]
     assert send(org, change_set(*parts)).status_code == 200
     assert org.wait(segment) == 1
+
+
+IDS = [str(uuid.uuid4()) for _ in range(2)]
+operations = st.tuples(st.sampled_from(["create", "change", "delete"]), st.sampled_from(IDS), st.integers(0, 9))
+units = st.lists(st.one_of(operations, st.lists(operations, min_size=1, max_size=4)), min_size=1, max_size=5)
+
+
+def written(kind, row_id, number, content_id=None):
+    """Write one operation of the model as a part."""
+    if kind == "create":
+        return operation("POST contacts", {"contactid": row_id, "numberofchildren": number}, content_id)
+    if kind == "change":
+        return operation(f"PATCH contacts({row_id})", {"numberofchildren": number}, content_id, If_Match="*")
+    return operation(f"DELETE contacts({row_id})", None, content_id)
+
+
+def carried_out(rows, steps):
+    """Return the rows after some operations, and the statuses of these; the first failure ends them."""
+    rows, statuses = dict(rows), []
+    for kind, row_id, number in steps:
+        wrong = {"create": 412 if row_id in rows else 0}.get(kind, 0 if row_id in rows else 404)
+        statuses.append(wrong or 204)
+        if wrong:
+            break
+        if kind == "delete":
+            del rows[row_id]
+        else:
+            rows[row_id] = number
+    return rows, statuses
+
+
+@MODEL
+@given(units=units, go_on=st.booleans())
+def test_any_batch_does_what_the_model_says(org, units, go_on):
+    """Requests and change sets in any order leave the rows, and get the answers, of a plain reading of the rules."""
+    rows, expected, outer = {}, [], 200
+    for unit in units:
+        after, statuses = carried_out(rows, unit if isinstance(unit, list) else [unit])
+        failed = bool(statuses) and statuses[-1] >= 400
+        rows = rows if failed else after
+        expected.append((statuses[-1:] if failed else statuses) if isinstance(unit, list) else statuses[0])
+        if failed and not go_on:
+            outer = statuses[-1]
+            break
+    parts = [
+        change_set(*(written(*step, number) for number, step in enumerate(unit, 1)))
+        if isinstance(unit, list)
+        else written(*unit)
+        for unit in units
+    ]
+    try:
+        reply = send(org, *parts, **({"Prefer": "odata.continue-on-error"} if go_on else {}))
+        assert reply.status_code == outer
+        assert [[one[0] for one in part] if isinstance(part, list) else part[0] for part in answers(reply)] == expected
+        listed = " or ".join(f"contactid eq {row_id}" for row_id in IDS)
+        left = org.get(f"contacts?$select=numberofchildren&$filter={listed}")["value"]
+        assert {row["contactid"]: row["numberofchildren"] for row in left} == rows
+    finally:
+        for row_id in IDS:
+            org.web.delete(f"contacts({row_id})")
 
 
 WRITE = operation("POST contacts", {"lastname": "A", "jobtitle": "malformed batch"})
