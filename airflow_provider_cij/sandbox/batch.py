@@ -116,11 +116,12 @@ def _request(operation: Operation, outer: Request, references: Mapping[str, str]
     rooted = _ROOTED.fullmatch(url if url.startswith("/") else f"/api/data/{outer.version}/{url}")
     if rooted is None:
         raise errors.no_such_resource(url.partition("?")[0].strip("/"))
-    path, _, query = rooted[2].partition("?")
+    encoded, _, query = rooted[2].partition("?")
+    path = unquote(encoded)
     if path.strip("/") == "$batch":
         raise errors.bad_query("A batch cannot contain another batch.")
     body = _with_references(operation.body, references)
-    return Request(operation.method, outer.base_url, rooted[1], unquote(path), query, operation.headers, body)
+    return Request(operation.method, outer.base_url, rooted[1], path, query, operation.headers, body)
 
 
 def _referred(content_id: str, references: Mapping[str, str]) -> str:
