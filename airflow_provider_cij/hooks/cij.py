@@ -173,5 +173,6 @@ def settings_of(connection: Connection) -> Settings:
         ca_bundle=text("ca_bundle"),
         max_concurrency=int(number("max_concurrency", 8)),
         timeout_seconds=number("timeout_seconds", 120),
+        max_hold_seconds=number("max_hold_seconds", 60),
         caller_object_id=text("caller_object_id"),
     )

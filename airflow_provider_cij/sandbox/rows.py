@@ -11,10 +11,18 @@ from collections.abc import Mapping
 
 from . import errors, guid, values
 from .annotations import Annotations
+from .dependents import check_change, check_unused, journeys_changed, usage_changed
 from .schema import Table
-from .segments import check_definition, check_segment, definition_deleted, definition_written, segment_deleted
+from .segments import (
+    check_definition,
+    check_segment,
+    definition_deleted,
+    definition_written,
+    segment_deleted,
+    segments_of,
+)
 from .store import Store, next_number
-from .tables import BUSINESS_UNIT, DEFINITION, SEGMENT
+from .tables import BUSINESS_UNIT, DEFINITION, JOURNEY, SEGMENT
 from .values import SqlValue
 from .web import Answer, Request
 
@@ -23,6 +31,7 @@ BUSINESS_UNIT_ID = "1c8b3a7f-62d4-4e39-9fab-402d1e6c8b20"
 USER_ID = "2d9c4b80-73e5-4f4a-80bc-513e2f7d9c30"
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 _BIND_SUFFIX = "@odata.bind"
+_USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
 _BUSINESS_UNIT_LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?businessunits\(([^)]*)\)")
 
 
@@ -138,15 +147,19 @@ class Rows:
             if row is None:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
+            used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
+            for segment_id in used:
+                check_unused(connection, segment_id)
             connection.execute(
                 f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?',
                 (row_id,),
             )
-            # Assumption: a live segment may be deleted, and nothing that belongs to it outlives it.
+            # Assumption: a live segment no live journey uses may be deleted, and nothing of it outlives it.
             if table is SEGMENT:
                 segment_deleted(connection, row_id)
             elif table is DEFINITION:
                 definition_deleted(connection, row_id)
+            _usage(connection, table, {"msdynmkt_targetedsegmentids": None})
         return Answer(204)
 
     def _check_writable(self, table: Table) -> None:
@@ -214,6 +227,7 @@ class Rows:
         row_id = insert(connection, table, content)
         if table is DEFINITION:
             definition_written(connection, row_id, groups)
+        _usage(connection, table, content)
         return row_id
 
     def _change(
@@ -228,7 +242,8 @@ class Rows:
             _check_status(table, content)
         _full_name(table, content, whole)
         if table is DEFINITION:
-            # Assumption: a live definition may be changed; the change shows with the next publish.
+            # Assumption: a live definition may be changed; the change shows with the next run.
+            check_change(connection, row, content)
             groups = check_definition(whole)
             content["msdynmkt_definitionmodifiedon"] = values.now()
         elif table is SEGMENT:
@@ -236,6 +251,7 @@ class Rows:
         change(connection, table, row_id, content)
         if table is DEFINITION and "msdynmkt_staticlistmembers" in content:
             definition_written(connection, row_id, groups)
+        _usage(connection, table, content)
 
     def _written(
         self, table: Table, request: Request, row_id: str, connection: sqlite3.Connection, *, created: bool
@@ -260,6 +276,14 @@ def _check_status(table: Table, content: Mapping[str, SqlValue]) -> None:
     state, status = content["statecode"], content["statuscode"]
     if not isinstance(status, int) or not isinstance(state, int) or table.statuses[status][0] != state:
         raise errors.status_of_other_state(table.logical_name, int(status or 0), int(state or 0))
+
+
+def _usage(connection: sqlite3.Connection, table: Table, written: Mapping[str, SqlValue]) -> None:
+    """After a change that may be one of who uses which segment."""
+    if table is JOURNEY:
+        journeys_changed(connection)
+    elif table in (SEGMENT, DEFINITION) and not written.keys().isdisjoint(_USE):
+        usage_changed(connection)
 
 
 def _full_name(table: Table, content: dict[str, SqlValue], whole: Mapping[str, SqlValue]) -> None:

@@ -63,9 +63,11 @@ class Answer:
     def wire(self) -> tuple[dict[str, str], bytes | None]:
         """Return the headers and the content as they are sent."""
         headers = {"OData-Version": "4.0", **self.headers}
-        if self.body is None or isinstance(self.body, bytes):
-            return headers, self.body
-        content = json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+        if self.body is None:
+            return headers, None
+        content = self.body
+        if not isinstance(content, bytes):
+            content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         return {"Content-Type": JSON_TYPE, **headers}, content
 
 
