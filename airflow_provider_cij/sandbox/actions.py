@@ -18,15 +18,14 @@ from .values import SqlValue
 from .web import Answer, Request
 
 # Type codes of the customapirequestparameter and customapiresponseproperty tables.
-INTEGER, STRING, STRING_ARRAY = 7, 10, 11
-_TYPES: Mapping[int, type] = {INTEGER: int, STRING: str, STRING_ARRAY: list}
-_EDM = {INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
+BOOLEAN, INTEGER, STRING, STRING_ARRAY = 0, 7, 10, 11
+_TYPES: Mapping[int, type] = {BOOLEAN: bool, INTEGER: int, STRING: str, STRING_ARRAY: list}
+_EDM = {BOOLEAN: "Edm.Boolean", INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
 _GUID_NAMES = ("SegmentId", "GroupId")
 # Actions the product has (documented or seen on a live organisation) and the sandbox has not.
 _NOT_HERE = re.compile(
     r"msdynmkt_(StopSegments|CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
-    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)|"
-    r"msdyncrm_(SegmentMembersUpdate|FetchContactsByQuery|ValidateSegment|CustomerJourneyValidate)"
+    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)"
 )
 
 
@@ -52,7 +51,7 @@ class Action:
 class Actions:
     """All actions of the sandbox, by name."""
 
-    def __init__(self, store: Store, members: Members, publisher: Publisher) -> None:
+    def __init__(self, store: Store, members: Members, publisher: Publisher, more: tuple[Action, ...] = ()) -> None:
         segment, group = Parameter("SegmentId", STRING), Parameter("GroupId", STRING)
         ids = Parameter("EntityIds", STRING_ARRAY)
         result = {"StatusCode": INTEGER, "ResultText": STRING}
@@ -93,6 +92,7 @@ class Actions:
             Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, publish),
             Action("msdynmkt_MembersList", (segment, *paging), result, list_members),
             Action("msdynmkt_SegmentStatus", (segment,), result, status),
+            *more,
         )
         self._by_name = {action.name: action for action in actions}
         self._register(store)
@@ -165,7 +165,7 @@ def _given(action: Action, request: Request) -> dict[str, object]:
 
 def _converted(parameter: Parameter, value: object) -> object:
     wanted = _TYPES[parameter.type]
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
         raise errors.bad_payload(
             "",
             f"Microsoft.OData.ODataException: Cannot convert the value of parameter '{parameter.name}' to the expected "

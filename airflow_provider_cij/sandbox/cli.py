@@ -23,6 +23,7 @@ import airflow_provider_cij.sandbox as package
 from . import certificates, seeding
 from .app import create_app
 from .identity import CLIENT_ID, TENANT, Identity
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .service import Service
 from .store import Store
@@ -64,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--client-certificate", type=Path, metavar="PEM", help="certificate the application may sign with"
     )
+    parser.add_argument(
+        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
+    )
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
 
@@ -85,7 +89,8 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
         publisher = Publisher(store, options.compute_seconds)
-        app = create_app(store, identity, Service(store, publisher, signing_key.encode()))
+        outbound = Outbound(store, options.compute_seconds, removed=options.outbound_removed)
+        app = create_app(store, identity, Service(store, publisher, signing_key.encode(), outbound))
         config = uvicorn.Config(
             app,
             ssl_certfile=str(certificate_file),

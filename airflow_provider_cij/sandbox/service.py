@@ -7,12 +7,13 @@ import re
 from . import errors, guid, metadata
 from .actions import Actions
 from .members import Members
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .query import Queries
 from .rows import Rows
 from .schema import Table
 from .store import Store
-from .tables import BY_SET
+from .tables import BY_SET, CONTACT
 from .web import Answer, Request
 
 MAXIMUM_BODY = 16 * 1024 * 1024
@@ -24,10 +25,11 @@ _NAMED_KEY = re.compile(r"(\w+)\s*=\s*(.*)", re.DOTALL)
 class Service:
     """Finds out what a request wants and has it done."""
 
-    def __init__(self, store: Store, publisher: Publisher, signing_key: bytes) -> None:
+    def __init__(self, store: Store, publisher: Publisher, signing_key: bytes, outbound: Outbound) -> None:
         self._rows = Rows(store)
         self._queries = Queries(store, signing_key)
-        self._actions = Actions(store, Members(store), publisher)
+        self._outbound = outbound
+        self._actions = Actions(store, Members(store), publisher, outbound.actions)
 
     def answer(self, request: Request) -> Answer:
         """Answer a request, or raise the ODataError that is its answer."""
@@ -37,6 +39,7 @@ class Service:
         described = metadata.answer(path, request)
         if described is not None:
             return described
+        self._outbound.enter(request)
         if path in self._actions:
             return self._act(path, request)
         self._actions.refuse_unimplemented(path)
@@ -67,7 +70,8 @@ class Service:
 
     def _set(self, table: Table, request: Request) -> Answer:
         if request.method == "GET":
-            return self._queries.rows(table, request)
+            linked = self._outbound.members_by_link(request) if table is CONTACT else None
+            return linked or self._queries.rows(table, request)
         if request.method == "POST":
             self._no_options_but_select(request)
             return self._rows.create(table, request)

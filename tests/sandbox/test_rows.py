@@ -101,7 +101,7 @@ def test_conditions_on_the_version(org, contact):
         ("contacts", {"gendercode": 9}, "0x8004431a", "Accepted Values: 1,2"),
         ("contacts", {"statecode": 0, "statuscode": 2}, "0x80048408", "2 is not a valid status code for state code 0"),
         ("contacts", {"parentcustomerid@odata.bind": "/accounts(x)"}, CODES["payload"], "'parentcustomerid'"),
-        ("contacts", {"owningbusinessunit@odata.bind": "/businessunits(x)"}, CODES["payload"], "business unit"),
+        ("contacts", {"owningbusinessunit@odata.bind": "/businessunits(x)"}, CODES["payload"], "'businessunits'"),
         ("msdynmkt_segments", {"msdynmkt_displayname": "x" * 101}, "0x80044331", "'100'"),
         ("msdynmkt_segments", {"msdynmkt_type": 1}, "0x8004431a", "Accepted Values: 10,11,12"),
         ("msdynmkt_segments", {"statecode": 0, "statuscode": 5}, "0x80048408", "5 is not"),
@@ -137,7 +137,13 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "words"),
     [
-        ("GET", "msdyncrm_segments", 404, CODES["query"], "Resource not found for the segment 'msdyncrm_segments'."),
+        (
+            "GET",
+            "msdyncrm_leadscores",
+            404,
+            CODES["query"],
+            "Resource not found for the segment 'msdyncrm_leadscores'.",
+        ),
         ("POST", "msdynmkt_Foo", 404, CODES["query"], "Resource not found for the segment 'msdynmkt_Foo'."),
         ("GET", f"contacts({NOBODY})", 404, CODES["missing"], f"contact With Id = {NOBODY} Does Not Exist"),
         ("GET", "contacts(abc)", 400, CODES["query"], "abc"),
