@@ -19,6 +19,7 @@ from .tables import (
     LIVE_EDITABLE,
     OUTBOUND_JOURNEY,
     OUTBOUND_SEGMENT,
+    STATIC,
     STOPPING,
     TRANSITIONS,
     WHOLE_ORGANIZATION,
@@ -48,8 +49,10 @@ def prepare(
     if status is not None:
         content["msdyncrm_islive"] = int(status in (LIVE, LIVE_EDITABLE))
     # "Validated on the creation of the record, and the status code set to Going Live"; skipped for a draft.
-    if status == GOING_LIVE or (row is None and status != DRAFT):
-        problem = problem_of(connection, {**(row or {}), **content})
+    whole = {**(row or {}), **content}
+    new_members = "msdyncrm_segmentmemberids" in content and whole["statuscode"] != DRAFT
+    if status == GOING_LIVE or (row is None and status != DRAFT) or new_members:
+        problem = problem_of(connection, whole)
         if problem is not None:
             # Assumption: the status is documented, code and words are not.
             raise errors.ODataError(
@@ -80,9 +83,9 @@ def written(
     """Take notice of what has been written: the members a static segment is to have, and where a row is to go."""
     if table.logical_name not in TRANSITIONS:
         return
-    if table is OUTBOUND_SEGMENT and "msdyncrm_segmentmemberids" in content:
-        connection.execute("DELETE FROM outbound_member WHERE segment_id = ?", (row_id,))
-        add_members(connection, row_id, read_prefixed(content["msdyncrm_segmentmemberids"]) or [])
+    is_static = {**(row or {}), **content}.get("msdyncrm_segmenttype") == STATIC
+    if is_static and "msdyncrm_segmentmemberids" in content:
+        _replace_members(connection, row_id, read_prefixed(content["msdyncrm_segmentmemberids"]) or [])
     status = content.get("statuscode")
     if status is None or (row is not None and status == row["statuscode"]):
         return
@@ -115,9 +118,16 @@ def add_task(
     )
 
 
-def add_members(connection: sqlite3.Connection, segment_id: str, ids: list[str]) -> None:
-    """Put contacts into a segment; ids of nobody are ignored."""
+def _replace_members(connection: sqlite3.Connection, segment_id: str, ids: list[str]) -> None:
+    """Make these contacts the members of a static segment; ids of nobody are ignored."""
+    connection.execute("DELETE FROM outbound_member WHERE segment_id = ?", (segment_id,))
     connection.execute(
         "INSERT OR IGNORE INTO outbound_member SELECT ?, contactid FROM json_each(?) JOIN contact ON contactid = value",
         (segment_id, json.dumps(ids)),
+    )
+    connection.execute(
+        "UPDATE msdyncrm_segment SET msdyncrm_segmentsize = "
+        "(SELECT count(*) FROM outbound_member WHERE segment_id = msdyncrm_segmentid) "
+        "WHERE msdyncrm_segmentid = ? AND msdyncrm_lastevaluationtime IS NOT NULL",
+        (segment_id,),
     )
