@@ -1,6 +1,7 @@
 """Outbound segments: their statuses, their members, and what is refused."""
 
 import json
+import sqlite3
 import time
 import uuid
 
@@ -537,7 +538,7 @@ def test_outbound_may_have_been_removed(tmp_path):
 
 
 def test_changes_that_are_pending_survive_a_restart(tmp_path):
-    """What was asked for before a restart is done after it, also in a file of before there were accounts."""
+    """What was asked for before a restart is done after it."""
     file = str(tmp_path / "state.sqlite")
     with running_sandbox("--state", file, "--contacts", "3", "--compute-seconds", "3600") as sandbox:
         first = Organisation(sandbox)
@@ -549,4 +550,26 @@ def test_changes_that_are_pending_survive_a_restart(tmp_path):
         second = Organisation(sandbox)
         row = row_of(second, segment)
         assert (row["statuscode"], row["msdyncrm_segmentsize"]) == (LIVE, 3)
+        second.close()
+
+
+def test_a_file_from_before_outbound_is_brought_up_to_date(tmp_path):
+    """A state file that lacks tables and columns gets them, and keeps its contacts."""
+    file = tmp_path / "state.sqlite"
+    with running_sandbox("--state", str(file), "--contacts", "3") as sandbox:
+        first = Organisation(sandbox)
+        everyone = people(first)
+        first.close()
+    old = sqlite3.connect(file)
+    old.create_function("fold", 1, str, deterministic=True)
+    old.executescript("DROP TABLE msdyncrm_segment; DROP TABLE account; DROP TABLE outbound_task")
+    for column in ("parentcustomerid", "company"):
+        old.execute(f"ALTER TABLE contact DROP COLUMN {column}")
+    old.close()
+    with running_sandbox("--state", str(file), "--compute-seconds", "0") as sandbox:
+        second = Organisation(sandbox)
+        assert people(second) == everyone
+        assert second.get(f"contacts({everyone[0]})")["company"] is None
+        segment = create(second, msdyncrm_segmentmemberids=prefixed(everyone))
+        assert row_of(second, segment)["msdyncrm_segmentsize"] == 3
         second.close()

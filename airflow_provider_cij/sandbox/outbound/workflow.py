@@ -102,7 +102,7 @@ def faults(activities: tuple[Activity, ...], target: str) -> Iterator[Fault]:
                 yield Fault("ErrorActivityItemIdNotUnique", activity.activity_id, arguments=(number,))
             numbers.add(number)
     yield from (fault for activity in activities for fault in _faults_of(activity, kinds, target))
-    parents = {activity.activity_id: activity.parent or "" for activity in activities}
+    parents = {activity.activity_id: activity.parent for activity in activities if activity.parent is not None}
     for activity in activities:
         if _goes_round(activity.activity_id, parents):
             yield Fault("ErrorActivityIsItsOwnAncestor", activity.activity_id)
