@@ -75,7 +75,7 @@ _PLACES = (
 _COUNTIES = ("King", "Kings", "Upper Bavaria", "Rhône", "Greater London", "Multnomah")
 _DOMAINS = ("contoso.com", "fabrikam.com", "adatum.com", "tailspintoys.com", "example.org")
 _STREETS = ("Main Street", "Station Road", "Hauptstraße", "Rue de la Paix", "Harbour Way")
-_ACCOUNTS = (
+_COMPANIES = (
     "Contoso",
     "Fabrikam",
     "Adatum",
@@ -85,6 +85,7 @@ _ACCOUNTS = (
     "Proseware",
     "Wingtip Toys",
 )
+_ACCOUNTS = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:account:{name}")) for name in _COMPANIES]
 _FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 _BATCH = 20_000
 
@@ -99,10 +100,8 @@ def prepare(store: Store, contacts: int, leads: int, seed: int) -> None:
             insert(connection, BUSINESS_UNIT, {"businessunitid": BUSINESS_UNIT_ID, "name": "CIJ sandbox"})
             user = {"systemuserid": USER_ID, "fullname": "# CIJ sandbox application", "applicationid": CLIENT_ID}
             insert(connection, SYSTEM_USER, {**user, "isdisabled": 0, "businessunitid": BUSINESS_UNIT_ID})
-            for number, name in enumerate(_ACCOUNTS):
-                insert(
-                    connection, ACCOUNT, {"accountid": _account(number), "name": name, "statecode": 0, "statuscode": 1}
-                )
+            for account_id, name in zip(_ACCOUNTS, _COMPANIES, strict=True):
+                insert(connection, ACCOUNT, {"accountid": account_id, "name": name, "statecode": 0, "statuscode": 1})
     _fill(store, CONTACT, contacts, seed)
     _fill(store, LEAD, leads, seed)
 
@@ -165,15 +164,11 @@ def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str,
         yield {**person, **(_contact(throws, number) if table is CONTACT else _lead(throws, last))}
 
 
-def _account(number: int) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:account:{number}"))
-
-
 def _contact(throws: list[float], number: int) -> dict[str, SqlValue]:
     inactive = throws[15] < 0.04
     return {
         # Counted, not thrown: another throw would make other people of the same seed.
-        "parentcustomerid": _account(number // 2 % len(_ACCOUNTS)) if number % 2 else None,
+        "parentcustomerid": _ACCOUNTS[number // 2 % len(_ACCOUNTS)] if number % 2 else None,
         "birthdate": None if throws[16] < 0.2 else f"{1940 + int(throws[16] * 70)}-{1 + int(throws[17] * 12):02d}-15",
         "gendercode": None if throws[17] < 0.1 else 1 + int(throws[18] * 2),
         "customertypecode": 1,

@@ -87,7 +87,9 @@ class Outbound:
             Parameter("Scope", INTEGER, True),
             Parameter("TimeZone", INTEGER, True),
         )
-        names = {column.name: column for column in OUTBOUND_SEGMENT.columns if not column.target}
+        names = {
+            column.name: column for column in OUTBOUND_SEGMENT.columns if not column.target and not column.read_only
+        }
         segment = {**names, "msdyncrm_query": names["msdyncrm_segmentquery"]}
         result = {"ValidationResult": STRING}
         return (
