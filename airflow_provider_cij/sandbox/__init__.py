@@ -1,8 +1,8 @@
 """A local organisation with Customer Insights - Journeys, for demos and tests.
 
 It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
-as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not
-implement ($batch, $metadata, $apply, FetchXML, lambdas, navigation, real-time journeys, StopSegments, ...) it refuses with 501.
+as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not implement
+($batch, $metadata, $apply, FetchXML, lambdas, navigation, real-time journeys, StopSegments, ...) it refuses with 501.
 
 Where the documents are silent it assumes:
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;

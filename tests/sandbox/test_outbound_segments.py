@@ -239,16 +239,32 @@ def test_a_segment_whose_query_has_become_wrong_ends_in_error(quick):
     assert [row_of(quick, segment)[name] for name in ("statuscode", "msdyncrm_islive")] == [ERROR, False]
 
 
+def test_a_status_given_by_hand_ends_the_walk(org):
+    """A segment that is put into Error while it is going live stays there."""
+    segment = create(org)
+    change(org, segment, statuscode=ERROR)
+    later = create(org)
+    while row_of(org, later)["statuscode"] != LIVE:
+        pass
+    assert row_of(org, segment)["statuscode"] == ERROR
+
+
 def test_members_of_the_column(quick):
     """The column lists who is to be in a static segment: unknown ids are ignored, and a new list replaces the old."""
     everyone = people(quick)
     stranger = str(uuid.uuid4())
     segment = create(quick, DRAFT, msdyncrm_segmentmemberids=prefixed([*everyone[:3], everyone[0].upper(), stranger]))
-    name = row_of(quick, segment)["msdyncrm_segmentqueryname"]
-    assert name == f"SEGMENT_CRM_ID_{segment.replace('-', '')}"
+    row = row_of(quick, segment)
+    name = row["msdyncrm_segmentqueryname"]
+    assert (name, row["msdyncrm_scope"]) == (f"SEGMENT_CRM_ID_{segment.replace('-', '')}", 270100000)
     assert found(quick, f"SEGMENT({name})") == set()
     change(quick, segment, statuscode=GOING_LIVE)
     assert found(quick, f"SEGMENT({name})") == set(everyone[:3])
+    left = quick.post("contacts", {"lastname": "Left"}).headers["OData-EntityId"][-37:-1]
+    change(quick, segment, msdyncrm_segmentmemberids=prefixed([left, everyone[0]]))
+    assert quick.web.delete(f"contacts({left})").status_code == 204
+    change(quick, segment, statuscode=GOING_LIVE)
+    assert row_of(quick, segment)["msdyncrm_segmentsize"] == 1
     change(quick, segment, msdyncrm_segmentmemberids=prefixed(everyone[5:7]))
     assert found(quick, f"SEGMENT({name})") == set(everyone[5:7])
     assert row_of(quick, segment)["msdyncrm_segmentsize"] == 2
@@ -538,18 +554,19 @@ def test_outbound_may_have_been_removed(tmp_path):
 
 
 def test_changes_that_are_pending_survive_a_restart(tmp_path):
-    """What was asked for before a restart is done after it."""
+    """What was asked for before a restart is done after it, in the order it was asked for."""
     file = str(tmp_path / "state.sqlite")
     with running_sandbox("--state", file, "--contacts", "3", "--compute-seconds", "3600") as sandbox:
         first = Organisation(sandbox)
         everyone = people(first)
         segment = create(first)
         update(first, segment, "addByIds", msdyncrm_memberids=json.dumps(everyone))
+        update(first, segment, "removeByIds", msdyncrm_memberids=json.dumps(everyone[:1]))
         first.close()
     with running_sandbox("--state", file, "--compute-seconds", "0") as sandbox:
         second = Organisation(sandbox)
         row = row_of(second, segment)
-        assert (row["statuscode"], row["msdyncrm_segmentsize"]) == (LIVE, 3)
+        assert (row["statuscode"], row["msdyncrm_segmentsize"]) == (LIVE, 2)
         second.close()
 
 
