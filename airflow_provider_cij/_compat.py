@@ -1,4 +1,4 @@
-"""The only place that asks which Airflow this is: 3.1, or 3.2 and newer."""
+"""The only place that asks which Airflow this is: 3.1, 3.2, or 3.3 and newer."""
 
 from __future__ import annotations
 
@@ -9,4 +9,19 @@ except ImportError:  # Airflow 3.1
     from airflow.configuration import conf  # type: ignore[assignment]
     from airflow.exceptions import AirflowFailException, AirflowSensorTimeout  # type: ignore[no-redef]
 
-__all__ = ["AirflowFailException", "AirflowSensorTimeout", "conf"]
+try:
+    from airflow.sdk import RetryDecision, RetryPolicy
+
+    TAKES_RETRY_POLICY = True
+except ImportError:  # before 3.3, where no task takes a retry_policy
+    RetryDecision = RetryPolicy = object  # type: ignore[assignment,misc]
+    TAKES_RETRY_POLICY = False
+
+__all__ = [
+    "TAKES_RETRY_POLICY",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "RetryDecision",
+    "RetryPolicy",
+    "conf",
+]

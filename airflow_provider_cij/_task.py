@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.errors import CijError
+from airflow_provider_cij.errors import CijError, CijInputError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.models import Segment
@@ -43,6 +43,16 @@ def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = Fa
         return hook.run(work)
 
 
+def positive(**numbers: float) -> None:
+    """Refuse a number that is none, or not more than 0.
+
+    :raises CijInputError: naming it
+    """
+    for name, number in numbers.items():
+        if number <= 0:
+            raise CijInputError(f"{name} is {number}.", hint="Give seconds, more than 0.")
+
+
 @contextmanager
 def log_group(log: Any, title: str) -> Iterator[None]:
     """Fold what is logged within, in the Airflow UI."""
@@ -62,14 +72,22 @@ def summary(segment: Segment) -> dict[str, Any]:
     }
 
 
+_REACHED = ("live", "refreshed", "stopped", "members")
+
+
 def summary_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     """Read a trigger's event.
 
     :return: the summary that the trigger made
     :raises CijError: the trigger says that it failed; or there is no event, or one nobody knows: never a success
     """
-    if event and event.get("status") == "live" and isinstance(event.get("segment"), dict):
+    if event and event.get("status") in _REACHED and isinstance(event.get("segment"), dict):
         return dict(event["segment"])
     if event and isinstance(event.get("error"), dict):
         raise CijError.from_dict(event["error"])
     raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
+
+
+def name_of(event: Mapping[str, Any] | None) -> str:
+    """Give the segment's display name, which the trigger has seen."""
+    return str((event or {}).get("name") or "")

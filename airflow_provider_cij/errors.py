@@ -13,6 +13,7 @@ __all__ = [
     "CijConflictError",
     "CijError",
     "CijForbiddenError",
+    "CijInUseError",
     "CijIncompleteError",
     "CijInputError",
     "CijNotFoundError",
@@ -20,6 +21,7 @@ __all__ = [
     "CijReplyError",
     "CijSegmentFailedError",
     "CijServerError",
+    "CijStoppedError",
     "CijThrottledError",
     "CijTimeoutError",
     "CijUnavailableError",
@@ -122,8 +124,17 @@ class CijConflictError(CijRefusedError):
     """The row exists already, or somebody has changed it meanwhile (412)."""
 
 
+class CijInUseError(CijRefusedError):
+    """Journeys or other segments need it: what they are is in the message."""
+
+
 class CijThrottledError(CijError):
-    """The service protects itself (429). Nothing was done; ``retry_after`` says when to come again."""
+    """The service protects itself (429). Nothing was done; ``retry_after`` says in how many seconds to come again.
+
+    Shorter waits are slept in the client. This is raised when the wait is longer than the connection's
+    ``max_hold_seconds``, also for a request that was not even sent because another one of this process had been told
+    so; or when the service throttles again and again.
+    """
 
 
 class CijServerError(CijError):
@@ -132,6 +143,10 @@ class CijServerError(CijError):
 
 class CijUnreachableError(CijError):
     """No reply came: no connection, or it broke."""
+
+
+class CijStoppedError(CijError):
+    """The task was told to end, and did: what had not been sent by then was not sent."""
 
 
 class CijReplyError(CijError):

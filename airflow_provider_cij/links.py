@@ -24,7 +24,14 @@ class CijSegmentLink(BaseOperatorLink):
         """Give the address that the operator has kept, ``""`` when it failed before it had one."""
         return getattr(operator, "segment_url", "")
 
-    def show(self, operator: Any, context: Any, url: str) -> None:
-        """Make the link appear now, not only when the task ends."""
+    def show(self, operator: Any, context: Any, url: str, name: str) -> None:
+        """Make the link appear now, not only when the task ends, and let ``map_index_template`` name the segment.
+
+        :param operator: the task
+        :param context: of its run; gets ``segment_name``
+        :param url: where the link leads
+        :param name: the segment's display name
+        """
+        context["segment_name"] = name
         operator.segment_url = url
         context["ti"].xcom_push(key=self.xcom_key, value=url)

@@ -90,6 +90,7 @@ def test_a_bad_connection_says_what_is_missing_and_how_to_mend_it(tested, answer
         ({"password": ""}, "client secret"),
         ({"extra": {}}, "tenant id"),
         ({"extra": {"tenant_id": "t", "max_concurrency": "many"}}, "max_concurrency is 'many', which is no number"),
+        ({"extra": {"tenant_id": "t", "max_hold_seconds": -1}}, "max_hold_seconds is -1.0"),
         ({"extra": {"tenant_id": "t", "credential": "magic"}}, "credential is 'magic'"),
         ({"extra": {"tenant_id": "t", "ca_bundle": "/nowhere.pem"}}, "ca_bundle '/nowhere.pem' can't be used"),
     ],
@@ -115,10 +116,12 @@ def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
     """Empty and null mean the default; 443 is no port of its own."""
     connection = json.loads(scripted.connection())
     connection["extra"] |= {"api_version": "", "max_concurrency": None, "timeout_seconds": "30", "credential": None}
+    connection["extra"] |= {"max_hold_seconds": ""}
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps({**connection, "port": 443}))
     settings = CijHook().settings()
     assert (settings.base_url, settings.api_version) == (scripted.url, "v9.2")
     assert (settings.max_concurrency, settings.timeout_seconds) == (8, 30)
+    assert settings.max_hold_seconds == 60
     assert settings.credential == "client_secret"
 
 

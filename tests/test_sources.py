@@ -1,26 +1,28 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import uuid
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.members import take_in
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.sources import FromFile, FromValues, Source, as_source, checked
+from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
+from tests.streams import listed
 
 A, B = str(uuid.uuid4()), str(uuid.uuid4())
 
 
-def _rows(source: Source) -> list[tuple[int, object]]:
-    return [pair for lines, values in source.chunks() for pair in zip(lines, values, strict=True)]
-
-
-def _file(tmp_path: Path, text: str | bytes) -> str:
-    path = tmp_path / "members.csv"
+def _file(tmp_path: Path, text: str | bytes, name: str = "members.csv") -> str:
+    path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
 
@@ -38,24 +40,125 @@ def _file(tmp_path: Path, text: str | bytes) -> str:
         (f"name,id\nAda\nBob,{B}\n", "id", [(2, ""), (3, B)]),
         ("contactid\n", None, []),
         (f"id;name\n{A};Ada\n", "id;name", [(2, f"{A};Ada")]),
+        (f"name,ID\nAda,{A}\n", None, [(2, A)]),
     ],
 )
 def test_a_file_is_read_with_its_lines(tmp_path, text, column, rows):
     """Header or number, byte order mark, quotes, blank and short lines."""
-    assert _rows(FromFile(_file(tmp_path, text), column)) == rows
+    assert listed(FromFile(_file(tmp_path, text), column)) == rows
 
 
 def test_a_name_in_another_encoding_does_not_stop_the_ids(tmp_path):
     """Only the ids matter."""
     path = _file(tmp_path, b"name,id\nJos\xe9," + A.encode() + b"\n")
-    assert _rows(FromFile(path, "id")) == [(2, A)]
-    assert _rows(FromFile(path, "id", encoding="latin-1", delimiter=",")) == [(2, A)]
+    assert listed(FromFile(path, "id")) == [(2, A)]
+    assert listed(FromFile(path, "id", encoding="latin-1", delimiter=",")) == [(2, A)]
 
 
-def test_an_object_is_read_by_its_url(tmp_path):
-    """Whatever Airflow's ObjectStoragePath opens."""
-    path = _file(tmp_path, f"contactid\n{A}\n")
-    assert _rows(FromFile(f"file://{path}")) == [(2, A)]
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet"])
+def test_an_object_is_read_by_its_url(tmp_path, suffix):
+    """Whatever Airflow's ObjectStoragePath opens, in every format."""
+    store = MemoryFileSystem()
+    attach("memory", fs=store)
+    path = tmp_path / f"members{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"contactid": [A, B]}), path)
+    else:
+        text = f"contactid\n{A}\n{B}\n" if ".csv" in suffix else f'{{"contactid": "{A}"}}\n{{"contactid": "{B}"}}'
+        path.write_bytes(gzip.compress(text.encode()) if ".gz" in suffix else text.encode())
+    store.put_file(str(path), f"/bucket/members{suffix}")
+    first = 2 if ".csv" in suffix else 1
+    for url in (path, f"file://{path}", f"memory://bucket/members{suffix}"):
+        assert listed(FromFile(str(url))) == [(first, A), (first + 1, B)]
+
+
+def test_tabs_are_told_by_the_name(tmp_path):
+    """Or by the delimiter, which goes before it; as the format does."""
+    path = _file(tmp_path, f"name\tid\nAda, of London\t{A}\n", "members.TSV")
+    assert listed(FromFile(path)) == [(2, A)]
+    assert listed(FromFile(path, 1, delimiter=",")) == [(1, ""), (2, f" of London\t{A}")]
+    assert listed(FromFile(_file(tmp_path, f"id\n{A}\n", "members.jsonl"), format="csv")) == [(2, A)]
+    with pytest.raises(CijInputError, match=r"format is 'xml'. Give csv, jsonl or parquet"):
+        FromFile(path, format="xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "rows"),
+    [
+        (f'{{"contactid": "{A}"}}', None, [(1, A)]),
+        (f'\ufeff{{"name": "Ada", "id": "{A}"}}\r\n\n  \n{{"id": "{B}"}}\n', None, [(1, A), (4, B)]),
+        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, ""), (3, "")]),
+        ('{"a": "x"}\n', "b", [(1, "")]),
+        ("\n", "b", []),
+        ("", None, []),
+    ],
+)
+def test_json_lines_are_read_with_their_lines(tmp_path, text, column, rows):
+    """By key; blank lines are counted and are no rows, and an object may leave a key out."""
+    assert listed(FromFile(_file(tmp_path, text, "members.ndjson"), column)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        (f'{{"id": "{A}"}}\n\n{{"id": "ada@contoso.test\n', "id", "line 3: Invalid control character at"),
+        ('{"id": 1}\n{"id": 2', "id", "line 2: Expecting ',' delimiter at character 9"),
+        ("[1]", "id", "line 1: no JSON object"),
+        ("[" * 100_000, "id", "line 1: RecursionError"),
+        ('{"id": ' + "1" * 5000 + "}", "id", "line 1: ValueError"),
+        ('{"a": 1, "b": 2}', None, "which column holds the ids is not clear. Its columns: 'a', 'b'"),
+    ],
+)
+def test_a_broken_json_line_is_named_and_not_shown(tmp_path, text, column, said):
+    """A file cut short is refused."""
+    with pytest.raises(CijInputError, match=said) as raised:
+        listed(FromFile(_file(tmp_path, text, "members.jsonl"), column))
+    assert "members.jsonl" in str(raised.value)
+    assert "ada" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pyarrow.array([A, None, B]),
+        pyarrow.array([uuid.UUID(A).bytes, None, uuid.UUID(B).bytes], pyarrow.binary(16)),
+        pyarrow.array([uuid.UUID(A).bytes, None, uuid.UUID(B).bytes], pyarrow.uuid()),
+        pyarrow.array([A, None, B]).dictionary_encode(),
+        pyarrow.array([A.encode(), None, B.encode()]),
+    ],
+    ids=["text", "binary", "uuid", "dictionary", "bytes"],
+)
+def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
+    """Text, GUIDs, 16 bytes; lines are numbers of rows, and the other columns do not matter."""
+    path = tmp_path / "members.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"name.first": [1, 2, 3], "id": values}), path, row_group_size=2)
+    for column in (None, "id", 1):
+        assert listed(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
+    assert listed(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
+    with pytest.raises(CijInputError, match=r"there is no column 2\. Its columns: 'name.first', 'id'"):
+        listed(FromFile(str(path), 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.parquet", b"contactid\n", "x.parquet, line 1: Parquet"),
+        ("x.csv.gz", gzip.compress(b"contactid\n" * 1000)[:-9], "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", b"contactid\n", "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", gzip.compress(b"id\n")[:10] + b"\xff" * 40, "x.csv.gz' is no whole gzip file"),
+        ("x.xlsx", b"PK", r"x.xlsx' is of no known format. Give \.csv"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, name, content, said):
+    """A file that was cut short too; the error names it."""
+    with pytest.raises(CijInputError, match=said):
+        listed(FromFile(_file(tmp_path, content, name)))
+
+
+def test_an_unknown_encoding_is_named(tmp_path):
+    """With the file."""
+    with pytest.raises(CijInputError, match=r"members.csv' can't be read: unknown encoding: utf-9"):
+        listed(FromFile(_file(tmp_path, "id\n"), encoding="utf-9"))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +166,7 @@ def test_an_object_is_read_by_its_url(tmp_path):
     [
         ("a,b\n", "contactid", "no column 'contactid'. Its columns: 'a', 'b'"),
         ("a,b\n1,2\n", None, "which column holds the ids is not clear"),
+        ("id,id\n1,2\n", "id", "there are 2 columns 'id'"),
         ("", "id", "no column 'id'. Its columns: none"),
         (f'id\n{A}\n"{B}\n', "id", "line 3: unexpected end of data"),
         (f'id,name\n{A},"x"y\n', "id", "line 2"),
@@ -71,14 +175,14 @@ def test_an_object_is_read_by_its_url(tmp_path):
 def test_a_file_that_cant_be_read_says_where(tmp_path, text, column, said):
     """A stray quote would swallow all rows up to the next one: the file is refused instead."""
     with pytest.raises(CijInputError, match=said):
-        _rows(FromFile(_file(tmp_path, text), column))
+        listed(FromFile(_file(tmp_path, text), column))
 
 
 @pytest.mark.parametrize("path", ["/nowhere/members.csv", "file:///nowhere/members.csv", "nonsense://x/y"])
 def test_a_missing_file_is_named(path):
     """By the path the user gave."""
     with pytest.raises(CijInputError, match=path):
-        _rows(FromFile(path))
+        listed(FromFile(path))
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
@@ -87,14 +191,14 @@ def test_what_csv_wrote_is_read(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "written.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["name", "the id"], *rows])
-    assert [value for _, value in _rows(FromFile(str(path), "the id"))] == [row[1] for row in rows]
+    assert [value for _, value in listed(FromFile(str(path), "the id"))] == [row[1] for row in rows]
 
 
 def test_values_may_be_anything_iterable():
     """A list, a generator, rows of one column; lines count from 1."""
-    assert _rows(as_source([A, B])) == [(1, A), (2, B)]
-    assert _rows(as_source(value for value in [A])) == [(1, A)]
-    assert _rows(as_source([[A], (B,), [A, B]])) == [(1, A), (2, B), (3, [A, B])]
+    assert listed(as_source([A, B])) == [(1, A), (2, B)]
+    assert listed(as_source(value for value in [A])) == [(1, A)]
+    assert listed(as_source([[A], (B,), [A, B]])) == [(1, A), (2, B), (3, [A, B])]
     source = FromFile("x")
     assert as_source(source) is source
 
@@ -114,57 +218,23 @@ def test_a_list_is_shown_by_its_length():
 
 
 @given(
-    st.lists(st.one_of(st.sampled_from([A, A.upper(), "{" + B + "}", B, "", None, "ada@contoso.test"]), st.uuids())),
-    st.integers(1, 9),
+    st.lists(st.dictionaries(st.sampled_from(["id", "name"]), st.text() | st.none())), st.sampled_from(["\n", "\r\n"])
 )
-def test_taking_in_counts_every_row_once(values, size):
-    """Read = invalid + duplicate + distinct, as plain Python counts."""
-    chunks = [(range(start, start + size), values[start : start + size]) for start in range(0, len(values), size)]
-    good = [str(v).strip("{}").lower() for v in values if v is not None and len(str(v).strip("{}")) == 36]
-    if values and not good:
-        with pytest.raises(CijInputError, match="None of the"):
-            take_in(chunks)
-        return
-    intake = take_in(chunks)
-    assert (intake.read, intake.invalid) == (len(values), len(values) - len(good))
-    assert intake.duplicate == len(good) - len(set(good))
-    assert sorted(one for batch in intake.ids.batches(3) for one in batch) == sorted(set(good))
-
-
-def test_bad_rows_are_logged_by_line_and_without_the_value(caplog):
-    """An address in the id's column is somebody's address."""
-    intake = take_in([((7, 8, 9), (A, "ada@contoso.test", "  "))])
-    assert (intake.invalid, intake.bad_lines) == (2, [8, 9])
-    assert "Line 8 holds no id: it looks like an e-mail address" in caplog.text
-    assert "Line 9 holds no id: it is empty" in caplog.text
-    assert "ada@" not in caplog.text
-
-
-def test_too_many_bad_rows_stop_before_anything_is_sent():
-    """The limit is the user's; the error names the lines."""
-    chunk = ((1, 2, 3), (A, "x", "y"))
-    assert take_in([chunk], max_invalid=2).invalid == 2
-    with pytest.raises(
-        CijInputError, match=r"2 of the first 3 rows .* max_invalid=1\. .* lines 2, 3\. Nothing was sent"
-    ):
-        take_in([chunk], max_invalid=1)
-
-
-def test_a_group_has_room_for_200_000():
-    """One more is refused before the first call; duplicates don't count."""
-    chunks = [(range(1000), [str(uuid.UUID(int=start * 1000 + n)) for n in range(1000)]) for start in range(200)]
-    assert len(take_in([*chunks, chunks[0]]).ids) == 200_000
-    with pytest.raises(CijInputError, match="200001 different ids; a group holds 200000"):
-        take_in([*chunks, ((1,), (A,))])
+def test_what_json_wrote_is_read(tmp_path_factory, rows, end):
+    """Whatever the text."""
+    path = tmp_path_factory.getbasetemp() / "written.jsonl"
+    path.write_bytes("".join(json.dumps(row) + end for row in rows).encode())
+    expected = [(line, row.get("id") or "") for line, row in enumerate(rows, 1)]
+    assert listed(FromFile(str(path), "id")) == expected
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "", "x\ny", "x\r\ny\rz", '"']), max_size=3), max_size=12))
-def test_lines_are_those_of_pythons_reader(tmp_path_factory, rows):
+def test_lines_are_those_of_pythons_reader(tmp_path_factory, written):
     """Also behind rows of several lines, short rows and blank ones."""
     path = tmp_path_factory.getbasetemp() / "lines.csv"
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file).writerows(written)
     with path.open(newline="") as file:
         reader = csv.reader(file)
         expected = [(reader.line_num, row[1] if len(row) > 1 else "") for row in reader if row]
-    assert _rows(FromFile(str(path), 1)) == expected
+    assert listed(FromFile(str(path), 1)) == expected

@@ -204,7 +204,7 @@ GOOD = str(uuid.uuid4())
         (None, {}, "members.csv' can't be opened"),
         ("a,b\n1,2\n", {}, "there is no column 'contactid'. Its columns: 'a', 'b'"),
         (f"contactid\n{GOOD}\nx\n\ny\n", {"max_invalid": 1}, "The first are on lines 3, 5. Nothing was sent."),
-        ("contactid\nx\n", {}, "None of the 1 rows holds an id. Is it the right column? Nothing was sent."),
+        ("contactid\nx\n", {}, "None of the 1 rows holds any id. Is it the right column? Nothing was sent."),
         ("contactid\n" + "".join(f"{uuid.UUID(int=n)}\n" for n in range(200_001)), {}, "200001 different ids; a group"),
         (None, {"members": "{{ 'nonsense' }}"}, "members is a str. Give a list of ids"),
     ],
@@ -247,7 +247,7 @@ def test_a_segment_that_cant_be_right_is_refused(dag_id, capfd, arguments, said)
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("nowhere/out.csv", "there is no folder"), (".", "can't be written"), ("s3://bucket/out.csv", "is a URL")],
+    [("nowhere/out.csv", "there is no folder"), (".", "can't be written"), ("s3://bucket/out.csv", "s3")],
 )
 def test_an_export_needs_a_folder(dag_id, capfd, tmp_path, monkeypatch, path, said):
     """Which is not made for it."""

@@ -7,6 +7,7 @@ import pytest
 from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij._task import summary_of
+from airflow_provider_cij.api import polling
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
 from airflow_provider_cij.triggers import segments
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
@@ -18,8 +19,13 @@ ARGUMENTS = {
     "segment_id": ID,
     "before_status": 1,
     "before_execution_id": "old",
+    "before_started_on": "2026-11-02T03:00:00Z",
     "poll_interval": 0.05,
     "deadline": 1.0,
+    "until": "live",
+    "since": 0.0,
+    "min_members": 0,
+    "group": "",
 }
 
 
@@ -29,6 +35,13 @@ def test_it_survives_airflows_database():
     assert path == f"{CijSegmentTrigger.__module__}.{CijSegmentTrigger.__name__}"
     assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS
     assert CijSegmentTrigger(**kwargs).serialize() == (path, kwargs)
+
+
+def test_rows_of_an_older_version_are_understood():
+    """They lie in Airflow's database across upgrades."""
+    old = ("cij_conn_id", "segment_id", "before_status", "before_execution_id", "poll_interval", "deadline")
+    trigger = CijSegmentTrigger(**{name: ARGUMENTS[name] for name in old})
+    assert (trigger.until, trigger.min_members) == ("live", 0)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"poll_interval": "soon", "deadline": None, "segment_id": 7}])
@@ -49,6 +62,7 @@ def fire(scripted, monkeypatch):
     """Run a trigger against these answers to its event."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr(segments, "FIRST_LOOK_AFTER", 0.05)
+    monkeypatch.setattr(polling, "LINGER", 0.01)
 
     def run(*answers: Answer, seconds: float = 20, **arguments):
         scripted.script = list(answers)

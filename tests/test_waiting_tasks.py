@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.operators.segments import CijPublishSegmentOperator
-from airflow_provider_cij.sensors.segments import CijSegmentSensor
+from airflow_provider_cij.api import polling
+from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
+from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
 from airflow_provider_cij.triggers import segments as triggers
 from tests.dags import run_dag
 from tests.scripted import Answer
 
 ID, DEFINITION = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
+BEFORE, NOW = "2026-11-02T02:59:59Z", "2026-11-02T03:00:00Z"
 MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
 LINK = "_link_CijSegmentLink"
 NO_WORDS = Answer(404, {"error": {"code": "0x80060888", "message": "Resource not found for the segment 'x'."}})
@@ -41,11 +44,12 @@ def wait(scripted, monkeypatch):
     """Run a sensor in one of its modes against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
+    monkeypatch.setattr(polling, "LINGER", 0.01)
 
-    def run(mode: str, *answers: Answer, **arguments):
+    def run(mode: str, *answers: Answer, kind=CijSegmentSensor, **arguments):
         scripted.script = list(answers)
         with DAG(f"wait_{mode}", schedule=None) as dag:
-            CijSegmentSensor(
+            kind(
                 **({"task_id": "wait", "segment_id": ID, "poke_interval": 0.1, "timeout": 30} | MODES[mode] | arguments)
             )
         return run_dag(dag)
@@ -130,8 +134,121 @@ def test_a_definitions_id_is_taken_too(wait, mode):
 def test_until_is_checked(wait, scripted, capfd):
     """Before anything is sent."""
     assert wait("poke", segment(1), until="dead").states == {"wait": "failed"}
-    assert "until is 'dead'. Use 'live'." in capfd.readouterr().out
+    assert "until is 'dead'. Use 'live', 'refreshed' or 'stopped'." in capfd.readouterr().out
     assert scripted.asked == []
+
+
+@every_mode
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"until": "live", "since": NOW}, "since is given, and until is 'live'. It goes with 'refreshed'."),
+        ({"until": "refreshed", "since": "soon"}, "since is 'soon'. Give a datetime, or ISO 8601."),
+        ({"until": "refreshed", "since": "2026-11-02T03:00:00"}, "without a time zone"),
+        ({"poke_interval": 0}, "poke_interval is 0"),
+        ({"kind": CijSegmentMembersSensor, "at_least": 0}, "at_least is 0. Give a number from 1 on."),
+    ],
+)
+def test_what_is_waited_for_is_checked(wait, scripted, capfd, mode, arguments, said):
+    """Before anything is sent, in each mode."""
+    assert wait(mode, segment(1), **arguments).states == {"wait": "failed"}
+    assert said in capfd.readouterr().out
+    assert scripted.asked == []
+
+
+def run_of(status: int, began: str = NOW, execution: str = "new") -> Answer:
+    """Answer with the log of evaluations."""
+    row = {"msdynmkt_segmentexecutionid": execution, "statuscode": status, "msdynmkt_startedon": began}
+    return Answer(body={"value": [row | {"_msdynmkt_segmentdefinitionid_value": DEFINITION}]})
+
+
+NONE = Answer(body={"value": []})
+SUCCEEDED, FAILED, IN_PROGRESS = 723270002, 723270003, 723270001
+
+
+@every_mode
+def test_a_segment_is_refreshed(wait, scripted, mode):
+    """By an evaluation that began since, and has succeeded."""
+    looks = [
+        *[segment(1, 3), NONE],
+        *[segment(1, 3), run_of(SUCCEEDED, BEFORE)],
+        *[segment(6, 3), run_of(IN_PROGRESS)],
+        *[segment(1, 5), run_of(SUCCEEDED)],
+    ]
+    ran = wait(mode, *looks, until="refreshed", since="{{ '" + NOW + "' }}")
+    assert ran.result("wait") == {"segment_id": ID, "status": "live", "member_count": 5}
+    assert len(scripted.asked) == 8
+    assert "msdynmkt_startedon%20ge%20" + NOW in scripted.asked[1].path
+
+
+@every_mode
+def test_since_is_the_dag_runs_start_unless_given(wait, mode):
+    """What was evaluated before it is no answer."""
+    answers = [segment(1, 3), run_of(SUCCEEDED, BEFORE), segment(1, 5), run_of(SUCCEEDED, "2099-01-01T00:00:00Z")]
+    assert wait(mode, *answers, until="refreshed").result("wait")["member_count"] == 5
+
+
+@every_mode
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_failed_evaluation_fails_the_task(wait, capfd, mode, soft_fail):
+    """The segment is live as before, with members of before."""
+    answers = [segment(1), NONE, segment(1), run_of(FAILED), NO_WORDS]
+    assert wait(mode, *answers, until="refreshed", since=NOW, soft_fail=soft_fail).states == {"wait": "failed"}
+    assert f"Segment 'VIP' ({ID}) could not be evaluated: the service gives no reason." in capfd.readouterr().out
+
+
+@every_mode
+def test_a_log_that_cant_be_read_is_no_refresh(wait, capfd, mode):
+    """It says which privilege is missing."""
+    no = Answer(403, {"error": {"code": "0x80040220", "message": "missing prvReadmsdynmkt_segmentexecution"}})
+    assert wait(mode, segment(1), no, until="refreshed").states == {"wait": "failed"}
+    assert "missing prvReadmsdynmkt_segmentexecution" in capfd.readouterr().out
+
+
+@every_mode
+@pytest.mark.parametrize("end", [9, 10])
+def test_a_segment_stops(wait, mode, end):
+    """Stopping is not yet; stopped and expired are."""
+    ran = wait(mode, segment(1), segment(8), segment(end), until="stopped")
+    assert ran.result("wait")["status"] == {9: "stopped", 10: "expired"}[end]
+
+
+@every_mode
+def test_a_live_segment_gets_enough_members(wait, mode):
+    """A number that is not known is not enough."""
+    answers = [segment(1, None), segment(1, 4), segment(6, 9), segment(1, 5)]
+    assert wait(mode, *answers, min_members=5).result("wait")["member_count"] == 5
+
+
+@every_mode
+def test_members_are_waited_for_whatever_the_status(wait, mode):
+    """Of the segment, by its last evaluation."""
+    answers = [segment(2, None), segment(6, 4), segment(6, 9)]
+    ran = wait(mode, *answers, kind=CijSegmentMembersSensor, at_least=5)
+    assert ran.result("wait") == {"segment_id": ID, "status": "computing", "member_count": 9}
+
+
+@every_mode
+@pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
+def test_too_few_members_are_a_timeout(wait, mode, soft_fail, state):
+    """Failed, or skipped where that is asked for."""
+    arguments = {"kind": CijSegmentMembersSensor, "at_least": 5, "timeout": 0.5, "soft_fail": soft_fail}
+    assert wait(mode, segment(1, 4), **arguments).states == {"wait": state}
+
+
+@every_mode
+def test_a_groups_members_are_waited_for(wait, mode):
+    """They are counted page by page."""
+    group = {"groupId": ID, "includeType": "Include", "name": "in"}
+    definition = Answer(body={"msdynmkt_staticlistmembers": json.dumps([group])})
+
+    def listed(*ids: str) -> Answer:
+        return Answer(body={"Response": json.dumps({"entityIds": ids})})
+
+    few = [segment(2), definition, listed(ID), listed()]
+    enough = [segment(2), definition, listed(ID, DEFINITION)]
+    ran = wait(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", at_least=2)
+    assert ran.result("wait") == {"segment_id": ID, "status": "draft", "member_count": 2}
 
 
 @pytest.fixture
@@ -139,20 +256,45 @@ def publish(scripted, monkeypatch):
     """Run the publish operator against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
+    monkeypatch.setattr(polling, "LINGER", 0.01)
 
-    def run(*answers: Answer, **arguments):
+    def run(*answers: Answer, kind=CijPublishSegmentOperator, **arguments):
         scripted.script = list(answers)
         with DAG("publish", schedule=None) as dag:
-            CijPublishSegmentOperator(
-                **({"task_id": "publish", "segment_id": ID, "poll_interval": 0.1, "timeout": 30} | arguments)
-            )
+            kind(**({"task_id": "publish", "segment_id": ID, "poll_interval": 0.1, "timeout": 30} | arguments))
         return run_dag(dag)
 
     return run
 
 
 def _run_of_segment(execution: str, status: int) -> Answer:
-    return Answer(body={"value": [{"msdynmkt_segmentexecutionid": execution, "statuscode": status}]})
+    return run_of(status, NOW, execution)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("status", [1, 9, 10])
+def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
+    """Also of a segment that is stopped or has expired; and it says when."""
+    old, new = _run_of_segment("old", SUCCEEDED), run_of(SUCCEEDED)
+    new.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
+    first = [segment(1, 3), old, Answer(204), segment(1, 3), old] if status == 1 else [segment(status, 3), Answer(204)]
+    waited = [segment(5, 3), *([new] if status != 1 else [])][:1]
+    ran = publish(
+        *first,
+        *waited,
+        *[segment(6, 3), segment(1, 5), segment(1, 5), new],
+        kind=CijRefreshSegmentOperator,
+        deferrable=deferrable,
+    )
+    assert ran.result("publish") == {
+        "segment_id": ID,
+        "status": "live",
+        "member_count": 5,
+        "evaluated_at": "2026-11-02T03:00:07Z",
+    }
+    assert [asked.path for asked in scripted.asked if asked.method == "POST"] == [
+        "/api/data/v9.2/msdynmkt_PublishSegmentDefinition"
+    ]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

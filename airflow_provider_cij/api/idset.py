@@ -1,26 +1,32 @@
-"""Exact sets of ids in 16 bytes each, so that a long list costs megabytes where Python's sets cost hundreds."""
+"""Exact sets of ids in 16 bytes each: in memory where Python's sets cost hundreds of megabytes, and on disk beyond."""
 
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterator
+from io import SEEK_END
+from typing import IO
 
 from airflow_provider_cij.dataverse.odata import texts_of
+from airflow_provider_cij.errors import CijError
 
 _KEY = 16
 _each = struct.Struct(f"{_KEY}s").iter_unpack
 _HEAPS = 256
 _ROOM = 100_000
+_IN_MEMORY = 250_000
 
 
 class IdSet:
-    """Distinct ids, always in the same order for the same list, whatever its length.
+    """Distinct ids, always in the same order whatever order they came in, and however many.
 
-    The ids lie in 256 heaps by their own bits; equal ids are in the same heap, so one heap at a time is made distinct.
+    The ids lie in 256 heaps by their own bits; equal ids are in the same heap, so one heap at a time is made distinct,
+    sorted, or compared with its like in another set. Past 250,000 ids the heaps go to a temporary file.
     """
 
     def __init__(self) -> None:
-        self._heaps = [bytearray() for _ in range(_HEAPS)]
+        self._heaps = _Heaps()
         self._raw = 0
         self._distinct = 0
 
@@ -28,12 +34,11 @@ class IdSet:
         """Put ids in.
 
         :param keys: 16 bytes each, joined (``odata.keys_of``)
+        :raises CijError: the temporary file can't be written
         """
-        heaps = self._heaps
-        for (key,) in _each(keys):
-            # Makers of ids count up in the first bytes or in the last ones.
-            heaps[key[3] ^ key[15]] += key
+        self._heaps.add(keys)
         self._raw += len(keys) // _KEY
+        # Duplicates take no room: made distinct each time the set may have doubled.
         if self._raw > 2 * self._distinct + _ROOM:
             self._make_distinct()
 
@@ -46,19 +51,110 @@ class IdSet:
         """Give the ids, as the service writes them, ``size`` at a time."""
         len(self)
         batch: list[str] = []
-        for heap in self._heaps:
-            batch += texts_of(heap)
+        for number in range(_HEAPS):
+            # A database may give the same rows in another order the next time.
+            batch += sorted(texts_of(self._heaps.read(number)))
             while len(batch) >= size:
                 yield batch[:size]
                 del batch[:size]
         if batch:
             yield batch
 
+    def minus(self, other: IdSet) -> IdSet:
+        """Give the ids that are here and not there."""
+        left = IdSet()
+        for number in range(_HEAPS):
+            left.update(b"".join(self._heaps.keys(number) - other._heaps.keys(number)))
+        return left
+
+    def common(self, other: IdSet) -> int:
+        """Count the ids that are in both."""
+        return sum(len(self._heaps.keys(number) & other._heaps.keys(number)) for number in range(_HEAPS))
+
+    def close(self) -> None:
+        """Drop the ids and the temporary file, as the end of a ``with`` does. Only ``len`` works from then on."""
+        self._heaps.close()
+
+    def __enter__(self) -> IdSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _make_distinct(self) -> None:
+        heaps = _Heaps()
         self._raw = 0
-        for heap in self._heaps:
-            distinct = len(set(_each(heap)))
-            if distinct * _KEY < len(heap):
-                heap[:] = b"".join(key for (key,) in dict.fromkeys(_each(heap)))
-            self._raw += distinct
-        self._distinct = self._raw
+        for number in range(_HEAPS):
+            keys = self._heaps.keys(number)
+            heaps.put(number, b"".join(keys))
+            self._raw += len(keys)
+        self._heaps.close()
+        self._heaps, self._distinct = heaps, self._raw
+
+
+class _Heaps:
+    """What lies where: the end of each heap in memory, and all before it in the file, once there is one."""
+
+    def __init__(self) -> None:
+        self._ends = [bytearray() for _ in range(_HEAPS)]
+        self._places: list[list[tuple[int, int]]] = [[] for _ in range(_HEAPS)]
+        self._held = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, keys: bytes) -> None:
+        """Put each key on its heap."""
+        ends = self._ends
+        for (key,) in _each(keys):
+            # Makers of ids count up in the first bytes or in the last ones.
+            ends[key[3] ^ key[15]] += key
+        self._hold(len(keys))
+
+    def put(self, number: int, keys: bytes) -> None:
+        """Put keys on one heap."""
+        self._ends[number] += keys
+        self._hold(len(keys))
+
+    def read(self, number: int) -> bytes:
+        """Give a heap, as it is."""
+        parts = [bytes(self._ends[number])]
+        if self._file:
+            for place, length in reversed(self._places[number]):
+                self._file.seek(place)
+                parts.append(self._file.read(length))
+        return b"".join(reversed(parts))
+
+    def keys(self, number: int) -> set[bytes]:
+        """Give the different keys of a heap."""
+        return {key for (key,) in _each(self.read(number))}
+
+    def close(self) -> None:
+        """Forget everything."""
+        # Without heaps every other call fails: a closed set must not pass for an empty one.
+        self._ends = []
+        if self._file:
+            self._file.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > _IN_MEMORY * _KEY:
+            try:
+                self._spill()
+            except OSError as error:
+                raise CijError(
+                    f"The list does not fit into the temporary folder: {error}.", hint="TMPDIR names another one."
+                ) from None
+
+    def _spill(self) -> None:
+        # A file without a name: nobody else can open it, and it is gone even when the process is killed.
+        self._file = file = self._file or tempfile.TemporaryFile(prefix="cij-")  # noqa: SIM115  # closed in close()
+        place = file.seek(0, SEEK_END)
+        for end, places in zip(self._ends, self._places, strict=True):
+            file.write(end)
+            places.append((place, len(end)))
+            place += len(end)
+            end.clear()
+        file.flush()
+        self._held = 0

@@ -1,4 +1,4 @@
-"""Members of real-time segments: take in a list, add it to a static group, list who is in.
+"""Members of real-time segments: add to a static group, list who is in.
 
 Source: "Create a Customer Insights - Journeys segment using the Web API", sections "Add Static Segment Members",
 "View Static Segment Members" and "View members".
@@ -7,87 +7,20 @@ Source: "Create a Customer Insights - Journeys segment using the Web API", secti
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
 
+from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
+from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, calls, check_room, number_of_calls
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of, literal, query
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
-log = logging.getLogger(__name__)
-
-IDS_A_CALL = 1000
-IDS_A_GROUP = 200_000
 _PAGE_SIZE = 5000
-_REJECTS_SHOWN = 100
-
-Chunk = tuple[Sequence[int], Sequence[object]]
-"""Some rows: their line numbers, and what stands where an id should."""
 
 OnBatch = Callable[[int, int, int], None]
 """Called after each batch with batches done, batches in all, members sent."""
-
-
-@dataclass
-class Intake:
-    """A list of members taken in: checked, distinct, ready to send."""
-
-    ids: IdSet = field(default_factory=IdSet)
-    read: int = 0
-    invalid: int = 0
-    bad_lines: list[int] = field(default_factory=list)
-    """The first lines without an id."""
-
-    @property
-    def duplicate(self) -> int:
-        """Rows whose id had been there before."""
-        return self.read - self.invalid - len(self.ids)
-
-
-def take_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> Intake:
-    """Read a whole list and check it, before anything is sent.
-
-    :param chunks: the rows
-    :param max_invalid: how many rows may hold no id; None for any number
-    :raises CijInputError: too many rows hold no id, or none does, or there are too many ids for one group
-    """
-    intake = Intake()
-    for lines, values in chunks:
-        keys, bad = keys_of(values)
-        intake.ids.update(keys)
-        intake.read += len(values)
-        intake.invalid += len(bad)
-        for position in bad[: _REJECTS_SHOWN - len(intake.bad_lines)]:
-            intake.bad_lines.append(lines[position])
-            # The value itself may be somebody's address: it stays out of the log.
-            log.warning("Line %d holds no id: %s", lines[position], _looks(values[position]))
-        if max_invalid is not None and intake.invalid > max_invalid:
-            raise CijInputError(
-                f"{intake.invalid} of the first {intake.read} rows hold no id, more than max_invalid={max_invalid}.",
-                hint=f"The first are on lines {', '.join(map(str, intake.bad_lines[:20]))}. Nothing was sent.",
-            )
-    if intake.invalid > len(intake.bad_lines):
-        log.warning("%d more lines hold no id", intake.invalid - len(intake.bad_lines))
-    if intake.invalid and intake.invalid == intake.read:
-        raise CijInputError(
-            f"None of the {intake.read} rows holds an id.", hint="Is it the right column? Nothing was sent."
-        )
-    if len(intake.ids) > IDS_A_GROUP:
-        raise CijInputError(
-            f"There are {len(intake.ids)} different ids; a group holds {IDS_A_GROUP}.",
-            hint="Spread them over several groups (a segment has up to 10). Nothing was sent.",
-        )
-    return intake
-
-
-def _looks(value: object) -> str:
-    text = "" if value is None else str(value).strip()
-    if not text:
-        return "it is empty"
-    return "it looks like an e-mail address" if "@" in text else f"{len(text)} characters that are no GUID"
 
 
 class Members:
@@ -106,17 +39,76 @@ class Members:
         :param ids: whom to add
         :param on_batch: is told of every call that succeeded
         :return: the number of calls
+        :raises CijInputError: there are more ids than a group holds; nothing was sent
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
-        total = -(-len(ids) // IDS_A_CALL)
+        check_room(ids)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+
+    async def remove(self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None) -> int:
+        """Remove ids from a static group, likewise. Somebody who is not in it is no error."""
+        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+
+    async def plan(self, segment_id: str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
+        """Work out how groups become equal to a list: reads the groups, changes nothing.
+
+        :param segment_id: the segment
+        :param groups: its groups that hold the list together; one, as a rule
+        :param wanted: whom they shall hold
+        :raises CijInputError: there are more ids than the groups hold, or some groups include and others exclude
+        :raises CijIncompleteError: a group changed while it was listed
+        """
+        check_room(wanted, len(groups))
+        if len({group.include for group in groups}) > 1:
+            raise CijInputError("Some of the groups include their members, others exclude them: no list is for both.")
+        missing, parts = wanted, []
+        for group in groups:
+            there = IdSet()
+            async for page in self.of_group(segment_id, group.group_id):
+                there.update(keys_of(page)[0])
+            missing = missing.minus(there)
+            parts.append(GroupPlan(group, len(there), there.minus(wanted)))
+        return Plan(tuple(parts), missing, len(wanted) - len(missing))
+
+    async def add_missing(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Carry the additions of a plan out, and nothing else. Returns the number of calls."""
+        shares = plan.shares(removing=False)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, plan.missing, shares, on_batch)
+
+    async def mirror(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Carry a plan out: then the groups hold who is in the list, and nobody else.
+
+        Who must not be mailed is out before anybody is let in: from groups that include, people are removed first; to
+        groups that exclude, they are added first, where there is room for that.
+
+        :param segment_id: the segment
+        :param plan: what ``plan`` gave
+        :param on_batch: is told of every call that succeeded
+        :return: the number of calls
+        :raises CijInputError: there is no room; nothing was sent
+        :raises CijError: a call failed for good; a plan made anew does the rest
+        """
+        shares = plan.shares(removing=True)
+        add = ("msdynmkt_AddStaticMembers", plan.missing, shares)
+        removals = [
+            ("msdynmkt_RemoveStaticMembers", part.removed, [(part.group.group_id, len(part.removed))])
+            for part in plan.parts
+        ]
+        steps = [add, *removals] if plan.adds_first(shares) else [*removals, add]
+        return sum([await self._send(action, segment_id, ids, parts, on_batch) for action, ids, parts in steps])
+
+    async def _send(
+        self, action: str, segment_id: str, ids: IdSet, shares: Sequence[Share], on_batch: OnBatch | None
+    ) -> int:
+        total = number_of_calls(shares)
         done = sent = 0
-        batches = ids.batches(IDS_A_CALL)
+        batches = calls(ids, shares)
 
         async def work() -> None:
             nonlocal done, sent
-            for batch in batches:  # shared: each takes the next one
+            for group_id, batch in batches:  # shared: each takes the next one
                 body = {"SegmentId": segment_id, "GroupId": group_id, "EntityIds": batch}
-                await self._client.action("msdynmkt_AddStaticMembers", body, repeatable=True)
+                await self._client.action(action, body, repeatable=True)
                 done, sent = done + 1, sent + len(batch)
                 if on_batch:
                     on_batch(done, total, sent)
@@ -129,9 +121,28 @@ class Members:
             # What is not ours, such as Airflow's own timeout, goes first.
             error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
             if isinstance(error, CijError) and done:
-                error.hint = f"{error.hint} {done} of {total} calls had succeeded; adding them again is safe.".strip()
+                error.hint = f"{error.hint} {done} of {total} calls had succeeded; sending them again is safe.".strip()
             raise error from None
         return total
+
+    async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
+        """Count the members of a segment as of its last evaluation, or of a static group as they are now.
+
+        :param segment_id: the segment
+        :param group_id: the group's id
+        :param at_least: stop counting there
+        """
+        if group_id is None:
+            page = await self._page("msdynmkt_MembersList", {"SegmentId": segment_id}, "ResultText", "members")
+            if page.total is not None:
+                return page.total
+        count = 0
+        pages = self.of_segment(segment_id) if group_id is None else self.of_group(segment_id, group_id)
+        async for ids in pages:
+            count += len(ids)
+            if at_least is not None and count >= at_least:
+                break
+        return count
 
     async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
         """List a static group, page by page, until a page is empty: a short one may be the service's own limit.

@@ -31,6 +31,7 @@ DEFINITION_COLUMNS = (
     "msdynmkt_disablesegmentrefresh",
     "msdynmkt_segmentrefreshintervalminutes",
 )
+EXECUTION_COLUMNS = ("msdynmkt_segmentexecutionid", "statuscode", "msdynmkt_startedon", "msdynmkt_finishedon")
 
 
 class SegmentStatus(IntEnum):
@@ -51,6 +52,9 @@ class SegmentStatus(IntEnum):
 
 LIVE = frozenset({SegmentStatus.LIVE, SegmentStatus.LIVE_WITH_WARNINGS})
 FAILED = frozenset({SegmentStatus.ERROR, SegmentStatus.DELETED, SegmentStatus.FAULTED})
+STOPPED = frozenset({SegmentStatus.STOPPED, SegmentStatus.EXPIRED})
+AT_REST = STOPPED | {SegmentStatus.DRAFT, SegmentStatus.STOPPING}
+"""Not evaluated any more, or not yet: there is nothing to stop."""
 
 
 def status_name(code: int) -> str:
@@ -132,15 +136,26 @@ class Definition:
 
 @dataclass(frozen=True)
 class Execution:
-    """A row of msdynmkt_segmentexecutions: one evaluation of a segment."""
+    """A row of msdynmkt_segmentexecutions: one evaluation of a segment.
+
+    :param started_on: when the service began, in its own words (ISO 8601, UTC); ``""`` when it has not
+    :param finished_on: likewise
+    """
 
     execution_id: str
     status: int
+    started_on: str = ""
+    finished_on: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Execution:
         """Read a row."""
-        return cls(str(row.get("msdynmkt_segmentexecutionid") or ""), int(row.get("statuscode") or 0))
+        return cls(
+            str(row.get("msdynmkt_segmentexecutionid") or ""),
+            int(row.get("statuscode") or 0),
+            str(row.get("msdynmkt_startedon") or ""),
+            str(row.get("msdynmkt_finishedon") or ""),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Real-time segments: create, read, publish.
+"""Real-time segments: create and update. What happens to them afterwards is in ``lifecycle``.
 
 Source: "Create a Customer Insights - Journeys segment using the Web API". A segment is two rows, a definition and a
 segment, tied together by nothing but a string: ``msdynmkt_sourcesegmentuid`` holds the definition's id.
@@ -6,75 +6,42 @@ segment, tied together by nothing but a string: ``msdynmkt_sourcesegmentuid`` ho
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_cij.api.groups import MemberGroup, groups_of
-from airflow_provider_cij.api.models import (
-    DEFINITION_COLUMNS,
-    SEGMENT_COLUMNS,
-    CreatedSegment,
-    Definition,
-    Execution,
-    Segment,
+from airflow_provider_cij.api.groups import MemberGroup, groups_of, groups_text, with_ids
+from airflow_provider_cij.api.lifecycle import Lifecycle
+from airflow_provider_cij.api.models import DEFINITION_COLUMNS, CreatedSegment, Definition, Segment
+from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS, Table, bring, read
+from airflow_provider_cij.api.spec import (
+    IfExists,
+    SegmentSpec,
+    check,
+    check_groups,
+    check_interval,
+    check_name,
+    check_query,
+    definition_row,
+    owner,
+    segment_row,
 )
-from airflow_provider_cij.api.spec import IfExists, SegmentSpec, check, definition_row, segment_row
-from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import guid, literal, query, row_path
-from airflow_provider_cij.errors import CijConflictError, CijError, CijInputError, CijNotFoundError, CijRefusedError
+from airflow_provider_cij.dataverse import odata
+from airflow_provider_cij.dataverse.odata import row_path
+from airflow_provider_cij.errors import CijConflictError, CijInputError, CijNotFoundError
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Table:
-    entity_set: str
-    id_column: str
-    at_birth: Mapping[str, int]
-    """State and status of a new row. Later ones are the service's to write, never ours."""
-
-
-_SEGMENTS = _Table("msdynmkt_segments", "msdynmkt_segmentid", {"statecode": 1, "statuscode": 2})
-_DEFINITIONS = _Table(
-    "msdynmkt_segmentdefinitions", "msdynmkt_segmentdefinitionid", {"statecode": 0, "statuscode": 723270001}
-)
-_EXECUTIONS = "msdynmkt_segmentexecutions"
-
-
-class Segments:
+class Segments(Lifecycle):
     """The verbs on segments, over one open client."""
-
-    def __init__(self, client: DataverseClient) -> None:
-        self._client = client
-
-    async def get(self, segment_id: str) -> Segment:
-        """Read a segment.
-
-        :param segment_id: the segment's id; a definition's id is taken too (older documents hand those out)
-        :raises CijNotFoundError: neither exists
-        """
-        wanted = guid(segment_id, "segment_id")
-        path = row_path(_SEGMENTS.entity_set, wanted)
-        try:
-            return Segment.of(await self._client.get(query(path, select=SEGMENT_COLUMNS)))
-        except CijNotFoundError:
-            where = f"msdynmkt_sourcesegmentuid eq {literal(wanted)}"
-            page = await self._client.get(query(_SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, top=1))
-            if not page.get("value"):
-                raise
-        segment = Segment.of(page["value"][0])
-        log.info("%s is a definition's id; its segment is %s", wanted, segment.segment_id)
-        return segment
 
     async def definition(self, segment: Segment) -> Definition:
         """Read the definition of a segment: its query and its groups."""
         if not segment.definition_id:
             raise CijNotFoundError(f"Segment {segment.segment_id} names no definition (msdynmkt_sourcesegmentuid).")
-        path = row_path(_DEFINITIONS.entity_set, segment.definition_id)
-        return Definition.of(await self._client.get(query(path, select=DEFINITION_COLUMNS)))
+        path = row_path(DEFINITIONS.entity_set, segment.definition_id)
+        return Definition.of(await self._client.get(odata.query(path, select=DEFINITION_COLUMNS)))
 
     async def group(self, segment: Segment, group: str) -> MemberGroup:
         """Find a static group of a segment by its name or id.
@@ -102,9 +69,8 @@ class Segments:
         check(spec)
         if if_exists not in ("update", "reuse", "fail"):
             raise CijInputError(f"if_exists is {if_exists!r}.", hint="Use 'update', 'reuse' or 'fail'.")
-        spec = spec.with_group_ids()
         wanted = segment_row(spec)
-        there = await self._read(_SEGMENTS, spec.segment_id, wanted)
+        there = await read(self._client, SEGMENTS, spec.segment_id, wanted)
         if there is not None:
             if if_exists == "fail":
                 raise CijConflictError(f"Segment {spec.segment_id} exists already, and if_exists is 'fail'.")
@@ -116,10 +82,14 @@ class Segments:
                     f"Segment {spec.segment_id} is over {table!r}, not {spec.base_table!r}.",
                     hint="Its members would be other people: give the new segment a key of its own.",
                 )
-        definition = definition_row(spec)
-        defined = await self._read(_DEFINITIONS, spec.definition_id, definition)
-        made_definition, changed_definition = await self._bring(_DEFINITIONS, spec.definition_id, definition, defined)
-        made_segment, changed_segment = await self._bring(_SEGMENTS, spec.segment_id, wanted, there)
+        defined = await read(self._client, DEFINITIONS, spec.definition_id, definition_row(spec.with_group_ids()))
+        old_groups = groups_of((defined or {}).get("msdynmkt_staticlistmembers"))
+        spec = spec.with_group_ids(old_groups)
+        _warn_of_dropped(old_groups, spec.groups)
+        made_definition, changed_definition = await bring(
+            self._client, DEFINITIONS, spec.definition_id, definition_row(spec), defined
+        )
+        made_segment, changed_segment = await bring(self._client, SEGMENTS, spec.segment_id, wanted, there)
         return CreatedSegment(
             segment_id=spec.segment_id,
             definition_id=spec.definition_id,
@@ -133,86 +103,81 @@ class Segments:
         groups = (await self.definition(segment)).groups
         return CreatedSegment(segment.segment_id, segment.definition_id, _ids(groups), created=False, changed=False)
 
-    async def _bring(
-        self, table: _Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
-    ) -> tuple[bool, bool]:
-        """Make a row, or bring what is there to the values given; tell whether it was made, and whether it changed."""
-        if there is None:
-            try:
-                new = {table.id_column: row_id, **row, **table.at_birth}
-                await self._client.post(table.entity_set, new, repeatable=True)
-            except CijConflictError:
-                # It came into being since we looked: our own lost reply, or a second run of the same DAG.
-                there = await self._read(table, row_id, row)
-                if there is None:
-                    raise
-            else:
-                return True, False
-        differing = {name: row[name] for name in _columns(row) if not _same(name, row[name], there.get(name))}
-        if not differing:
-            return False, False
-        path = row_path(table.entity_set, row_id)
-        log.info("%s differs in %s", path, ", ".join(differing))
-        await self._client.patch(path, differing, if_match=str(there.get("@odata.etag") or "*"))
-        return False, True
+    async def update(
+        self,
+        segment_id: str,
+        *,
+        display_name: str | None = None,
+        query: str | None = None,
+        groups: tuple[MemberGroup, ...] | None = None,
+        static_snapshot: bool | None = None,
+        refresh_interval_minutes: int | None = None,
+        description: str | None = None,
+        business_unit_id: str | None = None,
+    ) -> CreatedSegment:
+        """Change what is given of a segment that exists; the rest stays. Its status stays too.
 
-    async def _read(self, table: _Table, row_id: str, row: Mapping[str, Any]) -> dict[str, Any] | None:
-        try:
-            return await self._client.get(query(row_path(table.entity_set, row_id), select=_columns(row)))
-        except CijNotFoundError:
-            return None
-
-    async def publish(self, segment_id: str) -> None:
-        """Ask for a segment to go live. The service answers at once and works behind it: wait with ``watching``.
-
-        Doing it twice is as good as once. A query that does not parse is refused here.
+        :param groups: all groups as they shall be: one of a name that is there keeps its id and its members, a new one
+            is empty, and one that is not named is dropped with its members
+        :raises CijInputError: a value can't be right, or nothing would be left to give members
+        :raises CijNotFoundError: there is no such segment
+        :raises CijConflictError: somebody changes it meanwhile
         """
-        await self._client.action("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment_id}, repeatable=True)
-
-    async def last_execution(self, segment: Segment) -> Execution | None:
-        """Read the newest evaluation of a segment; None when there was none, or the log can't be read."""
-        path = query(
-            _EXECUTIONS,
-            select=("msdynmkt_segmentexecutionid", "statuscode"),
-            where=f"_msdynmkt_segmentdefinitionid_value eq {guid(segment.definition_id, 'definition id')}",
-            orderby="msdynmkt_startedon desc",
-            top=1,
+        segment = await self.get(segment_id)
+        now = await self.definition(segment)
+        name = f"Segment {segment.display_name!r}"
+        row: dict[str, Any] = {}
+        definition: dict[str, Any] = {}
+        if display_name is not None:
+            check_name(name, display_name)
+            row["msdynmkt_displayname"] = display_name
+        if description is not None:
+            row["msdynmkt_description"] = description
+        if business_unit_id:
+            row |= owner(business_unit_id)
+        if query is not None:
+            check_query(name, query)
+            definition["msdynmkt_segmentquery"] = query.strip()
+        if groups is not None:
+            check_groups(name, groups)
+            groups = with_ids(segment.segment_id, groups, now.groups)
+            _warn_of_dropped(now.groups, groups)
+            definition["msdynmkt_staticlistmembers"] = groups_text(groups)
+        if static_snapshot is not None:
+            definition["msdynmkt_disablesegmentrefresh"] = static_snapshot
+        if refresh_interval_minutes is not None:
+            check_interval(name, refresh_interval_minutes)
+            definition["msdynmkt_segmentrefreshintervalminutes"] = refresh_interval_minutes
+        kept_groups = now.groups if groups is None else groups
+        if (
+            (query is not None or groups is not None)
+            and not (now.query if query is None else query.strip())
+            and not kept_groups
+        ):
+            raise CijInputError(f"{name} would have neither a query nor a group: it could never have members.")
+        changed = [
+            await self._change(DEFINITIONS, segment.definition_id, definition),
+            await self._change(SEGMENTS, segment.segment_id, row),
+        ]
+        return CreatedSegment(
+            segment.segment_id, segment.definition_id, _ids(kept_groups), created=False, changed=any(changed)
         )
-        try:
-            rows = (await self._client.get(path)).get("value") or []
-        except CijRefusedError as error:
-            log.warning("The evaluations of segment %s can't be read: %s", segment.segment_id, error)
-            return None
-        return Execution.of(rows[0]) if rows else None
 
-    async def last_words(self, segment_id: str) -> str:
-        """Ask why the last evaluation ended as it did; ``""`` when the service does not say.
-
-        ``msdynmkt_SegmentStatus`` is in no document, so whatever it answers is no error.
-        """
-        try:
-            answer = await self._client.action("msdynmkt_SegmentStatus", {"SegmentId": segment_id}, repeatable=True)
-            last = (json.loads(answer.get("ResultText") or "{}") or {}).get("lastExecution") or {}
-            words = [last.get("statusMessage"), last.get("nonLocalizedExecutionReasonForUser")]
-            return " ".join(str(word) for word in words if word)
-        except (AttributeError, CijError, TypeError, ValueError):
-            return ""
+    async def _change(self, table: Table, row_id: str, row: Mapping[str, Any]) -> bool:
+        if not row:
+            return False
+        there = await read(self._client, table, row_id, row)
+        if there is None:
+            raise CijNotFoundError(f"{row_path(table.entity_set, row_id)} was deleted meanwhile.")
+        return (await bring(self._client, table, row_id, row, there))[1]
 
 
-def _columns(row: Mapping[str, Any]) -> list[str]:
-    return [name for name in row if "@" not in name]
+def _warn_of_dropped(there: Iterable[MemberGroup], wanted: Iterable[MemberGroup]) -> None:
+    kept = {group.group_id for group in wanted}
+    for group in there:
+        if group.group_id not in kept:
+            log.warning("Group %r (%s) is dropped, with all its members", group.name, group.group_id)
 
 
 def _ids(groups: Iterable[MemberGroup]) -> dict[str, str]:
     return {group.name: group.group_id for group in groups}
-
-
-def _same(column: str, ours: Any, theirs: Any) -> bool:
-    """Compare a value with what the service gives back, which need not be spelt as it was written."""
-    if column == "msdynmkt_type":
-        return True  # written as static, it has been read back as dynamic
-    if column == "msdynmkt_staticlistmembers":
-        return set(groups_of(ours)) == set(groups_of(theirs))
-    if column == "msdynmkt_sourcesegmentuid":
-        return bool(ours == str(theirs or "").lower())
-    return bool(ours == ("" if theirs is None and isinstance(ours, str) else theirs))

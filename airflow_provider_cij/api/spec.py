@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from airflow_provider_cij.api.groups import MemberGroup, groups_text
+from airflow_provider_cij.api.groups import MemberGroup, groups_text, with_ids
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError
 
@@ -24,6 +24,15 @@ _REAL_TIME = 12
 _STATIC, _DYNAMIC = 10, 11
 
 
+# Table reference of msdynmkt_segmentdefinition: the most characters of each.
+_LONGEST = {"included_members": 1_048_576, "excluded_members": 4_000}
+
+
+def definition_id_of(segment_id: str) -> str:
+    """Derive the definition's id from the segment's: so it goes for segments that this package has made."""
+    return str(uuid.uuid5(uuid.UUID(segment_id), "definition"))
+
+
 @dataclass(frozen=True)
 class SegmentSpec:
     """What a segment shall be.
@@ -32,6 +41,8 @@ class SegmentSpec:
     :param display_name: what people see, up to 100 characters
     :param query: whom it finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
     :param groups: static groups, 10 at the most
+    :param included_members: ids who are always in, by the oldest generation of the API; not together with groups
+    :param excluded_members: ids who are never in, likewise
     :param base_table: ``contact`` or ``lead``
     :param description: a text for people
     :param static_snapshot: True freezes the members as of each publish
@@ -43,6 +54,8 @@ class SegmentSpec:
     display_name: str
     query: str = ""
     groups: tuple[MemberGroup, ...] = ()
+    included_members: tuple[str, ...] = ()
+    excluded_members: tuple[str, ...] = ()
     base_table: str = "contact"
     description: str | None = None
     static_snapshot: bool = False
@@ -57,18 +70,14 @@ class SegmentSpec:
     @property
     def definition_id(self) -> str:
         """The id of the definition row."""
-        return str(uuid.uuid5(uuid.UUID(self.segment_id), "definition"))
+        return definition_id_of(self.segment_id)
 
-    def with_group_ids(self) -> SegmentSpec:
-        """Give every group its id, which derives from the segment and the group's name."""
-        own = uuid.UUID(self.segment_id)
-        return replace(
-            self,
-            groups=tuple(
-                replace(group, group_id=guid(group.group_id or uuid.uuid5(own, f"group:{group.name}"), "group_id"))
-                for group in self.groups
-            ),
-        )
+    def with_group_ids(self, there: tuple[MemberGroup, ...] = ()) -> SegmentSpec:
+        """Give every group its id.
+
+        :param there: the groups as they are
+        """
+        return replace(self, groups=with_ids(self.segment_id, self.groups, there))
 
 
 def check(spec: SegmentSpec) -> None:
@@ -79,20 +88,37 @@ def check(spec: SegmentSpec) -> None:
     name = f"The segment {spec.display_name!r}"
     if not spec.key.strip():
         raise CijInputError(f"{name} has an empty key.")
-    if not spec.display_name.strip() or len(spec.display_name) > LONGEST_NAME:
-        raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
-    if not spec.query.strip() and not spec.groups:
+    check_name(name, spec.display_name)
+    if not spec.query.strip() and not spec.groups and not spec.included_members:
         raise CijInputError(f"{name} has neither a query nor a group: it could never have members.")
-    if trouble := unbalanced(spec.query):
-        raise CijInputError(f"{name}: its query has {trouble}.", hint=f"The query is {spec.query!r}.")
-    _check_groups(name, spec.groups)
-    if spec.refresh_interval_minutes is not None and spec.refresh_interval_minutes < 1:
-        raise CijInputError(f"{name}: refresh_interval_minutes is {spec.refresh_interval_minutes}.", hint="At least 1.")
+    check_query(name, spec.query)
+    check_groups(name, spec.groups)
+    _check_older_generation(name, spec)
+    check_interval(name, spec.refresh_interval_minutes)
     if spec.business_unit_id:
         guid(spec.business_unit_id, f"{name}: business_unit_id")
 
 
-def _check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
+def check_name(name: str, display_name: str) -> None:
+    """Refuse a name that is empty or too long."""
+    if not display_name.strip() or len(display_name) > LONGEST_NAME:
+        raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
+
+
+def check_query(name: str, query: str) -> None:
+    """Refuse a query that can't be whole."""
+    if trouble := unbalanced(query):
+        raise CijInputError(f"{name}: its query has {trouble}.", hint=f"The query is {query!r}.")
+
+
+def check_interval(name: str, minutes: int | None) -> None:
+    """Refuse a refresh interval that is none."""
+    if minutes is not None and minutes < 1:
+        raise CijInputError(f"{name}: refresh_interval_minutes is {minutes}.", hint="At least 1.")
+
+
+def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
+    """Refuse groups that can't be told apart, and too many of them."""
     if len(groups) > MOST_GROUPS:
         raise CijInputError(f"{name} has {len(groups)} groups; the service allows {MOST_GROUPS}.")
     for what in ("name", "group_id"):
@@ -101,6 +127,24 @@ def _check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
             raise CijInputError(f"{name} has two groups of the same {what}: {', '.join(values)}.")
     if not all(group.name.strip() for group in groups):
         raise CijInputError(f"{name} has a group without a name.")
+
+
+def _check_older_generation(name: str, spec: SegmentSpec) -> None:
+    if spec.groups and (spec.included_members or spec.excluded_members):
+        raise CijInputError(
+            f"{name} has groups as well as included_members or excluded_members.",
+            hint="These are two generations of the same thing: use groups.",
+        )
+    for what, longest in _LONGEST.items():
+        if len(_joined(getattr(spec, what))) > longest:
+            raise CijInputError(
+                f"{name}: {what} holds {len(getattr(spec, what))} ids; the service takes {(longest + 1) // 37}.",
+                hint="Use a group with include=False: it holds 200,000." if what.startswith("ex") else "Use groups.",
+            )
+
+
+def _joined(ids: tuple[str, ...]) -> str:
+    return ",".join(guid(one, "an included or excluded member") for one in ids)
 
 
 def unbalanced(text: str) -> str:
@@ -122,9 +166,14 @@ def definition_row(spec: SegmentSpec) -> dict[str, Any]:
     """Give the columns of the definition, its id and status apart."""
     row: dict[str, Any] = {
         "msdynmkt_segmentquery": spec.query.strip(),
-        "msdynmkt_staticlistmembers": groups_text(spec.groups),
         "msdynmkt_disablesegmentrefresh": spec.static_snapshot,
     }
+    # Two generations of the same thing, which never go together.
+    if spec.included_members or spec.excluded_members:
+        row["msdynmkt_includedmembers"] = _joined(spec.included_members)
+        row["msdynmkt_excludedmembers"] = _joined(spec.excluded_members)
+    else:
+        row["msdynmkt_staticlistmembers"] = groups_text(spec.groups)
     if spec.refresh_interval_minutes is not None:
         row["msdynmkt_segmentrefreshintervalminutes"] = spec.refresh_interval_minutes
     return row
@@ -142,5 +191,10 @@ def segment_row(spec: SegmentSpec) -> dict[str, Any]:
     if spec.description is not None:
         row["msdynmkt_description"] = spec.description
     if spec.business_unit_id:
-        row["owningbusinessunit@odata.bind"] = f"/businessunits({guid(spec.business_unit_id)})"
+        row |= owner(spec.business_unit_id)
     return row
+
+
+def owner(business_unit_id: str) -> dict[str, str]:
+    """Bind the business unit that owns a segment; writable only where modernised business units are on."""
+    return {"owningbusinessunit@odata.bind": f"/businessunits({guid(business_unit_id, 'business_unit_id')})"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import re
 import ssl
 import threading
@@ -19,12 +20,18 @@ from typing import Any
 import httpx
 import msal
 
+from airflow_provider_cij.dataverse.replies import Reply
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 
+# Seconds for which a refusal stands: a thousand waits with one wrong secret must not look like an attack.
+_REFUSAL_STANDS = 60
 # msal counts a token with less left as expired.
 _EXPIRES_EARLY = 300
 _LOGIN_TIMEOUT = 30
+
+# OAuth's words for it (RFC 6749, 4.1.2.1); they come as dicts, like every refusal.
+_TRANSIENT = ("temporarily_unavailable", "server_error")
 
 _HINTS = {
     "AADSTS7000215": "The client secret is wrong: paste the secret's value, not its id.",
@@ -46,7 +53,7 @@ async def bearer_token(settings: Settings, rejected: str = "") -> str:
     :param rejected: a token that the organisation has just refused; a fresh one is fetched unless somebody else has
     :raises CijAuthError: the login service refuses the credential
     :raises CijInputError: a file that the credential names is missing or unreadable
-    :raises CijUnreachableError: the login service does not answer
+    :raises CijUnreachableError: the login service does not answer, or is busy: it may be asked again
     """
     source = _source(settings)
     return source.kept(rejected) or await asyncio.to_thread(source.fetch, rejected)
@@ -90,6 +97,8 @@ class _TokenSource:
         self._acquire: Callable[[bool], dict[str, Any]] | None = None
         self._token = ""
         self._good_until = 0.0
+        self._refusal = ""
+        self._refused_until = 0.0
 
     def kept(self, rejected: str) -> str:
         """Give the token at hand, or "" when it has expired or was rejected."""
@@ -100,38 +109,62 @@ class _TokenSource:
             token = self.kept(rejected)
             if token:
                 return token
-            try:
-                self._acquire = self._acquire or _acquirer(self._settings)
-                answer = self._acquire(bool(rejected))
-            except CijError:
-                raise
-            except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
-                raise CijUnreachableError(
-                    f"The login service at {self._where} gave no token: {type(error).__name__}: {error}.",
-                    hint="Check the network, the proxy and ca_bundle.",
-                ) from None
-            except ValueError as error:  # msal's word for an authority or a key it can't use
-                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
-            if "access_token" not in answer:
-                raise self._refused(str(answer.get("error_description") or answer.get("error") or "no reason given"))
+            if self._refusal and time.time() < self._refused_until:
+                raise self._refused(self._refusal)
+            answer, seconds = self._ask(bool(rejected))
+            if not answer.get("access_token"):
+                said = str(answer.get("error_description") or answer.get("error") or "no reason given")
+                if answer.get("error") in _TRANSIENT:
+                    raise self._unreachable(_first_line(said))
+                self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
+                raise self._refused(said)
             self._token = str(answer["access_token"])
-            self._good_until = time.time() + int(answer.get("expires_in", 0)) - _EXPIRES_EARLY
+            self._good_until = time.time() + seconds - _EXPIRES_EARLY
             return self._token
+
+    def _ask(self, fresh: bool) -> tuple[dict[str, Any], int]:
+        try:
+            self._acquire = self._acquire or _acquirer(self._settings)
+            answer = dict(self._acquire(fresh))
+            return answer, int(answer.get("expires_in") or 0)
+        except CijError:
+            raise
+        except _BusyError as busy:
+            raise self._unreachable(str(busy), busy.retry_after) from None
+        except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
+            raise self._unreachable(f"{type(error).__name__}: {error}") from None
+        except Exception as error:
+            if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+                # msal's word for an authority or a key it can't use.
+                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
+            # msal fell over what came, one way or another: a proxy's page, most likely.
+            raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
 
     @property
     def _where(self) -> str:
         return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
 
+    def _unreachable(self, said: str, retry_after: float | None = None) -> CijUnreachableError:
+        return CijUnreachableError(
+            f"The login service at {self._where} gave no token: {said}.",
+            hint="Check the network, the proxy and ca_bundle.",
+            retry_after=retry_after,
+        )
+
     def _refused(self, said: str, hint: str = "") -> CijAuthError:
-        # Behind the first line stand a trace id, a correlation id and a timestamp.
         code = re.search(r"AADSTS\d+", said)
         found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
         return CijAuthError(
-            f"The login service at {self._where} refused: {said.splitlines()[0]}",
+            f"The login service at {self._where} refused: {_first_line(said)}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
             hint=_HINTS.get(code[0], hint) if code else hint,
         )
+
+
+def _first_line(said: str) -> str:
+    # Behind it stand a trace id, a correlation id and a timestamp.
+    return next(iter(said.strip().splitlines()), "no reason given")
 
 
 def _is_managed(settings: Settings) -> bool:
@@ -142,7 +175,12 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     """Build what asks for a token; told True, it does not answer from msal's own cache."""
     # A token an hour: no connection is worth keeping.
     none_kept = httpx.Limits(max_keepalive_connections=0)
-    http = _LoginClient(verify=ssl_context(settings.ca_bundle), timeout=_LOGIN_TIMEOUT, limits=none_kept)
+    http = _LoginClient(
+        verify=ssl_context(settings.ca_bundle),
+        timeout=_LOGIN_TIMEOUT,
+        limits=none_kept,
+        event_hooks={"response": [_raise_when_busy]},
+    )
     if _is_managed(settings):
         which = settings.managed_identity_client_id
         identity = msal.UserAssignedManagedIdentity(client_id=which) if which else msal.SystemAssignedManagedIdentity()
@@ -192,6 +230,21 @@ def _read(path: str, what: str) -> str:
         return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CijInputError(f"The connection's {what} {path!r} can't be read: {error}.") from None
+
+
+class _BusyError(Exception):
+    """The login service can't answer now; ``retry_after`` as it said."""
+
+    def __init__(self, said: str, retry_after: float | None) -> None:
+        super().__init__(said)
+        self.retry_after = retry_after
+
+
+def _raise_when_busy(response: httpx.Response) -> None:
+    # Before msal sees it: it would make a final refusal of a 429, and keep the answer while we come again.
+    if response.status_code == 429 or response.status_code >= 500:
+        reply = Reply(response.status_code, response.headers)
+        raise _BusyError(f"HTTP {response.status_code}", reply.retry_after(time.time()))
 
 
 class _LoginClient(httpx.Client):

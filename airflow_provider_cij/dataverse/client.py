@@ -6,20 +6,35 @@ import asyncio
 import json
 import logging
 import random
-import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import httpx
 
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
+from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.replies import Reply, entity_id, error_of, rows_of, value_of
-from airflow_provider_cij.dataverse.retry import Again, Failure, RetryRules, again, failure_of
+from airflow_provider_cij.dataverse.replies import Reply, entity_id, error_of, rows_of, unreadable, value_of
+from airflow_provider_cij.dataverse.retry import Failure, RetryRules, again, failure_of
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.errors import CijError, CijNotFoundError, CijReplyError, CijUnreachableError
+from airflow_provider_cij.dataverse.throttle import throttle_of
+from airflow_provider_cij.errors import (
+    CijConflictError,
+    CijError,
+    CijIncompleteError,
+    CijNotFoundError,
+    CijReplyError,
+    CijStoppedError,
+    CijThrottledError,
+    CijUnreachableError,
+)
+
+__all__ = ["Clock", "DataverseClient"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +42,11 @@ _CONNECT_TIMEOUT = 10
 # Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
 _MOST_CONNECTIONS = 16
 _MOST_REDIRECTS = 5
+# Airflow kills a task 5 seconds after it told it to end.
+_LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
-
-
-class Clock:
-    """Time, as something a test can give."""
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+# A page of 5000 rows has a few megabytes. What goes on past this would end a worker, not a task.
+_LARGEST_BODY = 256 * 2**20
 
 
 class DataverseClient:
@@ -56,11 +63,12 @@ class DataverseClient:
         self.settings = settings
         self._clock = clock or Clock()
         self._rules = rules or RetryRules()
-        self._slots = asyncio.Semaphore(settings.max_concurrency)
-        self._throttled_until = 0.0
+        self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
+        self._stopped = False
 
     async def __aenter__(self) -> DataverseClient:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
         connections = min(self.settings.max_concurrency, _MOST_CONNECTIONS)
         self._http = httpx.AsyncClient(
@@ -85,12 +93,22 @@ class DataverseClient:
             await self._http.aclose()
             self._http = None
 
+    def stop(self) -> None:
+        """Send nothing any more; whoever opened the client is cancelled when what is on its way has had its time.
+
+        Safe to call from another thread, and from a signal handler.
+        """
+        self._stopped = True
+        loop, task = self._loop, self._task
+        if task:
+            loop.call_soon_threadsafe(lambda: loop.call_later(_LAST_SECONDS, task.cancel))
+
     async def get(self, path: str) -> dict[str, Any]:
         """Read a row, or call a function.
 
         :param path: below the Web API's root, query options included (``odata.query``)
         """
-        return value_of(await self._send("GET", path, repeatable=True))
+        return await self._send(value_of, "GET", path, repeatable=True)
 
     async def post(self, entity_set: str, row: Mapping[str, Any], *, repeatable: bool) -> str:
         """Create a row.
@@ -100,7 +118,7 @@ class DataverseClient:
         :param repeatable: True when ``row`` brings its own id, so that a second try can only find the first
         :return: the new row's id, ``""`` when the service did not name it
         """
-        return entity_id(await self._send("POST", entity_set, row, repeatable=repeatable))
+        return await self._send(entity_id, "POST", entity_set, row, repeatable=repeatable)
 
     async def patch(self, path: str, row: Mapping[str, Any], *, if_match: str = "*") -> None:
         """Change a row that exists.
@@ -109,11 +127,11 @@ class DataverseClient:
         :param row: the columns to change
         :param if_match: the etag it must still have. Without any, Dataverse would make a missing row (upsert)
         """
-        await self._send("PATCH", path, row, repeatable=True, headers={"If-Match": if_match})
+        await self._send(value_of, "PATCH", path, row, repeatable=True, headers={"If-Match": if_match})
 
     async def delete(self, path: str) -> None:
         """Delete a row. When a try whose reply was lost is repeated and finds nothing, that try had deleted it."""
-        await self._send("DELETE", path, repeatable=True)
+        await self._send(value_of, "DELETE", path, repeatable=True)
 
     async def action(self, name: str, parameters: Mapping[str, Any], *, repeatable: bool) -> dict[str, Any]:
         """Call an unbound action.
@@ -123,7 +141,7 @@ class DataverseClient:
         :param repeatable: True when doing it twice is as good as once
         :return: its outputs; 204 gives an empty dict
         """
-        return value_of(await self._send("POST", name, parameters, repeatable=repeatable))
+        return await self._send(value_of, "POST", name, parameters, repeatable=repeatable)
 
     async def pages(self, path: str, *, page_size: int = _PAGE_SIZE) -> AsyncIterator[list[dict[str, Any]]]:
         """Read rows page by page, following ``@odata.nextLink`` as it is (Dataverse docs, Page results).
@@ -132,104 +150,161 @@ class DataverseClient:
         :param page_size: rows a page, 5000 at the most
         """
         prefer = {"Prefer": f"odata.maxpagesize={page_size}"}
-        link = path
+        link, seen = path, set[str]()
         while link:
-            rows, link = rows_of(await self._send("GET", link, repeatable=True, headers=prefer))
+            if link in seen:
+                raise CijIncompleteError("The service gave the same page of rows twice: it does not turn pages.")
+            seen.add(link)
+            rows, link = await self._send(rows_of, "GET", link, repeatable=True, headers=prefer)
             yield rows
 
     async def _send(
         self,
+        read: Callable[[Reply], T],
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
         repeatable: bool,
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Send until there is an answer, as often as ``retry.again`` allows."""
+    ) -> T:
+        """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
         asked = f"{method} {path.partition('?')[0].removeprefix(self.settings.api_url)}"
         content = None if body is None else json.dumps(body).encode()
-        attempt, token, rejected, refreshed, unclear = 0, "", "", False, False
+        failures: list[Failure] = []
+        rejected = ""
+        unclear: CijError | None = None
         while True:
-            attempt += 1
-            token = await bearer_token(self.settings, rejected)
-            outcome = await self._once(method, path, content, headers or {}, token, asked)
-            if isinstance(outcome, Reply):
-                return outcome
-            failure, error = outcome
-            if method == "DELETE" and unclear and isinstance(error, CijNotFoundError):
-                return Reply(204, asked=asked)
-            unclear = unclear or failure in (Failure.LOST, Failure.SERVER_ERROR)
+            token = ""
+            try:
+                token = await self._token(rejected)
+                return read(await self._once(method, path, content, headers or {}, token, asked))
+            except _UnansweredError as nothing:
+                failure, error = nothing.failure, nothing.error
+            except CijError as said:
+                failure, error = failure_of(said), said
+            failures.append(failure)
+            if unclear and method == "DELETE" and isinstance(error, CijNotFoundError):
+                return read(Reply(204, asked=asked))
+            if unclear and method == "PATCH" and isinstance(error, CijConflictError):
+                # The change that it met may be its own. A conflict would be for good; who comes again reads anew.
+                raise unclear
+            unclear = error if failure.landed else unclear
             step = again(
-                failure,
-                attempt=attempt,
+                failures,
                 repeatable=repeatable,
-                refreshed=refreshed,
+                max_hold=self.settings.max_hold_seconds,
                 retry_after=error.retry_after,
                 jitter=random.random(),  # noqa: S311  # spreads clients, guards nothing
                 rules=self._rules,
             )
             if step is None:
                 raise error
-            if step.fresh_token:
-                rejected, refreshed = token, True
-            log.info("%s: %s; again in %.1f s (attempt %d)", asked, failure.value, step.after, attempt + 1)
-            await self._wait(failure, step)
+            rejected = token if step.fresh_token else rejected
+            log.info("%s: %s; again in %.1f s (attempt %d)", asked, failure.words, step.after, len(failures) + 1)
+            if step.after:
+                await self._clock.sleep(step.after)
 
-    async def _wait(self, failure: Failure, step: Again) -> None:
-        if failure is Failure.THROTTLED:
-            # Told once, all wait: the others would only prolong it.
-            self._throttled_until = max(self._throttled_until, self._clock.now() + step.after)
-        else:
-            await self._clock.sleep(step.after)
+    async def _token(self, rejected: str) -> str:
+        try:
+            return await bearer_token(self.settings, rejected)
+        except CijUnreachableError as error:
+            raise _UnansweredError(Failure.NO_TOKEN, error) from None
 
     async def _once(
         self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], token: str, asked: str
-    ) -> Reply | tuple[Failure, CijError]:
-        """Send one time, redirects within the organisation included."""
+    ) -> Reply:
+        """Send one time, redirects within the organisation included.
+
+        :raises CijError: as ``replies.error_of`` makes it of the reply
+        :raises _UnansweredError: there is none
+        """
+        target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
-            target = urljoin(self.settings.api_url, url)
-            if not same_origin(target, self.settings.base_url):
-                raise CijReplyError(
-                    f"{asked} was answered with a link to another host. It was not followed: the token stays here."
-                )
-            async with self._slots:
-                while (pause := self._throttled_until - self._clock.now()) > 0:
-                    await self._clock.sleep(pause)
-                try:
-                    reply = await self._exchange(method, target, content, headers, token, asked)
-                except httpx.HTTPError as error:
-                    return _unanswered(error, asked)
-                except httpx.InvalidURL as error:
-                    raise CijReplyError(f"{asked} was answered with a link that is no address: {error}.") from None
-            if reply.status < 300:
-                return reply
-            if reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET"):
-                url = urljoin(target, reply.headers.get("location", ""))
-                continue
-            return failure_of(reply.status), error_of(reply, self._clock.now())
+            target = self._within(target, url, asked)
+            async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, asked):
+                sent_at = self._clock.now()
+                reply = await self._exchange(method, target, content, headers, token, asked)
+                if reply.status < 300:
+                    self._throttle.answered()
+                    return reply
+                error = error_of(reply, self._clock.now())
+                if isinstance(error, CijThrottledError):
+                    # While the place is still ours: the next in the queue must not run into the same.
+                    told = self._rules.first_wait if error.retry_after is None else error.retry_after
+                    self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
+            moved = reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET")
+            url = reply.headers.get("location", "")
+            if not moved or not url:
+                raise error
         raise CijReplyError(f"{asked} was redirected more than {_MOST_REDIRECTS} times.")
+
+    def _within(self, base: str, link: str, asked: str) -> str:
+        try:
+            target = urljoin(base, link)
+        except ValueError:  # half a bracket
+            target = ""
+        if not same_origin(target, self.settings.base_url):
+            raise CijReplyError(
+                f"{asked} was answered with a link to another host. It was not followed: the token stays here."
+            )
+        return target
 
     async def _exchange(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], token: str, asked: str
     ) -> Reply:
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
+        if self._stopped:
+            raise CijStoppedError(f"{asked} was not sent: the task was told to end.")
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
-        response = await self._http.request(method, target, content=content, headers={**own, **headers})
-        return Reply(response.status_code, response.headers, response.content, asked)
+        reply: Reply | None = None
+        try:
+            async with self._http.stream(method, target, content=content, headers={**own, **headers}) as response:
+                reply = Reply(response.status_code, response.headers, b"", asked)
+                return replace(reply, body=await _body(response, asked))
+        except httpx.InvalidURL as error:
+            raise CijReplyError(f"{asked} was answered with a link that is no address: {error}.") from None
+        except httpx.HTTPError as error:
+            if reply is None:
+                raise _unanswered(error, asked) from None
+            if reply.status < 300:
+                raise unreadable(reply, f"a body that broke off: {type(error).__name__}") from None
+            return reply  # a refusal stays one without its words
+
+
+async def _body(response: httpx.Response, asked: str) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > _LARGEST_BODY:
+            raise CijReplyError(
+                f"{asked} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class _UnansweredError(Exception):
+    """There was no reply, and ``failure`` says how far the request got."""
+
+    def __init__(self, failure: Failure, error: CijError) -> None:
+        super().__init__(failure, error)
+        self.failure = failure
+        self.error = error
 
 
 # With these nothing has left yet. All else may have arrived.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
-def _unanswered(error: httpx.HTTPError, asked: str) -> tuple[Failure, CijError]:
+def _unanswered(error: httpx.HTTPError, asked: str) -> _UnansweredError:
     if isinstance(error, _NOT_SENT):
         said = f"{asked} was not sent: {type(error).__name__}: {error}"
-        return Failure.NOT_SENT, CijUnreachableError(said, hint="Check the host, the network and ca_bundle.")
+        hint = "Check the host, the network and ca_bundle."
+        return _UnansweredError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
     said = f"{asked} got no reply: {type(error).__name__}: {error}"
-    return Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known.")
+    return _UnansweredError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))

@@ -8,6 +8,9 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_cij.errors import CijInputError
 
+URL_LIMIT = 32_768
+"""Characters of a whole URL (Dataverse docs, Query data); what goes beyond is refused."""
+
 _READABLE = "$,()='/:;"
 _DASHES = (8, 13, 18, 23)
 _PLACES = [place for place in range(36) if place not in _DASHES]
@@ -15,6 +18,7 @@ _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
 _ANY_SPELLING = re.compile(rf"\s*(?:({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}}))\s*")
+_MEANS_SOMETHING = re.compile(r"""[\x00-\x1f"'\\\[\]]""")
 
 
 def key_of(value: object) -> bytes | None:
@@ -92,6 +96,23 @@ def literal(value: str | int | float | bool | None) -> str:
     return str(value)
 
 
+def is_in(column: str, values: Iterable[str]) -> str:
+    """Ask in ``$filter`` for rows whose column has one of some values (Dataverse docs, In function).
+
+    :param column: its logical name
+    :param values: at least one; strings whatever the column holds
+    """
+    listed = ",".join(map(in_literal, values))
+    return f"Microsoft.Dynamics.CRM.In(PropertyName={literal(column)},PropertyValues=[{listed}])"
+
+
+def in_literal(value: str) -> str:
+    """Write one value for ``is_in``: a JSON string (Dataverse docs, Manage single quotes)."""
+    # Readers of OData look for the list's end before they read it as JSON: some take a single quote or a bracket in a
+    # value for one of their own, double quotes or not. As an escape it is a plain character to all of them.
+    return '"' + _MEANS_SOMETHING.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
+
+
 def row_path(entity_set: str, row_id: object) -> str:
     """Name one row: ``contacts(00000000-…)``."""
     return f"{entity_set}({guid(row_id, f'the id in {entity_set}')})"
@@ -122,9 +143,14 @@ def query(
         "$top": "" if top is None else str(top),
         "$expand": expand,
     }
-    # "$", "," and the like stay readable in logs; "+", "&", "#" and spaces must not stay.
-    text = "&".join(f"{name}={quote(value, safe=_READABLE)}" for name, value in options.items() if value)
+    text = "&".join(f"{name}={encoded(value)}" for name, value in options.items() if value)
     return f"{path}?{text}" if text else path
+
+
+def encoded(text: str) -> str:
+    """Write text as a part of a query option: character by character, so that lengths add up."""
+    # "$", "," and the like stay readable in logs; "+", "&", "#" and spaces must not stay.
+    return quote(text, safe=_READABLE)
 
 
 def same_origin(url: str, base_url: str) -> bool:

@@ -26,6 +26,7 @@ from airflow_provider_cij.errors import (
 _REQUEST_IDS = ("x-ms-service-request-id", "req_id", "x-ms-request-id")
 _ENTITY_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
 
+_THROTTLED = (CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool.")
 # Dataverse docs, "Compose HTTP requests and handle errors"; "Web service error codes".
 _BY_CODE: dict[str, tuple[type[CijError], str]] = {
     "0x80072560": (
@@ -42,15 +43,23 @@ _BY_CODE: dict[str, tuple[type[CijError], str]] = {
         "A security role of the application user lacks the privilege named above.",
     ),
     "0x80040225": (CijForbiddenError, "The application user is disabled or in no business unit."),
+    # Dataverse docs, "Service protection API limits": time, requests, requests at once.
+    **dict.fromkeys(("0x80072321", "0x80072322", "0x80072326"), _THROTTLED),
 }
 _BY_STATUS: dict[int, tuple[type[CijError], str]] = {
     401: (CijAuthError, "The organisation does not accept the token: check host, tenant and client id."),
     403: (CijForbiddenError, "Check the security roles of the application user."),
     404: (CijNotFoundError, ""),
     412: (CijConflictError, ""),
-    429: (CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool."),
+    # A gateway waited in vain for the rest of the request.
+    408: (CijServerError, ""),
+    413: (CijRefusedError, "The request is too large: send less at once."),
+    429: _THROTTLED,
     501: (CijUnavailableError, "The service does not implement this."),
 }
+# A CIJ action asks a service behind Dataverse. What that one answered is in the text of Dataverse's own 400.
+_INNER_ERROR = re.compile(r"\((?:429|5\d\d)\)|time-?out|timed out", re.IGNORECASE)
+_INNER_HINT = "A service behind Dataverse may be in trouble; if it stays, the request is at fault."
 _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '([^']*)'")
 
 
@@ -81,7 +90,8 @@ class Reply:
         :return: seconds to wait from now, or None without a readable header
         """
         text = self.headers.get("retry-after", "").strip()
-        if re.fullmatch(r"\d+(\.\d+)?", text):
+        # More digits than this are no wait but a mistake, and more than a timedelta holds.
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
             return float(text)
         try:
             return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
@@ -98,10 +108,10 @@ def value_of(reply: Reply) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(reply.body)
-    except ValueError:
-        raise _unreadable(reply, "a body that is no JSON") from None
+    except (ValueError, RecursionError):
+        raise unreadable(reply, "a body that is no JSON") from None
     if not isinstance(value, dict):
-        raise _unreadable(reply, "JSON that is no object")
+        raise unreadable(reply, "JSON that is no object")
     return value
 
 
@@ -114,12 +124,16 @@ def rows_of(reply: Reply) -> tuple[list[dict[str, Any]], str]:
     page = value_of(reply)
     rows, link = page.get("value"), page.get("@odata.nextLink") or ""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not isinstance(link, str):
-        raise _unreadable(reply, "no list of rows")
+        raise unreadable(reply, "no list of rows")
     return rows, link
 
 
 def entity_id(reply: Reply) -> str:
-    """Read the id of a row just made out of ``OData-EntityId``; ``""`` when the reply names none."""
+    """Read the id of a row just made out of ``OData-EntityId``; ``""`` when the reply names none.
+
+    :raises CijReplyError: the body is not of a Web API: who knows whether there is a row
+    """
+    value_of(reply)
     found = _ENTITY_ID.search(reply.headers.get("odata-entityid", ""))
     return found[1].lower() if found else ""
 
@@ -146,13 +160,18 @@ def _said(reply: Reply) -> tuple[str, str]:
     """Give the service's code and words; gateways answer in HTML, or nothing at all."""
     try:
         error = json.loads(reply.body)["error"]
-        return str(error.get("code") or ""), str(error.get("message") or "no message").strip()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return _clean(str(error.get("code") or "")), _clean(str(error.get("message") or "no message"))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     said = reply.body[:2000].decode("utf-8", "replace")
     title = re.search(r"<title>(.*?)</title>", said, re.IGNORECASE | re.DOTALL)
     words = " ".join((title[1] if title else re.sub(r"<[^>]*>", " ", said)).split())
     return "", words[:300] or f"HTTP {reply.status} without a body"
+
+
+def _clean(text: str) -> str:
+    # JSON can hold half a character ("\\ud800"), which no log file takes.
+    return text.encode("utf-8", "replace").decode().strip()
 
 
 def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
@@ -166,6 +185,8 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
         )
     if status in _BY_STATUS:
         return _BY_STATUS[status]
+    if status == 400 and _INNER_ERROR.search(said):
+        return CijServerError, _INNER_HINT
     if status >= 500:
         return CijServerError, ""
     if status < 400:
@@ -173,9 +194,21 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
     return CijRefusedError, ""
 
 
-def _unreadable(reply: Reply, what: str) -> CijReplyError:
+def unreadable(reply: Reply, what: str) -> CijReplyError:
+    """Make the error of a success that can't be read.
+
+    :param what: it was answered with
+    """
+    hints = []
+    if reply.body.lstrip()[:1] == b"<":
+        hints.append("That is a web page: a proxy or a login page answers in the organisation's place.")
+    if not reply.asked.startswith("GET "):
+        hints.append("It was answered as done: look whether it took effect before you do it again.")
     error = CijReplyError(
-        f"{reply.asked} was answered with {what}.", http_status=reply.status, request_id=reply.request_id
+        f"{reply.asked} was answered with {what}.",
+        http_status=reply.status,
+        request_id=reply.request_id,
+        hint=" ".join(hints),
     )
     error.raw = reply.body.decode("utf-8", "replace")
     return error

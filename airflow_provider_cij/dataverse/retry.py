@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
+
+_UNTIL_TIRED = 1000  # as often as RetryRules.attempts allows
+
 
 class Failure(Enum):
-    """What became of a request that brought no result."""
+    """What became of a request that brought no result: in words, whether it may have landed, how often to repeat it."""
 
-    NOT_SENT = "no connection"
-    """It never left: no connection, no TLS, no free slot."""
-    LOST = "no reply"
-    """It may have arrived; the reply did not."""
-    THROTTLED = "throttled by the service"
+    NO_TOKEN = ("no token", False, _UNTIL_TIRED)
+    """The login service did not answer, or was busy. One that says no ends it: no second guess at a secret."""
+    NOT_SENT = ("no connection", False, _UNTIL_TIRED)
+    """It never left: no connection, no TLS."""
+    THROTTLED = ("throttled by the service", False, _UNTIL_TIRED)
     """429: refused before anything was done (Dataverse docs, Service protection API limits)."""
-    TOKEN_REFUSED = "token refused"  # noqa: S105  # words for the log, no secret
-    """401: refused before anything was done."""
-    SERVER_ERROR = "server error"
+    TOKEN_REFUSED = ("token refused", False, 1)
+    """401: refused before anything was done. The second one is the answer."""
+    LOST = ("no reply", True, _UNTIL_TIRED)
+    """It may have arrived; the reply did not."""
+    SERVER_ERROR = ("server error", True, _UNTIL_TIRED)
     """5xx: it may have been done."""
-    REFUSED = "refused"
+    INNER_ERROR = ("error of a service behind", True, 1)
+    """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
+    UNREADABLE = ("reply broken off", True, _UNTIL_TIRED)
+    """2xx, so it was done: but the body is cut off, or a proxy's page."""
+    REFUSED = ("refused", False, 0)
     """Any other answer; the same request gets it again."""
 
+    def __init__(self, words: str, landed: bool, repeats: int) -> None:
+        self.words = words
+        self.landed = landed
+        self.repeats = repeats
 
-def failure_of(status: int) -> Failure:
-    """Sort a failed reply by its HTTP status."""
-    if status == 429:
+
+def failure_of(error: CijError) -> Failure:
+    """Sort what ``replies`` made of a reply; an error without one is our own word, and final."""
+    if error.http_status is None:
+        return Failure.REFUSED
+    if isinstance(error, CijThrottledError):
         return Failure.THROTTLED
-    if status == 401:
-        return Failure.TOKEN_REFUSED
-    # 501 says "not implemented": nothing was done, and nothing will be.
-    return Failure.SERVER_ERROR if status >= 500 and status != 501 else Failure.REFUSED
+    if isinstance(error, CijServerError):
+        return Failure.INNER_ERROR if error.http_status == 400 else Failure.SERVER_ERROR
+    if isinstance(error, CijReplyError) and error.http_status < 300:
+        # JSON that came whole but wrong (CIJ's lists of members may) would come the same again.
+        raw = error.raw.strip()
+        return Failure.REFUSED if raw.startswith("{") and raw.endswith("}") else Failure.UNREADABLE
+    return Failure.TOKEN_REFUSED if error.http_status == 401 else Failure.REFUSED
 
 
 @dataclass(frozen=True)
@@ -51,42 +72,40 @@ class RetryRules:
 
     :param attempts: how often one request is sent at the most; a fresh token is worth one more
     :param first_wait: seconds before the second time; doubles from there
-    :param longest_wait: seconds; a service that asks for more has its error raised, for Airflow to come back later
     """
 
     attempts: int = 5
     first_wait: float = 1.0
-    longest_wait: float = 60.0
 
 
 def again(
-    failure: Failure,
+    failures: Sequence[Failure],
     *,
-    attempt: int,
     repeatable: bool,
-    refreshed: bool = False,
+    max_hold: float,
     retry_after: float | None = None,
     jitter: float = 0.0,
     rules: RetryRules | None = None,
 ) -> Again | None:
     """Decide.
 
-    :param failure: what happened
-    :param attempt: how often the request has been sent, this time included
+    :param failures: what happened each time the request was tried, the last one last
     :param repeatable: True when doing it twice is as good as once: a read, a write under our own id, set members
-    :param refreshed: True when a fresh token was tried already
-    :param retry_after: seconds that the service asked for
+    :param max_hold: seconds; a longer wait is not slept: the error is raised, for Airflow to come back later
+    :param retry_after: seconds that the service asked for; never cut short
     :param jitter: from 0 to 1, spreads clients that failed together
     :param rules: how patient to be
     :return: how to send it again, or None to raise
     """
     rules = rules or RetryRules()
-    if failure is Failure.TOKEN_REFUSED:
-        return None if refreshed else Again(fresh_token=True)
-    if failure is Failure.REFUSED or attempt >= rules.attempts:
+    failure = failures[-1]
+    fresh_token = failure is Failure.TOKEN_REFUSED
+    tries = len(failures) - failures.count(Failure.TOKEN_REFUSED)
+    if failure.landed and not repeatable:
         return None
-    if failure in (Failure.LOST, Failure.SERVER_ERROR) and not repeatable:
+    if failures.count(failure) > failure.repeats or (tries >= rules.attempts and not fresh_token):
         return None
-    backoff = rules.first_wait * 2 ** (attempt - 1) * (1 + jitter)
-    wait = backoff if retry_after is None else retry_after + jitter
-    return Again(after=wait) if wait <= rules.longest_wait + 1 else None
+    if retry_after is not None:
+        return Again(retry_after + jitter, fresh_token) if retry_after <= max_hold else None
+    backoff = 0.0 if fresh_token else rules.first_wait * 2 ** (tries - 1)
+    return Again(backoff * (1 + jitter), fresh_token) if backoff <= max_hold else None

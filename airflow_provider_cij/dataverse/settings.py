@@ -68,6 +68,7 @@ class Settings:
     :param ca_bundle: PEM file of certificates to trust besides the public ones
     :param max_concurrency: requests at once; the service allows a user 52
     :param timeout_seconds: for one request; the service gives up after 120
+    :param max_hold_seconds: a longer wait for a throttling service is not slept: it is raised, to free the worker
     :param caller_object_id: Entra object id of the user to act for
     :raises CijInputError: something is missing or malformed; the error names it
     """
@@ -87,6 +88,7 @@ class Settings:
     ca_bundle: str = ""
     max_concurrency: int = 8
     timeout_seconds: float = 120
+    max_hold_seconds: float = 60
     caller_object_id: str = ""
 
     def __post_init__(self) -> None:
@@ -118,6 +120,8 @@ class Settings:
             raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint="At least 1.")
         if self.timeout_seconds <= 0:
             raise CijInputError(f"The connection's timeout_seconds is {self.timeout_seconds}.", hint="More than 0.")
+        if not self.max_hold_seconds >= 0:  # nor is "nan" any number of seconds
+            raise CijInputError(f"The connection's max_hold_seconds is {self.max_hold_seconds}.", hint="At least 0.")
         if self.caller_object_id:
             guid(self.caller_object_id, "The connection's caller_object_id")
 

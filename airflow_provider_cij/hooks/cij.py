@@ -17,7 +17,7 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
-from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -60,6 +60,7 @@ class CijHook(BaseHook):
         super().__init__(**kwargs)
         self.cij_conn_id = cij_conn_id
         self._settings: Settings | None = None
+        self._at_work: DataverseClient | None = None
 
     def settings(self) -> Settings:
         """Read the connection.
@@ -92,9 +93,24 @@ class CijHook(BaseHook):
 
         async def main() -> T:
             async with self.session(rules) as cij:
+                self._at_work = cij.dataverse
                 return await work(cij)
 
-        return asyncio.run(main())
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            raise CijStoppedError("The task was told to end, and ended.") from None
+        finally:
+            self._at_work = None
+
+    def stop(self) -> None:
+        """End what ``run`` does: nothing new is sent. Safe to call from a signal handler."""
+        if self._at_work:
+            self._at_work.stop()
+
+    def asks_for_too_much(self, error: CijThrottledError) -> bool:
+        """Tell whether the service wants more patience than a worker is to have (``max_hold_seconds``)."""
+        return error.retry_after is not None and error.retry_after > self.settings().max_hold_seconds
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
@@ -173,5 +189,6 @@ def settings_of(connection: Connection) -> Settings:
         ca_bundle=text("ca_bundle"),
         max_concurrency=int(number("max_concurrency", 8)),
         timeout_seconds=number("timeout_seconds", 120),
+        max_hold_seconds=number("max_hold_seconds", 60),
         caller_object_id=text("caller_object_id"),
     )

@@ -1,32 +1,37 @@
-"""Create and publish real-time segments."""
+"""Create, update, publish, refresh, stop and delete real-time segments."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, hook_of, log_group, run, summary, summary_of
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.errors import CijInputError, CijNotFoundError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.models import Segment
+    from airflow_provider_cij.api.models import CreatedSegment
     from airflow_provider_cij.api.spec import IfExists
-    from airflow_provider_cij.api.watching import Before
     from airflow_provider_cij.hooks.cij import Cij
 
-__all__ = ["CijCreateSegmentOperator", "CijPublishSegmentOperator", "MemberGroup"]
+__all__ = [
+    "CijCreateSegmentOperator",
+    "CijDeleteSegmentOperator",
+    "CijPublishSegmentOperator",
+    "CijRefreshSegmentOperator",
+    "CijStopSegmentsOperator",
+    "CijUpdateSegmentOperator",
+    "MemberGroup",
+]
 
 
-class CijCreateSegmentOperator(BaseOperator):
+class CijCreateSegmentOperator(CijOperator):
     """Creates a segment as a draft, or brings the one of this key to what the DAG says.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
@@ -45,6 +50,9 @@ class CijCreateSegmentOperator(BaseOperator):
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: wished for; the service has a cadence of its own
     :param business_unit_id: the owner, where business units are in use (templated)
+    :param included_members: ids who are always in, in the API's oldest way; for organisations without groups, and
+        never together with them
+    :param excluded_members: ids who are never in, likewise; 108 at the most
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool}``; the next task
         takes the id as ``create.output["segment_id"]``
@@ -62,7 +70,6 @@ class CijCreateSegmentOperator(BaseOperator):
     )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
@@ -77,7 +84,8 @@ class CijCreateSegmentOperator(BaseOperator):
         static_snapshot: bool = False,
         refresh_interval_minutes: int | None = None,
         business_unit_id: str | None = None,
-        cij_conn_id: str = "cij_default",
+        included_members: Sequence[str] = (),
+        excluded_members: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -91,7 +99,8 @@ class CijCreateSegmentOperator(BaseOperator):
         self.static_snapshot = static_snapshot
         self.refresh_interval_minutes = refresh_interval_minutes
         self.business_unit_id = business_unit_id
-        self.cij_conn_id = cij_conn_id
+        self.included_members = included_members
+        self.excluded_members = excluded_members
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
@@ -108,26 +117,21 @@ class CijCreateSegmentOperator(BaseOperator):
                 static_snapshot=self.static_snapshot,
                 refresh_interval_minutes=self.refresh_interval_minutes,
                 business_unit_id=self.business_unit_id,
+                included_members=_members(self.included_members),
+                excluded_members=_members(self.excluded_members),
             )
             check(spec)
-            hook = hook_of(self)
-            CijSegmentLink().show(self, context, hook.segment_url(spec.segment_id))
+            CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
         # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
-            made = run(hook, lambda cij: cij.segments.create(spec, self.if_exists))
+            made = self.call(lambda cij: cij.segments.create(spec, self.if_exists))
             for name, group_id in made.groups.items():
                 self.log.info("Group %r has the id %s", name, group_id)
         done = "created" if made.created else "updated" if made.changed else "left as it is"
         self.log.info("Segment %r %s: %s", spec.display_name, done, made.segment_id)
-        return {
-            "segment_id": made.segment_id,
-            "definition_id": made.definition_id,
-            "groups": dict(made.groups),
-            "created": made.created,
-            "changed": made.changed,
-        }
+        return _made(made)
 
     def _default_key(self, context: Context) -> str:
         index = context["ti"].map_index
@@ -141,105 +145,188 @@ def _groups(groups: Any) -> tuple[MemberGroup, ...]:
     return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
 
 
-class CijPublishSegmentOperator(BaseOperator):
-    """Publishes a segment and waits until it is live.
+def _members(ids: Any) -> tuple[str, ...]:
+    if isinstance(ids, str):
+        raise CijInputError("included_members or excluded_members is a text.", hint="Give a list of ids.")
+    return tuple(str(one) for one in ids)
 
-    Publishing is asked for, and done behind the reply. A segment that was live before counts as live again once a new
-    evaluation has succeeded, not by the old one.
 
-    Source: "Create a Customer Insights - Journeys segment using the Web API", section "Publish".
+class CijUpdateSegmentOperator(CijOperator):
+    """Changes what is given of a segment that exists, and leaves the rest.
+
+    Its status stays as it is: publish it for the change to take effect. Nothing is written where nothing differs.
+
+    Source: "Create a Customer Insights - Journeys segment using the Web API".
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait_until_live: False returns as soon as the service has accepted
-    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
-    :param timeout: seconds to wait for the segment in all; a new segment may take the service hours
-    :param deferrable: True waits in the triggerer, without a worker
+    :param display_name: what people see, up to 100 characters (templated)
+    :param query: whom it finds (templated)
+    :param groups: all static groups as they shall be: one of a name that is there keeps its members, a new one is
+        empty, and one that is not named is dropped with its members (templated)
+    :param static_snapshot: True freezes the members as of each publish
+    :param refresh_interval_minutes: wished for; the service has a cadence of its own
+    :param description: a text for people (templated)
+    :param business_unit_id: the owner, where business units are in use (templated)
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count"}``
-    :raises AirflowFailException: the service refuses the query, or the segment failed, with its words
-    :raises CijTimeoutError: the segment is not live in time
+    :return: as ``CijCreateSegmentOperator``
+    :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
 
-    template_fields: Sequence[str] = ("segment_id",)
+    template_fields: Sequence[str] = (
+        "segment_id",
+        "display_name",
+        "query",
+        "groups",
+        "description",
+        "business_unit_id",
+    )
+    template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#d8e8f8"
 
     def __init__(
         self,
         *,
         segment_id: str,
-        wait_until_live: bool = True,
-        poll_interval: float = 30,
-        timeout: float = 24 * 3600,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        cij_conn_id: str = "cij_default",
+        display_name: str | None = None,
+        query: str | None = None,
+        groups: Sequence[str | MemberGroup] | None = None,
+        static_snapshot: bool | None = None,
+        refresh_interval_minutes: int | None = None,
+        description: str | None = None,
+        business_unit_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
-        self.wait_until_live = wait_until_live
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.deferrable = deferrable
-        self.cij_conn_id = cij_conn_id
+        self.display_name = display_name
+        self.query = query
+        self.groups = groups
+        self.static_snapshot = static_snapshot
+        self.refresh_interval_minutes = refresh_interval_minutes
+        self.description = description
+        self.business_unit_id = business_unit_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish, and wait or defer."""
-        from airflow_provider_cij.api.watching import before_publish, look, news, wait_until_live
-
-        deadline = time.time() + self.timeout
+        """Update it."""
         with failing_for_good():
-            if self.poll_interval <= 0:
-                raise CijInputError(f"poll_interval is {self.poll_interval}.", hint="Give seconds, more than 0.")
+            groups = None if self.groups is None else _groups(self.groups)
 
-        async def publish(cij: Cij) -> tuple[Segment, Before | None, bool]:
+        async def update(cij: Cij) -> CreatedSegment:
             segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
-            self.log.info("Publishing segment %r, which is %s", segment.display_name, segment.status_name)
-            before = await before_publish(cij.segments, segment)
-            await cij.segments.publish(segment.segment_id)
-            segment, outcome = await look(cij.segments, segment.segment_id, before)
-            self.log.info("Published: segment %s is %s", segment.segment_id, segment.status_name)
-            return segment, news(segment, before), outcome == "live"
-
-        hook = hook_of(self)
-        segment, before, live = run(hook, publish)
-        if live or not self.wait_until_live:
-            return summary(segment)
-        if self.deferrable:
-            from airflow_provider_cij.triggers.segments import CijSegmentTrigger
-
-            self.defer(
-                trigger=CijSegmentTrigger(
-                    cij_conn_id=self.cij_conn_id,
-                    segment_id=segment.segment_id,
-                    before_status=before.status if before else None,
-                    before_execution_id=before.execution_id if before else "",
-                    poll_interval=self.poll_interval,
-                    deadline=deadline,
-                ),
-                method_name="execute_complete",
-                # The trigger keeps the deadline; this is for a triggerer that never ran it.
-                timeout=timedelta(seconds=self.timeout + 60),
-            )
-
-        async def wait(cij: Cij) -> Segment:
-            return await wait_until_live(
-                cij.segments,
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+            return await cij.segments.update(
                 segment.segment_id,
-                before=before,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-                first_after=self.poll_interval,
+                display_name=self.display_name,
+                query=self.query,
+                groups=groups,
+                static_snapshot=self.static_snapshot,
+                refresh_interval_minutes=self.refresh_interval_minutes,
+                description=self.description,
+                business_unit_id=self.business_unit_id,
             )
 
-        with log_group(self.log, "Wait until live"):
-            return summary(run(hook, wait))
+        with log_group(self.log, f"Update segment {self.segment_id}"):
+            made = self.call(update)
+        self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
+        return _made(made)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
+
+class CijStopSegmentsOperator(CijOperator):
+    """Stops segments: they are evaluated no more, and can be edited, published again or deleted.
+
+    The service stops them behind its reply: wait with ``CijSegmentSensor(until="stopped")``. It needs the application
+    version of April 2026.
+
+    Source: "Create a Customer Insights - Journeys segment using the Web API", section "Stop segments".
+
+    :param segment_ids: the segments (templated)
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
+    :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
+    """
+
+    template_fields: Sequence[str] = ("segment_ids",)
+
+    def __init__(self, *, segment_ids: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.segment_ids = segment_ids
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Stop them."""
         with failing_for_good():
-            result = summary_of(event)
-        CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]))
-        self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
-        return result
+            # A single id would be read letter by letter.
+            if isinstance(self.segment_ids, str) or not self.segment_ids:
+                raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
+            ids = [str(segment_id) for segment_id in self.segment_ids]
+        stopped = self.call(lambda cij: cij.segments.stop(ids))
+        self.log.info("Stopped: %s", ", ".join(stopped))
+        return {"stopped": stopped}
+
+
+class CijDeleteSegmentOperator(CijOperator):
+    """Deletes a segment, both rows of it.
+
+    A definition that was left without its segment, by a create or a delete that died half-way, is deleted as well.
+
+    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param missing_ok: False fails when there is nothing to delete
+    :param stop_first: stop a live segment before, and wait until it is stopped
+    :param timeout: seconds to wait for that
+    :param cij_conn_id: the Airflow connection
+    :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
+    """
+
+    template_fields: Sequence[str] = ("segment_id",)
+
+    def __init__(
+        self,
+        *,
+        segment_id: str,
+        missing_ok: bool = True,
+        stop_first: bool = False,
+        timeout: float = 600,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.segment_id = segment_id
+        self.missing_ok = missing_ok
+        self.stop_first = stop_first
+        self.timeout = timeout
+
+    def execute(self, context: Context) -> None:
+        """Delete it."""
+
+        async def delete(cij: Cij) -> None:
+            if self.stop_first:
+                await self._stop(cij)
+            if not await cij.segments.delete(self.segment_id):
+                if not self.missing_ok:
+                    raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition of this id.")
+                self.log.info("There is no segment %s: nothing to delete", self.segment_id)
+
+        with log_group(self.log, f"Delete segment {self.segment_id}"):
+            self.call(delete)
+
+    async def _stop(self, cij: Cij) -> None:
+        from airflow_provider_cij.api.models import AT_REST, SegmentStatus
+        from airflow_provider_cij.api.watching import Goal, wait
+
+        try:
+            segment = await cij.segments.get(self.segment_id)
+        except CijNotFoundError:
+            return
+        if segment.status not in AT_REST:
+            await cij.segments.stop([segment.segment_id])
+        if segment.status not in AT_REST or segment.status == SegmentStatus.STOPPING:
+            deadline = time.time() + self.timeout
+            await wait(cij.segments, segment.segment_id, Goal("stopped"), poll_interval=5, deadline=deadline)
+
+
+def _made(made: CreatedSegment) -> dict[str, Any]:
+    return {
+        "segment_id": made.segment_id,
+        "definition_id": made.definition_id,
+        "groups": dict(made.groups),
+        "created": made.created,
+        "changed": made.changed,
+    }

@@ -1,19 +1,48 @@
 """A local organisation with Customer Insights - Journeys, for demos and tests.
 
 It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
-as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not implement
-($batch, $metadata, $apply, FetchXML, lambdas, navigation, real-time journeys, StopSegments, ...) it refuses with 501.
+as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not
+implement ($batch, $metadata, $apply, FetchXML, lambdas, navigation, journey actions, ...) it refuses with 501.
+
+Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
+day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.
+POST /sandbox/clock {"advance_seconds": N} moves the time on, --speed lets it run; neither needs a token. Computing,
+stopping, tokens and certificates keep to real time. With --state the time never goes back.
+
+It goes wrong when told to: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST to
+/sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a regular expression, by default for
+all of the Web API; "method", "count" (so many are struck), "after" (so many are let through before), "probability" and
+"seed" choose further. The first rule that strikes wins; a request without a good token is refused before. Faults are:
+- 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is worth nothing any more),
+  500, 502, 503, 504 ("body": "html" or "json", "processed": what was asked for was done); also for the login endpoint;
+- reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
+- slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
+  reply; "consistent": its length says so as well).
+GET /sandbox/requests?since=N tells what was asked for and what came of it. --limits enforces service protection.
 
 Where the documents are silent it assumes:
+- a request refused by service protection counts as one; time counts from the end of a request on; after too many at
+  once Retry-After is 1; x-ms-ratelimit-time-remaining-xrm-requests is in seconds; a $batch is one request;
+- a fault of the login endpoint is AADSTS90055 (429), 90033 (5xx), 7000222 (401) or 700016 (400); a fault 400 of the Web
+  API is the plug-in's frame around a 503 of the service behind it;
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;
 - RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason in our words;
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;
 - ListGroupMembers is sorted by id;
 - in a segment query a comparison with a missing value is no match, and neither is its opposite; ids are strings;
 - in $filter, "ne" and "not" do match rows without a value (OData);
-- publishing again during a run starts anew and leaves the earlier run Skipped;
-- the definition of a segment that ended in Error is a Draft; a live definition may be changed, to show at next publish;
-- a live segment may be deleted; deleting a definition takes its groups, members and runs with it;
+- publishing again during a run starts anew and leaves the earlier run Skipped; publishing a Stopping segment wins;
+- the definition of a segment that ended in Error is a Draft; a live definition may be changed, to show at the next run;
+- a live segment stays Active while it is refreshed; a refresh that fails ends in Error, as a publish does;
+- "new" is the first day after a publish; time that passes at once is caught up with by one refresh;
+- the definition of an Expired segment is Stopped; a static snapshot expires as well; a republished one is new;
+- StopSegments goes through its list in order; a segment that is unknown or not live (already stopped included) has
+  WasStopped false and a Message; the lists of dependents hold ids; Stopped follows after a third of --compute-seconds;
+- a journey uses the segments whose ids stand anywhere in msdynmkt_journeyjson, while its status is Live; a segment
+  builds upon those whose ids stand in its definition's msdynmkt_targetedsegmentids, while it is live (status 1 or 7);
+- what a live journey uses keeps its query and its rows (400), not its static members; else a live segment may be
+  deleted; deleting a definition takes its groups, members and runs with it; journeys are ordinary rows;
+- with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,19 +13,22 @@ from . import errors, guid
 from .members import PAGE, Members
 from .publishing import Publisher
 from .rows import fetch, insert
+from .segments import segments_of
 from .store import Store
+from .switches import Switches
 from .tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
 from .values import SqlValue
 from .web import Answer, Request
 
 # Type codes of the customapirequestparameter and customapiresponseproperty tables.
-BOOLEAN, INTEGER, STRING, STRING_ARRAY = 0, 7, 10, 11
+BOOLEAN, ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY = 0, 4, 7, 10, 11
 _TYPES: Mapping[int, type] = {BOOLEAN: bool, INTEGER: int, STRING: str, STRING_ARRAY: list}
 _EDM = {BOOLEAN: "Edm.Boolean", INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
+_MEMBERS, _STOP = "msdynmkt_MembersList", "msdynmkt_StopSegments"
 _GUID_NAMES = ("SegmentId", "GroupId")
 # Actions the product has (documented or seen on a live organisation) and the sandbox has not.
 _NOT_HERE = re.compile(
-    r"msdynmkt_(StopSegments|CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
+    r"msdynmkt_(CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
     r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)"
 )
 
@@ -51,7 +55,14 @@ class Action:
 class Actions:
     """All actions of the sandbox, by name."""
 
-    def __init__(self, store: Store, members: Members, publisher: Publisher, more: tuple[Action, ...] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        members: Members,
+        publisher: Publisher,
+        switches: Switches,
+        more: tuple[Action, ...] = (),
+    ) -> None:
         segment, group = Parameter("SegmentId", STRING), Parameter("GroupId", STRING)
         ids = Parameter("EntityIds", STRING_ARRAY)
         result = {"StatusCode": INTEGER, "ResultText": STRING}
@@ -75,12 +86,17 @@ class Actions:
             return {}
 
         def list_members(given: dict[str, object]) -> Mapping[str, object]:
-            page, size = _positive(given, "PageNumber", 1), _positive(given, "PageSize", PAGE)
+            # What is printed has no pages, so in that form everybody is on the first.
+            default = 2**31 - 1 if switches.malformed_members else PAGE
+            page, size = _positive(given, "PageNumber", 1), _positive(given, "PageSize", default)
             text = _compact(members.computed_page(str(given["SegmentId"]), page, size))
             return {"StatusCode": 200, "ResultText": text}
 
         def status(given: dict[str, object]) -> Mapping[str, object]:
             return {"StatusCode": 200, "ResultText": _compact(publisher.status(str(given["SegmentId"])))}
+
+        def stop(given: dict[str, object]) -> Mapping[str, object]:
+            return publisher.stop_segments(_texts(given["SegmentIdList"]))
 
         # Assumption: MembersList is paged by these two; its answer shows pages, no document shows its inputs.
         paging = (Parameter("PageNumber", INTEGER, True), Parameter("PageSize", INTEGER, True))
@@ -90,11 +106,21 @@ class Actions:
             Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, remove),
             Action("msdynmkt_ListGroupMembers", (segment, group, *one_based), {"Response": STRING}, list_group),
             Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, publish),
-            Action("msdynmkt_MembersList", (segment, *paging), result, list_members),
+            Action(_MEMBERS, (segment, *paging), result, list_members),
             Action("msdynmkt_SegmentStatus", (segment,), result, status),
+            Action(
+                _STOP,
+                (Parameter("SegmentIdList", STRING_ARRAY),),
+                {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION},
+                stop,
+            ),
             *more,
         )
-        self._by_name = {action.name: action for action in actions}
+        self._store = store
+        self._switches = switches
+        self._by_name = {
+            action.name: action for action in actions if action.name != _STOP or not switches.without_stop_segments
+        }
         self._register(store)
 
     def __contains__(self, name: str) -> bool:
@@ -108,15 +134,24 @@ class Actions:
     def call(self, name: str, request: Request) -> Answer:
         """Run an action."""
         action = self._by_name[name]
-        outputs = action.run(_given(action, request))
+        given = _given(action, request)
+        if self._switches.segment_id_is_definition_id and "SegmentId" in given:
+            of_definition = segments_of(self._store.reader(), str(given["SegmentId"]))
+            given["SegmentId"] = of_definition[0] if of_definition else given["SegmentId"]
+        outputs = action.run(given)
         if not outputs:
             return Answer(204)
-        context = f"{request.context}Microsoft.Dynamics.CRM.{name}Response"
-        return Answer(200, {"@odata.context": context, **outputs})
+        body = {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **outputs}
+        if self._switches.malformed_members and name == _MEMBERS:
+            return Answer(200, _as_printed(body))
+        return Answer(200, body)
 
     def _register(self, store: Store) -> None:
         """List the actions in the customapi tables, where clients discover them."""
         with store.transaction() as connection:
+            for row in connection.execute("SELECT customapiid, uniquename FROM customapi").fetchall():
+                if row["uniquename"] not in self:  # in a file of before it was switched off
+                    _unregister(connection, row["customapiid"])
             for action in self._by_name.values():
                 api_id = _stable_id(action.name)
                 if fetch(connection, CUSTOM_API, api_id):
@@ -137,6 +172,21 @@ class Actions:
                     child = {"uniquename": name, "name": name, "type": type_code, "customapiid": api_id}
                     key = {"customapiresponsepropertyid": _stable_id(f"{action.name} > {name}")}
                     insert(connection, CUSTOM_API_PROPERTY, {**key, **child})
+
+
+def _unregister(connection: sqlite3.Connection, api_id: str) -> None:
+    for table in (CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY):
+        connection.execute(f'DELETE FROM "{table.logical_name}" WHERE customapiid = ?', (api_id,))  # noqa: S608
+
+
+def _as_printed(body: Mapping[str, object]) -> bytes:
+    """Write a reply of MembersList the way the documents print it: all ids in one string, one quote not escaped."""
+    result = json.loads(str(body["ResultText"]))
+    names = ("baseEntityLogicalName", "primaryKeyColumnName", "members", "additionalProperties")
+    printed = {name: result[name] for name in names}
+    printed["members"] = [", ".join(result["members"])] if result["members"] else []
+    text = _compact({**body, "ResultText": _compact(printed)})
+    return text.replace('\\"],', '"],', 1).encode()
 
 
 def _given(action: Action, request: Request) -> dict[str, object]:
@@ -191,6 +241,13 @@ def _group_and_ids(given: Mapping[str, object]) -> tuple[str, str, list[bytes]]:
             raise errors.plug_in(f"EntityIds contains {value!r:.100}, which is not a GUID")
         packed.append(guid.to_bytes(found))
     return str(given["SegmentId"]), str(given["GroupId"]), packed
+
+
+def _texts(value: object) -> list[str]:
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    if texts != value:
+        raise errors.bad_payload("", f"Microsoft.OData.ODataException: Cannot convert a value to '{_EDM[STRING]}'.")
+    return texts
 
 
 def _positive(given: Mapping[str, object], name: str, default: int = 0) -> int:

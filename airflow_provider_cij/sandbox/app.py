@@ -17,30 +17,44 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import errors, page
+from .chaos import Foreign, misbehave
+from .control import Control, RequestLog
+from .faults import Faults
 from .identity import TENANT, Identity, RefusedError
+from .limits import Limits, Usage
+from .publishing import Publisher
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
 from .store import Store
 from .web import JSON_TYPE, Answer, Request
 
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
+_OWN = "/sandbox/"
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
+def create_app(
+    store: Store, identity: Identity, service: Service, publisher: Publisher, faults: Faults, limits: Limits
+) -> Starlette:
     """Build the application."""
-    endpoints = _Endpoints(store, identity, service)
+    log = RequestLog()
+    endpoints = _Endpoints(store, identity, service, faults, Usage(limits), log)
+    control = Control(faults, log, publisher)
+    token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
-        ("/{tenant}/oauth2/v2.0/token", endpoints.token, ["POST"]),
-        ("/{tenant}/oauth2/token", endpoints.token, ["POST"]),
-        ("/{tenant}/v2.0/.well-known/openid-configuration", endpoints.discovery, ["GET"]),
-        ("/{tenant}/.well-known/openid-configuration", endpoints.discovery, ["GET"]),
+        ("/{tenant}/oauth2/v2.0/token", token, ["POST"]),
+        ("/{tenant}/oauth2/token", token, ["POST"]),
+        ("/{tenant}/v2.0/.well-known/openid-configuration", discovery, ["GET"]),
+        ("/{tenant}/.well-known/openid-configuration", discovery, ["GET"]),
         ("/{tenant}/discovery/v2.0/keys", endpoints.keys, ["GET"]),
-        ("/msi/token", endpoints.managed_identity, ["GET"]),
+        ("/msi/token", endpoints.faulty(endpoints.managed_identity), ["GET"]),
         ("/main.aspx", endpoints.main_page, ["GET"]),
+        (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
+        (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}clock", control.clock, ["GET", "POST"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -48,10 +62,15 @@ def create_app(store: Store, identity: Identity, service: Service) -> Starlette:
 
 
 class _Endpoints:
-    def __init__(self, store: Store, identity: Identity, service: Service) -> None:
+    def __init__(
+        self, store: Store, identity: Identity, service: Service, faults: Faults, usage: Usage, log: RequestLog
+    ) -> None:
         self._store = store
         self._identity = identity
         self._service = service
+        self._faults = faults
+        self._usage = usage
+        self._log = log
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """Wrap an endpoint: only hosts of ours get in, and nothing but a clean answer gets out."""
@@ -60,31 +79,48 @@ class _Endpoints:
             # A name that resolves to the loopback address is not enough: pages of other sites must not reach in.
             if http.headers.get("host", "").lower() not in self._identity.hosts:
                 return Response("Unknown host", 400)
+            if http.scope["path"].startswith(_OWN):
+                return await _answered(endpoint, http)
             request_ids = _request_ids(http)
-            try:
-                response = await endpoint(http)
-            except errors.ODataError as refusal:
-                response = _response(Answer(refusal.status, refusal.body(), refusal.headers))
-            except RefusedError as refusal:
-                response = JSONResponse(refusal.body(), refusal.status, _NO_STORE)
-            except ClientDisconnect:
-                response = Response(None, 400)
-            except Exception:
-                traceback.print_exc(file=sys.stderr)
-                unexpected = errors.ODataError(500, "0x80040216", "An unexpected error occurred.")
-                response = _response(Answer(500, unexpected.body()))
-            response.headers.update(request_ids)
+            entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
+            http.state.entry = entry
+            response = await _answered(endpoint, http)
+            if not isinstance(response, Foreign):
+                response.headers.update(request_ids)
+            entry.status = response.status_code or None
             return response
 
         return run
 
+    def faulty(self, endpoint: Endpoint) -> Endpoint:
+        """Wrap an endpoint: it goes wrong when a fault strikes."""
+
+        async def run(http: HttpRequest) -> Response:
+            fault = self._faults.strike(http.method, http.scope["path"])
+            if fault is None:
+                return await endpoint(http)
+            http.state.entry.fault = fault.fault
+            if fault.fault == "401" and endpoint == self._dataverse:
+                if fault.invalidate:
+                    self._identity.revoke(http.headers["authorization"])
+                return _unauthorized(http)
+            return await misbehave(fault, http, lambda: _answered(endpoint, http))
+
+        return run
+
     async def web_api(self, http: HttpRequest) -> Response:
-        """Answer the Dataverse Web API."""
+        """Let a request to the Web API in, or not."""
+        host = http.headers["host"].lower()
+        if not self._identity.accepts(http.headers.get("authorization", ""), host):
+            return _unauthorized(http)
+        with self._usage.admitted():
+            response = await _answered(self.faulty(self._dataverse), http)
+        if not isinstance(response, Foreign):
+            response.headers.update(self._usage.headers())
+        return response
+
+    async def _dataverse(self, http: HttpRequest) -> Response:
         base_url = _base_url(http)
-        authorization = http.headers.get("authorization", "")
-        if not self._identity.accepts(authorization, base_url.removeprefix("https://")):
-            challenge = f"Bearer authorization_uri={base_url}/{TENANT}/oauth2/authorize, resource_id={base_url}/"
-            return _response(Answer(401, None, {"WWW-Authenticate": challenge}))
         version = http.path_params["version"]
         if version not in _VERSIONS:
             raise errors.no_such_resource(version)
@@ -131,6 +167,28 @@ class _Endpoints:
         return HTMLResponse(body, status, {"Content-Security-Policy": policy})
 
 
+async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:
+    """Turn whatever an endpoint raises into the response that it is."""
+    try:
+        return await endpoint(http)
+    except errors.ODataError as refusal:
+        return _response(Answer(refusal.status, refusal.body(), refusal.headers))
+    except RefusedError as refusal:
+        return JSONResponse(refusal.body(), refusal.status, _NO_STORE)
+    except ClientDisconnect:
+        return Response(None, 400)
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        unexpected = errors.ODataError(500, "0x80040216", "An unexpected error occurred.")
+        return _response(Answer(500, unexpected.body()))
+
+
+def _unauthorized(http: HttpRequest) -> Response:
+    base_url = _base_url(http)
+    challenge = f"Bearer authorization_uri={base_url}/{TENANT}/oauth2/authorize, resource_id={base_url}/"
+    return _response(Answer(401, None, {"WWW-Authenticate": challenge}))
+
+
 def _base_url(http: HttpRequest) -> str:
     return f"https://{http.headers['host'].lower()}"
 
@@ -160,5 +218,7 @@ def _response(answer: Answer) -> Response:
     headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
     if answer.body is None:
         return Response(None, answer.status, headers)
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = answer.body  # bytes, when it is to be no JSON
+    if not isinstance(content, bytes):
+        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(content, answer.status, headers, JSON_TYPE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import logging
 import secrets
@@ -20,13 +21,16 @@ from cryptography import x509
 
 import airflow_provider_cij.sandbox as package
 
-from . import certificates, seeding
+from . import certificates, faults, limits, seeding, switches
 from .app import create_app
+from .chaos import Protocol
+from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
 from .outbound.actions import Outbound
 from .publishing import Publisher
 from .service import Service
 from .store import Store
+from .switches import Switches
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,14 +70,52 @@ def _parser() -> argparse.ArgumentParser:
         "--client-certificate", type=Path, metavar="PEM", help="certificate the application may sign with"
     )
     parser.add_argument(
-        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
+        "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one; default: 1"
     )
+    switches.add_to(parser)
+    _add_trouble(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
 
 
+def _add_trouble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fault",
+        type=_faults,
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="a fault rule (see below); repeatable",
+    )
+    parser.add_argument(
+        "--fault-seed", type=int, default=1, metavar="N", help="which requests a probability strikes; default: 1"
+    )
+    parser.add_argument(
+        "--limits", action="store_true", help="enforce service protection as documented; see --limit-..."
+    )
+    for name, kind, unit, words in (
+        ("requests", _positive, "N", "so many requests are allowed in the window"),
+        ("execution-seconds", _duration, "S", "so long may all requests in the window take together"),
+        ("concurrent", _positive, "N", "so many requests are allowed at once"),
+        ("window", _duration, "S", "so long is the window; default: 300"),
+    ):
+        parser.add_argument(f"--limit-{name}", type=kind, metavar=unit, help=words)
+
+
+def _limits(options: argparse.Namespace) -> limits.Limits:
+    given = {
+        "requests": options.limit_requests,
+        "execution_seconds": options.limit_execution_seconds,
+        "concurrent": options.limit_concurrent,
+        "window_seconds": options.limit_window,
+    }
+    chosen = limits.DOCUMENTED if options.limits else limits.Limits()
+    return dataclasses.replace(chosen, **{name: value for name, value in given.items() if value is not None})
+
+
 def _serve(options: argparse.Namespace, folder: Path) -> int:
     store = Store(options.state or folder / "state.sqlite")
+    CLOCK.start(float(store.setting("time") or 0), options.speed)  # before anything is written
     ca_file = Path(f"{options.state}.ca.pem").resolve() if options.state else folder / "ca.pem"
     ca_file.write_text(certificates.authority(store)[0])
     certificate_file, key_file = certificates.issue(store, folder)
@@ -88,11 +130,16 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
-        publisher = Publisher(store, options.compute_seconds)
-        outbound = Outbound(store, options.compute_seconds, removed=options.outbound_removed)
-        app = create_app(store, identity, Service(store, publisher, signing_key.encode(), outbound))
+        switched = Switches.of(options)
+        publisher = Publisher(store, options.compute_seconds, switched)
+        trouble = faults.Faults(options.fault_seed)
+        trouble.add(rule for given in options.fault for rule in given)
+        outbound = Outbound(store, options.compute_seconds, removed=switched.outbound_removed)
+        service = Service(store, publisher, signing_key.encode(), switched, outbound)
+        app = create_app(store, identity, service, publisher, trouble, _limits(options))
         config = uvicorn.Config(
             app,
+            http=Protocol,
             ssl_certfile=str(certificate_file),
             ssl_keyfile=str(key_file),
             log_config=None,
@@ -167,8 +214,34 @@ def _count(text: str) -> int:
     return number
 
 
+def _positive(text: str) -> int:
+    if not (number := _count(text)):
+        raise argparse.ArgumentTypeError("a number from 1 to 5,000,000 is expected")
+    return number
+
+
+def _duration(text: str) -> float:
+    if not (number := _seconds(text)):
+        raise argparse.ArgumentTypeError("a number above 0 is expected")
+    return number
+
+
+def _faults(text: str) -> list[faults.Fault]:
+    try:
+        return faults.read(json.loads(text))
+    except (ValueError, RecursionError) as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def _seconds(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 86_400:
         raise argparse.ArgumentTypeError("a number from 0 to 86,400 is expected")
+    return number
+
+
+def _speed(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 100_000:
+        raise argparse.ArgumentTypeError("a number above 0, up to 100,000, is expected")
     return number

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_DASHED = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_ANY = re.compile(rf"\{{{_DASHED}\}}|\({_DASHED}\)|{_DASHED}|[0-9a-f]{{32}}", re.ASCII)
-_STRICT = re.compile(_DASHED, re.ASCII)
+DASHED = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_ANY = re.compile(rf"\{{{DASHED}\}}|\({DASHED}\)|{DASHED}|[0-9a-f]{{32}}", re.ASCII)
+_STRICT = re.compile(DASHED, re.ASCII)
 _PUNCTUATION = str.maketrans("", "", "{}()-")
 
 

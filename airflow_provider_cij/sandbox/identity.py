@@ -137,6 +137,11 @@ class Identity:
             self._tokens[token] = (host, now + LIFETIME)
         return token
 
+    def revoke(self, authorization: str) -> None:
+        """Forget the token a request carries, so that only a fresh one is good."""
+        with self._lock:
+            self._tokens.pop(authorization.partition(" ")[2].strip(), None)
+
     def accepts(self, authorization: str, host: str) -> bool:
         """Tell whether a request to this host carries a good token."""
         scheme, _, token = authorization.partition(" ")

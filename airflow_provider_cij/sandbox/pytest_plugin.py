@@ -13,8 +13,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pytest
+
+from .remote import Remote, RemoteFaults
 
 _SECONDS_TO_START = 30
 
@@ -30,6 +34,19 @@ class Sandbox:
     client_secret: str = field(repr=False)
     ca: str
     airflow_conn_uri: str = field(repr=False)
+
+    @cached_property
+    def faults(self) -> RemoteFaults:
+        """What goes wrong in it: ``add("429", path="AddStaticMembers", count=2)``, ``struck()``, ``clear()``."""
+        return RemoteFaults(self._remote)
+
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return the requests it has had, after the one with this number."""
+        return self._remote.requests(since)
+
+    @cached_property
+    def _remote(self) -> Remote:
+        return Remote(self.base_url, self.ca)
 
 
 @contextmanager

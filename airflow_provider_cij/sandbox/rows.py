@@ -10,11 +10,19 @@ import uuid
 from collections.abc import Mapping
 
 from . import errors, guid, values
+from .dependents import check_change, check_unused, journeys_changed, usage_changed
 from .outbound import rules as outbound
 from .schema import Column, Table
-from .segments import check_definition, check_segment, definition_deleted, definition_written, segment_deleted
+from .segments import (
+    check_definition,
+    check_segment,
+    definition_deleted,
+    definition_written,
+    segment_deleted,
+    segments_of,
+)
 from .store import Store, next_number
-from .tables import BY_LOGICAL_NAME, DEFINITION, SEGMENT
+from .tables import BY_LOGICAL_NAME, DEFINITION, JOURNEY, SEGMENT
 from .values import SqlValue
 from .web import Answer, Request
 
@@ -23,6 +31,7 @@ BUSINESS_UNIT_ID = "1c8b3a7f-62d4-4e39-9fab-402d1e6c8b20"
 USER_ID = "2d9c4b80-73e5-4f4a-80bc-513e2f7d9c30"
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 _BIND_SUFFIX = "@odata.bind"
+_USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
 _LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?(\w+)\(([^)]*)\)")
 
 
@@ -131,15 +140,19 @@ class Rows:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
             outbound.deleting(connection, table, row_id)
+            used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
+            for segment_id in used:
+                check_unused(connection, segment_id)
             connection.execute(
                 f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?',
                 (row_id,),
             )
-            # Assumption: a live segment may be deleted, and nothing that belongs to it outlives it.
+            # Assumption: a live segment no live journey uses may be deleted, and nothing of it outlives it.
             if table is SEGMENT:
                 segment_deleted(connection, row_id)
             elif table is DEFINITION:
                 definition_deleted(connection, row_id)
+            _usage(connection, table, {"msdynmkt_targetedsegmentids": None})
         return Answer(204)
 
     def _check_writable(self, table: Table) -> None:
@@ -218,6 +231,7 @@ class Rows:
         outbound.written(connection, table, row_id, None, content)
         if table is DEFINITION:
             definition_written(connection, row_id, groups)
+        _usage(connection, table, content)
         return row_id
 
     def _change(
@@ -233,7 +247,8 @@ class Rows:
             _check_status(table, content)
         _full_name(table, content, whole)
         if table is DEFINITION:
-            # Assumption: a live definition may be changed; the change shows with the next publish.
+            # Assumption: a live definition may be changed; the change shows with the next run.
+            check_change(connection, row, content)
             groups = check_definition(whole)
             content["msdynmkt_definitionmodifiedon"] = values.now()
         elif table is SEGMENT:
@@ -243,6 +258,7 @@ class Rows:
         outbound.written(connection, table, row_id, dict(row), content)
         if table is DEFINITION and "msdynmkt_staticlistmembers" in content:
             definition_written(connection, row_id, groups)
+        _usage(connection, table, content)
 
     def _written(
         self, table: Table, request: Request, row_id: str, connection: sqlite3.Connection, *, created: bool
@@ -273,6 +289,14 @@ def _check_required(table: Table, content: Mapping[str, SqlValue]) -> None:
     for name in table.required:
         if name in content and content[name] in (None, ""):
             raise errors.missing_value(table.logical_name, name)
+
+
+def _usage(connection: sqlite3.Connection, table: Table, written: Mapping[str, SqlValue]) -> None:
+    """After a change that may be one of who uses which segment."""
+    if table is JOURNEY:
+        journeys_changed(connection)
+    elif table in (SEGMENT, DEFINITION) and not written.keys().isdisjoint(_USE):
+        usage_changed(connection)
 
 
 def _full_name(table: Table, content: dict[str, SqlValue], whole: Mapping[str, SqlValue]) -> None:

@@ -76,13 +76,14 @@ class Table:
     statuses: Mapping[int, tuple[int, str]] = field(default_factory=dict)
     schema_name: str = ""
     writable: bool = True
+    states: Mapping[int, str] = field(default_factory=lambda: {0: "Active"})
     required: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The key, the table's own columns and those every table has."""
-        states = {state: "Active" if state == 0 else "Inactive" for state, _ in self.statuses.values()}
+        states = {state: self.states.get(state, "Inactive") for state, _ in self.statuses.values()}
         status = (
             Column("statecode", Kind.INTEGER, options=states),
             Column("statuscode", Kind.INTEGER, options={code: label for code, (_, label) in self.statuses.items()}),

@@ -12,6 +12,8 @@ from .values import SqlValue
 
 MAXIMUM_GROUPS = 10
 BASE_TABLES = ("contact", "lead")
+# Active, and Computed with warnings.
+LIVE_STATUSES = (1, 7)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def definition_deleted(connection: sqlite3.Connection, definition_id: str) -> No
         "SELECT group_id FROM static_group WHERE definition_id = ?", (definition_id,)
     ).fetchall():
         _forget_group(connection, definition_id, row["group_id"])
-    connection.execute("DELETE FROM job WHERE definition_id = ?", (definition_id,))
+    for table in ("job", "schedule", "stopping"):
+        connection.execute(f"DELETE FROM {table} WHERE definition_id = ?", (definition_id,))  # noqa: S608
     connection.execute("DELETE FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ?", (definition_id,))
 
 
@@ -100,8 +103,8 @@ def segment_deleted(connection: sqlite3.Connection, segment_id: str) -> None:
         "DELETE FROM evaluation_page WHERE evaluation IN (SELECT number FROM evaluation WHERE segment_id = ?)",
         (segment_id,),
     )
-    connection.execute("DELETE FROM evaluation WHERE segment_id = ?", (segment_id,))
-    connection.execute("DELETE FROM outcome WHERE segment_id = ?", (segment_id,))
+    for table in ("evaluation", "outcome", "schedule", "stopping"):
+        connection.execute(f"DELETE FROM {table} WHERE segment_id = ?", (segment_id,))  # noqa: S608
     for job in connection.execute("SELECT execution_id FROM job WHERE segment_id = ?", (segment_id,)).fetchall():
         connection.execute(
             "UPDATE msdynmkt_segmentexecution SET statuscode = 723270005 WHERE msdynmkt_segmentexecutionid = ?",
@@ -137,6 +140,12 @@ def find_definition(connection: sqlite3.Connection, definition_id: str) -> sqlit
         "SELECT * FROM msdynmkt_segmentdefinition WHERE msdynmkt_segmentdefinitionid = ?", (definition_id,)
     ).fetchone()
     return row
+
+
+def segments_of(connection: sqlite3.Connection, definition_id: str) -> list[str]:
+    """Return the ids of the segments that have this definition: one, as a rule."""
+    query = "SELECT msdynmkt_segmentid FROM msdynmkt_segment WHERE fold(msdynmkt_sourcesegmentuid) = ?"
+    return [row[0] for row in connection.execute(query, (definition_id,))]
 
 
 def definition_of(connection: sqlite3.Connection, segment: sqlite3.Row) -> sqlite3.Row:

@@ -13,6 +13,7 @@ from .query import Queries
 from .rows import Rows
 from .schema import Table
 from .store import Store
+from .switches import Switches
 from .tables import BY_SET, CONTACT
 from .web import Answer, Request
 
@@ -25,11 +26,13 @@ _NAMED_KEY = re.compile(r"(\w+)\s*=\s*(.*)", re.DOTALL)
 class Service:
     """Finds out what a request wants and has it done."""
 
-    def __init__(self, store: Store, publisher: Publisher, signing_key: bytes, outbound: Outbound) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, signing_key: bytes, switches: Switches, outbound: Outbound
+    ) -> None:
         self._rows = Rows(store)
         self._queries = Queries(store, signing_key)
         self._outbound = outbound
-        self._actions = Actions(store, Members(store), publisher, outbound.actions)
+        self._actions = Actions(store, Members(store), publisher, switches, outbound.actions)
 
     def answer(self, request: Request) -> Answer:
         """Answer a request, or raise the ODataError that is its answer."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import guid
+from .clock import CLOCK
 from .outbound.tables import STATE
 from .tables import TABLES
 
@@ -38,6 +39,11 @@ CREATE TABLE IF NOT EXISTS job (
     execution_id TEXT PRIMARY KEY, segment_id TEXT NOT NULL, definition_id TEXT NOT NULL,
     started INTEGER NOT NULL, due REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS schedule (
+    segment_id TEXT PRIMARY KEY, definition_id TEXT NOT NULL,
+    published_at REAL NOT NULL, evaluated_at REAL NOT NULL, unused_since REAL
+);
+CREATE TABLE IF NOT EXISTS stopping (segment_id TEXT PRIMARY KEY, definition_id TEXT NOT NULL, due REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS outcome (segment_id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, failure TEXT);
 """
 
@@ -99,6 +105,8 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                # With every change, so that no time on file is later than the one the clock goes on from.
+                connection.execute("INSERT OR REPLACE INTO setting VALUES ('time', ?)", (CLOCK.now(),))
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise

@@ -194,6 +194,44 @@ EXECUTION = Table(
     "msdynmkt_SegmentExecution",
 )
 
+JOURNEY = Table(
+    "msdynmkt_journey",
+    "msdynmkt_journeys",
+    "msdynmkt_journeyid",
+    "msdynmkt_name",
+    (
+        _text("msdynmkt_name", 150),
+        _text("msdynmkt_journeyjson", 1_048_576),
+        _choice("msdynmkt_triggertype", "Recurring", "Ongoing", "One time", "Event", first=0),
+        _moment("msdynmkt_journeystarttime"),
+        _moment("msdynmkt_journeyendtime"),
+        _flag("msdynmkt_readytobetriggeredbysegmentrefresh"),
+        _text("msdynmkt_errorDetails", 1_048_576),
+    ),
+    {
+        1: (0, "Draft"),
+        2: (1, "Live"),
+        3: (2, "Stopped"),
+        4: (3, "Publishing"),
+        5: (2, "Draining"),
+        6: (4, "Deleted"),
+        7: (5, "Completing"),
+        8: (6, "Completed"),
+        9: (8, "Stopping"),
+    },
+    "msdynmkt_Journey",
+    states={
+        0: "Draft",
+        1: "Live",
+        2: "Stopped",
+        3: "Publishing",
+        4: "Deleted",
+        5: "Completing",
+        6: "Completed",
+        8: "Stopping",
+    },
+)
+
 CUSTOM_API = Table(
     "customapi",
     "customapis",
@@ -257,6 +295,7 @@ TABLES = (
     DEFINITION,
     SEGMENT,
     EXECUTION,
+    JOURNEY,
     CUSTOM_API,
     CUSTOM_API_PARAMETER,
     CUSTOM_API_PROPERTY,

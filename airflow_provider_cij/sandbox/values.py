@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from . import errors, guid
+from .clock import CLOCK
 from .schema import Column, Kind, Table
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,7})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -19,7 +20,7 @@ SqlValue = str | int | float | bytes | None
 
 def now() -> int:
     """Return the time in whole seconds, which is as fine as Dataverse keeps it."""
-    return int(datetime.now(UTC).timestamp())
+    return int(CLOCK.now())
 
 
 def read_moment(text: str) -> float | None:

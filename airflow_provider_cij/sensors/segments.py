@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_cij._base import CijTask
 from airflow_provider_cij._compat import AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, hook_of, run, summary, summary_of
+from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary, summary_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 
@@ -18,23 +19,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.models import Segment
+    from airflow_provider_cij.api.watching import Goal, Looks
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class CijSegmentSensor(BaseSensorOperator):
-    """Waits until a segment is live, the same in poke, reschedule and deferrable mode.
-
-    A draft, a stopped and a computing segment are waited for, and so is one whose status no document names. Error,
-    Deleted and Faulted fail the task, with ``soft_fail`` as well: only a timeout skips.
-
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param until: ``"live"``
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count"}``
-    :raises AirflowFailException: the segment failed, with the service's words
-    :raises AirflowSensorTimeout: it is not live within ``timeout``
-    """
+class _SegmentWait(CijTask, BaseSensorOperator):
+    """Waits until a segment is as it should be, the same in poke, reschedule and deferrable mode."""
 
     template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
@@ -44,22 +34,24 @@ class CijSegmentSensor(BaseSensorOperator):
         self,
         *,
         segment_id: str,
-        until: Literal["live"] = "live",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        cij_conn_id: str = "cij_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
-        self.until = until
         self.deferrable = deferrable
-        self.cij_conn_id = cij_conn_id
+
+    def _goal(self, context: Context) -> Goal:
+        raise NotImplementedError
+
+    def _group(self) -> str:
+        return ""
 
     def execute(self, context: Context) -> Any:
         """Wait, in the worker or in the triggerer."""
         with failing_for_good():
-            if self.until != "live":
-                raise CijInputError(f"until is {self.until!r}.", hint="Use 'live'.")
+            goal = self._goal(context)
+            positive(poke_interval=self.poke_interval)
         if not self.deferrable:
             return super().execute(context)
         deadline = time.time() + self.timeout
@@ -68,11 +60,13 @@ class CijSegmentSensor(BaseSensorOperator):
             from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
             self.defer(
-                trigger=CijSegmentTrigger(
+                trigger=CijSegmentTrigger.towards(
+                    goal,
                     cij_conn_id=self.cij_conn_id,
                     segment_id=self.segment_id,
                     poll_interval=self.poke_interval,
                     deadline=deadline,
+                    group=self._group(),
                 ),
                 method_name="execute_complete",
                 # The trigger keeps the deadline; this is for a triggerer that never ran it.
@@ -82,22 +76,30 @@ class CijSegmentSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        from airflow_provider_cij.api.watching import look
+        from airflow_provider_cij.api.polling import GroupLooks
+        from airflow_provider_cij.api.watching import look, warn_of_warnings
+
+        goal = self._goal(context)
 
         async def once(cij: Cij) -> tuple[Segment, bool]:
-            segment, outcome = await look(cij.segments, self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id))
-            return segment, outcome == "live"
+            looks: Looks = cij.segments
+            if self._group():
+                looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
+            segment, outcome = await look(looks, self.segment_id, goal)
+            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+            return segment, outcome == "done"
 
         try:
-            segment, live = run(hook_of(self), once, self.soft_fail)
+            segment, done = run(self.hook, once, self.soft_fail)
         except CijError as error:
             if error.permanent:
                 raise
             self.log.warning("The segment could not be read, going on: %s", error)
             return PokeReturnValue(is_done=False)
-        self.log.info("Segment %s is %s", segment.segment_id, segment.status_name)
-        return PokeReturnValue(is_done=live, xcom_value=summary(segment) if live else None)
+        self.log.info("Segment %s is %s, members: %s", segment.segment_id, segment.status_name, segment.member_count)
+        if done:
+            warn_of_warnings(segment)
+        return PokeReturnValue(is_done=done, xcom_value=summary(segment) if done else None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's word."""
@@ -106,6 +108,99 @@ class CijSegmentSensor(BaseSensorOperator):
                 result = summary_of(event)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
-        CijSegmentLink().show(self, context, hook_of(self).segment_url(result["segment_id"]))
+        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name_of(event))
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
         return result
+
+
+class CijSegmentSensor(_SegmentWait):
+    """Waits until a segment is live, refreshed or stopped, the same in poke, reschedule and deferrable mode.
+
+    A draft, a stopped and a computing segment are waited for, and so is one whose status no document names. Error,
+    Deleted and Faulted fail the task, with ``soft_fail`` as well: only a timeout skips. "Computed with warnings" is
+    live, with a warning in the log.
+
+    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param until: ``"live"``; ``"refreshed"``: an evaluation that began at or after ``since`` has succeeded;
+        ``"stopped"``: it is stopped or has expired
+    :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601 (templated); by default the start of
+        the DAG run
+    :param min_members: how many members it must have as well; by default any number
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "status", "member_count"}``
+    :raises AirflowFailException: the segment, or the evaluation, failed, with the service's words
+    :raises AirflowSensorTimeout: it is not so within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("segment_id", "since")
+
+    def __init__(
+        self,
+        *,
+        until: Literal["live", "refreshed", "stopped"] = "live",
+        since: datetime | str | None = None,
+        min_members: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.until = until
+        self.since = since
+        self.min_members = min_members
+
+    def _goal(self, context: Context) -> Goal:
+        from airflow_provider_cij.api.watching import Goal
+
+        if self.until not in ("live", "refreshed", "stopped"):
+            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'refreshed' or 'stopped'.")
+        if self.since is not None and self.until != "refreshed":
+            raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
+        return Goal(self.until, self._moment(context), min_members=self.min_members or 0)
+
+    def _moment(self, context: Context) -> float:
+        if self.until != "refreshed":
+            return 0.0
+        moment = self.since
+        if moment is None:
+            # There from the first try on, so that a retry waits for the same.
+            moment = context["dag_run"].start_date
+        try:
+            read = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+        except ValueError:
+            raise CijInputError(f"since is {moment!r}.", hint="Give a datetime, or ISO 8601.") from None
+        if read.tzinfo is None:
+            raise CijInputError(f"since is {moment!r}, without a time zone.", hint="Add one, such as +00:00.")
+        return read.timestamp()
+
+
+class CijSegmentMembersSensor(_SegmentWait):
+    """Waits until a segment, or one of its static groups, has enough members.
+
+    A segment's members are counted by its last evaluation, a group's as they are now.
+
+    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param at_least: how many
+    :param group: a static group's name or id; by default the segment's members count (templated)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "status", "member_count"}``; for a group, counting ends with the page that has enough
+    :raises AirflowFailException: the segment failed, with the service's words, or has no such group
+    :raises AirflowSensorTimeout: there are not enough within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("segment_id", "group")
+
+    def __init__(self, *, at_least: int, group: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.at_least = at_least
+        self.group = group
+
+    def _goal(self, context: Context) -> Goal:
+        from airflow_provider_cij.api.watching import Goal
+
+        if self.at_least < 1:
+            raise CijInputError(f"at_least is {self.at_least}.", hint="Give a number from 1 on.")
+        return Goal("members", min_members=self.at_least)
+
+    def _group(self) -> str:
+        return self.group or ""

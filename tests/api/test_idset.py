@@ -1,16 +1,31 @@
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+import tempfile
 import uuid
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api import idset
 from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.errors import CijError
 
 keys = st.lists(
     st.lists(st.integers(0, 300).map(lambda number: uuid.uuid5(uuid.NAMESPACE_OID, str(number))), max_size=30)
 )
+
+
+@pytest.fixture(params=[idset._IN_MEMORY, 5], ids=["in memory", "spilled"], autouse=True, scope="module")
+def _room(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idset, "_IN_MEMORY", request.param)
+        patch.setattr(idset, "_ROOM", min(100, request.param))
+        yield
 
 
 def _filled(chunks) -> IdSet:
@@ -20,30 +35,117 @@ def _filled(chunks) -> IdSet:
     return ids
 
 
+def _plain(chunks) -> set[str]:
+    return {str(one) for chunk in chunks for one in chunk}
+
+
+def _listed(ids: IdSet) -> list[str]:
+    return [one for batch in ids.batches(1000) for one in batch]
+
+
 @given(keys, st.integers(1, 7))
 def test_it_is_pythons_set(chunks, size):
     """No id is lost, none is there twice, and every batch but the last is full."""
     ids = _filled(chunks)
     batches = list(ids.batches(size))
-    given_ids = {str(one) for chunk in chunks for one in chunk}
-    assert len(ids) == len(given_ids)
-    assert sorted(one for batch in batches for one in batch) == sorted(given_ids)
+    assert len(ids) == len(_plain(chunks))
+    assert sorted(one for batch in batches for one in batch) == sorted(_plain(chunks))
     assert all(len(batch) == size for batch in batches[:-1])
     assert all(batches)
 
 
-@given(keys)
-def test_the_same_list_gives_the_same_batches(chunks):
-    """However it was cut into chunks: a retry goes over the same batches."""
-    whole = [[one for chunk in chunks for one in chunk]]
-    assert list(_filled(chunks).batches(3)) == list(_filled(whole).batches(3))
+@given(keys, st.randoms())
+def test_the_same_ids_give_the_same_batches(chunks, chance):
+    """However they were cut into chunks, and in whatever order: a retry goes over the same batches."""
+    whole = [one for chunk in chunks for one in chunk]
+    chance.shuffle(whole)
+    assert list(_filled(chunks).batches(3)) == list(_filled([whole]).batches(3))
 
 
-def test_many_duplicates_take_no_room(monkeypatch):
+@given(keys, keys)
+def test_sets_are_compared_as_python_compares_them(here, there):
+    """What is here and not there, and how many are in both; neither set changes."""
+    one, other = _filled(here), _filled(there)
+    left = one.minus(other)
+    assert len(left) == len(_plain(here) - _plain(there))
+    assert set(_listed(left)) == _plain(here) - _plain(there)
+    assert one.common(other) == other.common(one) == len(_plain(here) & _plain(there))
+    assert (set(_listed(one)), set(_listed(other))) == (_plain(here), _plain(there))
+
+
+@given(keys, keys)
+def test_a_set_grows_after_it_was_read(first, second):
+    """Counting and listing close nothing."""
+    ids = _filled(first)
+    assert len(_listed(ids)) == len(_plain(first))
+    for chunk in second:
+        ids.update(b"".join(one.bytes for one in chunk))
+    assert set(_listed(ids)) == _plain(first) | _plain(second)
+
+
+def test_many_duplicates_take_no_room():
     """A list that repeats itself is made distinct on the way, not at the end only."""
-    monkeypatch.setattr(idset, "_ROOM", 100)
     ids = IdSet()
     for _ in range(1000):
         ids.update(uuid.NAMESPACE_OID.bytes * 10)
         assert ids._raw <= 112
     assert len(ids) == 1
+
+
+def _temporary_files() -> list[str]:
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [target for target in links if target.startswith(tempfile.gettempdir()) and "(deleted)" in target]
+
+
+def test_the_file_has_no_name_and_goes_with_the_set(monkeypatch):
+    """Nobody else can open it; a close, and the collector, end it."""
+    monkeypatch.setattr(idset, "_IN_MEMORY", 5)
+    before = _temporary_files()
+    with _filled([[uuid.uuid4() for _ in range(300)]]) as ids:
+        assert len(ids) == 300
+        assert len(_temporary_files()) == len(before) + 1
+    assert _temporary_files() == before
+    assert len(ids) == 300
+    for use in (lambda: list(ids.batches(1)), lambda: ids.update(bytes(16)), lambda: ids.common(IdSet())):
+        with pytest.raises(IndexError):
+            use()
+    kept = _filled([[uuid.uuid4() for _ in range(300)]])
+    assert len(_temporary_files()) == len(before) + 1
+    del kept
+    gc.collect()
+    assert _temporary_files() == before
+
+
+def test_a_full_disk_is_no_fault_of_the_list(monkeypatch):
+    """The error names the folder's trouble, and a retry may mend it."""
+    monkeypatch.setattr(idset, "_IN_MEMORY", 5)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    with pytest.raises(CijError, match=r"temporary folder: .*/nowhere/at/all.*TMPDIR") as raised:
+        _filled([[uuid.uuid4() for _ in range(300)]])
+    assert not raised.value.permanent
+
+
+_FILL = """
+import os, sys
+from pathlib import Path
+from airflow_provider_cij.api.idset import IdSet
+
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+count = int(sys.argv[1])
+before, ids = peak(), IdSet()
+for _ in range(count // 1000):
+    ids.update(os.urandom(16_000))
+assert len(ids) == sum(map(len, ids.batches(1000))) == count
+print(peak() - before)
+"""
+
+
+def test_memory_stays_flat():
+    """Two million ids take little more of it than 20,000, where they alone are 30 MiB."""
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", _FILL, count], capture_output=True, text=True, check=True).stdout)
+        for count in ("20000", "2000000")
+    )
+    assert many - few < 20 * 1024

@@ -11,12 +11,13 @@ from threading import Lock
 import pytest
 
 from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.members import Members, take_in
+from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import wait_until_live
+from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
-from airflow_provider_cij.sources import FromValues
 from tests.api.test_listing import AS_DOCUMENTED, A, B
 from tests.scripted import Answer
 
@@ -28,7 +29,9 @@ def _some(count: int) -> list[str]:
 
 
 def _ids(values):
-    return take_in(FromValues(values).chunks()).ids
+    ids = IdSet()
+    ids.update(keys_of(values)[0])
+    return ids
 
 
 async def _all(pages) -> list[str]:
@@ -49,7 +52,7 @@ def test_what_goes_in_comes_out(organisation, key):
         assert sorted(await _all(cij.members.of_group(spec.segment_id, into))) == sorted(people)
         assert await _all(cij.members.of_segment(spec.segment_id)) == []
         await cij.segments.publish(spec.segment_id)
-        await wait_until_live(cij.segments, spec.segment_id, poll_interval=0.1, deadline=time.time() + 20)
+        await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
         assert sorted(await _all(cij.members.of_segment(spec.segment_id))) == sorted(people[45:])
 
     organisation(main)
@@ -95,7 +98,7 @@ def test_a_refused_call_says_how_far_it_got(scripted):
     """And that going over it again is safe."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "The group is full."}})
     with pytest.raises(
-        CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; adding them again is safe"
+        CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; sending them again is safe"
     ):
         _members(
             *[scripted, Answer(204), Answer(204), no],

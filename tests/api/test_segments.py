@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.models import ExecutionStatus
 from airflow_provider_cij.api.spec import SegmentSpec, definition_row
-from airflow_provider_cij.api.watching import before_publish, wait_until_live
+from airflow_provider_cij.api.watching import Goal, before_publish, wait
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,
@@ -99,7 +99,7 @@ def test_a_live_segment_stays_live(organisation, key):
 
 async def _live(cij, segment_id: str, before=None):
     deadline = time.time() + 20
-    return await wait_until_live(cij.segments, segment_id, before=before, poll_interval=0.1, deadline=deadline)
+    return await wait(cij.segments, segment_id, Goal(before=before), poll_interval=0.1, deadline=deadline)
 
 
 def test_a_half_made_segment_is_completed(organisation, key):

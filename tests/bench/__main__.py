@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing, sandbox_at_size
+from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size
 
 if __name__ == "__main__":
     importing.main()
     add_members.main()
+    many_ids.main()
     sandbox_at_size.main()
+    match_emails.main()
     sys.exit(0)

@@ -65,7 +65,8 @@ def _client(ca: str, url: str) -> object:
 
 def run_one(how: str, ca: str, url: str, count: int) -> None:
     """Upload, and print seconds and memory."""
-    from airflow_provider_cij.api.members import Members, take_in
+    from airflow_provider_cij.api.intake import take_in
+    from airflow_provider_cij.api.members import Members
     from airflow_provider_cij.sources import FromFile, FromValues
 
     with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
@@ -81,16 +82,17 @@ def run_one(how: str, ca: str, url: str, count: int) -> None:
             async with _client(ca, url) as client:
                 await client.get("WhoAmI")  # log in and connect, as creating the segment did before
                 before, started = _memory(), time.perf_counter()
-                calls = await Members(client).add(GROUP, GROUP, take_in(source.chunks()).ids)
+                intake = await take_in(source.chunks(client))
+                calls = await Members(client).add(GROUP, GROUP, intake.ids)
                 assert calls == math.ceil(count / 1000)
                 return time.perf_counter() - started, _memory() - before
 
         async def bare() -> tuple[float, int]:
             import json
 
-            chunks = source.chunks()
-            bodies = iter([json.dumps({"EntityIds": list(values)}).encode() for _, values in chunks])
             async with _client(ca, url) as client:
+                chunks = source.chunks(client)
+                bodies = iter([json.dumps({"EntityIds": list(values)}).encode() async for _, values in chunks])
                 await client.get("WhoAmI")
                 before, started = _memory(), time.perf_counter()
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 
 from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.members import take_in
+from airflow_provider_cij.api.intake import take_in
 from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import wait_until_live
+from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.dataverse.odata import texts_of
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
@@ -33,13 +33,13 @@ async def _fill_and_list(cij: Cij) -> None:
     made = await cij.segments.create(SegmentSpec("bench", "Bench", query, groups))
     started = time.monotonic()
     for group_id in made.groups.values():
-        ids = take_in(FromValues(texts_of(os.urandom(16 * IDS))).chunks()).ids
-        await cij.members.add(made.segment_id, group_id, ids)
+        intake = await take_in(FromValues(texts_of(os.urandom(16 * IDS))).chunks(cij.dataverse))
+        await cij.members.add(made.segment_id, group_id, intake.ids)
     print(f"  {GROUPS} groups of {IDS:,} members in: {(time.monotonic() - started) / GROUPS:.1f} s a group")
     started = time.monotonic()
     await cij.segments.publish(made.segment_id)
     deadline = time.time() + 120
-    segment = await wait_until_live(cij.segments, made.segment_id, poll_interval=0.2, deadline=deadline)
+    segment = await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.2, deadline=deadline)
     print(f"  published to live with {segment.member_count:,} members: {time.monotonic() - started:.1f} s")
     started = time.monotonic()
     listed = await _count(cij.members.of_segment(made.segment_id))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -249,38 +248,6 @@ def test_errors_and_logs_name_no_filter_and_no_secret(scripted, caplog):
     assert not [line for line in ours if "canary" in line]
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "said"),
-    [
-        (
-            Answer(
-                401,
-                {
-                    "error": "invalid_client",
-                    "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
-                },
-            ),
-            CijAuthError,
-            r"refused: AADSTS7000215: Invalid client secret\. \[code AADSTS7000215\] The client secret is wrong",
-        ),
-        (
-            Answer(400, {"error": "unauthorized_client", "error_description": "AADSTS700016: Application not found."}),
-            CijAuthError,
-            "does not exist in this tenant",
-        ),
-        (Answer(503, b"busy"), CijUnreachableError, "gave no token"),
-        (Answer(hang_up=True), CijUnreachableError, "gave no token"),
-    ],
-)
-def test_a_failed_login_says_why(scripted, answer, kind, said):
-    """With Entra's words and code, and what to do; the secret is in none of it."""
-    scripted.login_answers = [answer]
-    with pytest.raises(kind, match=said) as caught:
-        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
-    assert "canary" not in repr(caught.value)
-    assert scripted.asked == []
-
-
 def test_a_client_is_used_within_its_with(scripted):
     """Outside there is no connection to use."""
 
@@ -290,18 +257,3 @@ def test_a_client_is_used_within_its_with(scripted):
 
     with pytest.raises(RuntimeError, match="async with"):
         asyncio.run(main())
-
-
-def test_a_federated_token_is_read_anew(scripted, tmp_path: Path):
-    """The file rotates: each login reads it, and sends it as an assertion."""
-    file = tmp_path / "token"
-    file.write_text("assertion-1\n")
-    settings = {"credential": "workload_identity", "federated_token_file": str(file)}
-    converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
-    file.write_text("assertion-2\n")
-    converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
-    assert ["assertion-1" in login for login in scripted.logins] == [True, False]
-    assert "client_assertion=assertion-2" in scripted.logins[1]
-    file.unlink()
-    with pytest.raises(CijInputError, match="federated_token_file"):
-        converse(scripted, Answer(401), talk=lambda client: client.get("WhoAmI"), **settings)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import uuid
 from urllib.parse import parse_qs, urlsplit
 
@@ -7,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.odata import guid, key_of, keys_of, literal, query, row_path, same_origin, texts_of
+from airflow_provider_cij.dataverse.odata import (
+    encoded,
+    guid,
+    in_literal,
+    is_in,
+    key_of,
+    keys_of,
+    literal,
+    query,
+    row_path,
+    same_origin,
+    texts_of,
+)
 from airflow_provider_cij.errors import CijInputError
 
 SPELLINGS = [
@@ -84,6 +97,33 @@ def test_query_options_survive_the_url(text):
         "$orderby": ["a desc"],
         "$top": ["3"],
     }
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_values_of_a_list_stay_what_they_are(values):
+    """What is asked for by In() comes out of the URL as JSON, and nothing in it looks like the list's end."""
+    url = query("contacts", where=is_in("emailaddress1", values))
+    (where,) = parse_qs(urlsplit(url).query, strict_parsing=True)["$filter"]
+    start = "Microsoft.Dynamics.CRM.In(PropertyName='emailaddress1',PropertyValues="
+    assert (where[: len(start)], where[-1]) == (start, ")")
+    listed = where[len(start) : -1]
+    assert json.loads(listed) == values
+    assert not set(listed[1:-1]) & set("'[]")
+    assert listed.count('"') == 2 * len(values)
+
+
+def test_a_list_is_written_as_documented():
+    """The function's two parameters by name, the values in double quotes, letters readable."""
+    assert is_in("lastname", ["Ödön", "O'Brian"]) == (
+        'Microsoft.Dynamics.CRM.In(PropertyName=\'lastname\',PropertyValues=["Ödön","O\\u0027Brian"])'
+    )
+
+
+@given(st.lists(st.text()))
+def test_lengths_in_a_url_add_up(values):
+    """The sum of the parts is the whole: a query can be cut by it."""
+    parts = [f"{in_literal(value)}," for value in values]
+    assert sum(len(encoded(part)) for part in parts) == len(encoded("".join(parts)))
 
 
 def test_a_row_path_takes_only_an_id():

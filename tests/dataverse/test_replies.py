@@ -36,7 +36,10 @@ def _failed(status: int, code: str, message: str, **headers: str) -> Reply:
             "CijUnavailableError",
             "no msdynmkt_segments: Customer Insights - Journeys is not installed",
         ),
+        (408, "", "the request took too long", "CijServerError", ""),
         (412, "0x80040237", "exists", "CijConflictError", ""),
+        (413, "0x8004418A", "payload too large", "CijRefusedError", "send less at once"),
+        (400, "0x80040265", "returned an error: (503) Server Unavailable.", "CijServerError", "A service behind"),
         (429, "0x80072322", "Number of requests exceeded", "CijThrottledError", "max_concurrency"),
         (500, "0x80040216", "An unexpected error occurred.", "CijServerError", ""),
         (501, "", "not implemented", "CijUnavailableError", "does not implement"),
@@ -81,6 +84,8 @@ def test_a_gateway_does_not_answer_in_json(body, said):
         ("soon", None),
         ("", None),
         ("-5", None),
+        ("9" * 40, None),
+        ("\u0661", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
@@ -114,6 +119,41 @@ def test_no_body_breaks_the_reader(body, status):
 def test_no_json_breaks_the_reader(value):
     """JSON of any shape is a value or one of our errors."""
     test_no_body_breaks_the_reader.hypothesis.inner_test(json.dumps(value).encode(), 400)
+
+
+@given(st.text(max_size=40), st.sampled_from(["retry-after", "odata-entityid", "x-ms-service-request-id"]))
+def test_no_header_breaks_the_reader(text, name):
+    """Nonsense in a header is no word, and a wait is a finite number."""
+    reply = Reply(503, {name: text})
+    assert isinstance(error_of(reply, NOW), CijError)
+    assert 0 <= (reply.retry_after(NOW) or 0) < 1e10
+    assert entity_id(Reply(204, {name: text})) == ""
+
+
+@given(
+    st.integers(-10_000, 10_000),
+    st.integers(-10_000, 10_000),
+    st.integers(0, 40),
+    st.sampled_from(["GMT", "-0000", "", "+9999"]),
+)
+def test_no_date_breaks_the_reader(year, hour, day, zone):
+    """Nor does a date that never was."""
+    text = f"Tue, {day} Nov {year} {hour}:00:00 {zone}"
+    assert (Reply(503, {"retry-after": text}).retry_after(NOW) or 0) >= 0
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"error":' * 100_000])
+def test_no_depth_breaks_the_reader(body):
+    """JSON deeper than Python goes is no JSON."""
+    with pytest.raises(CijReplyError, match="no JSON"):
+        value_of(Reply(200, {}, body))
+    assert isinstance(error_of(Reply(400, {}, body), NOW), CijError)
+
+
+def test_half_a_character_reaches_no_log():
+    """JSON can hold one, a log file can't."""
+    error = error_of(_failed(400, "0x\ud800", "broken \udfff word"), NOW)
+    str(error).encode()
 
 
 def test_an_empty_success_is_an_empty_dict():

@@ -1,76 +1,137 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_cij.dataverse.replies import Reply, error_of, value_of
 from airflow_provider_cij.dataverse.retry import Again, Failure, RetryRules, again, failure_of
+from airflow_provider_cij.errors import CijError, CijReplyError, CijThrottledError
 
+HOLD = 60.0
 failures = st.sampled_from(Failure)
-waits = st.one_of(st.none(), st.floats(0, 1e6))
+histories = st.lists(failures, min_size=1, max_size=20)
 jitters = st.floats(0, 1, exclude_max=True)
+SAFE = {Failure.NO_TOKEN, Failure.NOT_SENT, Failure.THROTTLED, Failure.TOKEN_REFUSED}
 
 
-@given(failures, st.integers(1, 20), st.booleans(), st.booleans(), waits, jitters)
-def test_what_may_have_landed_is_only_repeated_when_that_does_no_harm(
-    failure, attempt, repeatable, refreshed, retry_after, jitter
-):
+@given(histories, st.booleans(), st.one_of(st.none(), st.floats(0, 1e6)), jitters)
+def test_what_may_have_landed_is_only_repeated_when_that_does_no_harm(history, repeatable, retry_after, jitter):
     """A request that can't be repeated is sent again only when the first was surely not carried out."""
-    step = again(
-        failure, attempt=attempt, repeatable=repeatable, refreshed=refreshed, retry_after=retry_after, jitter=jitter
-    )
+    step = again(history, repeatable=repeatable, max_hold=HOLD, retry_after=retry_after, jitter=jitter)
     if step is not None and not repeatable:
-        assert failure in (Failure.NOT_SENT, Failure.THROTTLED, Failure.TOKEN_REFUSED)
+        assert history[-1] in SAFE
 
 
-@given(failures, st.integers(1, 20), st.booleans(), st.floats(0, 1e6), jitters)
-def test_never_earlier_than_told(failure, attempt, repeatable, retry_after, jitter):
+@given(histories, st.booleans(), st.floats(0, 1e3), st.floats(0, 100), jitters)
+def test_never_earlier_than_told_and_never_longer_than_a_worker_may_be_held(
+    history, repeatable, retry_after, max_hold, jitter
+):
     """Retry-After is a lower bound; one that is too long for a worker is raised, not cut."""
-    step = again(failure, attempt=attempt, repeatable=repeatable, retry_after=retry_after, jitter=jitter)
-    if step is not None and not step.fresh_token:
-        assert step.after >= retry_after
-        assert step.after <= RetryRules().longest_wait + 1
+    step = again(history, repeatable=repeatable, max_hold=max_hold, retry_after=retry_after, jitter=jitter)
+    if step is not None:
+        assert retry_after <= step.after <= max_hold + 1
 
 
 @given(st.lists(failures, min_size=7, max_size=30), st.booleans())
 def test_it_always_ends(conversation, repeatable):
     """However the service fails, one request is sent five times at the most, and once for a fresh token."""
-    refreshed = False
-    for attempt, failure in enumerate(conversation, start=1):
-        step = again(failure, attempt=attempt, repeatable=repeatable, refreshed=refreshed)
-        if step is None:
+    for sent in range(1, len(conversation) + 1):
+        if again(conversation[:sent], repeatable=repeatable, max_hold=HOLD) is None:
             break
-        refreshed = refreshed or step.fresh_token
-    assert attempt <= RetryRules().attempts + 1
+    assert sent <= RetryRules().attempts + 1
 
 
-def test_a_token_is_refreshed_once():
-    """The second 401 in a row is the service's answer."""
-    assert again(Failure.TOKEN_REFUSED, attempt=1, repeatable=False) == Again(fresh_token=True)
-    assert again(Failure.TOKEN_REFUSED, attempt=2, repeatable=True, refreshed=True) is None
+@pytest.mark.parametrize(
+    ("failure", "repeatable", "unrepeatable"),
+    [
+        (Failure.NO_TOKEN, 4, 4),
+        (Failure.NOT_SENT, 4, 4),
+        (Failure.THROTTLED, 4, 4),
+        (Failure.TOKEN_REFUSED, 1, 1),
+        (Failure.LOST, 4, 0),
+        (Failure.SERVER_ERROR, 4, 0),
+        (Failure.INNER_ERROR, 1, 0),
+        (Failure.UNREADABLE, 4, 0),
+        (Failure.REFUSED, 0, 0),
+    ],
+)
+def test_how_often_each_failure_is_repeated(failure, repeatable, unrepeatable):
+    """The whole table, for a service that fails in the same way for ever."""
+    for may_repeat, expected in ((True, repeatable), (False, unrepeatable)):
+        history = [failure]
+        while again(history, repeatable=may_repeat, max_hold=HOLD) is not None:
+            history.append(failure)
+        assert len(history) - 1 == expected
 
 
-def test_a_refusal_is_final():
-    """The same request would be refused again."""
-    assert again(Failure.REFUSED, attempt=1, repeatable=True) is None
+def test_every_failure_is_in_the_table():
+    """A new kind of failure needs a decision."""
+    assert set(Failure) == {row[0] for row in test_how_often_each_failure_is_repeated.pytestmark[0].args[1]}
+
+
+def test_a_fresh_token_is_fetched_at_once():
+    """Without a wait, and besides the tries."""
+    assert again([Failure.TOKEN_REFUSED], repeatable=False, max_hold=HOLD, jitter=0.5) == Again(fresh_token=True)
+    assert again([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_hold=HOLD) is not None
 
 
 def test_waits_grow():
-    """Without a word of the service, each wait is twice the one before."""
-    waits = [again(Failure.LOST, attempt=attempt, repeatable=True).after for attempt in range(1, 5)]
-    assert waits == [1, 2, 4, 8]
+    """Without a word of the service, each wait is twice the one before; jitter makes it longer only."""
+    steps = [again([Failure.LOST] * times, repeatable=True, max_hold=HOLD) for times in range(1, 5)]
+    assert [step.after for step in steps] == [1, 2, 4, 8]
+    assert again([Failure.LOST], repeatable=True, max_hold=HOLD, jitter=0.5).after == 1.5
 
 
-def test_replies_are_sorted_by_status():
-    """What the status says is enough to decide."""
-    sorted_by_us = {status: failure_of(status) for status in (400, 401, 403, 404, 412, 429, 500, 501, 503)}
-    assert sorted_by_us == {
-        400: Failure.REFUSED,
-        401: Failure.TOKEN_REFUSED,
-        403: Failure.REFUSED,
-        404: Failure.REFUSED,
-        412: Failure.REFUSED,
-        429: Failure.THROTTLED,
-        500: Failure.SERVER_ERROR,
-        501: Failure.REFUSED,
-        503: Failure.SERVER_ERROR,
-    }
+def _sorted(status: int, body: bytes = b"") -> Failure:
+    reply = Reply(status, {}, body)
+    try:
+        value_of(reply)
+    except CijReplyError as error:
+        if status < 300:
+            return failure_of(error)
+    return failure_of(error_of(reply, 0))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        (302, b"", Failure.REFUSED),
+        (400, b'{"error":{"code":"0x80040265","message":"no"}}', Failure.REFUSED),
+        (401, b"", Failure.TOKEN_REFUSED),
+        (403, b"", Failure.REFUSED),
+        (404, b"", Failure.REFUSED),
+        (408, b"", Failure.SERVER_ERROR),
+        (412, b"", Failure.REFUSED),
+        (413, b"", Failure.REFUSED),
+        (429, b"<html>busy</html>", Failure.THROTTLED),
+        (500, b'{"error":{"code":"0x80040216","message":"An unexpected error occurred."}}', Failure.SERVER_ERROR),
+        (501, b"", Failure.REFUSED),
+        (502, b"<html><title>Bad gateway</title></html>", Failure.SERVER_ERROR),
+        (503, b"", Failure.SERVER_ERROR),
+        # The codes of the service protection, under whatever status.
+        (400, b'{"error":{"code":"0x80072321","message":"time"}}', Failure.THROTTLED),
+        (503, b'{"error":{"code":"0x80072322","message":"requests"}}', Failure.THROTTLED),
+        (500, b'{"error":{"code":"0x80072326","message":"at once"}}', Failure.THROTTLED),
+        # CIJ's own service behind Dataverse.
+        (400, b'{"error":{"message":"The remote server returned an error: (400) Bad Request."}}', Failure.REFUSED),
+        (400, b'{"error":{"message":"The remote server returned an error: (503)."}}', Failure.INNER_ERROR),
+        (400, b'{"error":{"message":"The remote server returned an error: (429)."}}', Failure.INNER_ERROR),
+        (400, b'{"error":{"message":"The operation has timed out"}}', Failure.INNER_ERROR),
+        (400, b'{"error":{"message":"SQL timeout expired."}}', Failure.INNER_ERROR),
+        (404, b'{"error":{"message":"timeout"}}', Failure.REFUSED),
+        # Successes that can't be read: cut off or not the organisation's own; whole but wrong.
+        (200, b'{"value":[{"a":1},', Failure.UNREADABLE),
+        (200, b"<html>Log in to the network</html>", Failure.UNREADABLE),
+        (200, b'{"ResultText":"{\\"members\\":["a, b""]}"}', Failure.REFUSED),
+    ],
+)
+def test_replies_are_sorted(status, body, failure):
+    """By what the status says; by the code or the words only where that is not enough."""
+    assert _sorted(status, body) is failure
+
+
+def test_our_own_word_is_final():
+    """What is raised before anything is sent is not tried again: the wait would be too long, the link leads away."""
+    for error in (CijThrottledError("later", retry_after=5.0), CijReplyError("elsewhere"), CijError("no")):
+        assert failure_of(error) is Failure.REFUSED

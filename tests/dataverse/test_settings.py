@@ -56,6 +56,8 @@ def test_what_is_no_address_is_refused(host, said):
         ({"api_version": "9"}, "api_version is '9'"),
         ({"max_concurrency": 0}, "max_concurrency is 0"),
         ({"timeout_seconds": 0}, "timeout_seconds is 0"),
+        ({"max_hold_seconds": -1}, "max_hold_seconds is -1"),
+        ({"max_hold_seconds": float("nan")}, "max_hold_seconds is nan"),
         ({"caller_object_id": "me"}, "caller_object_id is 'me'"),
     ],
 )

@@ -4,12 +4,13 @@ import json
 import ssl
 import time
 import uuid
+from datetime import datetime, timedelta
 
 import httpx
 import msal
 import pytest
 
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox
+from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 
 
 class Organisation:
@@ -52,7 +53,7 @@ class Organisation:
         return reply
 
     def segment(
-        self, query: str = "", groups: tuple[tuple[str, str], ...] = (), **definition: object
+        self, query: str = "", groups: tuple[tuple[str, str], ...] = (), base: str = "contact", **definition: object
     ) -> tuple[str, str]:
         """Create the two rows of a segment; return the segment's id and the definition's."""
         listed = [
@@ -74,7 +75,7 @@ class Organisation:
             "msdynmkt_displayname": "a segment",
             "msdynmkt_type": 11,
             "msdynmkt_source": 12,
-            "msdynmkt_baseentitylogicalname": "contact",
+            "msdynmkt_baseentitylogicalname": base,
             "statecode": 1,
             "statuscode": 2,
             "msdynmkt_sourcesegmentuid": definition_id,
@@ -91,7 +92,7 @@ class Organisation:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             status = self.get(f"msdynmkt_segments({segment_id})?$select=statuscode")["statuscode"]
-            if status not in (2, 5, 6):
+            if status not in (2, 5, 6, 8):
                 return status
             time.sleep(0.03)
         raise AssertionError("the segment did not come to an end")
@@ -112,6 +113,46 @@ class Organisation:
     def group(self, segment_id: str, group_id: str, page: int = 1, size: int = 5000) -> list[str]:
         body = {"SegmentId": segment_id, "GroupId": group_id, "PageNo": page, "PageSize": size}
         return json.loads(self.post("msdynmkt_ListGroupMembers", body, 200).json()["Response"])["entityIds"]
+
+    def advance(self, **span: float) -> datetime:
+        """Move the clock by hours, days, ...; return the new time."""
+        seconds = timedelta(**span).total_seconds()
+        reply = self.plain.post("/sandbox/clock", json={"advance_seconds": seconds})
+        assert reply.status_code == 200, reply.text
+        return datetime.fromisoformat(reply.json()["now"])
+
+    def runs(self, definition_id: str) -> list[tuple[int, int]]:
+        """Return type and status of the runs of a definition, oldest first, once none is under way."""
+        query = f"msdynmkt_segmentexecutions?$filter=_msdynmkt_segmentdefinitionid_value eq {definition_id}"
+        end = time.monotonic() + 20
+        while True:
+            found = self.get(f"{query}&$orderby=createdon,msdynmkt_startedon")["value"]
+            if all(run["msdynmkt_finishedon"] for run in found):
+                return [(run["msdynmkt_type"], run["statuscode"]) for run in found]
+            assert time.monotonic() < end, found
+            time.sleep(0.03)
+
+    def journey(self, *segments: str, status: int = 2) -> str:
+        """Create a journey, live unless told otherwise, with segments as audience, exclusion and suppression."""
+        names = ("audience", "exclusionSegments", "suppressionSegments")
+        text = json.dumps({name: f"{{{segment.upper()}}}" for name, segment in zip(names, segments, strict=False)})
+        states = {1: 0, 2: 1, 3: 2}
+        row_id = str(uuid.uuid4())
+        body = {"msdynmkt_journeyid": row_id, "msdynmkt_name": "a journey", "msdynmkt_journeyjson": text}
+        self.post("msdynmkt_journeys", {**body, "statecode": states[status], "statuscode": status})
+        return row_id
+
+    def status(self, segment_id: str) -> int:
+        return self.get(f"msdynmkt_segments({segment_id})")["statuscode"]
+
+
+@pytest.fixture(scope="session")
+def moving():
+    """Provide a client of a sandbox of its own, whose clock tests move."""
+    with running_sandbox("--contacts", "300", "--leads", "100", "--compute-seconds", "0.3") as sandbox:
+        organisation = Organisation(sandbox)
+        yield organisation
+        organisation.close()
 
 
 @pytest.fixture(scope="session")

@@ -137,13 +137,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "words"),
     [
-        (
-            "GET",
-            "msdyncrm_leadscores",
-            404,
-            CODES["query"],
-            "Resource not found for the segment 'msdyncrm_leadscores'.",
-        ),
+        ("GET", "msdyncrm_lists", 404, CODES["query"], "Resource not found for the segment 'msdyncrm_lists'."),
         ("POST", "msdynmkt_Foo", 404, CODES["query"], "Resource not found for the segment 'msdynmkt_Foo'."),
         ("GET", f"contacts({NOBODY})", 404, CODES["missing"], f"contact With Id = {NOBODY} Does Not Exist"),
         ("GET", "contacts(abc)", 400, CODES["query"], "abc"),
@@ -167,7 +161,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
         ("GET", "contacts?$filter=Microsoft.Dynamics.CRM.Today(PropertyName='createdon')", 501, "", "Today"),
         ("GET", f"contacts({NOBODY})/firstname", 501, "", "firstname"),
         ("POST", "contacts/Microsoft.Dynamics.CRM.CreateMultiple", 501, "", "CreateMultiple"),
-        ("POST", "msdynmkt_StopSegments", 501, "", "msdynmkt_StopSegments"),
+        ("POST", "msdynmkt_CreateJourneyFromTemplate", 501, "", "msdynmkt_CreateJourneyFromTemplate"),
         ("POST", "$batch", 501, "", "$batch"),
         ("GET", "$metadata", 501, "", "$metadata"),
         ("GET", "EntityDefinitions?$filter=startswith(LogicalName,'c')", 501, "", "EntityDefinitions"),

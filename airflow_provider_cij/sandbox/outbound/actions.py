@@ -43,14 +43,6 @@ class Outbound:
         self._life = Life(store, compute_seconds)
         self._removed = removed
         self.actions = () if removed else self._all_actions()
-        if removed:  # a file of the time before lists them
-            with store.transaction() as connection:
-                for table in ("customapirequestparameter", "customapiresponseproperty"):
-                    connection.execute(
-                        f"DELETE FROM {table} WHERE customapiid IN "  # noqa: S608 - one of two names
-                        "(SELECT customapiid FROM customapi WHERE uniquename LIKE 'msdyncrm!_%' ESCAPE '!')"
-                    )
-                connection.execute("DELETE FROM customapi WHERE uniquename LIKE 'msdyncrm!_%' ESCAPE '!'")
 
     def enter(self, request: Request) -> None:
         """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""

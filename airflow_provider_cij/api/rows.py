@@ -1,0 +1,100 @@
+"""The two rows of a segment: read, compared, and written only where they differ."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_cij.api.groups import groups_of
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import query, row_path
+from airflow_provider_cij.errors import CijConflictError, CijNotFoundError, CijRefusedError
+
+log = logging.getLogger(__name__)
+
+_OWNER, _OWNER_READ = "owningbusinessunit@odata.bind", "_owningbusinessunit_value"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the two tables."""
+
+    entity_set: str
+    id_column: str
+    at_birth: Mapping[str, int]
+    """State and status of a new row. Later ones are the service's to write, never ours."""
+
+
+SEGMENTS = Table("msdynmkt_segments", "msdynmkt_segmentid", {"statecode": 1, "statuscode": 2})
+DEFINITIONS = Table(
+    "msdynmkt_segmentdefinitions", "msdynmkt_segmentdefinitionid", {"statecode": 0, "statuscode": 723270001}
+)
+
+
+async def read(client: DataverseClient, table: Table, row_id: str, columns: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read the columns that one means to write; None when there is no such row."""
+    names = [_OWNER_READ if name == _OWNER else name for name in columns]
+    try:
+        return await client.get(query(row_path(table.entity_set, row_id), select=names))
+    except CijNotFoundError:
+        return None
+
+
+async def bring(
+    client: DataverseClient, table: Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
+) -> tuple[bool, bool]:
+    """Make a row, or bring what is there to the values given.
+
+    :param row: the columns as they shall be
+    :param there: what ``read`` gave
+    :return: whether it was made, and whether it was changed
+    :raises CijConflictError: somebody changes it at the same time
+    """
+    if there is None:
+        try:
+            new = {table.id_column: row_id, **row, **table.at_birth}
+            await client.post(table.entity_set, new, repeatable=True)
+        except CijConflictError:
+            # It came into being since we looked: our own lost reply, or a second run of the same DAG.
+            there = await read(client, table, row_id, row)
+            if there is None:
+                raise
+        except CijRefusedError as error:
+            raise _explained(error, row) from None
+        else:
+            return True, False
+    differing = {name: value for name, value in row.items() if not _same(name, value, there)}
+    if not differing:
+        return False, False
+    path = row_path(table.entity_set, row_id)
+    log.info("%s differs in %s", path, ", ".join(differing))
+    try:
+        await client.patch(path, differing, if_match=str(there.get("@odata.etag") or "*"))
+    except CijRefusedError as error:
+        raise _explained(error, differing) from None
+    return False, True
+
+
+def _explained(error: CijRefusedError, row: Mapping[str, Any]) -> CijRefusedError:
+    if _OWNER in row and error.http_status in (400, 403):
+        error.hint = (
+            f"{error.hint} The row names a business unit as its owner: that is writable only where modernised business "
+            "units are switched on, and to who may assign it."
+        ).strip()
+    return error
+
+
+def _same(column: str, ours: Any, there: Mapping[str, Any]) -> bool:
+    """Compare a value with what the service gives back, which need not be spelt as it was written."""
+    if column == "msdynmkt_type":
+        return True  # written as static, it has been read back as dynamic
+    if column == _OWNER:
+        return str(ours).endswith(f"({str(there.get(_OWNER_READ)).lower()})")
+    theirs = there.get(column)
+    if column == "msdynmkt_staticlistmembers":
+        return set(groups_of(ours)) == set(groups_of(theirs))
+    if column == "msdynmkt_sourcesegmentuid":
+        return bool(ours == str(theirs or "").lower())
+    return bool(ours == ("" if theirs is None and isinstance(ours, str) else theirs))

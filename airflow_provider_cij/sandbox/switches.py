@@ -1,0 +1,53 @@
+"""What the documents contradict each other in and what versions of the product differ in: all off unless asked for."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Switches:
+    """One organisation's peculiarities."""
+
+    malformed_members: bool = False
+    segment_id_is_definition_id: bool = False
+    without_stop_segments: bool = False
+    warn_of_unknown_members: bool = False
+    outbound_removed: bool = False
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Switches:
+        """Read them from the command line."""
+        return cls(
+            options.malformed_members,
+            options.segment_id_is_definition_id,
+            options.without_stop_segments,
+            options.unknown_members == "warn",
+            options.outbound_removed,
+        )
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the switches to the options of ``cij-sandbox``."""
+    group = parser.add_argument_group("where documents and versions differ")
+    group.add_argument(
+        "--malformed-members", action="store_true", help="MembersList answers as it is printed, which is no JSON"
+    )
+    group.add_argument(
+        "--segment-id-is-definition-id",
+        action="store_true",
+        help="actions take the id of a definition as well, as the document of 2023 says",
+    )
+    group.add_argument(
+        "--without-stop-segments", action="store_true", help="msdynmkt_StopSegments is missing, as in older versions"
+    )
+    group.add_argument(
+        "--unknown-members",
+        choices=("keep", "warn"),
+        default="keep",
+        help="warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
+    )
+    group.add_argument(
+        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
+    )

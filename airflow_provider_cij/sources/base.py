@@ -1,0 +1,66 @@
+"""What sources share: what one is, which column it reads, and how a value is written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from uuid import UUID
+
+from airflow_provider_cij.errors import CijInputError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+ROWS = 1000
+"""How many a source gives at a time."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything that gives members."""
+
+    def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
+        """Give the rows, some at a time."""
+
+
+def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:
+    """Find the column that holds the ids.
+
+    :param names: of all columns
+    :param wanted: its name, or its number from 0. None for the only one, or the one named like an id
+    :param where: what has these columns, for the error
+    :raises CijInputError: there is no such column, or more than one
+    """
+    if isinstance(wanted, int):
+        if 0 <= wanted < len(names):
+            return wanted
+        places: list[int] = []
+    elif wanted is not None:
+        places = [place for place, name in enumerate(names) if name == wanted]
+    elif len(names) == 1:
+        return 0
+    else:
+        places = [place for place, name in enumerate(names) if name.lower() in ("contactid", "leadid", "id")]
+    if len(places) == 1:
+        return places[0]
+    if wanted is None:
+        what = "which column holds the ids is not clear"
+    else:
+        what = f"there are {len(places)} columns {wanted!r}" if places else f"there is no column {wanted!r}"
+    raise CijInputError(f"{where}: {what}. Its columns: {', '.join(map(repr, names)) or 'none'}.")
+
+
+def texts(values: Iterable[object]) -> list[str]:
+    """Write values as a CSV file would: ids of whatever type as ids, nothing as nothing."""
+    return [value if type(value) is str else _text(value) for value in values]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        value = bytes(value)
+        # A GUID in binary, in the order it is written in.
+        return str(UUID(bytes=value)) if len(value) == 16 else value.decode(errors="replace")
+    return str(value)

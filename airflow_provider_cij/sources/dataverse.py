@@ -1,0 +1,56 @@
+"""Members from a table of the organisation itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.sources.base import texts
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+_SETS = {"contact": "contacts", "lead": "leads"}
+_IDS = {"contacts": "contactid", "leads": "leadid"}
+
+
+class FromDataverse:
+    """Members from the rows of a table of the task's own organisation.
+
+    :param table: ``contact``, ``lead``, or the entity set of another table, such as ``msdyncrm_marketinglists``
+        (templated)
+    :param filter: which rows, as an OData filter: ``creditlimit ge 18000 and statecode eq 0``. By default all
+        (templated)
+    :param column: what holds the ids, such as ``_parentcustomerid_value`` for a lookup; by default the contact's or
+        the lead's own id (templated)
+    """
+
+    template_fields = ("table", "filter", "column")
+
+    def __init__(self, table: str, filter: str | None = None, *, column: str | None = None) -> None:  # noqa: A002
+        self.table = table
+        self.filter = filter
+        self.column = column
+
+    def __repr__(self) -> str:
+        # The filter may name somebody.
+        return f"FromDataverse({self.table!r}, column={self.column!r})"
+
+    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
+        """Give the rows, some at a time; their lines are numbers of rows.
+
+        :raises CijInputError: which column holds the ids is not known
+        :raises CijError: the service refuses, or gives no whole list
+        """
+        from airflow_provider_cij.dataverse.odata import query
+
+        entity_set = _SETS.get(self.table, self.table)
+        column = self.column or _IDS.get(entity_set)
+        if not column:
+            raise CijInputError(f"{self!r}: which column holds the ids is not clear.", hint="Give column.")
+        first = 1
+        async for rows in client.pages(query(entity_set, select=(column,), where=self.filter or "")):
+            yield range(first, first + len(rows)), texts(row.get(column) for row in rows)
+            first += len(rows)

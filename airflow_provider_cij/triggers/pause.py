@@ -1,0 +1,35 @@
+"""Waiting for nothing but time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+
+class CijPauseTrigger(BaseTrigger):
+    """Waits until a moment. Its event is ``{"status": "go_on", "since": …}``.
+
+    :param until: epoch seconds; absolute, so that it outlives a restart
+    :param since: epoch seconds of the first pause in a row, handed back with the event
+    """
+
+    # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
+    # argument has a default.
+    def __init__(self, until: float = 0.0, since: float = 0.0) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.until = until
+        self.since = since
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give class and arguments, as Airflow stores them."""
+        return "airflow_provider_cij.triggers.pause.CijPauseTrigger", {"until": self.until, "since": self.since}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; tasks that were throttled together do not come back together."""
+        await asyncio.sleep(max(0.0, self.until - time.time()) + random.random() * 5)  # noqa: S311
+        yield TriggerEvent({"status": "go_on", "since": self.since})  # type: ignore[no-untyped-call]

@@ -1,0 +1,156 @@
+"""The login service in its bad moods, scripted: what it refuses for good, and what is worth another try."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_cij.dataverse import auth
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
+from tests.dataverse.test_client import FakeClock, converse
+from tests.scripted import Answer
+
+GOOD = Answer(body={"access_token": "canary-late", "expires_in": 3599, "token_type": "Bearer"})
+WRONG = Answer(401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret."})
+
+
+def _who(client):
+    return client.get("WhoAmI")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (
+            Answer(
+                401,
+                {
+                    "error": "invalid_client",
+                    "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
+                },
+            ),
+            CijAuthError,
+            r"refused: AADSTS7000215: Invalid client secret\. \[code AADSTS7000215\] The client secret is wrong",
+        ),
+        (
+            Answer(400, {"error": "unauthorized_client", "error_description": "AADSTS700016: Application not found."}),
+            CijAuthError,
+            "does not exist in this tenant",
+        ),
+        (Answer(503, b"busy"), CijUnreachableError, "gave no token"),
+        (Answer(hang_up=True), CijUnreachableError, "gave no token"),
+    ],
+)
+def test_a_failed_login_says_why(scripted, answer, kind, said):
+    """With Entra's words and code, and what to do; the secret is in none of it."""
+    scripted.login_answers = [answer] * RetryRules().attempts
+    with pytest.raises(kind, match=said) as caught:
+        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
+    assert "canary" not in repr(caught.value)
+    assert scripted.asked == []
+
+
+def test_a_federated_token_is_read_anew(scripted, tmp_path: Path):
+    """The file rotates: each login reads it, and sends it as an assertion."""
+    file = tmp_path / "token"
+    file.write_text("assertion-1\n")
+    settings = {"credential": "workload_identity", "federated_token_file": str(file)}
+    converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    file.write_text("assertion-2\n")
+    converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    assert ["assertion-1" in login for login in scripted.logins] == [True, False]
+    assert "client_assertion=assertion-2" in scripted.logins[1]
+    file.unlink()
+    with pytest.raises(CijInputError, match="federated_token_file"):
+        converse(scripted, Answer(401), talk=lambda client: client.get("WhoAmI"), **settings)
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        Answer(429, {"error": "too_many_requests"}, {"Retry-After": "7"}),
+        Answer(503, b"<html>busy</html>", {"Retry-After": "7"}),
+        Answer(200, b"<html>Log in to the network</html>"),
+        Answer(hang_up=True),
+    ],
+)
+def test_a_login_that_is_busy_is_asked_again(scripted, busy):
+    """Not earlier than it said, and then all goes on."""
+    clock = FakeClock()
+    scripted.login_answers = [busy, GOOD]
+    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock) == {"a": 1}
+    assert scripted.asked[0].token == "canary-late"
+    assert clock.time - 1000 >= float(busy.headers.get("Retry-After", 1))
+
+
+def test_a_login_that_calls_itself_unavailable_refuses_nothing(scripted):
+    """It does so with 400, like a refusal; Airflow may try again later (msal keeps that answer for a minute)."""
+    later = {"error": "temporarily_unavailable", "error_description": "AADSTS90033: A transient error."}
+    scripted.login_answers = [Answer(400, later)]
+    with pytest.raises(CijUnreachableError, match="A transient error") as caught:
+        converse(scripted, Answer(body={}), talk=_who)
+    assert not caught.value.permanent
+
+
+def test_a_login_that_wants_too_long_a_wait_is_raised(scripted):
+    """As with the organisation itself, a worker is not held for it."""
+    scripted.login_answers = [Answer(429, headers={"Retry-After": "600"})]
+    with pytest.raises(CijUnreachableError, match="HTTP 429") as caught:
+        converse(scripted, Answer(body={}), talk=_who)
+    assert caught.value.retry_after == 600
+    assert not caught.value.permanent
+    assert len(scripted.logins) == 1
+
+
+def test_a_wrong_secret_is_not_tried_again_and_again(scripted):
+    """However many wait with it: the refusal stands for a minute, then it is asked anew."""
+    scripted.login_answers = [WRONG]
+
+    async def crowd(client):
+        return await asyncio.gather(*(client.get("WhoAmI") for _ in range(8)), return_exceptions=True)
+
+    for _ in range(3):
+        for error in converse(scripted, Answer(body={}), talk=crowd):
+            assert isinstance(error, CijAuthError)
+            assert "paste the secret" in str(error)
+    assert len(scripted.logins) == 1
+    auth._source(scripted.settings())._refused_until = 0.0
+    assert converse(scripted, Answer(body={}), talk=_who) == {}
+
+
+json_like = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["access_token", "expires_in", "error", "error_description", "refresh_in", "id_token"]),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**9), st.sampled_from([200, 400, 401]), st.one_of(json_like, st.binary(max_size=20)))
+def test_no_login_reply_breaks_the_reader(scripted, number, status, body):
+    """Whatever it says, the outcome is an answer or one of our errors."""
+    scripted.script = [Answer(body={})]
+    scripted.login_answers = [Answer(status, body)]
+
+    async def main():
+        rules = RetryRules(attempts=1)
+        async with DataverseClient(scripted.settings(client_id=f"c{number}"), FakeClock(), rules) as client:
+            await client.get("WhoAmI")
+
+    try:
+        asyncio.run(main())
+    except CijError:
+        pass

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.throttle import Pace, Throttle, throttle_of
+from airflow_provider_cij.errors import CijThrottledError
+from tests.scripted import Answer, Asked, ScriptedServer
+
+BUSY = {"error": {"code": "0x80072326", "message": "Number of concurrent requests exceeded the limit of 52."}}
+told = st.tuples(st.just("told"), st.floats(0, 100), st.floats(0, 50))
+steps = st.lists(st.one_of(told, st.just(("answered", 0.0, 0.0))), max_size=200)
+
+
+@given(st.integers(1, 52), steps)
+def test_the_pace_stays_within_its_bounds(most, given_steps):
+    """At least one at once, never more than the connection allows, and a wait once told is never shortened."""
+    pace, now = Pace(most, most), 0.0
+    for what, passed, wait in given_steps:
+        before, now = pace, now + passed
+        pace = pace.answered() if what == "answered" else pace.told_to_wait(wait, sent_at=now, now=now)
+        assert 1 <= pace.limit <= most
+        assert pace.closed_until >= before.closed_until
+        assert what == "answered" or pace.closed_until >= now + wait
+
+
+def test_half_as_many_after_a_429_and_one_more_after_a_run_of_answers():
+    """Those that were on their way together count once."""
+    pace = Pace(8, 8)
+    for _ in range(3):
+        pace = pace.told_to_wait(10, sent_at=100, now=101)
+    assert (pace.limit, pace.closed_until) == (4, 111)
+    assert pace.told_to_wait(10, sent_at=112, now=113).limit == 2
+    limits = []
+    for _ in range(100):
+        pace = pace.answered()
+        limits.append(pace.limit)
+    assert [limits.count(limit) for limit in (4, 5, 6, 7, 8)] == [19, 20, 20, 20, 21]
+
+
+def _in_threads(count: int, main) -> list:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda number: asyncio.run(main(number)), range(count)))
+
+
+def test_places_are_shared_over_threads_and_loops():
+    """Four threads with a loop each, and never more at once than one connection may have; some give up waiting."""
+    throttle, lock = Throttle(3), threading.Lock()
+    busy = most = done = 0
+
+    async def one(chance: random.Random) -> None:
+        nonlocal busy, most, done
+        async with throttle.turn(Clock(), 60, "GET x"):
+            with lock:
+                busy += 1
+                most = max(most, busy)
+            try:
+                await asyncio.sleep(chance.random() / 500)
+            finally:
+                with lock:
+                    busy -= 1
+        with lock:
+            done += 1
+
+    async def main(number: int) -> None:
+        chance = random.Random(number)  # noqa: S311
+        tasks = [asyncio.create_task(one(chance)) for _ in range(60)]
+        for task in chance.sample(tasks, 20):
+            await asyncio.sleep(chance.random() / 1000)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    _in_threads(4, main)
+    assert most == 3
+    assert done >= 160
+    assert throttle._busy == 0
+    assert not throttle._queue
+
+
+def test_a_loop_that_was_closed_keeps_no_place():
+    """Who waited there is gone; the next in the queue is let in."""
+    throttle = Throttle(1)
+
+    async def enter() -> None:
+        async with throttle.turn(Clock(), 60, "GET x"):
+            pass
+
+    async def main() -> None:
+        async with throttle.turn(Clock(), 60, "GET x"):
+            await asyncio.to_thread(abandon)
+            waiting = asyncio.create_task(enter())
+            await asyncio.sleep(0)
+        await asyncio.wait_for(waiting, 5)
+
+    def abandon() -> None:
+        loop = asyncio.new_event_loop()
+        waiting.append(loop.create_task(enter()))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+
+    waiting: list[asyncio.Task[None]] = []
+    asyncio.run(main())
+    assert throttle._busy == 0
+    # Its loop can't end it any more, and a pending task would be complained about.
+    waiting[0]._log_destroy_pending = False
+
+
+def test_told_in_one_thread_all_threads_wait():
+    """And none of them starts before the time, nor all of them at once."""
+    throttle = Throttle(8)
+    throttle.told_to_wait(0.3, sent_at=time.time(), now=time.time())
+    until = throttle.pace.closed_until
+
+    async def main(_: int) -> list[float]:
+        async def start() -> float:
+            async with throttle.turn(Clock(), 60, "GET x"):
+                return time.time()
+
+        return await asyncio.gather(start(), start())
+
+    starts = sorted(start for pair in _in_threads(4, main) for start in pair)
+    assert until <= starts[0]
+    assert starts[-1] <= until + 1.5
+    assert starts[-1] - starts[0] > 0.01
+
+
+def test_a_connection_has_one_throttle(scripted):
+    """The same settings, the same view; another user of the same organisation has its own."""
+    assert throttle_of(scripted.settings()) is throttle_of(scripted.settings())
+    assert throttle_of(scripted.settings()) is not throttle_of(scripted.settings(client_id="another"))
+
+
+def test_a_wait_too_long_is_raised_at_once_and_by_all(scripted):
+    """Told in one thread, another thread's client does not even send; both errors say how long."""
+    scripted.script = [Answer(429, BUSY, {"Retry-After": "600"})]
+
+    async def main(_: int) -> CijThrottledError:
+        async with DataverseClient(scripted.settings()) as client:
+            with pytest.raises(CijThrottledError) as caught:
+                await client.get("WhoAmI")
+            return caught.value
+
+    first, second = main(0), main(1)
+    told, not_sent = asyncio.run(first), _in_threads(1, lambda _: second)[0]
+    assert (told.retry_after, told.http_status) == (600, 429)
+    assert 590 < not_sent.retry_after <= 600
+    assert not_sent.http_status is None
+    assert "GET WhoAmI was not sent" in str(not_sent)
+    assert "max_hold_seconds is 60" in str(not_sent)
+    assert len(scripted.asked) == 1
+
+
+class _Busy(ScriptedServer):
+    """Takes its time, and from a certain request on wants none for a second; counts who asks nevertheless."""
+
+    def __init__(self, folder) -> None:
+        super().__init__(folder)
+        self.served: list[float] = []
+        self.refused: list[float] = []
+        self.at_once = self.most_at_once = 0
+        self._counting = threading.Lock()
+
+    def answer(self, request: Asked) -> Answer:
+        if not request.path.endswith("/WhoAmI"):
+            return super().answer(request)
+        now = time.time()
+        with self._counting:
+            if len(self.served) == 8 and (not self.refused or now < self.refused[0] + 1):
+                self.refused.append(now)
+                return Answer(429, BUSY, {"Retry-After": "1"})
+            self.served.append(now)
+            number = len(self.served)
+            self.at_once += number > 8
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        # The first eight end one after the other, as those of a busy service would.
+        time.sleep(0.1 + 0.05 * number if number <= 8 else 0.05)
+        with self._counting:
+            self.at_once -= number > 8
+        return Answer(body={})
+
+
+def test_hardly_anything_is_sent_in_vain(tmp_path):
+    """Of 40 requests, eight at once, over two clients: the 429 is heard by all; then fewer go at once."""
+
+    async def main() -> None:
+        async with DataverseClient(server.settings()) as one, DataverseClient(server.settings()) as two:
+            await one.get("WhoAmI")
+            server.served.clear()
+            await asyncio.gather(*((one, two)[number % 2].get("WhoAmI") for number in range(40)))
+
+    with _Busy(tmp_path) as server:
+        asyncio.run(main())
+    assert 1 <= len(server.refused) <= 2
+    assert len(server.served) == 40
+    after = server.served[8:]
+    assert after[0] >= server.refused[0] + 1
+    assert server.most_at_once <= 5  # half, and one more after twenty
+    assert after[3] - after[0] > 0.02

@@ -1,0 +1,33 @@
+"""Lists as the streams that sources are, and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
+
+from airflow_provider_cij.api.intake import Chunk, Intake, take_in
+from airflow_provider_cij.sources import Source
+
+T = TypeVar("T")
+
+
+async def stream(items: Iterable[T]) -> AsyncIterator[T]:
+    """Give a list as a stream."""
+    for item in items:
+        yield item
+
+
+def listed(source: Source, client: Any = None) -> list[tuple[int, object]]:
+    """Read a source to its end: lines and values."""
+
+    async def main() -> list[tuple[int, object]]:
+        chunks = source.chunks(client)
+        return [pair async for lines, values in chunks for pair in zip(lines, values, strict=True)]
+
+    return asyncio.run(main())
+
+
+def taken_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> Intake:
+    """Take a list in."""
+    return asyncio.run(take_in(stream(chunks), max_invalid))

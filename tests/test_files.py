@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import subprocess
+import sys
+
+import pyarrow.parquet
+import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij import files
+from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.files import check_writable, writing
+
+anything = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _store():
+    attach("memory", fs=MemoryFileSystem())
+
+
+def _written(path: str, columns, *batches) -> None:
+    with writing(path, columns) as writer:
+        for batch in batches:
+            writer.write(batch)
+
+
+def _rows(path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+@given(st.lists(st.lists(anything, max_size=4), max_size=4))
+def test_one_column_is_read_back_as_it_was_written(tmp_path_factory, batches):
+    """Line ends, quotes and nothing at all among the values."""
+    path = tmp_path_factory.getbasetemp() / "one.csv"
+    _written(str(path), ["a column"], *batches)
+    assert _rows(path) == [["a column"], *([value] for batch in batches for value in batch)]
+
+
+@given(st.lists(st.tuples(anything, anything), max_size=5), st.sampled_from([".csv", ".tsv", ".csv.gz", ".parquet"]))
+def test_several_columns_are_read_back_as_they_were_written(tmp_path_factory, rows, suffix):
+    """In every format there is."""
+    path = tmp_path_factory.getbasetemp() / f"several{suffix}"
+    _written(str(path), ["a", "b"], rows[:2], rows[2:])
+    if suffix == ".parquet":
+        columns = pyarrow.parquet.read_table(path).to_pydict()
+        assert list(columns) == ["a", "b"]
+        assert list(zip(*columns.values(), strict=True)) == rows
+        return
+    text = gzip.decompress(path.read_bytes()) if suffix == ".csv.gz" else path.read_bytes()
+    read = csv.reader(io.StringIO(text.decode(), newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+    assert list(read) == [["a", "b"], *map(list, rows)]
+
+
+def test_ids_are_written_plainly(tmp_path):
+    """A header, an id a line, line feeds; what is not there is empty; no rows give the header alone."""
+    path = tmp_path / "members"
+    _written(str(path), ["contactid"], ["x", "y"], [], ["z"])
+    assert path.read_bytes() == b"contactid\nx\ny\nz\n"
+    _written(str(path), ["contactid"])
+    assert path.read_bytes() == b"contactid\n"
+    _written(str(path), ["a", "b"], [("x", None), ("y", 1)])
+    assert path.read_bytes() == b"a,b\nx,\ny,1\n"
+
+
+def test_parquet_comes_in_row_groups_of_some_size(tmp_path, monkeypatch):
+    """Not one for each page of the service; all of one type, strings, whatever is in them or is not."""
+    monkeypatch.setattr(files, "_PARQUET_ROWS", 10)
+    path = tmp_path / "members.parquet"
+    _written(str(path), ["contactid"], *([str(number)] for number in range(25)))
+    read = pyarrow.parquet.ParquetFile(path)
+    assert read.metadata.num_row_groups == 3
+    assert read.read().to_pydict() == {"contactid": [str(number) for number in range(25)]}
+    _written(str(path), ["a", "b"], [("x", None), ("y", 1)])
+    assert pyarrow.parquet.read_table(path).to_pydict() == {"a": ["x", "y"], "b": [None, "1"]}
+    _written(str(path), ["a", "b"])
+    assert pyarrow.parquet.read_table(path).schema.types == [pyarrow.string(), pyarrow.string()]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_file_appears_whole_or_not_at_all(tmp_path, scheme, suffix):
+    """The older one stays until the new one is whole, and for good when it never is; nothing else is left behind."""
+    path = tmp_path / f"members{suffix}"
+    path.write_text("older")
+    with pytest.raises(ZeroDivisionError), writing(f"{scheme}{path}", ["id"]) as writer:
+        writer.write(["x"])
+        raise ZeroDivisionError
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+    with writing(f"{scheme}{path}", ["id"]) as writer:
+        writer.write(["x"])
+        assert path.read_text() == "older"
+    assert path.read_bytes() != b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_an_object_is_uploaded_whole_or_not_at_all(tmp_path, monkeypatch, suffix):
+    """By whatever Airflow's ObjectStoragePath opens; the temporary file goes in any case."""
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    url = f"memory://bucket/folder/members{suffix}"
+    _written(url, ["id"], ["older"])
+    older = ObjectStoragePath(url).read_bytes()
+    with pytest.raises(ZeroDivisionError), writing(url, ["id"]) as writer:
+        writer.write(["x"])
+        raise ZeroDivisionError
+    assert ObjectStoragePath(url).read_bytes() == older
+    with writing(url, ["id"]) as writer:
+        writer.write(["x"])
+        assert ObjectStoragePath(url).read_bytes() == older
+    assert ObjectStoragePath(url).read_bytes() != older
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_does_not_take_the_file_is_no_fault_of_the_input():
+    """The error names the file and what the store said."""
+    _written("memory://bucket/file.csv", ["id"], ["x"])
+    with pytest.raises(CijError, match=r"'memory://bucket/file.csv/x.csv' was not written: \w+Error") as raised:
+        _written("memory://bucket/file.csv/x.csv", ["id"], ["x"])
+    assert not raised.value.permanent
+
+
+def test_two_who_write_the_same_file_do_not_mix(tmp_path):
+    """The last one's is there in the end, and whole."""
+    path = tmp_path / "members.csv"
+    with writing(str(path), ["id"]) as one:
+        one.write(["a"] * 3)
+        with writing(str(path), ["id"]) as other:
+            other.write(["b"] * 5)
+        one.write(["a"] * 3)
+    assert path.read_text() == "id\n" + "a\n" * 6
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/nowhere/members.csv", "there is no folder '/nowhere'"),
+        ("file:///nowhere/members.csv", "there is no folder '/nowhere'"),
+        ("/", "it is a folder"),
+        ("{tmp}", "it is a folder"),
+        ("{tmp}/members/", "it is a folder"),
+        ("memory://bucket/", "it is a folder"),
+        ("", "it is a folder"),
+        ("nonsense://bucket/members.csv", "nonsense"),
+        ("{tmp}/members.xlsx", "no known format"),
+        ("{tmp}/members.CSV.ZIP", "no known format"),
+        ("{tmp}/members.parquet.gz", "no known format"),
+        ("{tmp}/members.jsonl", "would be JSON"),
+    ],
+)
+def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
+    """The error names the path."""
+    path = path.format(tmp=tmp_path)
+    with pytest.raises(CijInputError, match=said) as raised:
+        check_writable(path)
+    assert repr(path) in str(raised.value)
+    with pytest.raises(CijInputError, match=said), writing(path, ["id"]):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["members", "{tmp}/x.csv", "{tmp}/x.2026.parquet", "file://{tmp}/x", "memory://b/x"])
+def test_what_can_be_written_is_not_touched_by_asking(tmp_path, path):
+    """A check leaves nothing behind."""
+    check_writable(path.format(tmp=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_disk_that_is_full_is_no_fault_of_the_input(tmp_path, suffix):
+    """The error names the file, a retry may mend it, and no part of the file stays."""
+    path = tmp_path / f"members{suffix}"
+    script = f"""
+import os, resource
+from airflow_provider_cij.errors import CijError
+from airflow_provider_cij.files import writing
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with writing({str(path)!r}, ["id"]) as writer:
+        writer.write([os.urandom(16).hex() for _ in range(10_000)])
+except CijError as error:
+    print(error.permanent, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"False The file {str(path)!r} was not written: [Errno 27] File too large")
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path):
+    """Before anything is read or written."""
+    script = f"""
+import sys
+sys.modules["pyarrow"] = None
+from airflow_provider_cij.files import check_writable
+try:
+    check_writable({str(tmp_path / "x.parquet")!r})
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "CijInputError Parquet needs pyarrow. pip install 'airflow-provider-cij[parquet]'\n"
