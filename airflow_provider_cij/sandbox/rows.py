@@ -32,6 +32,7 @@ USER_ID = "2d9c4b80-73e5-4f4a-80bc-513e2f7d9c30"
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 _BIND_SUFFIX = "@odata.bind"
 _USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?(\w+)\(([^)]*)\)")
 
 
@@ -200,9 +201,9 @@ class Rows:
         link = _LINK.fullmatch(value) if isinstance(value, str) else None
         row_id = guid.strict(link[2]) if link and link[1] == target.set_name else None
         if row_id is None:
+            kind = _CAPITAL.sub(" ", target.schema_name).lower()
             raise errors.bad_payload(
-                table.logical_name,
-                f"Microsoft.OData.ODataException: '{value}' is not a reference to a row of '{target.set_name}'.",
+                table.logical_name, f"Microsoft.OData.ODataException: '{value}' is not a reference to a {kind}."
             )
         if fetch(self._store.reader(), target, row_id) is None:
             raise errors.no_such_row(target.logical_name, row_id)

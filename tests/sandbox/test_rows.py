@@ -101,7 +101,7 @@ def test_conditions_on_the_version(org, contact):
         ("contacts", {"gendercode": 9}, "0x8004431a", "Accepted Values: 1,2"),
         ("contacts", {"statecode": 0, "statuscode": 2}, "0x80048408", "2 is not a valid status code for state code 0"),
         ("contacts", {"parentcustomerid@odata.bind": "/accounts(x)"}, CODES["payload"], "'parentcustomerid'"),
-        ("contacts", {"owningbusinessunit@odata.bind": "/businessunits(x)"}, CODES["payload"], "'businessunits'"),
+        ("contacts", {"owningbusinessunit@odata.bind": "/businessunits(x)"}, CODES["payload"], "business unit"),
         ("msdynmkt_segments", {"msdynmkt_displayname": "x" * 101}, "0x80044331", "'100'"),
         ("msdynmkt_segments", {"msdynmkt_type": 1}, "0x8004431a", "Accepted Values: 10,11,12"),
         ("msdynmkt_segments", {"statecode": 0, "statuscode": 5}, "0x80048408", "5 is not"),
