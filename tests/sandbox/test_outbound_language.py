@@ -147,3 +147,13 @@ def place_of_problem(parse, text):
     except QueryError as problem:
         return problem.position
     return 0
+
+
+def test_every_other_contact_has_an_account(org):
+    """The contacts to begin with are those of a few accounts, which a relationship leads from and to."""
+    reached = found(org, "PROFILE(account).TRAVERSE(contact_account_parentcustomerid)")
+    at_work = org.get("contacts?$select=contactid&$filter=_parentcustomerid_value ne null")["value"]
+    assert reached == {row["contactid"] for row in at_work}
+    assert len(reached) >= 1000
+    of_one = found(org, "PROFILE(account, a).FILTER(a.name == 'Contoso').TRAVERSE(contact_account_parentcustomerid)")
+    assert 0 < len(of_one) < len(reached)
