@@ -1,8 +1,8 @@
 """A local organisation with Customer Insights - Journeys, for demos and tests.
 
-It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
-as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not
-implement ($batch, $metadata, $apply, FetchXML, lambdas, navigation, journey actions, ...) it refuses with 501.
+It answers as "Create a segment using the Web API" and the Dataverse Web API documents say. What it does not
+implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with
+501.
 
 Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
 day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.
@@ -45,6 +45,12 @@ Where the documents are silent it assumes:
 - with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;
+- a batch that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
+  that fails are undone as rows are; headers of the batch do not count for the requests in it;
+- FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
+  FetchXML the codes are those a public list has for it, the words are ours;
+- formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;
+- headers that impersonate, and those of the solution and of duplicate detection, change nothing;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
 
 For outbound marketing it assumes:

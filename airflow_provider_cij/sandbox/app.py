@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 import uuid
@@ -17,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import errors, page
+from .annotations import refused
 from .chaos import Foreign, misbehave
 from .control import Control, RequestLog
 from .faults import Faults
@@ -25,7 +25,7 @@ from .limits import Limits, Usage
 from .publishing import Publisher
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
 from .store import Store
-from .web import JSON_TYPE, Answer, Request
+from .web import Answer, Request
 
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
@@ -129,7 +129,7 @@ class _Endpoints:
             # Assumption: the limit is documented, the status is that of HTTP.
             raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
         path = http.path_params["path"]
-        request = Request(http.method, base_url, version, path, query, dict(http.headers), await _body(http))
+        request = Request(http.method, base_url, version, path, query, _headers(http), await _body(http))
         return _response(await run_in_threadpool(self._service.answer, request))
 
     async def token(self, http: HttpRequest) -> Response:
@@ -172,7 +172,7 @@ async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:
     try:
         return await endpoint(http)
     except errors.ODataError as refusal:
-        return _response(Answer(refusal.status, refusal.body(), refusal.headers))
+        return _response(refused(refusal, _headers(http)))
     except RefusedError as refusal:
         return JSONResponse(refusal.body(), refusal.status, _NO_STORE)
     except ClientDisconnect:
@@ -180,7 +180,7 @@ async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:
     except Exception:
         traceback.print_exc(file=sys.stderr)
         unexpected = errors.ODataError(500, "0x80040216", "An unexpected error occurred.")
-        return _response(Answer(500, unexpected.body()))
+        return _response(refused(unexpected, _headers(http)))
 
 
 def _unauthorized(http: HttpRequest) -> Response:
@@ -191,6 +191,11 @@ def _unauthorized(http: HttpRequest) -> Response:
 
 def _base_url(http: HttpRequest) -> str:
     return f"https://{http.headers['host'].lower()}"
+
+
+def _headers(http: HttpRequest) -> dict[str, str]:
+    """Return the headers; one that was sent in several lines is the list of them."""
+    return {name: ", ".join(http.headers.getlist(name)) for name in http.headers}
 
 
 async def _body(http: HttpRequest) -> bytes:
@@ -215,10 +220,5 @@ def _request_ids(http: HttpRequest) -> dict[str, str]:
 
 
 def _response(answer: Answer) -> Response:
-    headers = {"OData-Version": "4.0", "Cache-Control": "no-cache", **answer.headers}
-    if answer.body is None:
-        return Response(None, answer.status, headers)
-    content = answer.body  # bytes, when it is to be no JSON
-    if not isinstance(content, bytes):
-        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, answer.status, headers, JSON_TYPE)
+    headers, content = answer.wire()
+    return Response(content, answer.status, {"Cache-Control": "no-cache", **headers})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+PLUG_IN = "0x80040265"
 _HELP = (
     "For more information on this error please follow this help link "
     "https://go.microsoft.com/fwlink/?linkid=2195293  ---->  InnerException : "
@@ -23,10 +24,6 @@ class ODataError(Exception):
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
-
-    def body(self) -> dict[str, object]:
-        """Return the OData error JSON."""
-        return {"error": {"code": self.code, "message": self.message}}
 
 
 def not_implemented(what: str) -> ODataError:
@@ -158,7 +155,7 @@ def plug_in(words: str) -> ODataError:
     """
     return ODataError(
         400,
-        "0x80040265",
+        PLUG_IN,
         "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
         f"{words}, CorrelationId: {uuid.uuid4()}",
     )

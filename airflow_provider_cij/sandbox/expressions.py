@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_MAXIMUM_DEPTH = 20  # of what it becomes SQLite reads 100 levels
+MAXIMUM_DEPTH = 20  # of what it becomes SQLite reads 100 levels
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)
@@ -51,7 +51,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Literal:
-    """A constant: ``kind`` is null, boolean, number, string, guid, date or moment."""
+    """A constant: ``kind`` is null, boolean, number, string, guid, date, moment, or written (for any column)."""
 
     kind: str
     value: str | int | float | None
@@ -68,7 +68,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Match:
-    """A column searched for a text: contains, startswith or endswith."""
+    """A column searched for a text: contains, startswith or endswith; or like, with the wildcards % and _."""
 
     column: str
     how: str
@@ -180,8 +180,8 @@ class Parser:
     def nested(self, read: Callable[[], Condition]) -> Condition:
         """Read something that may contain itself, but not for ever."""
         self._depth += 1
-        if self._depth > _MAXIMUM_DEPTH:
-            raise UnsupportedError(f"conditions nested more than {_MAXIMUM_DEPTH} deep", self.token.position)
+        if self._depth > MAXIMUM_DEPTH:
+            raise UnsupportedError(f"conditions nested more than {MAXIMUM_DEPTH} deep", self.token.position)
         condition = read()
         self._depth -= 1
         return condition

@@ -62,13 +62,13 @@ class Publisher:
             definition = definition_of(connection, segment)
             evaluation.check(segment, definition)
             runs.go_live(connection, segment, definition, self._soon())
-        self._notify()
+        self.notify()
 
     def stop_segments(self, ids: list[str]) -> dict[str, object]:
         """Take a stop request: one by one, in the order of the list."""
         with self._store.transaction() as connection:
             results = [stopping.stop(connection, written, self._soon()) for written in ids]
-        self._notify()
+        self.notify()
         stopped = sum(result["WasStopped"] is True for result in results)
         summary = f"Complete StopSegments operation. Successfully stopped {stopped} of {len(results)} in total"
         return {"summary": summary, "stopSingleSegmentResults": results}
@@ -77,7 +77,7 @@ class Publisher:
         """Write down, before this returns, what a jump of the clock made due; a run under way has to end first."""
         with self._store.transaction() as connection:
             scheduling.carry_out(connection, self._soon())
-        self._notify()
+        self.notify()
 
     def status(self, segment_id: str) -> dict[str, object]:
         """Return what ``msdynmkt_SegmentStatus`` tells of the last finished run."""
@@ -118,7 +118,8 @@ class Publisher:
         """Return the real time at which what is asked for now has been exported, or has stopped."""
         return time.time() + self._compute_seconds / 3
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Look for work: there may be some since the last look."""
         with self._wake:
             self._wake.notify_all()
 
@@ -176,7 +177,7 @@ class Publisher:
         finally:
             self._busy.discard(job["execution_id"])
             # What waited for this run is due, or due at a known time, only now.
-            self._notify()
+            self.notify()
 
     def _compute(self, job: sqlite3.Row) -> tuple[int, int, bool]:
         """Write down the members; in pages, so that other writers get their turn between two of them."""

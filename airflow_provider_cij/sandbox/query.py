@@ -13,19 +13,21 @@ import sqlite3
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from . import errors, filters
+from . import errors, fetching, filters
+from .annotations import Annotations
 from .expressions import MismatchError, QueryError, UnsupportedError
 from .rows import show
-from .schema import Column, Table
-from .sql import ConditionSql, Sql, UnknownColumnError, comparable, too_complex
+from .schema import Table
+from .selecting import MAXIMUM_PAGE, Order, Selection
+from .sql import ConditionSql, Sql, UnknownColumnError
 from .store import Store
 from .tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
 from .values import SqlValue
 from .web import Answer, Request, options_of
 
-MAXIMUM_PAGE = 5000
 _ROW_OPTIONS = ("$select", "$expand")
 _SET_OPTIONS = ("$select", "$expand", "$filter", "$orderby", "$top", "$count", "$skiptoken")
+_FETCH_OPTIONS = ("fetchXml", "$count")
 _COOKIE = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([\w-]+)\.([0-9a-f]+)" istracking="False" />')
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
 # "Custom API tables": the one navigation the sandbox follows, because clients discover capabilities by it.
@@ -48,11 +50,12 @@ class Queries:
 
     def rows(self, table: Table, request: Request) -> Answer:
         """GET an entity set."""
+        if "fetchXml" in options_of(request.query):
+            return fetching.rows(self._store.reader(), table, request, _checked_options(request, _FETCH_OPTIONS))
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
         expanded = _expansions(table, options.get("$expand"))
-        order = _order(table, options.get("$orderby"))
-        where, parameters = _where(table, options.get("$filter"))
+        selection = Selection(table, _where(table, options.get("$filter")), _order(table, options.get("$orderby")))
         page, applied = _page_size(request)
         page_number, remaining = 1, _top(options)
         position: list[SqlValue] = []
@@ -60,49 +63,37 @@ class Queries:
             page_number, position, remaining = self._read_token(table, options)
         elif "$top" in options:
             # Assumption: with both given, $top wins over odata.maxpagesize (the documents contradict each other).
-            page, applied = MAXIMUM_PAGE, {}
-        limit = page if remaining is None else min(page, remaining)
-        seek, seek_parameters = _after(order, position)
+            page, applied = MAXIMUM_PAGE, ()
         connection = self._store.reader()
-        try:
-            rows = connection.execute(
-                f'SELECT * FROM "{table.logical_name}" WHERE ({where}) AND ({seek}) '
-                f"ORDER BY {', '.join(f'{comparable(column)} {way}' for column, way in order)} LIMIT ?",
-                [*parameters, *seek_parameters, limit + 1],
-            ).fetchall()
-        except sqlite3.OperationalError as problem:
-            if too_complex(problem):
-                raise errors.not_implemented("a query as complex as this one") from None
-            raise
-        more = len(rows) > limit
-        rows = rows[:limit]
+        annotations = Annotations(request.headers, connection)
+        rows, more = selection.page(connection, page if remaining is None else min(page, remaining), position)
         fields = f"({','.join(selected)})" if selected else ""
         body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
-        if options.get("$count") == "true":
-            body["@odata.count"] = self._count(connection, table, where, parameters)
-        body["value"] = [{**show(table, row, selected), **self._children(connection, row, expanded)} for row in rows]
+        body |= selection.counted(connection, annotations, wanted=options.get("$count") == "true")
+        body["value"] = [
+            {**show(table, row, selected, annotations), **self._children(connection, row, expanded, annotations)}
+            for row in rows
+        ]
         left = None if remaining is None else remaining - len(rows)
         if more and left != 0:
             body["@odata.nextLink"] = self._next_link(
-                request, table, options, page_number + 1, _position(order, rows[-1]), left
+                request, table, options, page_number + 1, selection.position(rows[-1]), left
             )
-        return Answer(200, body, applied)
+        return Answer(200, body, annotations.applied(*applied))
 
     def count(self, table: Table, request: Request) -> Answer:
-        """GET the number of rows of an entity set."""
-        _checked_options(request, ())
-        return Answer(200, self._count(self._store.reader(), table, "1", []))
-
-    def _count(self, connection: sqlite3.Connection, table: Table, where: str, parameters: list[SqlValue]) -> int:
-        return int(
-            connection.execute(
-                f'SELECT count(*) FROM (SELECT 1 FROM "{table.logical_name}" WHERE {where} LIMIT ?)',
-                [*parameters, MAXIMUM_PAGE],
-            ).fetchone()[0]
-        )
+        """GET the number of rows of an entity set: text, not JSON."""
+        options = _checked_options(request, ("$filter",))
+        selection = Selection(table, _where(table, options.get("$filter")), [])
+        number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
+        return Answer(200, str(number).encode(), {"Content-Type": "text/plain"})
 
     def _children(
-        self, connection: sqlite3.Connection, row: sqlite3.Row, expanded: Mapping[str, tuple[str, ...]]
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        expanded: Mapping[str, tuple[str, ...]],
+        annotations: Annotations,
     ) -> dict[str, object]:
         children: dict[str, object] = {}
         for name, selected in expanded.items():
@@ -111,7 +102,7 @@ class Queries:
                 f'SELECT * FROM "{table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
                 (row["customapiid"],),
             )
-            children[name] = [show(table, child, selected) for child in found]
+            children[name] = [show(table, child, selected, annotations) for child in found]
         return children
 
     def _next_link(
@@ -196,8 +187,8 @@ def _where(table: Table, text: str | None) -> Sql:
         raise errors.bad_query(str(problem)) from None
 
 
-def _order(table: Table, text: str | None) -> list[tuple[Column, str]]:
-    order: list[tuple[Column, str]] = []
+def _order(table: Table, text: str | None) -> Order:
+    order: Order = []
     for part in text.split(",") if text else ():
         name, *way = part.split() or [""]
         if name not in table.by_property:
@@ -219,28 +210,8 @@ def _top(options: Mapping[str, str]) -> int | None:
     return int(options["$top"])
 
 
-def _page_size(request: Request) -> tuple[int, dict[str, str]]:
+def _page_size(request: Request) -> tuple[int, tuple[str, ...]]:
     wanted = request.preference("odata.maxpagesize")
     if wanted is None or not re.fullmatch(r"[0-9]{1,9}", wanted) or int(wanted) < 1:
-        return MAXIMUM_PAGE, {}
-    return min(int(wanted), MAXIMUM_PAGE), {"Preference-Applied": f"odata.maxpagesize={wanted}"}
-
-
-def _position(order: list[tuple[Column, str]], row: sqlite3.Row) -> list[SqlValue]:
-    return [row[column.name] for column, _ in order]
-
-
-def _after(order: list[tuple[Column, str]], position: list[SqlValue]) -> Sql:
-    """Return the condition "comes after this row"; rows without a value sort first, as in SQL Server."""
-    if not position:
-        return "1", []
-    (column, way), value, name = order[0], position[0], comparable(order[0][0])
-    if isinstance(value, str) and name.startswith("fold"):
-        value = value.casefold()
-    rest, parameters = _after(order[1:], position[1:]) if len(order) > 1 else ("0", [])
-    if value is None:
-        beyond, beyond_parameters = (f'"{column.name}" IS NOT NULL' if way == "ASC" else "0"), []
-    else:
-        beyond_parameters = [value]
-        beyond = f"{name} > ?" if way == "ASC" else f'({name} < ? OR "{column.name}" IS NULL)'
-    return f"{beyond} OR ({name} IS ? AND ({rest}))", [*beyond_parameters, value, *parameters]
+        return MAXIMUM_PAGE, ()
+    return min(int(wanted), MAXIMUM_PAGE), (f"odata.maxpagesize={wanted}",)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 
 from . import errors, guid, values
+from .annotations import Annotations
 from .dependents import check_change, check_unused, journeys_changed, usage_changed
 from .outbound import rules as outbound
 from .schema import Column, Table
@@ -36,11 +37,16 @@ _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?(\w+)\(([^)]*)\)")
 
 
-def show(table: Table, row: sqlite3.Row, selected: tuple[str, ...] = ()) -> dict[str, object]:
+def show(
+    table: Table, row: sqlite3.Row, selected: tuple[str, ...] = (), annotations: Annotations | None = None
+) -> dict[str, object]:
     """Return a row as the Web API shows it; the key is always shown."""
     body: dict[str, object] = {"@odata.etag": f'W/"{row["versionnumber"]}"'}
+    annotated = annotations if annotations else None  # asked once a row, not once a column
     for column in table.columns:
         if not selected or column.property_name in selected or column.name == table.key:
+            if annotated is not None:
+                body.update(annotated.of(column, row[column.name]))
             body[column.property_name] = values.to_json(column, row[column.name])
     return body
 
@@ -107,12 +113,15 @@ class Rows:
         row = fetch(self._store.reader(), table, row_id)
         if row is None:
             raise errors.no_such_row(table.logical_name, row_id)
-        body = show(table, row, selected)
-        if _names_version(request.headers.get("if-none-match", ""), row["versionnumber"]):
-            return Answer(304, None, {"ETag": str(body["@odata.etag"])})
+        annotations = Annotations(request.headers, self._store.reader())
+        body = show(table, row, selected, annotations)
+        etag = {"ETag": str(body["@odata.etag"])}
+        # "Conditional retrievals": not with annotations, which may change while the row does not.
+        if not annotations and _names_version(request.headers.get("if-none-match", ""), row["versionnumber"]):
+            return Answer(304, None, etag)
         fields = f"({','.join(selected)})" if selected else ""
         context = {"@odata.context": f"{request.context}{table.set_name}{fields}/$entity"}
-        return Answer(200, {**context, **body}, {"ETag": str(body["@odata.etag"])})
+        return Answer(200, {**context, **body}, {**etag, **annotations.applied()})
 
     def update(self, table: Table, row_id: str, request: Request) -> Answer:
         """PATCH one row: an upsert, unless a condition forbids one half of it."""
@@ -270,9 +279,9 @@ class Rows:
             return Answer(204, None, headers)
         row = fetch(connection, table, row_id)
         assert row is not None  # noqa: S101 - written a moment ago in this transaction
-        body = {"@odata.context": f"{request.context}{table.set_name}/$entity", **show(table, row)}
-        headers["Preference-Applied"] = "return=representation"
-        headers["ETag"] = str(body["@odata.etag"])
+        annotations = Annotations(request.headers, connection)
+        body = {"@odata.context": f"{request.context}{table.set_name}/$entity", **show(table, row, (), annotations)}
+        headers |= {"ETag": str(body["@odata.etag"]), **annotations.applied("return=representation")}
         return Answer(201 if created else 200, body, headers)
 
 

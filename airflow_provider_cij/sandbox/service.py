@@ -6,6 +6,7 @@ import re
 
 from . import errors, guid, metadata
 from .actions import Actions
+from .batch import Batch
 from .members import Members
 from .outbound.actions import Outbound
 from .publishing import Publisher
@@ -33,11 +34,14 @@ class Service:
         self._queries = Queries(store, signing_key)
         self._outbound = outbound
         self._actions = Actions(store, Members(store), publisher, switches, outbound.actions)
+        self._batch = Batch(store, self.answer, publisher.notify)
 
     def answer(self, request: Request) -> Answer:
         """Answer a request, or raise the ODataError that is its answer."""
         path = request.path.strip("/")
-        if path in ("$batch", "$metadata"):
+        if path == "$batch":
+            return self._batch.answer(request)
+        if path == "$metadata":
             raise errors.not_implemented(path)
         described = metadata.answer(path, request)
         if described is not None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from datetime import UTC, datetime
 
@@ -17,6 +19,7 @@ from .values import SqlValue
 Sql = tuple[str, list[SqlValue]]
 
 _CHAIN = 200
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?", re.ASCII)
 _EDM = {
     "boolean": "Edm.Boolean",
     "number": "Edm.Decimal",
@@ -47,7 +50,9 @@ class UnknownColumnError(MismatchError):
 
 def too_complex(problem: sqlite3.OperationalError) -> bool:
     """Tell whether SQLite gave up on a query for its size."""
-    return any(words in str(problem) for words in ("stack overflow", "too large", "too many", "too deep"))
+    return any(
+        words in str(problem) for words in ("stack overflow", "too large", "too many", "too deep", "too complex")
+    )
 
 
 def comparable(column: Column) -> str:
@@ -82,8 +87,9 @@ class ConditionSql:
         if isinstance(condition, Compare):
             return self._comparison(column, condition)
         if isinstance(condition, OneOf):
-            wanted = [self._from_string(column, value) for value in condition.values]
-            return f"{comparable(column)} IN ({', '.join('?' * len(wanted))})", list(wanted)
+            wanted = [from_string(column, value) for value in condition.values]
+            # As one parameter, because SQLite prefers reading the whole table to looking up a list of thousands.
+            return f"{comparable(column)} IN (SELECT value FROM json_each(?))", [json.dumps(wanted)]
         return self._match(column, condition)
 
     def _column(self, name: str) -> Column:
@@ -119,6 +125,8 @@ class ConditionSql:
 
     def _value(self, column: Column, literal: Literal, operator: str) -> SqlValue:
         value = literal.value
+        if literal.kind == "written":
+            return from_string(column, str(value))
         if self._segment_query and isinstance(value, str) and column.kind is Kind.GUID:
             # Assumption: the language has no GUID literal, so ids are written as strings.
             if (found := guid.loose(value)) is not None:
@@ -138,27 +146,6 @@ class ConditionSql:
             f"'{names.get(operator, 'LessThanOrEqual')}'."
         )
 
-    def _from_string(self, column: Column, text: str) -> SqlValue:
-        read: SqlValue = None
-        if column.kind is Kind.STRING:
-            return text.casefold()
-        if column.kind is Kind.GUID:
-            read = guid.loose(text)
-        elif column.kind is Kind.DATETIME:
-            read = values.read_moment(text)
-        elif column.kind is Kind.DATE:
-            read = values.read_date(text)
-        elif column.kind is Kind.BOOLEAN:
-            read = {"true": 1, "false": 0, "1": 1, "0": 0}.get(text.lower())
-        else:
-            try:
-                read = float(text)
-            except ValueError:
-                read = None
-        if read is None:
-            raise MismatchError(f"'{text}' is not a value of '{column.property_name}', which is {column.kind.value}.")
-        return read
-
     def _match(self, column: Column, condition: Match) -> Sql:
         if column.kind is not Kind.STRING:
             raise MismatchError(
@@ -167,11 +154,33 @@ class ConditionSql:
             )
         text = condition.text.casefold()
         folded = comparable(column)
+        if condition.how == "like":
+            return f"{folded} LIKE ?", [text]
         if condition.how == "contains":
             return f"instr({folded}, ?) > 0", [text]
         if condition.how == "startswith":
             return f"substr({folded}, 1, ?) = ?", [len(text), text]
         return (f"substr({folded}, -?) = ?", [len(text), text]) if text else (f"{folded} IS NOT NULL", [])
+
+
+def from_string(column: Column, text: str) -> SqlValue:
+    """Read a value that is written as a string whatever the column's kind, ready to be compared."""
+    if column.kind is Kind.STRING:
+        return text.casefold()
+    read: SqlValue
+    if column.kind is Kind.GUID:
+        read = guid.loose(text)
+    elif column.kind is Kind.DATETIME:
+        read = values.read_moment(text)
+    elif column.kind is Kind.DATE:
+        read = values.read_date(text)
+    elif column.kind is Kind.BOOLEAN:
+        read = {"true": 1, "false": 0, "1": 1, "0": 0}.get(text.lower())
+    else:
+        read = float(text) if _NUMBER.fullmatch(text) else None
+    if read is None:
+        raise MismatchError(f"'{text}' is not a value of '{column.property_name}', which is {column.kind.value}.")
+    return read
 
 
 def segment_query(query: Query, base_table: str) -> Sql:

@@ -99,8 +99,14 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all or nothing. The lock queues writers fairly where SQLite's own busy handler would poll."""
+        """Write all or nothing. The lock queues writers fairly where SQLite's own busy handler would poll.
+
+        Inside a transaction of the same thread it is a part of that one.
+        """
         connection = self.reader()
+        if connection.in_transaction:
+            yield connection
+            return
         with self._turn:
             connection.execute("BEGIN IMMEDIATE")
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from urllib.parse import parse_qsl
 from . import errors
 
 JSON_TYPE = "application/json; odata.metadata=minimal"
+_PREFERENCES = re.compile(r'(?:[^,"]|"[^"]*")+')
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,7 @@ class Request:
 
     def preference(self, name: str) -> str | None:
         """Return the value of a preference, "" for one without a value, None when it is not given."""
-        for part in self.headers.get("prefer", "").split(","):
-            key, _, value = part.partition("=")
-            if key.strip().lower() == name:
-                return value.strip().strip('"')
-        return None
+        return preference(self.headers, name)
 
     def json_object(self, entity: str) -> dict[str, object]:
         """Return the body, which must be one JSON object."""
@@ -56,11 +54,30 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a JSON body or none, and headers."""
+    """A status, a body (JSON, or bytes that are sent as they are, or none), and headers."""
 
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def wire(self) -> tuple[dict[str, str], bytes | None]:
+        """Return the headers and the content as they are sent."""
+        headers = {"OData-Version": "4.0", **self.headers}
+        if self.body is None:
+            return headers, None
+        content = self.body
+        if not isinstance(content, bytes):
+            content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        return {"Content-Type": JSON_TYPE, **headers}, content
+
+
+def preference(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the value of a preference, "" for one without a value, None when it is not given."""
+    for part in _PREFERENCES.findall(headers.get("prefer", "")):
+        key, _, value = part.partition("=")
+        if key.strip().lower() == name:
+            return str(value.strip().strip('"'))
+    return None
 
 
 def options_of(query: str) -> dict[str, str]:

@@ -51,5 +51,6 @@ def checked(members: Any) -> Source:
     if isinstance(members, Source):
         return members
     raise CijInputError(
-        f"members is a {type(members).__name__}.", hint="Give a list of ids, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
+        f"members is a {type(members).__name__}.",
+        hint="Give a list of ids, another task's output, FromFile(…), FromSql(…) or FromDataverse(…).",
     )

@@ -12,6 +12,8 @@ import pytest
 
 from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 
+from .model import made_up
+
 
 class Organisation:
     """Raw access to a sandbox."""
@@ -161,3 +163,15 @@ def org(cij_sandbox):
     organisation = Organisation(cij_sandbox)
     yield organisation
     organisation.close()
+
+
+@pytest.fixture(scope="module")
+def people(org):
+    """Provide contacts of every combination, set apart by their job title."""
+    mark = f"model {uuid.uuid4()}"
+    rows = made_up(mark)
+    for row in rows:
+        org.post("contacts", row)
+    yield mark, rows
+    for row in rows:
+        org.web.delete(f"contacts({row['contactid']})")

@@ -86,22 +86,24 @@ def test_the_state_survives_a_restart(tmp_path):
 
 
 def test_the_same_seed_makes_the_same_people():
-    """The first contacts of a large organisation are those of a small one, and another seed makes others."""
+    """The first contacts and leads of a large organisation are those of a small one, and another seed makes others."""
 
-    def people(*options):
-        with running_sandbox(*options) as sandbox:
+    def people(count, *options):
+        with running_sandbox("--contacts", count, "--leads", count, *options) as sandbox:
             org = Organisation(sandbox)
-            rows = org.get("contacts?$orderby=versionnumber")["value"]
+            rows = [org.get(f"{table}?$orderby=versionnumber")["value"] for table in ("contacts", "leads")]
             org.close()
-        return [{name: row[name] for name in row if name not in ("@odata.etag", "versionnumber")} for row in rows]
+        own = ("@odata.etag", "versionnumber")
+        return [[{name: row[name] for name in row if name not in own} for row in table] for table in rows]
 
-    small, large = people("--contacts", "30"), people("--contacts", "300")
-    assert large[:30] == small
-    assert people("--contacts", "30", "--seed", "2") != small
-    assert any(row["address1_county"] is None for row in large)
-    emails = [row["emailaddress1"] for row in large]
-    assert None in emails
-    assert len(set(emails)) < len(emails) - emails.count(None) + 1
+    small, large, other = people("30"), people("300"), people("30", "--seed", "2")
+    for few, many, others in zip(small, large, other, strict=True):
+        assert (len(few), len(many)) == (30, 300)
+        assert many[:30] == few != others
+        assert any(row["address1_county"] is None for row in many)
+        emails = [row["emailaddress1"] for row in many]
+        assert None in emails
+        assert len(set(emails)) < len(emails) - emails.count(None) + 1
 
 
 def test_fifty_two_clients_at_once(org):

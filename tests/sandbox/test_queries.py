@@ -1,71 +1,22 @@
 """$filter and the segment query language against a plain Python model; sorting and paging."""
 
 import math
-import random
 import uuid
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.sandbox import filters, mql
-from airflow_provider_cij.sandbox.expressions import QueryError
+from airflow_provider_cij.sandbox.expressions import OneOf, QueryError
+from airflow_provider_cij.sandbox.sql import ConditionSql
+from airflow_provider_cij.sandbox.store import Store
+from airflow_provider_cij.sandbox.tables import CONTACT
 
-CITIES = ["Åre", "åre", "O'Fallon", "Rome", "ROME", "", None]
-COLUMNS = "contactid,address1_city,numberofchildren,creditlimit,donotemail,birthdate"
-MODEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+from .model import MODEL, conditions, three_valued, two_valued
 
-
-@pytest.fixture(scope="module")
-def people(org):
-    """Provide contacts of every combination, set apart by their job title."""
-    dice = random.Random(7)  # noqa: S311 - made-up people
-    mark = f"model {uuid.uuid4()}"
-    rows = []
-    for _ in range(40):
-        row = {
-            "contactid": str(uuid.uuid4()),
-            "jobtitle": mark,
-            "address1_city": dice.choice(CITIES),
-            "numberofchildren": dice.choice([None, 0, 1, 2, 3]),
-            "creditlimit": dice.choice([None, 0, 10.5, 99.99, 100]),
-            "donotemail": dice.choice([None, True, False]),
-            "birthdate": dice.choice([None, "1980-01-31", "1999-12-31", "2000-01-01"]),
-        }
-        org.post("contacts", row)
-        rows.append(row)
-    yield mark, rows
-    for row in rows:
-        org.web.delete(f"contacts({row['contactid']})")
-
-
-OPERATORS = {
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-}
 IN_MQL = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-ordered = st.sampled_from(sorted(OPERATORS))
-comparisons = st.one_of(
-    st.tuples(st.just("address1_city"), ordered, st.sampled_from(["åRE", "o'fallon", "rome", "", "x"])),
-    st.tuples(st.just("numberofchildren"), ordered, st.integers(-1, 4)),
-    st.tuples(st.just("creditlimit"), ordered, st.sampled_from([0, 10.5, 99.99, 100])),
-    st.tuples(st.just("donotemail"), st.sampled_from(["eq", "ne"]), st.booleans()),
-    st.tuples(st.just("birthdate"), ordered, st.sampled_from(["1980-01-31", "1999-12-31", "2024-02-29"])),
-)
-leaves = st.one_of(
-    comparisons.map(lambda c: ("compare", *c)),
-    st.sampled_from(COLUMNS.split(",")[1:]).map(lambda name: ("null", name)),
-)
-conditions = st.recursive(
-    leaves,
-    lambda inner: st.one_of(st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(["and", "or"]), inner, inner)),
-    max_leaves=8,
-)
 
 
 def in_filter(node):
@@ -101,43 +52,6 @@ def in_mql(node):
             return f"NOT({in_mql(operand)})"
         case (word, left, right):
             return f"({in_mql(left)}) {'&&' if word == 'and' else '||'} ({in_mql(right)})"
-
-
-def compare(row, column, operator, value):
-    """Compare two values that are there, strings without regard to case."""
-    left = row[column]
-    if isinstance(value, str):
-        left, value = left.casefold(), value.casefold()
-    return OPERATORS[operator](left, value)
-
-
-def two_valued(node, row):
-    """Decide as OData does: a missing value is unequal to everything."""
-    match node:
-        case ("compare", column, operator, value):
-            return operator == "ne" if row[column] is None else compare(row, column, operator, value)
-        case ("null", column):
-            return row[column] is None
-        case ("not", operand):
-            return not two_valued(operand, row)
-        case (word, left, right):
-            return (all if word == "and" else any)([two_valued(left, row), two_valued(right, row)])
-
-
-def three_valued(node, row):
-    """Decide as SQL does: a comparison with a missing value is neither true nor false."""
-    match node:
-        case ("compare", column, operator, value):
-            return None if row[column] is None else compare(row, column, operator, value)
-        case ("null", column):
-            return row[column] is None
-        case ("not", operand):
-            inner = three_valued(operand, row)
-            return None if inner is None else not inner
-        case (word, left, right):
-            both = [three_valued(left, row), three_valued(right, row)]
-            decisive = word == "or"
-            return decisive if decisive in both else None if None in both else not decisive
 
 
 @MODEL
@@ -207,6 +121,38 @@ def test_in_takes_ids_written_as_strings(org, people):
     text = f"Microsoft.Dynamics.CRM.In(PropertyName='contactid',PropertyValues=[{values}])"
     assert {row["contactid"] for row in org.get(f"contacts?$filter={text}")["value"]} == set(wanted)
     assert len(org.get(f"contacts?$filter=contactid eq {wanted[0]} or contactid eq {wanted[1]}")["value"]) == 2
+
+
+def test_in_takes_as_many_values_as_a_url_holds(org, people):
+    """In() with a URL full of values, strings in any case or ids, finds those that are there."""
+    mark, rows = people
+    values = [row["contactid"] for row in rows] + [str(uuid.uuid4()) for _ in range(650)]
+    for column, wanted in (("contactid", values), ("jobtitle", [mark.upper(), *(f"nobody-{n}" for n in range(1700))])):
+        listed = ",".join(f"%22{value}%22" for value in wanted)
+        text = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=[{listed}])"
+        path = f"contacts?$select=contactid&$filter={text}"
+        assert 28_000 < len(path) < 32_000
+        assert {row["contactid"] for row in org.get(path)["value"]} == {row["contactid"] for row in rows}
+
+
+@pytest.mark.parametrize("count", [1, 700, 8000])
+@pytest.mark.parametrize(
+    ("column", "index"), [("emailaddress1", "contact_by_email"), ("contactid", "sqlite_autoindex_contact_1")]
+)
+def test_in_looks_up_its_values(tmp_path, count, column, index):
+    """However many values In() has, the table is not read as a whole for them."""
+    wanted = OneOf(column, tuple(str(uuid.UUID(int=number)) for number in range(count)))
+    where, parameters = ConditionSql(CONTACT, segment_query=False).compile(wanted)
+    plan = f"EXPLAIN QUERY PLAN SELECT * FROM contact WHERE {where} ORDER BY contactid LIMIT 5001"  # noqa: S608
+    steps = [row["detail"] for row in Store(tmp_path / "state.sqlite").reader().execute(plan, parameters)]
+    assert steps[0].startswith(f"SEARCH contact USING INDEX {index}")
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e5", "", "0x1", "1" * 400])
+def test_in_refuses_what_is_no_number(org, text):
+    """A value of In() that does not fit its column is a bad request."""
+    path = f"contacts?$filter=Microsoft.Dynamics.CRM.In(PropertyName='creditlimit',PropertyValues=[%22{text}%22])"
+    assert org.web.get(path).status_code == 400
 
 
 @pytest.mark.parametrize("order", ["", "address1_city", "address1_city desc,numberofchildren", "creditlimit desc"])

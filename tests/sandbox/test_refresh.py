@@ -5,7 +5,12 @@ import uuid
 
 import pytest
 
+from airflow_provider_cij.sandbox.publishing import Publisher
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from airflow_provider_cij.sandbox.rows import insert
+from airflow_provider_cij.sandbox.store import Store
+from airflow_provider_cij.sandbox.switches import Switches
+from airflow_provider_cij.sandbox.tables import DEFINITION, SEGMENT
 
 from .conftest import Organisation
 
@@ -60,6 +65,20 @@ def test_a_jump_over_days_is_caught_up_with_by_one_run(moving):
     assert row["msdynmkt_computationstartedon"] == run["msdynmkt_startedon"]
     status = json.loads(moving.post("msdynmkt_SegmentStatus", {"SegmentId": segment}, 200).json()["ResultText"])
     assert status["lastExecution"]["lastRunTime"] == run["msdynmkt_finishedon"]
+
+
+def test_what_a_jump_makes_due_is_on_file_when_it_is_answered(tmp_path):
+    """Nobody who jumped and asks for the run at once is told that there is none."""
+    store = Store(tmp_path / "state.sqlite")
+    with store.transaction() as connection:
+        definition = insert(connection, DEFINITION, {"statecode": 0, "statuscode": 723270000})
+        content = {"msdynmkt_sourcesegmentuid": definition, "statecode": 0, "statuscode": ACTIVE}
+        segment = insert(connection, SEGMENT, content)
+        connection.execute("INSERT INTO schedule VALUES (?, ?, 0, 0, NULL)", (segment, definition))
+    Publisher(store, 0, Switches()).catch_up()
+    found = store.reader().execute("SELECT msdynmkt_segmentdefinitionid FROM msdynmkt_segmentexecution").fetchall()
+    assert [row[0] for row in found] == [definition]
+    store.reader().close()
 
 
 @pytest.mark.parametrize("base", ["contact", "lead"])
