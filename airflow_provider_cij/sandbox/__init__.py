@@ -1,8 +1,8 @@
 """A local organisation with Customer Insights - Journeys, for demos and tests.
 
-It answers as "Create a segment using the Web API" and the Dataverse Web API documents say. What it does not
-implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with
-501.
+It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
+as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not implement ($metadata,
+$apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with 501.
 
 Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
 day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.

@@ -15,7 +15,7 @@ from .rows import Rows
 from .schema import Table
 from .store import Store
 from .switches import Switches
-from .tables import BY_SET, CONTACT
+from .tables import BY_SET
 from .web import Answer, Request
 
 MAXIMUM_BODY = 16 * 1024 * 1024
@@ -77,8 +77,7 @@ class Service:
 
     def _set(self, table: Table, request: Request) -> Answer:
         if request.method == "GET":
-            linked = self._outbound.members_by_link(request) if table is CONTACT else None
-            return linked or self._queries.rows(table, request)
+            return self._queries.rows(table, request)
         if request.method == "POST":
             self._no_options_but_select(request)
             return self._rows.create(table, request)

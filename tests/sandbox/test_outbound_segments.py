@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 import uuid
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 
 from .conftest import Organisation
+from .test_batch import answers, change_set, operation, send
 
 DRAFT, LIVE, STOPPED, EDITABLE, EXPIRED, ERROR, GOING_LIVE, STOPPING = range(192350000, 192350008)
 DYNAMIC, STATIC, COMPOUND = range(192350000, 192350003)
@@ -395,6 +397,7 @@ def test_pages_of_a_query_are_its_contacts_cut_up(quick):
 
 
 ENTITY = "<entity name='contact'><attribute name='contactid'/><order attribute='fullname'/></entity>"
+FILTERED = "<entity name='contact'><filter><condition attribute='{}' operator='eq' value='{}'/></filter></entity>"
 SORTED = "PROFILE(contact).ORDERBY(fullname ASC)"
 
 
@@ -411,16 +414,65 @@ SORTED = "PROFILE(contact).ORDERBY(fullname ASC)"
         ("INTERACTION(a, b)", f"<fetch>{ENTITY}</fetch>", 501, "INTERACTION"),
         (SORTED, "<fetch", 400, "Invalid XML"),
         (SORTED, f"<!DOCTYPE fetch><fetch>{ENTITY}</fetch>", 400, "Invalid XML"),
-        (SORTED, "<fetch><entity name='lead'/></fetch>", 400, "'contact'"),
+        (SORTED, "<fetch><entity name='lead'/></fetch>", 400, "'lead'"),
         (SORTED, "<fetch><entity name='contact'><attribute name='shoesize'/></entity></fetch>", 400, "'shoesize'"),
         (SORTED, f"<fetch page='0'>{ENTITY}</fetch>", 400, "page='0'"),
-        (SORTED, "<fetch><entity name='contact'><filter/></entity></fetch>", 501, "'filter'"),
+        (SORTED, "<fetch><entity name='contact'><link-entity name='lead'/></entity></fetch>", 501, "<link-entity>"),
+        (SORTED, f"<fetch top='5'>{ENTITY}</fetch>", 501, "'top'"),
+        ("PROFILE(contact)", f"<fetch>{FILTERED.format('createdon', 'soon')}</fetch>", 400, "'createdon'"),
         (f"{SORTED}.SELECT(shoesize)", f"<fetch>{ENTITY}</fetch>", 400, "'shoesize'"),
     ],
 )
 def test_queries_for_contacts_that_are_refused(quick, query, xml, status, words):
     """A query and FetchXML that disagree, do not parse, or are beyond the sandbox, are refused with the reason."""
     reply = quick.web.post("msdyncrm_FetchContactsByQuery", json={"Query": query, "FetchXml": xml})
+    assert reply.status_code == status, reply.text
+    assert words in reply.json()["error"]["message"]
+
+
+def test_fetchxml_may_narrow_a_query_down(quick):
+    """The contacts of FetchContactsByQuery meet the filter of its FetchXML as well."""
+    body = {"Query": "PROFILE(contact)", "FetchXml": f"<fetch>{FILTERED.format('lastname', 'Weber')}</fetch>"}
+    result = json.loads(quick.post("msdyncrm_FetchContactsByQuery", body, 200).json()["Result"])
+    assert {row["contactid"] for row in result["entities"]} == set(people(quick, "lastname eq 'Weber'")) != set()
+
+
+LINKED = (
+    "<fetch{}><entity name='contact'><attribute name='contactid'/>{}<link-entity name='msdyncrm_segment' "
+    "from='msdyncrm_segmentid' to='msdyncrm_segmentmemberid' alias='bb'><filter><condition "
+    "attribute='msdyncrm_segmentid' operator='eq' value='{}'/></filter></link-entity></entity></fetch>"
+)
+
+
+def test_the_link_to_a_segment_goes_with_all_of_fetchxml(quick):
+    """Contacts linked to a segment can be filtered, counted and paged; a segment that is not there links to nobody."""
+    everyone = people(quick)
+    segment = create(quick, msdyncrm_segmentmemberids=prefixed(everyone[:9]))
+    condition = "<filter><condition attribute='contactid' operator='gt' value='" + everyone[2] + "'/></filter>"
+    seen, cookie = [], ""
+    for page in (1, 2):
+        xml = LINKED.format(f" count='4' page='{page}' returntotalrecordcount='true'{cookie}", condition, segment)
+        reply = quick.get(f"contacts?fetchXml={quote(xml)}", Prefer='odata.include-annotations="*"')
+        assert reply["@Microsoft.Dynamics.CRM.totalrecordcount"] == 6
+        assert reply["@Microsoft.Dynamics.CRM.morerecords"] == (page == 1)
+        seen += [row["contactid"] for row in reply["value"]]
+    assert seen == everyone[3:9]
+    for nobody in (create(quick, DRAFT, msdyncrm_segmentmemberids=prefixed(everyone)), uuid.uuid4()):
+        assert quick.get(f"contacts?fetchXml={quote(LINKED.format('', '', nobody))}")["value"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (("operator='eq'", "operator='ne'"), 501, "condition"),
+        (("value='{}'", "value='x'"), 400, "no GUID"),
+        (("to='msdyncrm_segmentmemberid'", "to='contactid'"), 501, "link-entity"),
+        (("name='msdyncrm_segment'", "name='msdyncrm_segments'"), 501, "link-entity"),
+    ],
+)
+def test_no_other_link_is_followed(quick, change, status, words):
+    """A link that is not the documented one is refused, not guessed at."""
+    reply = quick.web.get(f"contacts?fetchXml={quote(LINKED.replace(*change).format('', '', uuid.uuid4()))}")
     assert reply.status_code == status, reply.text
     assert words in reply.json()["error"]["message"]
 
@@ -590,3 +642,27 @@ def test_a_file_from_before_outbound_is_brought_up_to_date(tmp_path):
         segment = create(second, msdyncrm_segmentmemberids=prefixed(everyone))
         assert row_of(second, segment)["msdyncrm_segmentsize"] == 3
         second.close()
+
+
+def test_a_change_set_makes_a_segment_and_its_journey_or_neither(quick):
+    """A journey is bound to the segment made before it; after a failure there is neither, and what was due is done."""
+    due = create(quick, GOING_LIVE, DYNAMIC, msdyncrm_segmentquery="PROFILE(contact)")
+    segment, name = str(uuid.uuid4()), f"j_{uuid.uuid4().hex}"
+    body = {**REQUIRED["msdyncrm_segments"], "msdyncrm_segmentid": segment, "statuscode": GOING_LIVE}
+    bind = {"msdyncrm_SuppressionSegmentId@odata.bind": "$1"}
+    both = (
+        operation("POST msdyncrm_segments", body, "1"),
+        operation("POST msdyncrm_customerjourneys", {"msdyncrm_name": name, **bind}, "2"),
+    )
+    failing = operation("POST msdyncrm_customerjourneys", {"msdyncrm_name": None}, "3")
+    assert send(quick, change_set(*both, failing)).status_code == 400
+    journeys = f"msdyncrm_customerjourneys?$filter=msdyncrm_name eq '{name}'"
+    assert quick.get(journeys)["value"] == []
+    assert quick.web.get(f"msdyncrm_segments({segment})").status_code == 404
+    assert row_of(quick, due)["statuscode"] == LIVE
+    assert [status for status, _, _ in answers(send(quick, change_set(*both)))[0]] == [204, 204]
+    [row] = quick.get(journeys, Prefer='odata.include-annotations="*"')["value"]
+    lookup = "_msdyncrm_suppressionsegmentid_value"
+    assert row[lookup] == segment
+    assert row[f"{lookup}@Microsoft.Dynamics.CRM.associatednavigationproperty"] == "msdyncrm_SuppressionSegmentId"
+    assert row_of(quick, segment)["statuscode"] == LIVE

@@ -12,9 +12,9 @@ from ..expressions import MismatchError, QueryError
 from ..rows import USER_ID, fetch
 from ..schema import Column, Kind
 from ..store import Store
-from ..web import Answer, Request, options_of
+from ..web import Request
 from .definitions import contacts_of, problem_of, read_ids
-from .fetching import by_query, members_by_link
+from .fetching import by_query
 from .journeys import FIELDS, validate
 from .life import Life
 from .rules import add_task
@@ -46,29 +46,16 @@ class Outbound:
 
     def enter(self, request: Request) -> None:
         """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""
+        linked = OUTBOUND_SEGMENT.logical_name in request.query
         named = _PATH.match(request.path)
-        if named is None:
+        if named is None and not linked:
             return
-        table = _TABLES.get(named[1])
+        table = OUTBOUND_SEGMENT if linked else _TABLES.get(named[1] if named else "")
         if not self._removed:
             self._life.settle()
         # Assumption: the roles lost their privileges on segments; other rows can still be read and no longer written.
         elif table is not None and (table is OUTBOUND_SEGMENT or request.method != "GET"):
             raise errors.no_privilege(table.logical_name, _VERBS.get(request.method, "Read"), USER_ID)
-
-    def members_by_link(self, request: Request) -> Answer | None:
-        """Answer ``GET contacts?fetchXml=`` with a link to a segment; None for any other query."""
-        if OUTBOUND_SEGMENT.logical_name not in request.query:
-            return None
-        fetch_xml = options_of(request.query).get("fetchXml")
-        if fetch_xml is None:
-            return None
-        if self._removed:
-            raise errors.no_privilege(OUTBOUND_SEGMENT.logical_name, "Read", USER_ID)
-        self._life.settle()
-        page = members_by_link(self._store.reader(), fetch_xml)
-        context = f"{request.context}contacts({','.join(page.columns)})"
-        return Answer(200, {"@odata.context": context, "value": page.rows})
 
     def _all_actions(self) -> tuple[Action, ...]:
         optional = [Parameter(name, STRING, True) for name in ("msdyncrm_memberids", "msdyncrm_query")]
