@@ -81,9 +81,9 @@ def change(org, segment, status=204, **columns):
     return reply.json()["error"] if reply.content else None
 
 
-def update(org, segment, operation, **more):
+def update(org, segment, wanted, **more):
     """Ask for a change of members."""
-    body = {"msdyncrm_segmentid": segment, "msdyncrm_operation": operation, **more}
+    body = {"msdyncrm_segmentid": segment, "msdyncrm_operation": wanted, **more}
     return org.web.post("msdyncrm_SegmentMembersUpdate", json=body)
 
 
@@ -282,12 +282,12 @@ def test_changes_of_members_are_done_later_and_in_order(org):
         pass
     assert state(org, segment) == {"state": "Completed", "pendingOperations": 0}
     stranger = str(uuid.uuid4())
-    for operation, ids in (
+    for wanted, ids in (
         ("addByIds", [*everyone[:4], stranger, everyone[0]]),
         ("removeByIds", [everyone[0], stranger]),
         ("addByIds", everyone[3:5]),
     ):
-        assert update(org, segment, operation, msdyncrm_memberids=json.dumps(ids)).status_code == 204
+        assert update(org, segment, wanted, msdyncrm_memberids=json.dumps(ids)).status_code == 204
     assert state(org, segment) == {"state": "Pending", "pendingOperations": 3}
     assert row_of(org, segment)["msdyncrm_segmentsize"] == 0
     while state(org, segment)["pendingOperations"]:
@@ -321,7 +321,7 @@ def test_members_by_query_are_those_it_finds_when_it_runs(quick):
 
 
 @pytest.mark.parametrize(
-    ("operation", "more", "words"),
+    ("wanted", "more", "words"),
     [
         ("addByIds", {"msdyncrm_memberids": "nobody"}, "JSON array"),
         ("addByIds", {"msdyncrm_memberids": '["nobody"]'}, "JSON array"),
@@ -333,10 +333,10 @@ def test_members_by_query_are_those_it_finds_when_it_runs(quick):
         ("removeEveryone", {}, "addByIds"),
     ],
 )
-def test_changes_that_cannot_be_are_refused_at_once(slow, operation, more, words):
+def test_changes_that_cannot_be_are_refused_at_once(slow, wanted, more, words):
     """What can be known to be wrong is a 400, and nothing is pending after it."""
     segment = create(slow)
-    reply = update(slow, segment, operation, **more)
+    reply = update(slow, segment, wanted, **more)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80040265")
     assert words in reply.json()["error"]["message"]
     assert state(slow, segment)["pendingOperations"] == 0
