@@ -66,7 +66,7 @@ For outbound marketing it assumes:
   OR do parse; DATEDIFF, INTERACTION, HAVING and comparisons of columns are refused with 501;
 - SegmentMembersUpdate answers 204, and to getState SegmentState: {"state":"Pending"|"Completed","pendingOperations":n};
   it takes 100,000 ids; a contact of another business unit hangs a segment whose scope is a business unit for good:
-  its operations and walks stay pending;
+  its operations and walks stay pending; business units are rows like others, with a name and no parent;
 - FetchContactsByQuery answers Result: {"entities":[...],"totalRecordCount":n,"moreRecords":false}, JSON in a string,
   with the columns of its FetchXml, and a 400 when Query and FetchXml mean different pages;
 - ValidateSegment finds one error at a time, with the one code that is documented;
