@@ -14,6 +14,8 @@ class Switches:
     segment_id_is_definition_id: bool = False
     without_stop_segments: bool = False
     warn_of_unknown_members: bool = False
+    live_journey_errors: bool = False
+    without_journey_json: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Switches:
@@ -23,6 +25,8 @@ class Switches:
             options.segment_id_is_definition_id,
             options.without_stop_segments,
             options.unknown_members == "warn",
+            live_journey_errors=options.journey_errors == "live",
+            without_journey_json=options.without_journey_json,
         )
 
 
@@ -45,4 +49,15 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         choices=("keep", "warn"),
         default="keep",
         help="warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
+    )
+    group.add_argument(
+        "--journey-errors",
+        choices=("documented", "live"),
+        default="documented",
+        help="live: msdynmkt_errors has errorCode, errorMessage, or is null, as was seen; default: documented",
+    )
+    group.add_argument(
+        "--without-journey-json",
+        action="store_true",
+        help="msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
     )

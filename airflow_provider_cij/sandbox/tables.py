@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
+from .columns import choice as _choice
+from .columns import flag as _flag
+from .columns import lookup
+from .columns import moment as _moment
+from .columns import money as _money
+from .columns import number as _number
+from .columns import text as _text
+from .journeys.tables import CONSENT, EMAIL, PURPOSE, TEMPLATE, TOPIC, TRIGGER
 from .schema import Column, Kind, Table
-
-BIG = 9_223_372_036_854_775_807
-
-
-def _text(name: str, limit: int = 100) -> Column:
-    return Column(name, max_length=limit)
-
-
-def _number(name: str, low: int = -2147483648, high: int = 2147483647) -> Column:
-    return Column(name, Kind.INTEGER, minimum=low, maximum=high)
-
-
-def _money(name: str) -> Column:
-    return Column(name, Kind.DECIMAL, minimum=0, maximum=100_000_000_000)
-
-
-def _flag(name: str) -> Column:
-    return Column(name, Kind.BOOLEAN)
-
-
-def _moment(name: str) -> Column:
-    return Column(name, Kind.DATETIME)
-
-
-def _choice(name: str, *labels: str, first: int = 1) -> Column:
-    return Column(name, Kind.INTEGER, options=dict(enumerate(labels, first)))
-
 
 _ADDRESS = (
     _text("telephone1", 50),
@@ -224,6 +205,13 @@ JOURNEY = Table(
         _moment("msdynmkt_journeyendtime"),
         _flag("msdynmkt_readytobetriggeredbysegmentrefresh"),
         _text("msdynmkt_errorDetails", 1_048_576),
+        _choice(
+            "msdynmkt_frequencycaptype",
+            "Apply frequency cap by skipping messages",
+            "Ignore frequency cap",
+            first=0,
+        ),
+        lookup("msdynmkt_templateid", "msdynmkt_journeytemplate", "msdynmkt_templateid"),
     ),
     {
         1: (0, "Draft"),
@@ -319,6 +307,12 @@ TABLES = (
     ORGANIZATION,
     BUSINESS_UNIT,
     SYSTEM_USER,
+    TEMPLATE,
+    EMAIL,
+    TRIGGER,
+    PURPOSE,
+    TOPIC,
+    CONSENT,
 )
 BY_SET = {table.set_name: table for table in TABLES}
 BY_LOGICAL_NAME = {table.logical_name: table for table in TABLES}
