@@ -9,6 +9,7 @@ from .. import values
 from .jsonpath import loads
 from .problems import Problem, RefusedError
 
+_MAXIMUM_DEPTH = 100
 TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}
 
 
@@ -44,6 +45,8 @@ def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
 
 def read(document: Mapping[str, object]) -> Definition:
     """Find the parts of a journey, or refuse it as InvalidJson when one is of the wrong kind."""
+    if _is_deeper(document, _MAXIMUM_DEPTH):
+        raise RefusedError(Problem("InvalidJson", "The journey JSON is nested too deeply."))
     trigger, exits = _object(document, "trigger"), _object(document, "exitCriteria")
     parameters = _object(trigger, "parameters")
     return Definition(
@@ -82,6 +85,14 @@ def _messages(actions: object) -> Iterator[str]:
         if key == "parameters" and isinstance(value, dict) and isinstance(value.get("contentId"), str):
             yield value["contentId"]
         yield from _messages(value)
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        holders = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [child for holder in holders for child in holder]
+    return bool(level)
 
 
 def _object(holder: Mapping[str, object], name: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ Paths of names and indexes only: ``$.a.b``, ``$['a']``, ``$.a[0]``. What is repl
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 
@@ -48,7 +49,7 @@ def steps(path: str) -> list[str | int] | None:
 def loads(text: str) -> object:
     """Read JSON; raise ValueError for anything else."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -131,6 +132,12 @@ def _lenient(text: str) -> object:
 
 def _unreadable(why: str) -> RefusedError:
     return RefusedError(Problem("InvalidJsonPathModifications", f"Failed to parse the JSONPath modifications: {why}."))
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.20} is too large")
+    return number
 
 
 def _no_constant(name: str) -> object:
