@@ -26,10 +26,7 @@ STRING, STRING_ARRAY, GUID = 10, 11, 12
 _MEMBERS, _STOP = "msdynmkt_MembersList", "msdynmkt_StopSegments"
 _GUID_NAMES = ("SegmentId", "GroupId")
 # Actions the product has (documented or seen on a live organisation) and the sandbox has not.
-_NOT_HERE = re.compile(
-    r"msdynmkt_(CreateDraftJourneyVersion|EmailRetrieveExactMessages)|"
-    r"msdyncrm_(SegmentMembersUpdate|FetchContactsByQuery|ValidateSegment|CustomerJourneyValidate)"
-)
+_NOT_HERE = re.compile(r"msdynmkt_(CreateDraftJourneyVersion|EmailRetrieveExactMessages)")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What ``Prefer: odata.include-annotations`` adds ("Request annotations", "Include more details with errors").
 
-Assumption: the caller is American, in UTC, and pays in dollars; a yes/no column has the labels Yes and No.
+Assumption: the caller is American, in UTC, and pays in dollars; a yes/no column has the labels Yes and No; the
+navigation property of a lookup that cannot be bound has the name of its column.
 """
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter

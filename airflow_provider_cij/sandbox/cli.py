@@ -28,6 +28,7 @@ from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
 from .journeys import seeding as journey_seeding
 from .journeys.triggers import Triggers
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .service import Service
 from .store import Store
@@ -137,7 +138,8 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         trouble = faults.Faults(options.fault_seed)
         trouble.add(rule for given in options.fault for rule in given)
         triggers = Triggers(store)
-        service = Service(store, publisher, signing_key.encode(), switched, triggers)
+        outbound = Outbound(store, options.compute_seconds, removed=switched.outbound_removed)
+        service = Service(store, publisher, signing_key.encode(), switched, triggers, outbound)
         app = create_app(store, identity, service, publisher, trouble, _limits(options), triggers)
         config = uvicorn.Config(
             app,

@@ -13,6 +13,7 @@ from . import errors, guid, values
 from .annotations import Annotations
 from .dependents import check_change, check_unused, journeys_changed, usage_changed
 from .journeys.rules import check_deletable
+from .outbound import rules as outbound
 from .schema import Column, Table
 from .segments import (
     check_definition,
@@ -151,6 +152,7 @@ class Rows:
             self._check_conditions(table, row_id, row, request)
             if table is JOURNEY:
                 check_deletable(row)
+            outbound.deleting(connection, table, row_id)
             used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
             for segment_id in used:
                 check_unused(connection, segment_id)
@@ -220,6 +222,7 @@ class Rows:
         return column, row_id
 
     def _insert(self, connection: sqlite3.Connection, table: Table, content: dict[str, SqlValue]) -> str:
+        _check_required(table, {**dict.fromkeys(table.required), **content})
         if table.statuses:
             state = int(content.get("statecode") or 0)
             status = content.get("statuscode")
@@ -236,7 +239,9 @@ class Rows:
             groups = check_definition(content)
         elif table is SEGMENT:
             check_segment(content)
+        outbound.prepare(connection, table, None, content)
         row_id = insert(connection, table, content)
+        outbound.written(connection, table, row_id, None, content)
         if table is DEFINITION:
             definition_written(connection, row_id, groups)
         _usage(connection, table, content)
@@ -245,6 +250,7 @@ class Rows:
     def _change(
         self, connection: sqlite3.Connection, table: Table, row_id: str, row: sqlite3.Row, content: dict[str, SqlValue]
     ) -> None:
+        _check_required(table, content)
         whole: dict[str, SqlValue] = {**dict(row), **content}
         if table.statuses and ("statecode" in content or "statuscode" in content):
             state = int(whole.get("statecode") or 0)
@@ -260,7 +266,9 @@ class Rows:
             content["msdynmkt_definitionmodifiedon"] = values.now()
         elif table is SEGMENT:
             check_segment(whole)
+        outbound.prepare(connection, table, dict(row), content)
         change(connection, table, row_id, content)
+        outbound.written(connection, table, row_id, dict(row), content)
         if table is DEFINITION and "msdynmkt_staticlistmembers" in content:
             definition_written(connection, row_id, groups)
         _usage(connection, table, content)
@@ -288,6 +296,12 @@ def _check_status(table: Table, content: Mapping[str, SqlValue]) -> None:
     state, status = content["statecode"], content["statuscode"]
     if not isinstance(status, int) or not isinstance(state, int) or table.statuses[status][0] != state:
         raise errors.status_of_other_state(table.logical_name, int(status or 0), int(state or 0))
+
+
+def _check_required(table: Table, content: Mapping[str, SqlValue]) -> None:
+    for name in table.required:
+        if name in content and content[name] in (None, ""):
+            raise errors.missing_value(table.logical_name, name)
 
 
 def _usage(connection: sqlite3.Connection, table: Table, written: Mapping[str, SqlValue]) -> None:

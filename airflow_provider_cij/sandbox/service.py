@@ -10,6 +10,7 @@ from .batch import Batch
 from .journeys.actions import JourneyActions
 from .journeys.triggers import Triggers
 from .members import Members
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .query import Queries
 from .rows import Rows
@@ -29,13 +30,20 @@ class Service:
     """Finds out what a request wants and has it done."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, signing_key: bytes, switches: Switches, triggers: Triggers
+        self,
+        store: Store,
+        publisher: Publisher,
+        signing_key: bytes,
+        switches: Switches,
+        triggers: Triggers,
+        outbound: Outbound,
     ) -> None:
         self._rows = Rows(store)
         self._queries = Queries(store, signing_key)
         self._triggers = triggers
-        journeys = JourneyActions(store, publisher, switches)
-        self._actions = Actions(store, Members(store), publisher, switches, journeys.actions)
+        self._outbound = outbound
+        more = (*JourneyActions(store, publisher, switches).actions, *outbound.actions)
+        self._actions = Actions(store, Members(store), publisher, switches, more)
         self._batch = Batch(store, self.answer, publisher.notify)
 
     def answer(self, request: Request) -> Answer:
@@ -48,6 +56,7 @@ class Service:
         described = metadata.answer(path, request)
         if described is not None:
             return described
+        self._outbound.enter(request)
         if action := self._actions.find(path) or self._triggers.find(path):
             return self._act(action, request)
         self._actions.refuse_unimplemented(path)

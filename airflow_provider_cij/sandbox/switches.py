@@ -14,6 +14,7 @@ class Switches:
     segment_id_is_definition_id: bool = False
     without_stop_segments: bool = False
     warn_of_unknown_members: bool = False
+    outbound_removed: bool = False
     live_journey_errors: bool = False
     without_journey_json: bool = False
 
@@ -25,8 +26,9 @@ class Switches:
             options.segment_id_is_definition_id,
             options.without_stop_segments,
             options.unknown_members == "warn",
-            live_journey_errors=options.journey_errors == "live",
-            without_journey_json=options.without_journey_json,
+            options.outbound_removed,
+            options.journey_errors == "live",
+            options.without_journey_json,
         )
 
 
@@ -49,6 +51,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         choices=("keep", "warn"),
         default="keep",
         help="warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
+    )
+    group.add_argument(
+        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
     )
     group.add_argument(
         "--journey-errors",

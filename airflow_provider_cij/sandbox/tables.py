@@ -10,6 +10,7 @@ from .columns import money as _money
 from .columns import number as _number
 from .columns import text as _text
 from .journeys.tables import CONSENT, EMAIL, PURPOSE, TEMPLATE, TOPIC, TRIGGER
+from .outbound.tables import ACCOUNT, CONTENT_SETTINGS, OUTBOUND_JOURNEY, OUTBOUND_SEGMENT
 from .schema import Column, Kind, Table
 
 _ADDRESS = (
@@ -43,6 +44,8 @@ CONTACT = Table(
     (
         *_PERSON,
         _text("jobtitle"),
+        _text("company", 50),
+        lookup("parentcustomerid", "account", "parentcustomerid_account"),
         _text("description", 2000),
         Column("birthdate", Kind.DATE),
         _choice("gendercode", "Male", "Female"),
@@ -275,7 +278,7 @@ ORGANIZATION = Table(
     "organization", "organizations", "organizationid", "name", (_text("name", 160),), {}, "Organization", writable=False
 )
 BUSINESS_UNIT = Table(
-    "businessunit", "businessunits", "businessunitid", "name", (_text("name", 160),), {}, "BusinessUnit", writable=False
+    "businessunit", "businessunits", "businessunitid", "name", (_text("name", 160),), {}, "BusinessUnit"
 )
 SYSTEM_USER = Table(
     "systemuser",
@@ -307,6 +310,10 @@ TABLES = (
     ORGANIZATION,
     BUSINESS_UNIT,
     SYSTEM_USER,
+    ACCOUNT,
+    OUTBOUND_SEGMENT,
+    OUTBOUND_JOURNEY,
+    CONTENT_SETTINGS,
     TEMPLATE,
     EMAIL,
     TRIGGER,
