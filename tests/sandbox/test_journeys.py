@@ -59,7 +59,8 @@ def test_the_advanced_example(org, segment):
     document["actions"]["6b461239-d698-449d-9196-0e365753798e"] = {"type": "Email", "parameters": {"contentId": ""}}
     document["actions"]["b03bff11-1b09-4566-967b-4cc77270c0f6"] = {"type": "Sms", "parameters": {"smsId": "x"}}
     document["trigger"] |= {"exclusionSegments": [], "parameters": {"condition": {"rightOperand": {"value": {}}}}}
-    ready, unit = email(org, 2), org.get("WhoAmI")["BusinessUnitId"]
+    ready, unit = email(org, 2), str(uuid.uuid4())
+    org.post("businessunits", {"businessunitid": unit, "name": "of a test"})
     changes = {
         "$.actions['6b461239-d698-449d-9196-0e365753798e'].parameters.contentId": ready,
         "$.actions['b03bff11-1b09-4566-967b-4cc77270c0f6'].parameters.smsId": "6fcbe68f-ef8e-f011-b4cb-000d3a5972e9",
