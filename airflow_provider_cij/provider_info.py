@@ -48,7 +48,11 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["airflow_provider_cij.triggers.outbound", "airflow_provider_cij.triggers.segments"],
+                "python-modules": [
+                    "airflow_provider_cij.triggers.outbound",
+                    "airflow_provider_cij.triggers.pause",
+                    "airflow_provider_cij.triggers.segments",
+                ],
             }
         ],
         "extra-links": [

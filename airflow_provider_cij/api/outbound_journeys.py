@@ -199,6 +199,15 @@ class Finding:
     severity: str
     arguments: tuple[str, ...] = ()
 
+    def said(self, titles: Mapping[str, str] | None = None) -> str:
+        """Say it in words.
+
+        :param titles: what the tiles are, by their ids (``outbound_workflow.titles_of``)
+        """
+        title = (titles or {}).get(self.activity_id)
+        where = f"activity {self.activity_id}" + (f" ({title})" if title else "") if self.activity_id else "journey"
+        return f"{where}: {self.fault}" + (f" ({', '.join(self.arguments)})" if self.arguments else "")
+
 
 @dataclass(frozen=True)
 class Checked:

@@ -224,8 +224,8 @@ def check_move(kind: Kind, row: OutboundRow, wanted: OutboundStatus) -> None:
 # No application user, no role at all, a disabled user: these say nothing about outbound marketing.
 _OTHER_REASONS = ("0x80072560", "0x80042f09", "0x80040225")
 _REMOVED = (
-    "Microsoft removed outbound marketing in 2026, first its privileges, then all of it. Use real-time segments and "
-    "journeys instead: CijCreateSegmentOperator, CijCreateJourneyOperator."
+    "Microsoft removed outbound marketing from all organisations in 2026. Use real-time segments and journeys instead: "
+    "CijCreateSegmentOperator, CijCreateJourneyOperator."
 )
 _OR_FORBIDDEN = " If this organisation still has it, a security role of the application user lacks the privilege."
 
@@ -243,7 +243,8 @@ def removal_explained() -> Iterator[None]:
             raise
         plain = error.as_dict() | {
             "type": CijOutboundRemovedError.__name__,
-            "message": f"Outbound marketing is not to be had here: {error.message}",
+            "message": "This organisation has no outbound marketing any more, or the application user may not use it: "
+            + error.message,
             "hint": _REMOVED + (_OR_FORBIDDEN if error.http_status == 403 else ""),
         }
         raise CijError.from_dict(plain) from error

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_provider_cij.api.outbound import Outbound
+from airflow_provider_cij.api.outbound_journeys import checked_of
 from airflow_provider_cij.api.outbound_models import LIVE, STOPPED, OutboundJourney, OutboundSegment, OutboundStatus
 from airflow_provider_cij.api.outbound_replies import Verdict
 from airflow_provider_cij.api.waiting import poll
-from airflow_provider_cij.errors import CijOutboundFailedError
+from airflow_provider_cij.errors import CijOutboundFailedError, CijReplyError
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ async def look(outbound: Outbound, what: str, row_id: str, until: str) -> Seen:
     """
     if what == "journey":
         journey = await outbound.journeys.get(row_id)
-        return _seen(journey, until, {"journey_id": journey.row_id, "status": journey.status_name}, journey.findings)
+        result = {"journey_id": journey.row_id, "status": journey.status_name}
+        return _seen(journey, until, result, _words(journey.findings))
     segment = await outbound.segments.get(row_id)
     if what == "segment":
         counted = {"status": segment.status_name, "member_count": segment.member_count}
@@ -79,12 +81,20 @@ def _seen(row: OutboundSegment | OutboundJourney, until: str, result: dict[str, 
     said = f"Outbound {word} {row.name!r} ({row.row_id}) is {row.status_name}"
     if outcome == "failed":
         raise CijOutboundFailedError(
-            f"{said}." + (f" Its check for errors: {findings[:1000]}" if findings else ""),
+            f"{said}." + (f" Its check for errors found {findings}." if findings else ""),
             hint=f"Mend it, and publish it again. CijOutboundValidate{word.title()}Operator checks it."
             if row.status == OutboundStatus.ERROR
             else "From there is no way back: make a new one.",
         )
     return Seen(outcome == "done", row.name, said, result)
+
+
+def _words(findings: str) -> str:
+    """Read what a journey's row keeps of its last check, which looks like the answer of one."""
+    try:
+        return "; ".join(one.said() for one in checked_of({"ValidationResult": findings}).findings)
+    except CijReplyError:
+        return findings[:1000]
 
 
 async def wait(

@@ -12,13 +12,16 @@ from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._cursor import Cursor
 from airflow_provider_cij.sources import Source, as_source, checked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.groups import MemberGroup
+    from airflow_provider_cij.api.idset import IdSet
     from airflow_provider_cij.api.intake import Intake
+    from airflow_provider_cij.api.members import Resume
     from airflow_provider_cij.api.models import MemberReport, Segment
     from airflow_provider_cij.hooks.cij import Cij
 
@@ -61,7 +64,7 @@ class MemberListOperator(CijOperator):
         self._members = as_source(members)
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
         """Do it; give the counts of the report that the list does not give."""
         raise NotImplementedError
@@ -80,6 +83,8 @@ class MemberListOperator(CijOperator):
                 raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
             self._check_not_found_path()
 
+        cursor = Cursor(context, self.log)
+
         async def work(cij: Cij) -> MemberReport:
             segment = None
             if self.match_on:  # the table to look in is the segment's
@@ -89,9 +94,10 @@ class MemberListOperator(CijOperator):
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
             self.log.info("Segment %r", segment.display_name)
-            return intake.report(**await self._change(cij, segment, groups, intake))
+            return intake.report(**await self._change(cij, segment, groups, intake, cursor))
 
         report = self.call(work)
+        cursor.forget()
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
@@ -130,6 +136,13 @@ class MemberListOperator(CijOperator):
             said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
             self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
         return intake
+
+
+def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:
+    """Find out where an earlier try of the same job with the same ids got to."""
+    from airflow_provider_cij.api.members import Resume
+
+    return Resume(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
 
 
 def named(groups: Sequence[MemberGroup]) -> str:

@@ -271,7 +271,7 @@ class CijOutboundValidateJourneyOperator(_Described):
         name, checked, titles = self.call(check)
         for severity, findings in (("Error", checked.errors), ("Warning", checked.warnings)):
             for one in findings:
-                self.log.warning("%s: %s", severity, _said(one, titles))
+                self.log.warning("%s: %s", severity, one.said(titles))
         result = {
             "valid": checked.valid,
             "result": checked.result,
@@ -282,17 +282,12 @@ class CijOutboundValidateJourneyOperator(_Described):
         with failing_for_good():
             warned = bool(checked.warnings) or checked.result == "Warning"
             if fails_on(self.fail_on, errors=not checked.valid, warnings=warned):
-                said = "; ".join(_said(one, titles) for one in (*checked.errors, *checked.warnings))
+                said = "; ".join(one.said(titles) for one in (*checked.errors, *checked.warnings))
                 raise CijRefusedError(
                     f"The check of the outbound journey {name!r} ended in {checked.result}: {said or 'no details'}."
                 )
         self.log.info("The check of the outbound journey %r ended in %s", name, checked.result)
         return result
-
-
-def _said(one: Finding, titles: Mapping[str, str]) -> str:
-    where = f"activity {one.activity_id} ({titles.get(one.activity_id, 'unknown')})" if one.activity_id else "journey"
-    return f"{where}: {one.fault}" + (f" ({', '.join(one.arguments)})" if one.arguments else "")
 
 
 def _plain(one: Finding) -> dict[str, Any]:

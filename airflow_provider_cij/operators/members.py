@@ -11,7 +11,8 @@ from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named
+from airflow_provider_cij.operators._cursor import Cursor
+from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,12 +56,14 @@ class CijAddSegmentMembersOperator(MemberListOperator):
         check_room(intake.ids, groups)
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
         if len(groups) == 1:
+            where = (segment.segment_id, groups[0].group_id)
+            earlier = resume(cursor, intake.ids, "add", *where)
             with log_group(self.log, f"Add {len(intake.ids)} members to group {named(groups)}"):
-                batches = await cij.members.add(segment.segment_id, groups[0].group_id, intake.ids, Progress(self.log))
-            return {"added": len(intake.ids), "batches": batches}
+                batches = await cij.members.add(*where, intake.ids, Progress(self.log), earlier)
+            return {"added": len(intake.ids), "batches": batches, "resumed_from": earlier.sent(intake.ids)}
         plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
         with log_group(self.log, f"Add {len(plan.missing)} members to group {named(groups)}"):
             batches = await cij.members.add_missing(segment.segment_id, plan, Progress(self.log))
@@ -86,13 +89,16 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
-        batches = 0
+        batches = resumed_from = 0
         with log_group(self.log, f"Remove {len(intake.ids)} members from group {named(groups)}"):
             for group in groups:
-                batches += await cij.members.remove(segment.segment_id, group.group_id, intake.ids, Progress(self.log))
-        return {"removed": len(intake.ids), "batches": batches}
+                where = (segment.segment_id, group.group_id)
+                earlier = resume(cursor, intake.ids, "remove", *where)
+                resumed_from += earlier.sent(intake.ids)
+                batches += await cij.members.remove(*where, intake.ids, Progress(self.log), earlier)
+        return {"removed": len(intake.ids), "batches": batches, "resumed_from": resumed_from}
 
 
 class CijMirrorSegmentMembersOperator(MemberListOperator):
@@ -132,7 +138,7 @@ class CijMirrorSegmentMembersOperator(MemberListOperator):
             raise CijInputError(f"max_removals is {self.max_removals}.", hint="Give a share, from 0 to 1.")
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
         with log_group(self.log, "Plan"):
             plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
