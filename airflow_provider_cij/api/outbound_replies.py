@@ -68,18 +68,17 @@ def _signs(value: Any, name: str = "", *, listed: bool = False) -> Iterator[Verd
     if isinstance(value, list):
         for part in value:
             yield from _signs(part, listed=True)
-    elif isinstance(value, str) and (said := _said(_word(value), name, listed=listed)):
-        yield said
-        return
-    if value is None or (isinstance(value, str) and not _word(value).isdigit()):
-        if value and _FAILED_NAME.search(name):
-            yield "failed"  # a text about an error is one
-        return
-    much = int(value) if isinstance(value, str) else bool(value)
-    if _FAILED_NAME.search(name) and much:
+    elif isinstance(value, str):
+        if said := _said(_word(value), name, listed=listed):
+            yield said
+        number = re.fullmatch(r"[0-9]{1,9}", value.strip())
+        if not number and not (value and _FAILED_NAME.search(name)):  # a text about an error is one
+            return
+        value = int(number[0]) if number else True
+    if value and _FAILED_NAME.search(name):
         yield "failed"
-    elif _PENDING_NAME.search(name):
-        yield "pending" if much else "finished"
+    elif value is not None and _PENDING_NAME.search(name):
+        yield "pending" if value else "finished"
 
 
 def _said(word: str, name: str, *, listed: bool) -> Verdict | None:
