@@ -171,10 +171,10 @@ class OutboundMembers:
             raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
         ask = self._by_query if how == "query" else self._by_fetchxml
         listed, size, last = Listed(), PAGE_SIZE, Page([])
-        total: int | None = None
+        total = 0
         while True:
             page = await ask(segment, listed.pages + 1, size)
-            total = page.total if page.total is not None else total
+            total = max(total, page.total or 0)
             if not page.ids:
                 break
             if listed.pages and not len(page.ids) <= size == len(last.ids):

@@ -103,7 +103,8 @@ class OutboundRows(Generic[R]):
         return await self._move(row_id, OutboundStatus.STOPPING, STOPPED | {OutboundStatus.STOPPING})
 
     async def _move(self, row_id: str, wanted: OutboundStatus, kept: frozenset[OutboundStatus]) -> R:
-        for last in (False,) * (_TRIES - 1) + (True,):
+        left = _TRIES
+        while True:
             row = await self.get(row_id)
             if row.status in kept:
                 log.info("Outbound %s %r is %s already", self.kind.word, row.name, row.status_name)
@@ -114,11 +115,11 @@ class OutboundRows(Generic[R]):
                     # The version read: a repeated try must not publish again what its lost reply had published.
                     await self._client.patch(self._path(row.row_id), {"statuscode": int(wanted)}, if_match=row.etag)
             except CijConflictError:
-                if last:
+                left -= 1
+                if not left:
                     raise
             else:
-                break
-        return replace(row, status=int(wanted))
+                return replace(row, status=int(wanted))
 
     async def delete(self, row_id: str) -> bool:
         """Delete one.

@@ -271,7 +271,7 @@ class CijOutboundValidateSegmentOperator(CijOperator):
         faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
         errors = [{"code": fault.code, "field": fault.field} for fault in faults]
         for error in errors:
-            self.log.error("%(code)s in %(field)s", error)
+            self.log.warning("Error: %(code)s in %(field)s", error)
         result = {"valid": not errors, "errors": errors}
         context["ti"].xcom_push(key="validation", value=result)
         with failing_for_good():

@@ -289,6 +289,15 @@ def test_a_status_that_nobody_knows_is_left_to_the_service():
     assert judge(192350099, "live") == judge(192350099, "stopped") == "waiting"
 
 
+@given(st.sampled_from(OutboundStatus) | st.integers(192350000, 192350020), st.sampled_from(("live", "stopped")))
+def test_only_these_statuses_are_an_end(status, until):
+    """Live, editable is live; expired is stopped, and will never be live; error is an error."""
+    done = {"live": {"LIVE", "LIVE_EDITABLE"}, "stopped": {"STOPPED", "EXPIRED"}}[until]
+    failed = {"live": {"ERROR", "EXPIRED"}, "stopped": {"ERROR"}}[until]
+    name = status_name(status).upper()
+    assert judge(int(status), until) == ("done" if name in done else "failed" if name in failed else "waiting")
+
+
 def test_a_forbidden_move_sends_nothing(say, scripted):
     """A draft can't be stopped."""
     with pytest.raises(CijInputError, match="is draft: it can't become stopping"):

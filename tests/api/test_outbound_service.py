@@ -126,6 +126,25 @@ def test_only_what_differs_is_written(outbound, key):
     outbound(work)
 
 
+def test_a_lost_reply_makes_one_row(cij_sandbox, outbound, key):
+    """The second try finds the first one's row by its id."""
+    for entity_set in ("msdyncrm_segments", "msdyncrm_customerjourneys"):
+        cij_sandbox.faults.add("lost", path=entity_set, method="POST", count=1)
+
+    async def work(outbound):
+        segment = await outbound.segments.create(OutboundSegmentSpec(key, key))
+        (found,) = await outbound.segments.find(f"msdyncrm_segmentname eq '{key}'")
+        assert found["msdyncrm_segmentid"] == segment.row_id
+        await outbound.journeys.create(key, OutboundJourneySpec(name=key))
+        assert len(await outbound.journeys.find(f"msdyncrm_name eq '{key}'")) == 1
+
+    try:
+        outbound(work)
+        assert cij_sandbox.faults.struck() == [1, 1]
+    finally:
+        cij_sandbox.faults.clear()
+
+
 def test_if_exists(outbound, key):
     """Reuse takes it as it is, fail fails, and another type is another segment."""
     spec = OutboundSegmentSpec(key, "D", "dynamic", QUERY)
@@ -202,7 +221,8 @@ def test_a_journey_lives(outbound, key):
     """Created, checked, published, stopped, deleted; what agrees already is not written."""
 
     async def work(outbound):
-        spec = _spec(await _live_segment(outbound, key))
+        segment = await _live_segment(outbound, key)
+        spec = _spec(segment, suppression_segment_id=segment.row_id.upper())
         made = await outbound.journeys.create(key, spec)
         assert (made.row_id, made.created, made.status) == (journey_id_of(key), True, "draft")
         reordered = json.dumps(spec.workflow, indent=2)
