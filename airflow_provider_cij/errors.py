@@ -17,6 +17,8 @@ __all__ = [
     "CijIncompleteError",
     "CijInputError",
     "CijNotFoundError",
+    "CijOutboundFailedError",
+    "CijOutboundRemovedError",
     "CijRefusedError",
     "CijReplyError",
     "CijSegmentFailedError",
@@ -120,6 +122,10 @@ class CijUnavailableError(CijRefusedError):
     """The organisation has no such table or action: CIJ is not installed there, or its version is too old."""
 
 
+class CijOutboundRemovedError(CijUnavailableError):
+    """The organisation has no outbound marketing any more, or this application user may not see it."""
+
+
 class CijConflictError(CijRefusedError):
     """The row exists already, or somebody has changed it meanwhile (412)."""
 
@@ -162,6 +168,12 @@ class CijIncompleteError(CijReplyError):
 
 class CijSegmentFailedError(CijError):
     """The service could not compute the segment, or it was deleted."""
+
+    permanent = True
+
+
+class CijOutboundFailedError(CijError):
+    """An outbound segment or journey, or a change of members, ended in error, or can't come to what is waited for."""
 
     permanent = True
 

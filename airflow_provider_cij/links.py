@@ -35,3 +35,14 @@ class CijSegmentLink(BaseOperatorLink):
         context["segment_name"] = name
         operator.segment_url = url
         context["ti"].xcom_push(key=self.xcom_key, value=url)
+
+
+class CijOutboundJourneyLink(CijSegmentLink):
+    """Opens the outbound journey in Dynamics 365; ``map_index_template`` has it as ``journey_name``."""
+
+    name = "Journey in Dynamics 365"
+
+    def show(self, operator: Any, context: Any, url: str, name: str) -> None:
+        """Make the link appear now, likewise."""
+        super().show(operator, context, url, name)
+        context["journey_name"] = name

@@ -34,18 +34,31 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _NAME,
                 "python-modules": [
                     "airflow_provider_cij.operators.members",
+                    "airflow_provider_cij.operators.outbound",
                     "airflow_provider_cij.operators.segments",
                 ],
             }
         ],
-        "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.sensors.segments"]}],
+        "sensors": [
+            {
+                "integration-name": _NAME,
+                "python-modules": ["airflow_provider_cij.sensors.outbound", "airflow_provider_cij.sensors.segments"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["airflow_provider_cij.triggers.pause", "airflow_provider_cij.triggers.segments"],
+                "python-modules": [
+                    "airflow_provider_cij.triggers.outbound",
+                    "airflow_provider_cij.triggers.pause",
+                    "airflow_provider_cij.triggers.segments",
+                ],
             }
         ],
-        "extra-links": ["airflow_provider_cij.links.CijSegmentLink"],
+        "extra-links": [
+            "airflow_provider_cij.links.CijOutboundJourneyLink",
+            "airflow_provider_cij.links.CijSegmentLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "cij",

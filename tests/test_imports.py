@@ -9,8 +9,10 @@ HEAVY = ("httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers"
 MODULES = (
     "airflow_provider_cij.links",
     "airflow_provider_cij.operators.members",
+    "airflow_provider_cij.operators.outbound",
     "airflow_provider_cij.operators.segments",
     "airflow_provider_cij.provider_info",
+    "airflow_provider_cij.sensors.outbound",
     "airflow_provider_cij.sensors.segments",
     "airflow_provider_cij.sources",
 )

@@ -135,7 +135,7 @@ class Members:
 
         :raises CijIncompleteError: pages came twice, or the group changed while it was listed
         """
-        listed = _Listed()
+        listed = Listed()
         body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
             asked = body | {"PageNo": listed.pages + 1}
@@ -159,7 +159,7 @@ class Members:
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
-        listed = _Listed()
+        listed = Listed()
         while True:
             listed.add(page)
             yield page.ids
@@ -199,7 +199,7 @@ class Members:
         return paging_inputs(rows[0].get("CustomAPIRequestParameters") or [])
 
 
-class _Listed:
+class Listed:
     """What a list has given so far: pages that shift while they are turned lose members without a word."""
 
     def __init__(self) -> None:
@@ -209,6 +209,10 @@ class _Listed:
         self._last: list[str] = []
 
     def add(self, page: Page) -> None:
+        """Take note of a page.
+
+        :raises CijIncompleteError: it is the last one once more
+        """
         if self.pages and page.ids == self._last:
             raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
         self.pages += 1
@@ -217,6 +221,10 @@ class _Listed:
         self._last = page.ids
 
     def check(self, total: int | None = None) -> None:
+        """Check the list at its end.
+
+        :raises CijIncompleteError: somebody came twice, or fewer came than the service speaks of
+        """
         if total is not None and self._read < total:
             raise CijIncompleteError(f"The service speaks of {total} members and listed {self._read}.")
         if self.pages > 1 and len(self._ids) < self._read:

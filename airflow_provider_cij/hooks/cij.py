@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_cij.api.members import Members
+from airflow_provider_cij.api.outbound import Outbound
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
@@ -32,10 +33,11 @@ class Cij:
     dataverse: DataverseClient
     segments: Segments
     members: Members
+    outbound: Outbound
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _segment_url(self.dataverse.settings, segment_id)
+        return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
 
 
 class CijHook(BaseHook):
@@ -80,7 +82,7 @@ class CijHook(BaseHook):
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, rules=rules) as client:
-            yield Cij(client, Segments(client), Members(client))
+            yield Cij(client, Segments(client), Members(client), Outbound(client))
 
     def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
@@ -114,7 +116,15 @@ class CijHook(BaseHook):
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _segment_url(self.settings(), segment_id)
+        return self.row_url("msdynmkt_segment", segment_id)
+
+    def row_url(self, table: str, row_id: str) -> str:
+        """Give the address of a row in Dynamics 365.
+
+        :param table: its logical name, such as ``msdyncrm_segment``
+        :param row_id: its id
+        """
+        return _row_url(self.settings(), table, row_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
@@ -130,10 +140,9 @@ class CijHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
-def _segment_url(settings: Settings, segment_id: str) -> str:
+def _row_url(settings: Settings, table: str, row_id: str) -> str:
     # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
-    row_id = guid(segment_id, "segment_id")
-    return f"{settings.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={row_id}"
+    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
 
 
 async def _introduce(cij: Cij) -> str:

@@ -81,10 +81,7 @@ class MemberListOperator(CijOperator):
             names = [self.group] if isinstance(self.group, str) else list(self.group)
             if not names:
                 raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
-            if self.not_found_path is not None:
-                if not self.match_on:
-                    raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
-                check_writable(str(self.not_found_path))
+            self._check_not_found_path()
 
         cursor = Cursor(context, self.log)
 
@@ -92,7 +89,7 @@ class MemberListOperator(CijOperator):
             segment = None
             if self.match_on:  # the table to look in is the segment's
                 segment = await self._segment(cij, context)
-            intake = await self._intake(cij, source, segment)
+            intake = await self._intake(cij, source, (segment.base_table or "contact") if segment else None)
             self._check(intake, len(names))
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
@@ -104,18 +101,24 @@ class MemberListOperator(CijOperator):
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
+    def _check_not_found_path(self) -> None:
+        if self.not_found_path is not None:
+            if not self.match_on:
+                raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
+            check_writable(str(self.not_found_path))
+
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
         CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
         return segment
 
-    async def _intake(self, cij: Cij, source: Source, segment: Segment | None) -> Intake:
+    async def _intake(self, cij: Cij, source: Source, table: str | None) -> Intake:
         from airflow_provider_cij.api.intake import take_in
         from airflow_provider_cij.api.matching import match
 
         with log_group(self.log, f"Read members from {source!r}"), ExitStack() as files:
             chunks = source.chunks(cij.dataverse)
-            if segment is None or not self.match_on:
+            if table is None or not self.match_on:
                 intake = await take_in(chunks, self.max_invalid)
             else:
                 not_found = None
@@ -124,7 +127,7 @@ class MemberListOperator(CijOperator):
                 intake = await match(
                     cij.dataverse,
                     chunks,
-                    table=segment.base_table or "contact",
+                    table=table,
                     column=self.match_on,
                     max_invalid=self.max_invalid,
                     on_not_found=not_found.write if not_found else None,
