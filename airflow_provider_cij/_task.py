@@ -72,22 +72,23 @@ def summary(segment: Segment) -> dict[str, Any]:
     }
 
 
-_REACHED = ("live", "refreshed", "stopped", "members")
+_REACHED = ("live", "refreshed", "stopped", "members", "completed")
 
 
-def summary_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
+def summary_of(event: Mapping[str, Any] | None, of: str = "segment") -> dict[str, Any]:
     """Read a trigger's event.
 
+    :param of: what it is about
     :return: the summary that the trigger made
     :raises CijError: the trigger says that it failed; or there is no event, or one nobody knows: never a success
     """
-    if event and event.get("status") in _REACHED and isinstance(event.get("segment"), dict):
-        return dict(event["segment"])
+    if event and event.get("status") in _REACHED and isinstance(event.get(of), dict):
+        return dict(event[of])
     if event and isinstance(event.get("error"), dict):
         raise CijError.from_dict(event["error"])
     raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
 
 
 def name_of(event: Mapping[str, Any] | None) -> str:
-    """Give the segment's display name, which the trigger has seen."""
+    """Give the name of the segment or journey, which the trigger has seen."""
     return str((event or {}).get("name") or "")

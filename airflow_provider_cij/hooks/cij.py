@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_cij.api.consent import Consents
+from airflow_provider_cij.api.events import Events
+from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -32,10 +35,17 @@ class Cij:
     dataverse: DataverseClient
     segments: Segments
     members: Members
+    journeys: Journeys
+    events: Events
+    consent: Consents
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _segment_url(self.dataverse.settings, segment_id)
+        return _url(self.dataverse.settings, "msdynmkt_segment", segment_id)
+
+    def journey_url(self, journey_id: str) -> str:
+        """Give the address of a journey in Dynamics 365."""
+        return _url(self.dataverse.settings, "msdynmkt_journey", journey_id)
 
 
 class CijHook(BaseHook):
@@ -80,7 +90,7 @@ class CijHook(BaseHook):
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, rules=rules) as client:
-            yield Cij(client, Segments(client), Members(client))
+            yield Cij(client, Segments(client), Members(client), Journeys(client), Events(client), Consents(client))
 
     def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
@@ -114,7 +124,11 @@ class CijHook(BaseHook):
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _segment_url(self.settings(), segment_id)
+        return _url(self.settings(), "msdynmkt_segment", segment_id)
+
+    def journey_url(self, journey_id: str) -> str:
+        """Give the address of a journey in Dynamics 365."""
+        return _url(self.settings(), "msdynmkt_journey", journey_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
@@ -130,10 +144,9 @@ class CijHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
-def _segment_url(settings: Settings, segment_id: str) -> str:
+def _url(settings: Settings, table: str, row_id: str) -> str:
     # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
-    row_id = guid(segment_id, "segment_id")
-    return f"{settings.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={row_id}"
+    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
 
 
 async def _introduce(cij: Cij) -> str:

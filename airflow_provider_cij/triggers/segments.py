@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import random
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.triggers._waiting import WaitTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.watching import Goal
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 FIRST_LOOK_AFTER = 5.0
 
 
-class CijSegmentTrigger(BaseTrigger):
+class CijSegmentTrigger(WaitTrigger):
     """Looks at a segment until it is as it should be. It only looks: what changes anything runs in the worker.
 
     All triggers of a connection in one process share a client, a token and a poll.
@@ -108,16 +105,6 @@ class CijSegmentTrigger(BaseTrigger):
             {name: getattr(self, name) for name in names},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something to say; every end is an event."""
-        try:
-            yield TriggerEvent({"status": self.until, **await self._wait()})  # type: ignore[no-untyped-call]
-        except CijError as error:
-            yield _sad_event(error)
-        except Exception as error:
-            # Raised, it would reach the task as a bare "Trigger failure".
-            yield _sad_event(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
-
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
         await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.shared")
@@ -142,14 +129,3 @@ class CijSegmentTrigger(BaseTrigger):
                 first_after=max(FIRST_LOOK_AFTER, self.poll_interval) * spread,
             )
         return {"segment": summary(segment), "name": segment.display_name}
-
-
-def _sad_event(error: CijError) -> TriggerEvent:
-    status = (
-        "timeout"
-        if isinstance(error, CijTimeoutError)
-        else "failed"
-        if isinstance(error, CijSegmentFailedError)
-        else "error"
-    )
-    return TriggerEvent({"status": status, "error": error.as_dict()})  # type: ignore[no-untyped-call]
