@@ -19,6 +19,8 @@ __all__ = [
     "CijJourneyFailedError",
     "CijJourneyInvalidError",
     "CijNotFoundError",
+    "CijOutboundFailedError",
+    "CijOutboundRemovedError",
     "CijRefusedError",
     "CijReplyError",
     "CijSegmentFailedError",
@@ -125,6 +127,10 @@ class CijUnavailableError(CijRefusedError):
     """The organisation has no such table or action: CIJ is not installed there, or its version is too old."""
 
 
+class CijOutboundRemovedError(CijUnavailableError):
+    """The organisation has no outbound marketing any more, or this application user may not see it."""
+
+
 class CijConflictError(CijRefusedError):
     """The row exists already, or somebody has changed it meanwhile (412)."""
 
@@ -179,6 +185,10 @@ class CijJourneyInvalidError(CijError):
 
 class CijJourneyFailedError(CijError):
     """The journey can't become what is waited for any more."""
+
+
+class CijOutboundFailedError(CijError):
+    """An outbound segment or journey, or a change of members, ended in error, or can't come to what is waited for."""
 
     permanent = True
 

@@ -1,10 +1,12 @@
-"""The two rows of a segment: read, compared, and written only where they differ."""
+"""The rows of a segment or an outbound journey: read, compared, and written only where they differ."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_cij.api.groups import groups_of
@@ -14,17 +16,18 @@ from airflow_provider_cij.errors import CijConflictError, CijNotFoundError, CijR
 
 log = logging.getLogger(__name__)
 
-_OWNER, _OWNER_READ = "owningbusinessunit@odata.bind", "_owningbusinessunit_value"
+_OWNER = "owningbusinessunit@odata.bind"
+_BIND = "@odata.bind"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One of the two tables."""
+    """A table that rows are written to."""
 
     entity_set: str
     id_column: str
-    at_birth: Mapping[str, int]
-    """State and status of a new row. Later ones are the service's to write, never ours."""
+    at_birth: Mapping[str, Any]
+    """State and status of a new row, and what else is ours to say of a new row only."""
 
 
 SEGMENTS = Table("msdynmkt_segments", "msdynmkt_segmentid", {"statecode": 1, "statuscode": 2})
@@ -33,9 +36,14 @@ DEFINITIONS = Table(
 )
 
 
+def read_name(column: str) -> str:
+    """Name a column as it is read: a lookup has another name when it is written."""
+    return f"_{column.removesuffix(_BIND).lower()}_value" if column.endswith(_BIND) else column
+
+
 async def read(client: DataverseClient, table: Table, row_id: str, columns: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the columns that one means to write; None when there is no such row."""
-    names = [_OWNER_READ if name == _OWNER else name for name in columns]
+    names = [read_name(name) for name in columns]
     try:
         return await client.get(query(row_path(table.entity_set, row_id), select=names))
     except CijNotFoundError:
@@ -90,11 +98,30 @@ def _same(column: str, ours: Any, there: Mapping[str, Any]) -> bool:
     """Compare a value with what the service gives back, which need not be spelt as it was written."""
     if column == "msdynmkt_type":
         return True  # written as static, it has been read back as dynamic
-    if column == _OWNER:
-        return str(ours).endswith(f"({str(there.get(_OWNER_READ)).lower()})")
-    theirs = there.get(column)
+    theirs = there.get(read_name(column))
+    if column.endswith(_BIND):
+        return str(ours).endswith(f"({str(theirs).lower()})")
+    if column.endswith("datetime"):
+        return _minute(ours) == _minute(theirs)
+    if column == "msdyncrm_workflowdefinition":
+        return _plain(ours) == _plain(theirs)
     if column == "msdynmkt_staticlistmembers":
         return set(groups_of(ours)) == set(groups_of(theirs))
     if column == "msdynmkt_sourcesegmentuid":
         return bool(ours == str(theirs or "").lower())
     return bool(ours == ("" if theirs is None and isinstance(ours, str) else theirs))
+
+
+def _minute(text: Any) -> object:
+    """Read a moment to the minute: of journeys the service keeps no more."""
+    try:
+        return datetime.fromisoformat(str(text)).replace(second=0, microsecond=0)
+    except ValueError:
+        return text
+
+
+def _plain(text: Any) -> object:
+    try:
+        return json.loads(str(text))
+    except ValueError:
+        return text

@@ -19,6 +19,7 @@ from airflow_provider_cij.api.spec import (
     SegmentSpec,
     check,
     check_groups,
+    check_if_exists,
     check_interval,
     check_name,
     check_query,
@@ -67,8 +68,7 @@ class Segments(Lifecycle):
         :raises CijConflictError: it exists and must not, has another base table, or somebody changes it meanwhile
         """
         check(spec)
-        if if_exists not in ("update", "reuse", "fail"):
-            raise CijInputError(f"if_exists is {if_exists!r}.", hint="Use 'update', 'reuse' or 'fail'.")
+        check_if_exists(if_exists)
         wanted = segment_row(spec)
         there = await read(self._client, SEGMENTS, spec.segment_id, wanted)
         if there is not None:

@@ -28,6 +28,17 @@ _STATIC, _DYNAMIC = 10, 11
 _LONGEST = {"included_members": 1_048_576, "excluded_members": 4_000}
 
 
+def id_of(key: str) -> str:
+    """Derive a row's id from what names it for good."""
+    return str(uuid.uuid5(_NAMESPACE, key))
+
+
+def check_if_exists(if_exists: str) -> None:
+    """Refuse what is no way to deal with a row that is there."""
+    if if_exists not in ("update", "reuse", "fail"):
+        raise CijInputError(f"if_exists is {if_exists!r}.", hint="Use 'update', 'reuse' or 'fail'.")
+
+
 def definition_id_of(segment_id: str) -> str:
     """Derive the definition's id from the segment's: so it goes for segments that this package has made."""
     return str(uuid.uuid5(uuid.UUID(segment_id), "definition"))
@@ -65,7 +76,7 @@ class SegmentSpec:
     @property
     def segment_id(self) -> str:
         """The id of the segment row."""
-        return str(uuid.uuid5(_NAMESPACE, self.key))
+        return id_of(self.key)
 
     @property
     def definition_id(self) -> str:

@@ -21,8 +21,9 @@ from airflow_provider_cij.api.models import (
     status_name,
 )
 from airflow_provider_cij.api.segments import Segments
+from airflow_provider_cij.api.waiting import poll
 from airflow_provider_cij.dataverse.client import Clock
-from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.errors import CijSegmentFailedError
 
 log = logging.getLogger(__name__)
 
@@ -202,36 +203,30 @@ async def wait(
     :raises CijSegmentFailedError: it failed
     :raises CijTimeoutError: the deadline passed
     """
-    clock = clock or Clock()
     last: Segment | None = None
-    trouble = ""
-    pause = first_after
-    while True:
-        await clock.sleep(min(pause, max(0.0, deadline - clock.now())))
-        pause = poll_interval
-        try:
-            segment, outcome = await look(looks, segment_id, goal)
-        except CijError as error:
-            if error.permanent:
-                raise
-            # A blip while polling must not fail the task.
-            log.warning("Segment %s could not be read, going on: %s", segment_id, error)
-            trouble = f" The last look failed: {error}"
-            pause = max(poll_interval, error.retry_after or 0.0)
-        else:
-            trouble = ""
-            goal = goal.after(segment)
-            if last is None or (segment.status, segment.member_count) != (last.status, last.member_count):
-                log.info("Segment %s is %s, members: %s", segment_id, segment.status_name, segment.member_count)
-            last = segment
-            if outcome == "done":
-                warn_of_warnings(segment)
-                return segment
-        if clock.now() >= deadline:
-            raise CijTimeoutError(
-                f"Segment {segment_id} {_NOT_YET[goal.until]} in the time given ({_last_seen(last, goal)}).{trouble}",
-                hint="Large segments take hours: allow more time, or look at the segment in Dynamics 365.",
-            )
+
+    async def once() -> Segment | None:
+        nonlocal goal, last
+        segment, outcome = await look(looks, segment_id, goal)
+        goal = goal.after(segment)
+        if last is None or (segment.status, segment.member_count) != (last.status, last.member_count):
+            log.info("Segment %s is %s, members: %s", segment_id, segment.status_name, segment.member_count)
+        last = segment
+        if outcome != "done":
+            return None
+        warn_of_warnings(segment)
+        return segment
+
+    return await poll(
+        once,
+        what=f"Segment {segment_id}",
+        too_late=lambda: f"{_NOT_YET[goal.until]} in the time given ({_last_seen(last, goal)}).",
+        hint="Large segments take hours: allow more time, or look at the segment in Dynamics 365.",
+        poll_interval=poll_interval,
+        deadline=deadline,
+        first_after=first_after,
+        clock=clock,
+    )
 
 
 _NOT_YET = {
