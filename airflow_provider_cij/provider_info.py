@@ -39,7 +39,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.sensors.segments"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": ["airflow_provider_cij.triggers.segments"]}],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": ["airflow_provider_cij.triggers.pause", "airflow_provider_cij.triggers.segments"],
+            }
+        ],
         "extra-links": ["airflow_provider_cij.links.CijSegmentLink"],
         "connection-types": [
             {

@@ -33,7 +33,7 @@ class Stack:
         self.logs = home / "processes"
         api, worker_logs, trigger_logs = _free_ports(3)
         self.url = f"http://localhost:{api}"
-        self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._http = httpx.Client(base_url=self.url, timeout=30)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
@@ -78,14 +78,14 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self._http.close()
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            for _command, process in self._processes:
+            for _command, process in self.processes:
                 # Each has a session of its own: its children go with it.
                 try:
                     os.killpg(process.pid, signal_number)
                 except ProcessLookupError:
                     continue
             give_up = time.monotonic() + 5
-            while time.monotonic() < give_up and any(process.poll() is None for _, process in self._processes):
+            while time.monotonic() < give_up and any(process.poll() is None for _, process in self.processes):
                 time.sleep(0.05)
 
     @property
@@ -168,6 +168,14 @@ class Stack:
         """Give the last lines that a process has said."""
         return "\n".join((self.logs / f"{command}.log").read_text(errors="replace").splitlines()[-30:])
 
+    def restart(self, command: str) -> None:
+        """Stop one of the processes and start it again."""
+        (process,) = [process for name, process in self.processes if name == command]
+        self.processes.remove((command, process))
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        self._start(command)
+
     def _run(self, *command: str) -> None:
         done = subprocess.run(
             ["airflow", *command], env=self._environment, capture_output=True, text=True, check=False, cwd=self.home
@@ -185,12 +193,12 @@ class Stack:
                 start_new_session=True,
                 cwd=self.home,
             )
-        self._processes.append((command, process))
+        self.processes.append((command, process))
 
     def _wait_until_healthy(self, seconds: float = 120) -> None:
         give_up = time.monotonic() + seconds
         while True:
-            for command, process in self._processes:
+            for command, process in self.processes:
                 if process.poll() is not None:
                     raise RuntimeError(f"airflow {command} ended: {self.tail(command)}")
             try:

@@ -30,7 +30,7 @@ with DAG(
     refresh = CijRefreshSegmentOperator.partial(
         task_id="refresh_segment",
         deferrable=True,
-        poll_interval=30,
+        poll_interval=10,
         map_index_template="{{ segment_name }}",
     ).expand(segment_id=live_segments())
 

@@ -37,7 +37,7 @@ with DAG(
         members=FromSql("SELECT contact_id FROM newsletter_audience WHERE unsubscribed = 0", conn_id="warehouse"),
     )
     refresh = CijRefreshSegmentOperator(
-        task_id="refresh_segment", segment_id=create.output["segment_id"], deferrable=True, poll_interval=30
+        task_id="refresh_segment", segment_id=create.output["segment_id"], deferrable=True, poll_interval=10
     )
 
     @task(outlets=[NEWSLETTER_AUDIENCE], retries=0)

@@ -16,6 +16,7 @@ from tests.dags import run_dag
 from tests.scripted import Answer
 
 ID, DEFINITION = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
+OLD, NEW = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 BEFORE, NOW = "2026-11-02T02:59:59Z", "2026-11-02T03:00:00Z"
 MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
 LINK = "_link_CijSegmentLink"
@@ -156,7 +157,7 @@ def test_what_is_waited_for_is_checked(wait, scripted, capfd, mode, arguments, s
     assert scripted.asked == []
 
 
-def run_of(status: int, began: str = NOW, execution: str = "new") -> Answer:
+def run_of(status: int, began: str = NOW, execution: str = NEW) -> Answer:
     """Answer with the log of evaluations."""
     row = {"msdynmkt_segmentexecutionid": execution, "statuscode": status, "msdynmkt_startedon": began}
     return Answer(body={"value": [row | {"_msdynmkt_segmentdefinitionid_value": DEFINITION}]})
@@ -275,7 +276,7 @@ def _run_of_segment(execution: str, status: int) -> Answer:
 @pytest.mark.parametrize("status", [1, 9, 10])
 def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
     """Also of a segment that is stopped or has expired; and it says when."""
-    old, new = _run_of_segment("old", SUCCEEDED), run_of(SUCCEEDED)
+    old, new = _run_of_segment(OLD, SUCCEEDED), run_of(SUCCEEDED)
     new.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
     first = [segment(1, 3), old, Answer(204), segment(1, 3), old] if status == 1 else [segment(status, 3), Answer(204)]
     waited = [segment(5, 3), *([new] if status != 1 else [])][:1]
@@ -313,8 +314,8 @@ def test_publish_waits_until_live(publish, scripted, deferrable):
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted, deferrable):
     """The members of the old one are not what was published."""
-    old, new = _run_of_segment("old", 723270002), _run_of_segment("new", 723270001)
-    done = _run_of_segment("new", 723270002)
+    old, new = _run_of_segment(OLD, 723270002), _run_of_segment(NEW, 723270001)
+    done = _run_of_segment(NEW, 723270002)
     ran = publish(
         *[segment(1, 3), old, Answer(204)],
         *[segment(1, 3), old, segment(1, 3), new, segment(1, 5), done],
@@ -328,7 +329,7 @@ def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted,
 @pytest.mark.parametrize("later", [[], [1]])
 def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, scripted, deferrable, later):
     """Also where the log of evaluations shows nothing new."""
-    old = _run_of_segment("old", 723270002)
+    old = _run_of_segment(OLD, 723270002)
     still = [answer for _ in later for answer in (segment(1, 3), old)]
     ran = publish(
         *[segment(1, 3), old, Answer(204), *still, segment(5), old, segment(6), segment(1, 5)], deferrable=deferrable
@@ -339,7 +340,7 @@ def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, script
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_failed_segment_can_be_published_again(publish, deferrable):
     """The error from before is not the answer."""
-    old = _run_of_segment("old", 723270003)
+    old = _run_of_segment(OLD, 723270003)
     answers = [segment(3), old, Answer(204), segment(3), old, segment(6), old, segment(1)]
     assert publish(*answers, deferrable=deferrable).states == {"publish": "success"}
 

@@ -125,10 +125,11 @@ class Lifecycle:
                 names.append(user if isinstance(user, str) else json.dumps(user))
         return names
 
-    async def delete(self, segment_id: str) -> bool:
+    async def delete(self, segment_id: str, definition_id: str = "") -> bool:
         """Delete a segment: its row, then its definition. What a run left that died between, the next one deletes.
 
         :param segment_id: the segment; a definition's id is taken too
+        :param definition_id: of its definition, if it is known: for a segment made elsewhere, whose row is gone
         :return: False when there was nothing left to delete
         :raises CijInUseError: live journeys use it
         """
@@ -137,7 +138,8 @@ class Lifecycle:
             segment = await self.get(wanted)
         except CijNotFoundError:
             # Half a segment: a definition whose segment was never made, or is deleted already.
-            left = [await self._delete(DEFINITIONS.entity_set, one) for one in (definition_id_of(wanted), wanted)]
+            orphans = (definition_id or definition_id_of(wanted), wanted)
+            left = [await self._delete(DEFINITIONS.entity_set, one) for one in orphans]
             return any(left)
         path = query(row_path(SEGMENTS.entity_set, segment.segment_id), select=("msdynmkt_publishedjourneycount",))
         journeys = (await self._client.get(path)).get("msdynmkt_publishedjourneycount")
@@ -159,16 +161,20 @@ class Lifecycle:
         log.info("Deleted %s(%s)", entity_set, row_id)
         return True
 
-    async def last_execution(self, segment: Segment, since: str = "", *, must: bool = False) -> Execution | None:
+    async def last_execution(
+        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
+    ) -> Execution | None:
         """Read the newest evaluation of a segment.
 
         :param segment: the segment
         :param since: only of those that began then or later (ISO 8601); ``""`` for any
+        :param but: an evaluation that does not count: times are whole seconds, and another may have begun in the same
         :param must: raise when the log can't be read
         :return: None when there was none, or the log can't be read
         """
         where = f"{_OF_DEFINITION} eq {guid(segment.definition_id, 'definition id')}"
         where += f" and msdynmkt_startedon ge {since}" if since else ""
+        where += f" and msdynmkt_segmentexecutionid ne {guid(but)}" if but else ""
         path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=1)
         try:
             rows = (await self._client.get(path)).get("value") or []
@@ -207,12 +213,12 @@ class Lifecycle:
         found = [Segment.of(row) async for page in pages for row in page]
         return {segment.segment_id: segment for segment in found}
 
-    async def last_executions(self, definition_ids: Sequence[str], since: str) -> dict[str, Execution]:
-        """Read the newest evaluation of each of many segments with one question.
+    async def executions(self, definition_ids: Sequence[str], since: str) -> list[tuple[str, Execution]]:
+        """Read the evaluations of many segments with one question.
 
         :param definition_ids: of the segments, a hundred at the most
         :param since: only of evaluations that began then or later (ISO 8601)
-        :return: by definition
+        :return: definitions and their evaluations, the newest first
         """
         any_of = " or ".join(f"{_OF_DEFINITION} eq {guid(one)}" for one in definition_ids)
         path = query(
@@ -221,11 +227,8 @@ class Lifecycle:
             where=f"msdynmkt_startedon ge {since} and ({any_of})",
             orderby="msdynmkt_startedon desc",
         )
-        newest: dict[str, Execution] = {}
-        async for page in self._client.pages(path):
-            for row in page:
-                newest.setdefault(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row))
-        return newest
+        pages = self._client.pages(path)
+        return [(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row)) async for page in pages for row in page]
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did; ``""`` when the service does not say.

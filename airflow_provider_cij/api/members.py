@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from airflow_provider_cij.api.capabilities import inputs_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, calls, check_room, number_of_calls
+from airflow_provider_cij.api.mirror import IDS_A_CALL, GroupPlan, Plan, Share, calls, check_room, number_of_calls
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
@@ -24,13 +25,31 @@ OnBatch = Callable[[int, int, int], None]
 """Called after each batch with batches done, batches in all, members sent."""
 
 
+@dataclass(frozen=True)
+class Resume:
+    """Where an earlier try got to.
+
+    :param done: how many calls of the same list, from the first one on, are done
+    :param note: is told how many are done by now
+    """
+
+    done: int
+    note: Callable[[int], None]
+
+    def sent(self, ids: IdSet) -> int:
+        """How many of the list those calls held."""
+        return min(self.done * IDS_A_CALL, len(ids))
+
+
 class Members:
     """The verbs on members, over one open client."""
 
     def __init__(self, client: DataverseClient) -> None:
         self._client = client
 
-    async def add(self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None) -> int:
+    async def add(
+        self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None, resume: Resume | None = None
+    ) -> int:
         """Add ids to a static group, 1000 a call, as many calls at once as the connection allows.
 
         Groups are sets: adding twice is as good as once.
@@ -39,16 +58,20 @@ class Members:
         :param group_id: the group's id
         :param ids: whom to add
         :param on_batch: is told of every call that succeeded
+        :param resume: where an earlier try got to with the same ids
         :return: the number of calls
         :raises CijInputError: there are more ids than a group holds; nothing was sent
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
         check_room(ids)
-        return await self._send("msdynmkt_AddStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch, resume)
 
-    async def remove(self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None) -> int:
+    async def remove(
+        self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None, resume: Resume | None = None
+    ) -> int:
         """Remove ids from a static group, likewise. Somebody who is not in it is no error."""
-        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch)
+        shares = [(group_id, len(ids))]
+        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, shares, on_batch, resume)
 
     async def plan(self, segment_id: str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
         """Work out how groups become equal to a list: reads the groups, changes nothing.
@@ -99,20 +122,36 @@ class Members:
         return sum([await self._send(action, segment_id, ids, parts, on_batch) for action, ids, parts in steps])
 
     async def _send(
-        self, action: str, segment_id: str, ids: IdSet, shares: Sequence[Share], on_batch: OnBatch | None
+        self,
+        action: str,
+        segment_id: str,
+        ids: IdSet,
+        shares: Sequence[Share],
+        on_batch: OnBatch | None,
+        resume: Resume | None = None,
     ) -> int:
-        total = number_of_calls(shares)
+        first = resume.done if resume else 0
+        total = number_of_calls(shares) - first
         done = sent = 0
-        batches = calls(ids, shares)
+        whole, ahead = first, set[int]()
+        batches = enumerate(calls(ids, shares))
 
         async def work() -> None:
-            nonlocal done, sent
-            for group_id, batch in batches:  # shared: each takes the next one
+            nonlocal done, sent, whole
+            for number, (group_id, batch) in batches:  # shared: each takes the next one
+                if number < first:
+                    continue
                 body = {"SegmentId": segment_id, "GroupId": group_id, "EntityIds": batch}
                 await self._client.action(action, body, repeatable=True)
                 done, sent = done + 1, sent + len(batch)
                 if on_batch:
                     on_batch(done, total, sent)
+                ahead.add(number)
+                while whole in ahead:
+                    ahead.discard(whole)
+                    whole += 1
+                if resume:
+                    resume.note(whole)
 
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from airflow_provider_cij.api.journey_models import Journey
 from airflow_provider_cij.api.journeys import Journeys
@@ -47,10 +47,12 @@ class SharedPoll:
         # Alone, or nothing found: it may be a definition's id.
         return found or await self._segments.get(segment_id)
 
-    async def last_execution(self, segment: Segment, since: str = "", *, must: bool = False) -> Execution | None:
+    async def last_execution(
+        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
+    ) -> Execution | None:
         """Read the newest evaluation of a segment, with those that others ask for now."""
-        found = await self._executions.ask((since, segment.definition_id)) if since else None
-        return found or await self._segments.last_execution(segment, since, must=must)
+        found = await self._executions.ask(_Asked(segment.definition_id, since, but)) if since else None
+        return found or await self._segments.last_execution(segment, since, but, must=must)
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""
@@ -59,14 +61,22 @@ class SharedPoll:
     async def _many(self, segment_ids: list[str]) -> dict[str, Segment]:
         return await self._segments.get_many(segment_ids)
 
-    async def _many_executions(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], Execution]:
-        newest = await self._segments.last_executions([one for _, one in asked], min(since for since, _ in asked))
+    async def _many_executions(self, asked: list[_Asked]) -> dict[_Asked, Execution]:
+        found = await self._segments.executions([one.definition_id for one in asked], min(one.since for one in asked))
         # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
-        return {
-            (since, definition): newest[definition]
-            for since, definition in asked
-            if definition in newest and newest[definition].started_on >= since
+        matching = {
+            one: [run for of, run in found if of == one.definition_id and run.started_on >= one.since] for one in asked
         }
+        newest = {
+            one: next((run for run in runs if run.execution_id != one.but), None) for one, runs in matching.items()
+        }
+        return {one: run for one, run in newest.items() if run}
+
+
+class _Asked(NamedTuple):
+    definition_id: str
+    since: str
+    but: str
 
 
 class JourneyPoll:
@@ -110,9 +120,11 @@ class GroupLooks:
         count = await self._members.count(segment.segment_id, group.group_id, self._at_least)
         return replace(segment, member_count=count)
 
-    async def last_execution(self, segment: Segment, since: str = "", *, must: bool = False) -> Execution | None:
+    async def last_execution(
+        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
+    ) -> Execution | None:
         """Read the newest evaluation of the segment."""
-        return await self._segments.last_execution(segment, since, must=must)
+        return await self._segments.last_execution(segment, since, but, must=must)
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""

@@ -41,8 +41,10 @@ class Looks(Protocol):
     async def get(self, segment_id: str) -> Segment:
         """Read a segment."""
 
-    async def last_execution(self, segment: Segment, since: str = "", *, must: bool = False) -> Execution | None:
-        """Read its newest evaluation, of those that began at or after ``since`` if that is given."""
+    async def last_execution(
+        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
+    ) -> Execution | None:
+        """Read its newest evaluation, of those that began at or after ``since`` and are not ``but``."""
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""
@@ -162,7 +164,8 @@ async def look(looks: Looks, segment_id: str, goal: Goal) -> tuple[Segment, Outc
     segment = await looks.get(segment_id)
     newest = None
     if goal.needs_execution:
-        newest = await looks.last_execution(segment, goal.earliest, must=goal.until == "refreshed")
+        old = goal.before.execution_id if goal.before else ""
+        newest = await looks.last_execution(segment, goal.earliest, old, must=goal.until == "refreshed")
     outcome = judge(segment, newest, goal)
     if outcome == "failed":
         words = await looks.last_words(segment.segment_id)

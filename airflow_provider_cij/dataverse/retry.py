@@ -28,8 +28,8 @@ class Failure(Enum):
     """5xx: it may have been done."""
     INNER_ERROR = ("error of a service behind", True, 1)
     """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
-    UNREADABLE = ("reply broken off", True, _UNTIL_TIRED)
-    """2xx, so it was done: but the body is cut off, or a proxy's page."""
+    UNREADABLE = ("reply broken off", True, 2)
+    """2xx, so it was done: but the body is cut off, which passes, or a proxy's page, which mostly stays."""
     REFUSED = ("refused", False, 0)
     """Any other answer; the same request gets it again."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
@@ -13,124 +11,19 @@ from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.operators._cursor import Cursor
+from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.groups import MemberGroup
     from airflow_provider_cij.api.intake import Intake
-    from airflow_provider_cij.api.models import MemberReport, Segment
+    from airflow_provider_cij.api.models import Segment
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class _ListOperator(CijOperator):
-    """Does something to static groups with a list of people."""
-
-    template_fields: Sequence[str] = ("segment_id", "group", "members", "match_on", "not_found_path")
-    # FromSql("audience.sql", …) is the file of this name.
-    template_ext: Sequence[str] = (".sql",)
-    operator_extra_links = (CijSegmentLink(),)
-
-    def __init__(
-        self,
-        *,
-        segment_id: str,
-        group: str | Sequence[str],
-        members: Iterable[object] | Source,
-        match_on: str | None = None,
-        max_invalid: int | None = None,
-        not_found_path: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.segment_id = segment_id
-        self.group = group
-        self.members = members
-        self.match_on = match_on
-        self.max_invalid = max_invalid
-        self.not_found_path = not_found_path
-
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and shown in the UI: ids of people.
-        self._members = as_source(members)
-
-    async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
-    ) -> dict[str, int]:
-        """Do it; give the counts of the report that the list does not give."""
-        raise NotImplementedError
-
-    def _check(self, intake: Intake, groups: int) -> None:
-        """Refuse a list for what it is, before the service is asked anything about it."""
-        if not intake.read:
-            self.log.warning("There is not a single row: nobody will be added or removed")
-
-    def execute(self, context: Context) -> dict[str, int]:
-        """Read the list to its end, then change the groups."""
-        with failing_for_good():
-            source = checked(self.members)
-            names = [self.group] if isinstance(self.group, str) else list(self.group)
-            if not names:
-                raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
-            if self.not_found_path is not None:
-                if not self.match_on:
-                    raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
-                check_writable(str(self.not_found_path))
-
-        async def work(cij: Cij) -> MemberReport:
-            segment = None
-            if self.match_on:  # the table to look in is the segment's
-                segment = await self._segment(cij, context)
-            intake = await self._intake(cij, source, segment)
-            self._check(intake, len(names))
-            segment = segment or await self._segment(cij, context)
-            groups = [await cij.segments.group(segment, name) for name in names]
-            self.log.info("Segment %r", segment.display_name)
-            return intake.report(**await self._change(cij, segment, groups, intake))
-
-        report = self.call(work)
-        self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
-        return report.as_dict()
-
-    async def _segment(self, cij: Cij, context: Context) -> Segment:
-        segment = await cij.segments.get(self.segment_id)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-        return segment
-
-    async def _intake(self, cij: Cij, source: Source, segment: Segment | None) -> Intake:
-        from airflow_provider_cij.api.intake import take_in
-        from airflow_provider_cij.api.matching import match
-
-        with log_group(self.log, f"Read members from {source!r}"), ExitStack() as files:
-            chunks = source.chunks(cij.dataverse)
-            if segment is None or not self.match_on:
-                intake = await take_in(chunks, self.max_invalid)
-            else:
-                not_found = None
-                if self.not_found_path is not None:
-                    not_found = files.enter_context(writing(str(self.not_found_path), ("line", self.match_on)))
-                intake = await match(
-                    cij.dataverse,
-                    chunks,
-                    table=segment.base_table or "contact",
-                    column=self.match_on,
-                    max_invalid=self.max_invalid,
-                    on_not_found=not_found.write if not_found else None,
-                    on_progress=_Looking(self.log),
-                )
-            said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-            self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-        return intake
-
-
-class CijAddSegmentMembersOperator(_ListOperator):
+class CijAddSegmentMembersOperator(MemberListOperator):
     """Adds people to a static group of a segment; adding somebody twice is as good as once.
 
     The whole list is read and checked before the first call: a row without an id is counted and logged with its line,
@@ -163,19 +56,21 @@ class CijAddSegmentMembersOperator(_ListOperator):
         check_room(intake.ids, groups)
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
         if len(groups) == 1:
-            with log_group(self.log, f"Add {len(intake.ids)} members to group {_named(groups)}"):
-                batches = await cij.members.add(segment.segment_id, groups[0].group_id, intake.ids, _Progress(self.log))
-            return {"added": len(intake.ids), "batches": batches}
+            where = (segment.segment_id, groups[0].group_id)
+            earlier = resume(cursor, intake.ids, "add", *where)
+            with log_group(self.log, f"Add {len(intake.ids)} members to group {named(groups)}"):
+                batches = await cij.members.add(*where, intake.ids, Progress(self.log), earlier)
+            return {"added": len(intake.ids), "batches": batches, "resumed_from": earlier.sent(intake.ids)}
         plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
-        with log_group(self.log, f"Add {len(plan.missing)} members to group {_named(groups)}"):
-            batches = await cij.members.add_missing(segment.segment_id, plan, _Progress(self.log))
+        with log_group(self.log, f"Add {len(plan.missing)} members to group {named(groups)}"):
+            batches = await cij.members.add_missing(segment.segment_id, plan, Progress(self.log))
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
-class CijRemoveSegmentMembersOperator(_ListOperator):
+class CijRemoveSegmentMembersOperator(MemberListOperator):
     """Removes people from a static group of a segment; somebody who is not in it is no error.
 
     Members of the segment itself change with its next publish or refresh, and only if the query does not find them.
@@ -194,16 +89,19 @@ class CijRemoveSegmentMembersOperator(_ListOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
-        batches = 0
-        with log_group(self.log, f"Remove {len(intake.ids)} members from group {_named(groups)}"):
+        batches = resumed_from = 0
+        with log_group(self.log, f"Remove {len(intake.ids)} members from group {named(groups)}"):
             for group in groups:
-                batches += await cij.members.remove(segment.segment_id, group.group_id, intake.ids, _Progress(self.log))
-        return {"removed": len(intake.ids), "batches": batches}
+                where = (segment.segment_id, group.group_id)
+                earlier = resume(cursor, intake.ids, "remove", *where)
+                resumed_from += earlier.sent(intake.ids)
+                batches += await cij.members.remove(*where, intake.ids, Progress(self.log), earlier)
+        return {"removed": len(intake.ids), "batches": batches, "resumed_from": resumed_from}
 
 
-class CijMirrorSegmentMembersOperator(_ListOperator):
+class CijMirrorSegmentMembersOperator(MemberListOperator):
     """Makes a static group equal to a list: reads the group, adds who is missing, removes who is not in the list.
 
     The plan is shown before anything is changed. Doing it again does what is left to do. Members of the segment itself
@@ -240,7 +138,7 @@ class CijMirrorSegmentMembersOperator(_ListOperator):
             raise CijInputError(f"max_removals is {self.max_removals}.", hint="Give a share, from 0 to 1.")
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
         with log_group(self.log, "Plan"):
             plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
@@ -254,44 +152,9 @@ class CijMirrorSegmentMembersOperator(_ListOperator):
             plan.shares(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report
-        with log_group(
-            self.log, f"Remove {plan.removals} members from group {_named(groups)}, add {len(plan.missing)}"
-        ):
-            batches = await cij.members.mirror(segment.segment_id, plan, _Progress(self.log))
+        with log_group(self.log, f"Remove {plan.removals} members from group {named(groups)}, add {len(plan.missing)}"):
+            batches = await cij.members.mirror(segment.segment_id, plan, Progress(self.log))
         return {**report, "batches": batches}
-
-
-def _named(groups: Sequence[MemberGroup]) -> str:
-    return ", ".join(repr(group.name) for group in groups)
-
-
-class _Progress:
-    """Logs a batch a second, and the last one."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self._started = self._logged = time.monotonic()
-
-    def __call__(self, done: int, total: int, sent: int) -> None:
-        now = time.monotonic()
-        if done < total and now - self._logged < 1 and done > 1:
-            return
-        self._logged = now
-        rate = sent / max(now - self._started, 0.001)
-        self._log.info("Batch %d of %d: %d members sent, %.0f a second", done, total, sent, rate)
-
-
-class _Looking:
-    """Logs a query a second."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self._logged = time.monotonic()
-
-    def __call__(self, queries: int, asked: int, matched: int) -> None:
-        if (now := time.monotonic()) - self._logged >= 1:
-            self._logged = now
-            self._log.info("%d queries: %d values asked for, %d matched", queries, asked, matched)
 
 
 class CijExportSegmentMembersOperator(CijOperator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
@@ -29,6 +30,9 @@ __all__ = [
     "CijUpdateSegmentOperator",
     "MemberGroup",
 ]
+
+
+_DEFINITION = "cij_definition"
 
 
 class CijCreateSegmentOperator(CijOperator):
@@ -295,17 +299,26 @@ class CijDeleteSegmentOperator(CijOperator):
 
     def execute(self, context: Context) -> None:
         """Delete it."""
+        # The row that names the definition goes first: a retry must know it all the same.
+        store = context.get("task_state_store")
+        kept = str(store.get(_DEFINITION) or "") if store else ""
 
         async def delete(cij: Cij) -> None:
             if self.stop_first:
                 await self._stop(cij)
-            if not await cij.segments.delete(self.segment_id):
-                if not self.missing_ok:
+            with suppress(CijNotFoundError):
+                segment = await cij.segments.get(self.segment_id)
+                if store and segment.definition_id:
+                    store.set(_DEFINITION, segment.definition_id)
+            if not await cij.segments.delete(self.segment_id, kept):
+                if not self.missing_ok and not kept:
                     raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition of this id.")
                 self.log.info("There is no segment %s: nothing to delete", self.segment_id)
 
         with log_group(self.log, f"Delete segment {self.segment_id}"):
             self.call(delete)
+        if store:
+            store.delete(_DEFINITION)
 
     async def _stop(self, cij: Cij) -> None:
         from airflow_provider_cij.api.models import AT_REST, SegmentStatus

@@ -1,8 +1,8 @@
-"""A local organisation with Customer Insights - Journeys (real-time segments), for demos and tests.
+"""A local organisation with Customer Insights - Journeys, for demos and tests.
 
-It answers as "Create a segment using the Web API" and the Dataverse Web API documents say. What it does not
-implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with
-501.
+It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
+as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not implement ($metadata,
+$apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with 501.
 
 Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
 day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.
@@ -52,4 +52,26 @@ Where the documents are silent it assumes:
 - formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;
 - headers that impersonate, and those of the solution and of duplicate detection, change nothing;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
+
+For outbound marketing it assumes:
+- msdyncrm_query in a row is another name of msdyncrm_segmentquery; required columns are required of drafts too, except
+  the query; msdyncrm_segmentquery holds 1,048,576 characters;
+- a row may be created in any status; going live and stopping take --compute-seconds; a segment made live by hand is
+  evaluated at once; asking for the status a row has changes nothing; the codes of refused transitions, missing values
+  and failed validations are 0x80048408, 0x80040203 and 0x80040265;
+- segmentmemberids wants the prefix crm, memberids of SegmentMembersUpdate none; both ignore ids of nobody;
+- members are those of the last evaluation, none before the first, also when a segment is used in another one; those
+  of a static segment change as soon as a change of members is done; changes are also made to drafts;
+- SEGMENT() takes the name in the backend or the given one, if only one segment has it; CONTAINS and its like, AND and
+  OR do parse; DATEDIFF, INTERACTION, HAVING and comparisons of columns are refused with 501;
+- SegmentMembersUpdate answers 204, and to getState SegmentState: {"state":"Pending"|"Completed","pendingOperations":n};
+  it takes 100,000 ids; a contact of another business unit hangs a segment whose scope is a business unit for good:
+  its operations and walks stay pending; business units are rows like others, with a name and no parent;
+- FetchContactsByQuery answers Result: {"entities":[...],"totalRecordCount":n,"moreRecords":false}, JSON in a string,
+  with the columns of its FetchXml, and a 400 when Query and FetchXml mean different pages;
+- ValidateSegment finds one error at a time, with the one code that is documented;
+- faults of journeys have names of the sandbox's own, except the one that is documented; whether segments and content
+  settings exist and are live is looked into only when a journey has no other error; e-mails are taken at their word;
+- a journey that goes live with errors ends in Error, with the result in msdyncrm_validationresults;
+- with --outbound-removed segments answer 403, other rows can be read only, and the actions are unknown.
 """

@@ -21,16 +21,15 @@ from .values import SqlValue
 from .web import Answer, Request
 
 # Type codes of the customapirequestparameter and customapiresponseproperty tables.
-ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY = 4, 7, 10, 11
-_TYPES: Mapping[int, type] = {INTEGER: int, STRING: str, STRING_ARRAY: list}
-_EDM = {INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
+BOOLEAN, ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY = 0, 4, 7, 10, 11
+_TYPES: Mapping[int, type] = {BOOLEAN: bool, INTEGER: int, STRING: str, STRING_ARRAY: list}
+_EDM = {BOOLEAN: "Edm.Boolean", INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
 _MEMBERS, _STOP = "msdynmkt_MembersList", "msdynmkt_StopSegments"
 _GUID_NAMES = ("SegmentId", "GroupId")
 # Actions the product has (documented or seen on a live organisation) and the sandbox has not.
 _NOT_HERE = re.compile(
     r"msdynmkt_(CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
-    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)|"
-    r"msdyncrm_(SegmentMembersUpdate|FetchContactsByQuery|ValidateSegment|CustomerJourneyValidate)"
+    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)"
 )
 
 
@@ -56,7 +55,14 @@ class Action:
 class Actions:
     """All actions of the sandbox, by name."""
 
-    def __init__(self, store: Store, members: Members, publisher: Publisher, switches: Switches) -> None:
+    def __init__(
+        self,
+        store: Store,
+        members: Members,
+        publisher: Publisher,
+        switches: Switches,
+        more: tuple[Action, ...] = (),
+    ) -> None:
         segment, group = Parameter("SegmentId", STRING), Parameter("GroupId", STRING)
         ids = Parameter("EntityIds", STRING_ARRAY)
         result = {"StatusCode": INTEGER, "ResultText": STRING}
@@ -108,6 +114,7 @@ class Actions:
                 {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION},
                 stop,
             ),
+            *more,
         )
         self._store = store
         self._switches = switches
@@ -142,8 +149,9 @@ class Actions:
     def _register(self, store: Store) -> None:
         """List the actions in the customapi tables, where clients discover them."""
         with store.transaction() as connection:
-            if _STOP not in self:
-                _unregister(connection, _stable_id(_STOP))
+            for row in connection.execute("SELECT customapiid, uniquename FROM customapi").fetchall():
+                if row["uniquename"] not in self:  # in a file of before it was switched off
+                    _unregister(connection, row["customapiid"])
             for action in self._by_name.values():
                 api_id = _stable_id(action.name)
                 if fetch(connection, CUSTOM_API, api_id):
@@ -207,7 +215,7 @@ def _given(action: Action, request: Request) -> dict[str, object]:
 
 def _converted(parameter: Parameter, value: object) -> object:
     wanted = _TYPES[parameter.type]
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
         raise errors.bad_payload(
             "",
             f"Microsoft.OData.ODataException: Cannot convert the value of parameter '{parameter.name}' to the expected "

@@ -1,7 +1,7 @@
 """What ``Prefer: odata.include-annotations`` adds ("Request annotations", "Include more details with errors").
 
 Assumption: the caller is American, in UTC, and pays in dollars; a yes/no column has the labels Yes and No; the
-navigation property of a lookup has the name of its column.
+navigation property of a lookup that cannot be bound has the name of its column.
 """
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
@@ -58,7 +58,7 @@ class Annotations:
             return {}
         found: dict[str, object] = {FORMATTED: self._formatted(column, value)}
         if column.target:
-            found[f"{_CRM}.associatednavigationproperty"] = column.name
+            found[f"{_CRM}.associatednavigationproperty"] = column.navigation or column.name
             found[f"{_CRM}.lookuplogicalname"] = column.target
         name = column.property_name
         return {f"{name}{term}": shown for term, shown in self.only(found).items() if shown is not None}

@@ -26,6 +26,7 @@ from .app import create_app
 from .chaos import Protocol
 from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .service import Service
 from .store import Store
@@ -133,7 +134,8 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         publisher = Publisher(store, options.compute_seconds, switched)
         trouble = faults.Faults(options.fault_seed)
         trouble.add(rule for given in options.fault for rule in given)
-        service = Service(store, publisher, signing_key.encode(), switched)
+        outbound = Outbound(store, options.compute_seconds, removed=switched.outbound_removed)
+        service = Service(store, publisher, signing_key.encode(), switched, outbound)
         app = create_app(store, identity, service, publisher, trouble, _limits(options))
         config = uvicorn.Config(
             app,

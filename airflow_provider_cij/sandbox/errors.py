@@ -74,6 +74,33 @@ def duplicate_row() -> ODataError:
     return ODataError(412, "0x80040237", "A record with matching key values already exists.")
 
 
+def missing_value(entity: str, column: str) -> ODataError:
+    """Answer for a row without a value its table requires.
+
+    Assumption: the rule is documented, code and words are not.
+    """
+    return ODataError(400, "0x80040203", f"The attribute '{column}' of the entity '{entity}' is required.")
+
+
+def in_use() -> ODataError:
+    """Answer for a row that another one refers to and that must not go before it."""
+    return ODataError(
+        405, "0x80040227", "The object you tried to delete is associated with another object and cannot be deleted."
+    )
+
+
+def no_privilege(entity: str, verb: str, user: str) -> ODataError:
+    """Answer for a user whose roles lack a privilege."""
+    privilege = f"prv{verb}{entity}"
+    privilege_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:privilege:{privilege}")
+    return ODataError(
+        403,
+        "0x80040220",
+        f"Principal user (Id={user}, type=8, roleCount=1, privilegeCount=1, accessMode=4), is missing "
+        f"{privilege} privilege (Id={privilege_id}) on OTC=0 for entity '{entity}'. context.Caller={user}",
+    )
+
+
 def version_mismatch() -> ODataError:
     """Answer for an ``If-Match`` that names another version of the row."""
     return ODataError(

@@ -9,6 +9,7 @@ from . import errors, fetchxml
 from .annotations import FORMATTED, Annotations, formatted
 from .expressions import MismatchError
 from .fetchxml import Fetch
+from .outbound.fetching import without_link
 from .rows import show
 from .schema import Kind, Table
 from .selecting import MAXIMUM_PAGE, Selection
@@ -21,7 +22,8 @@ _MAXIMUM_WITHOUT_COOKIE = 50_000
 
 def rows(connection: sqlite3.Connection, table: Table, request: Request, options: Mapping[str, str]) -> Answer:
     """Answer a FetchXML query."""
-    fetch = fetchxml.parse(options["fetchXml"], table)
+    text, within = without_link(options["fetchXml"], table)
+    fetch = fetchxml.parse(text, table)
     annotations = Annotations(request.headers, connection)
     fields = f"({','.join(fetch.columns)})" if fetch.columns else ""
     body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
@@ -30,7 +32,7 @@ def rows(connection: sqlite3.Connection, table: Table, request: Request, options
         position = fetchxml.read_cookie(fetch)
     except MismatchError as problem:
         raise errors.ODataError(400, "0x80041108", str(problem)) from None
-    selection = Selection(table, where, fetch.order)
+    selection = Selection(table, (f"({where[0]}) AND {within[0]}", [*where[1], *within[1]]), fetch.order)
     if fetch.counts:
         body["value"] = [_counts(selection, connection, fetch, annotations)]
         return Answer(200, body, annotations.applied())

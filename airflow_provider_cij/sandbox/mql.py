@@ -58,11 +58,96 @@ def parse(text: str) -> Query:
     return _MqlParser(text).whole()
 
 
-class _MqlParser(Parser):
+class MqlConditions(Parser):
+    """What all dialects of segment queries have in common: conditions and constants."""
+
     or_word = "||"
     and_word = "&&"
-    _alias = ""
+    alias = ""
+    date_parts = 6
 
+    def single(self) -> Condition:
+        """Read one condition."""
+        if self.accept("!"):
+            raise UnsupportedError("the operator '!' in a segment query", self.token.position)
+        word = self.token.text.upper() if self.token.kind == "word" else ""
+        if word == "NOT":
+            self.take()
+            return Not(self.nested(self.single))
+        if self.accept("("):
+            condition = self.nested(self.disjunction)
+            self.expect(")")
+            return condition
+        if word in ("ISNULL", "ISNOTNULL"):
+            self.take()
+            self.expect("(")
+            column = self.column()
+            self.expect(")")
+            return IsNull(column) if word == "ISNULL" else Not(IsNull(column))
+        if word in _OTHER_FUNCTIONS:
+            raise UnsupportedError(f"{word} in a segment query", self.token.position)
+        return self.compared(self.column())
+
+    def compared(self, column: str) -> Condition:
+        """Read what follows a column."""
+        if self.token.kind != "symbol" or self.token.text not in _OPERATORS:
+            raise self.unexpected("a comparison operator")
+        return Compare(column, _OPERATORS[self.take().text], self.literal())
+
+    def column(self) -> str:
+        """Read a column, with or without the alias of its table."""
+        token = self.expect_kind("word", "a column name")
+        if not self.accept("."):
+            return token.text
+        if token.text != self.alias:
+            raise QueryError(f"Syntax error at position {token.position}: unknown alias '{token.text}'", token.position)
+        return self.expect_kind("word", "a column name").text
+
+    def literal(self) -> Literal:
+        """Read a constant."""
+        token = self.token
+        word = token.text.upper() if token.kind == "word" else ""
+        if token.kind == "string":
+            self.take()
+            return Literal("string", token.text[1:-1].replace("''", "'"))
+        if token.kind == "number":
+            self.take()
+            return Literal("number", read_number(token))
+        if word in ("TRUE", "FALSE"):
+            self.take()
+            return Literal("boolean", int(word == "TRUE"))
+        if word in ("DATE", "DATETIMEUTCNOW"):
+            self.take()
+            self.expect("(")
+            literal = Literal("moment", float(values.now())) if word == "DATETIMEUTCNOW" else self._date(token.position)
+            self.expect(")")
+            return literal
+        if word in _OTHER_FUNCTIONS:
+            raise UnsupportedError(f"{word} in a segment query", token.position)
+        raise self.unexpected("a constant")
+
+    def _date(self, position: int) -> Literal:
+        parts = [int(self._date_part())]
+        while self.accept(","):
+            parts.append(int(self._date_part()))
+        try:
+            if not 3 <= len(parts) <= self.date_parts:
+                raise ValueError
+            moment = datetime(*parts[:6], *(1000 * part for part in parts[6:]), tzinfo=UTC)  # type: ignore[misc, arg-type]
+        except (ValueError, OverflowError):
+            raise QueryError(
+                f"Syntax error at position {position}: DATE(year, month, day[, h, m, s]) expected", position
+            ) from None
+        return Literal("moment", moment.timestamp())
+
+    def _date_part(self) -> str:
+        token = self.expect_kind("number", "a whole number")
+        if not token.text.isdigit() or len(token.text) > 4:
+            raise QueryError(f"Syntax error at position {token.position}: a whole number expected", token.position)
+        return token.text
+
+
+class _MqlParser(MqlConditions):
     def whole(self) -> Query:
         query = self._query()
         if self.token.kind != "end":
@@ -97,7 +182,7 @@ class _MqlParser(Parser):
         self.take()
         self.expect("(")
         table = self.expect_kind("word", "a table name").text
-        self._alias = self.expect_kind("word", "an alias").text if self.accept(",") else table
+        self.alias = self.expect_kind("word", "an alias").text if self.accept(",") else table
         self.expect(")")
         return Profile(table, self._filters())
 
@@ -117,77 +202,3 @@ class _MqlParser(Parser):
         if not conditions:
             return None
         return conditions[0] if len(conditions) == 1 else Every(tuple(conditions))
-
-    def single(self) -> Condition:
-        if self.accept("!"):
-            raise UnsupportedError("the operator '!' in a segment query", self.token.position)
-        word = self.token.text.upper() if self.token.kind == "word" else ""
-        if word == "NOT":
-            self.take()
-            return Not(self.nested(self.single))
-        if self.accept("("):
-            condition = self.nested(self.disjunction)
-            self.expect(")")
-            return condition
-        if word in ("ISNULL", "ISNOTNULL"):
-            self.take()
-            self.expect("(")
-            column = self._column()
-            self.expect(")")
-            return IsNull(column) if word == "ISNULL" else Not(IsNull(column))
-        if word in _OTHER_FUNCTIONS:
-            raise UnsupportedError(f"{word} in a segment query", self.token.position)
-        column = self._column()
-        if self.token.kind != "symbol" or self.token.text not in _OPERATORS:
-            raise self.unexpected("a comparison operator")
-        return Compare(column, _OPERATORS[self.take().text], self._literal())
-
-    def _column(self) -> str:
-        token = self.expect_kind("word", "a column name")
-        if not self.accept("."):
-            return token.text
-        if token.text != self._alias:
-            raise QueryError(f"Syntax error at position {token.position}: unknown alias '{token.text}'", token.position)
-        return self.expect_kind("word", "a column name").text
-
-    def _literal(self) -> Literal:
-        token = self.token
-        word = token.text.upper() if token.kind == "word" else ""
-        if token.kind == "string":
-            self.take()
-            return Literal("string", token.text[1:-1].replace("''", "'"))
-        if token.kind == "number":
-            self.take()
-            return Literal("number", read_number(token))
-        if word in ("TRUE", "FALSE"):
-            self.take()
-            return Literal("boolean", int(word == "TRUE"))
-        if word in ("DATE", "DATETIMEUTCNOW"):
-            self.take()
-            self.expect("(")
-            literal = Literal("moment", float(values.now())) if word == "DATETIMEUTCNOW" else self._date(token.position)
-            self.expect(")")
-            return literal
-        if word in _OTHER_FUNCTIONS:
-            raise UnsupportedError(f"{word} in a segment query", token.position)
-        raise self.unexpected("a constant")
-
-    def _date(self, position: int) -> Literal:
-        parts = [int(self._date_part())]
-        while self.accept(","):
-            parts.append(int(self._date_part()))
-        try:
-            if not 3 <= len(parts) <= 6:
-                raise ValueError
-            moment = datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
-        except (ValueError, OverflowError):
-            raise QueryError(
-                f"Syntax error at position {position}: DATE(year, month, day[, h, m, s]) expected", position
-            ) from None
-        return Literal("moment", moment.timestamp())
-
-    def _date_part(self) -> str:
-        token = self.expect_kind("number", "a whole number")
-        if not token.text.isdigit() or len(token.text) > 4:
-            raise QueryError(f"Syntax error at position {token.position}: a whole number expected", token.position)
-        return token.text

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from . import errors, guid, values
 from .annotations import Annotations
 from .dependents import check_change, check_unused, journeys_changed, usage_changed
-from .schema import Table
+from .outbound import rules as outbound
+from .schema import Column, Table
 from .segments import (
     check_definition,
     check_segment,
@@ -22,7 +23,7 @@ from .segments import (
     segments_of,
 )
 from .store import Store, next_number
-from .tables import BUSINESS_UNIT, DEFINITION, JOURNEY, SEGMENT
+from .tables import BY_LOGICAL_NAME, DEFINITION, JOURNEY, SEGMENT
 from .values import SqlValue
 from .web import Answer, Request
 
@@ -32,7 +33,8 @@ USER_ID = "2d9c4b80-73e5-4f4a-80bc-513e2f7d9c30"
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 _BIND_SUFFIX = "@odata.bind"
 _USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
-_BUSINESS_UNIT_LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?businessunits\(([^)]*)\)")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?(\w+)\(([^)]*)\)")
 
 
 def show(
@@ -147,6 +149,7 @@ class Rows:
             if row is None:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
+            outbound.deleting(connection, table, row_id)
             used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
             for segment_id in used:
                 check_unused(connection, segment_id)
@@ -179,35 +182,44 @@ class Rows:
         content: dict[str, SqlValue] = {}
         for name, value in request.json_object(table.logical_name).items():
             if name.endswith(_BIND_SUFFIX):
-                content["owningbusinessunit"] = self._business_unit(table, name.removesuffix(_BIND_SUFFIX), value)
+                column, row_id = self._bound(table, name.removesuffix(_BIND_SUFFIX), value)
+                content[column.name] = row_id
             elif "@" in name:
                 continue  # control information and annotations: read, never written
-            elif (column := table.by_property.get(name)) is None:
+            elif (found := table.by_property.get(table.aliases.get(name, name))) is None:
                 raise errors.undeclared_in_payload(table.logical_name, name)
-            elif column.target:
+            elif found.target:
                 raise errors.bad_payload(
                     table.logical_name,
                     f"Microsoft.Crm.CrmException: '{name}' is read-only; bind its navigation property instead.",
                 )
-            elif not column.read_only:
+            elif not found.read_only:
                 # Assumption: what the platform keeps itself is ignored in a body rather than refused.
-                content[name] = values.from_json(table, column, value)
+                content[found.name] = values.from_json(table, found, value)
         return content
 
-    def _business_unit(self, table: Table, name: str, value: object) -> str:
-        if name.lower() != "owningbusinessunit" or "owningbusinessunit" not in table.by_name:
+    def _bound(self, table: Table, name: str, value: object) -> tuple[Column, SqlValue]:
+        """Return the lookup a body binds and the id of the row it is bound to; null makes it refer to nothing."""
+        # Assumption: the case of this one does not matter; it does in all others.
+        column = table.by_navigation.get(name.lower() if name.lower() == "owningbusinessunit" else name)
+        if column is None:
             raise errors.undeclared_in_payload(table.logical_name, name)
-        link = _BUSINESS_UNIT_LINK.fullmatch(value) if isinstance(value, str) else None
-        unit = guid.strict(link.group(1)) if link else None
-        if unit is None:
+        if value is None and not column.target.startswith(("businessunit", "systemuser")):
+            return column, None
+        target = BY_LOGICAL_NAME[column.target]
+        link = _LINK.fullmatch(value) if isinstance(value, str) else None
+        row_id = guid.strict(link[2]) if link and link[1] == target.set_name else None
+        if row_id is None:
+            kind = _CAPITAL.sub(" ", target.schema_name).lower()
             raise errors.bad_payload(
-                table.logical_name, f"Microsoft.OData.ODataException: '{value}' is not a reference to a business unit."
+                table.logical_name, f"Microsoft.OData.ODataException: '{value}' is not a reference to a {kind}."
             )
-        if fetch(self._store.reader(), BUSINESS_UNIT, unit) is None:
-            raise errors.no_such_row("businessunit", unit)
-        return unit
+        if fetch(self._store.reader(), target, row_id) is None:
+            raise errors.no_such_row(target.logical_name, row_id)
+        return column, row_id
 
     def _insert(self, connection: sqlite3.Connection, table: Table, content: dict[str, SqlValue]) -> str:
+        _check_required(table, {**dict.fromkeys(table.required), **content})
         if table.statuses:
             state = int(content.get("statecode") or 0)
             status = content.get("statuscode")
@@ -224,7 +236,9 @@ class Rows:
             groups = check_definition(content)
         elif table is SEGMENT:
             check_segment(content)
+        outbound.prepare(connection, table, None, content)
         row_id = insert(connection, table, content)
+        outbound.written(connection, table, row_id, None, content)
         if table is DEFINITION:
             definition_written(connection, row_id, groups)
         _usage(connection, table, content)
@@ -233,6 +247,7 @@ class Rows:
     def _change(
         self, connection: sqlite3.Connection, table: Table, row_id: str, row: sqlite3.Row, content: dict[str, SqlValue]
     ) -> None:
+        _check_required(table, content)
         whole: dict[str, SqlValue] = {**dict(row), **content}
         if table.statuses and ("statecode" in content or "statuscode" in content):
             state = int(whole.get("statecode") or 0)
@@ -248,7 +263,9 @@ class Rows:
             content["msdynmkt_definitionmodifiedon"] = values.now()
         elif table is SEGMENT:
             check_segment(whole)
+        outbound.prepare(connection, table, dict(row), content)
         change(connection, table, row_id, content)
+        outbound.written(connection, table, row_id, dict(row), content)
         if table is DEFINITION and "msdynmkt_staticlistmembers" in content:
             definition_written(connection, row_id, groups)
         _usage(connection, table, content)
@@ -276,6 +293,12 @@ def _check_status(table: Table, content: Mapping[str, SqlValue]) -> None:
     state, status = content["statecode"], content["statuscode"]
     if not isinstance(status, int) or not isinstance(state, int) or table.statuses[status][0] != state:
         raise errors.status_of_other_state(table.logical_name, int(status or 0), int(state or 0))
+
+
+def _check_required(table: Table, content: Mapping[str, SqlValue]) -> None:
+    for name in table.required:
+        if name in content and content[name] in (None, ""):
+            raise errors.missing_value(table.logical_name, name)
 
 
 def _usage(connection: sqlite3.Connection, table: Table, written: Mapping[str, SqlValue]) -> None:

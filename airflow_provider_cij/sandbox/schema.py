@@ -35,7 +35,10 @@ _SQL_TYPES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column under its logical name. ``target`` makes it a lookup, ``options`` an option set."""
+    """One column under its logical name.
+
+    ``target`` makes it a lookup, ``navigation`` one that can be bound by this name; ``options`` makes an option set.
+    """
 
     name: str
     kind: Kind = Kind.STRING
@@ -44,6 +47,7 @@ class Column:
     minimum: float = -2147483648
     maximum: float = 2147483647
     target: str = ""
+    navigation: str = ""
     read_only: bool = False
 
     @property
@@ -59,7 +63,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table. ``statuses`` maps a status reason to (state, label); the first of a state is its default."""
+    """One table. ``statuses`` maps a status reason to (state, label); the first of a state is its default.
+
+    ``required`` columns must have a value; ``aliases`` are other names a body may use for a column.
+    """
 
     logical_name: str
     set_name: str
@@ -70,6 +77,8 @@ class Table:
     schema_name: str = ""
     writable: bool = True
     states: Mapping[int, str] = field(default_factory=lambda: {0: "Active"})
+    required: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -95,6 +104,11 @@ class Table:
         return {column.property_name: column for column in self.columns}
 
     @cached_property
+    def by_navigation(self) -> dict[str, Column]:
+        """Lookups by the name they are bound by."""
+        return {column.navigation: column for column in self.columns if column.navigation}
+
+    @cached_property
     def by_name(self) -> dict[str, Column]:
         """Columns by their logical name."""
         return {column.name: column for column in self.columns}
@@ -105,7 +119,7 @@ class Table:
 
 
 _OWNER = (
-    Column("owningbusinessunit", Kind.GUID, target="businessunit"),
-    Column("ownerid", Kind.GUID, target="systemuser", read_only=True),
+    Column("owningbusinessunit", Kind.GUID, target="businessunit", navigation="owningbusinessunit"),
+    Column("ownerid", Kind.GUID, target="systemuser", navigation="ownerid", read_only=True),
 )
 _UNOWNED = frozenset({"organization", "businessunit", "systemuser"})

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from .identity import CLIENT_ID
+from .outbound.tables import ACCOUNT
 from .rows import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID, fetch, insert
 from .schema import Table
 from .store import Store, next_number
@@ -74,6 +75,17 @@ _PLACES = (
 _COUNTIES = ("King", "Kings", "Upper Bavaria", "Rhône", "Greater London", "Multnomah")
 _DOMAINS = ("contoso.com", "fabrikam.com", "adatum.com", "tailspintoys.com", "example.org")
 _STREETS = ("Main Street", "Station Road", "Hauptstraße", "Rue de la Paix", "Harbour Way")
+_COMPANIES = (
+    "Contoso",
+    "Fabrikam",
+    "Adatum",
+    "Tailspin Toys",
+    "Northwind Traders",
+    "Litware",
+    "Proseware",
+    "Wingtip Toys",
+)
+_ACCOUNTS = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:account:{name}")) for name in _COMPANIES]
 _FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 _BATCH = 20_000
 
@@ -88,6 +100,8 @@ def prepare(store: Store, contacts: int, leads: int, seed: int) -> None:
             insert(connection, BUSINESS_UNIT, {"businessunitid": BUSINESS_UNIT_ID, "name": "CIJ sandbox"})
             user = {"systemuserid": USER_ID, "fullname": "# CIJ sandbox application", "applicationid": CLIENT_ID}
             insert(connection, SYSTEM_USER, {**user, "isdisabled": 0, "businessunitid": BUSINESS_UNIT_ID})
+            for account_id, name in zip(_ACCOUNTS, _COMPANIES, strict=True):
+                insert(connection, ACCOUNT, {"accountid": account_id, "name": name, "statecode": 0, "statuscode": 1})
     _fill(store, CONTACT, contacts, seed)
     _fill(store, LEAD, leads, seed)
 
@@ -97,7 +111,8 @@ def _fill(store: Store, table: Table, count: int, seed: int) -> None:
     if taken or not count:
         return
     names = [column.name for column in table.columns]
-    statement = f'INSERT INTO "{table.logical_name}" VALUES ({", ".join("?" * len(names))})'
+    columns = ", ".join(f'"{name}"' for name in names)
+    statement = f'INSERT INTO "{table.logical_name}" ({columns}) VALUES ({", ".join("?" * len(names))})'
     people = _people(table, count, random.Random(f"{table.logical_name}:{seed}"))  # noqa: S311 - made-up people
     with store.transaction() as connection:
         version = next_number(connection, "version", count) - count
@@ -146,12 +161,14 @@ def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str,
             "createdon": created,
             "modifiedon": created,
         }
-        yield {**person, **(_contact(throws) if table is CONTACT else _lead(throws, last))}
+        yield {**person, **(_contact(throws, number) if table is CONTACT else _lead(throws, last))}
 
 
-def _contact(throws: list[float]) -> dict[str, SqlValue]:
+def _contact(throws: list[float], number: int) -> dict[str, SqlValue]:
     inactive = throws[15] < 0.04
     return {
+        # Counted, not thrown: another throw would make other people of the same seed.
+        "parentcustomerid": _ACCOUNTS[number // 2 % len(_ACCOUNTS)] if number % 2 else None,
         "birthdate": None if throws[16] < 0.2 else f"{1940 + int(throws[16] * 70)}-{1 + int(throws[17] * 12):02d}-15",
         "gendercode": None if throws[17] < 0.1 else 1 + int(throws[18] * 2),
         "customertypecode": 1,

@@ -8,6 +8,7 @@ from . import errors, guid, metadata
 from .actions import Actions
 from .batch import Batch
 from .members import Members
+from .outbound.actions import Outbound
 from .publishing import Publisher
 from .query import Queries
 from .rows import Rows
@@ -26,10 +27,13 @@ _NAMED_KEY = re.compile(r"(\w+)\s*=\s*(.*)", re.DOTALL)
 class Service:
     """Finds out what a request wants and has it done."""
 
-    def __init__(self, store: Store, publisher: Publisher, signing_key: bytes, switches: Switches) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, signing_key: bytes, switches: Switches, outbound: Outbound
+    ) -> None:
         self._rows = Rows(store)
         self._queries = Queries(store, signing_key)
-        self._actions = Actions(store, Members(store), publisher, switches)
+        self._outbound = outbound
+        self._actions = Actions(store, Members(store), publisher, switches, outbound.actions)
         self._batch = Batch(store, self.answer, publisher.notify)
 
     def answer(self, request: Request) -> Answer:
@@ -42,6 +46,7 @@ class Service:
         described = metadata.answer(path, request)
         if described is not None:
             return described
+        self._outbound.enter(request)
         if path in self._actions:
             return self._act(path, request)
         self._actions.refuse_unimplemented(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import guid
 from .clock import CLOCK
+from .outbound.tables import STATE
 from .tables import TABLES
 
 # Dataverse indexes the columns these serve as well: without them matching by e-mail would read the whole table.
@@ -69,7 +70,12 @@ class Store:
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS "{table.logical_name}" ({columns}, PRIMARY KEY ("{table.key}"))'
             )
-        connection.executescript(_OWN_TABLES + _INDEXES)
+            # A file of an older sandbox lacks the columns that have come since.
+            found = {row["name"] for row in connection.execute(f'PRAGMA table_info("{table.logical_name}")')}
+            for column in table.columns:
+                if column.name not in found:
+                    connection.execute(f'ALTER TABLE "{table.logical_name}" ADD COLUMN {column.sql}')
+        connection.executescript(_OWN_TABLES + STATE + _INDEXES)
 
     def reader(self) -> sqlite3.Connection:
         """Return this thread's connection, in autocommit mode."""

@@ -14,6 +14,7 @@ class Switches:
     segment_id_is_definition_id: bool = False
     without_stop_segments: bool = False
     warn_of_unknown_members: bool = False
+    outbound_removed: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Switches:
@@ -23,6 +24,7 @@ class Switches:
             options.segment_id_is_definition_id,
             options.without_stop_segments,
             options.unknown_members == "warn",
+            options.outbound_removed,
         )
 
 
@@ -45,4 +47,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         choices=("keep", "warn"),
         default="keep",
         help="warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
+    )
+    group.add_argument(
+        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
     )

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
+from .columns import choice as _choice
+from .columns import flag as _flag
+from .columns import lookup
+from .columns import moment as _moment
+from .columns import money as _money
+from .columns import number as _number
+from .columns import text as _text
+from .outbound.tables import ACCOUNT, CONTENT_SETTINGS, OUTBOUND_JOURNEY, OUTBOUND_SEGMENT
 from .schema import Column, Kind, Table
-
-BIG = 9_223_372_036_854_775_807
-
-
-def _text(name: str, limit: int = 100) -> Column:
-    return Column(name, max_length=limit)
-
-
-def _number(name: str, low: int = -2147483648, high: int = 2147483647) -> Column:
-    return Column(name, Kind.INTEGER, minimum=low, maximum=high)
-
-
-def _money(name: str) -> Column:
-    return Column(name, Kind.DECIMAL, minimum=0, maximum=100_000_000_000)
-
-
-def _flag(name: str) -> Column:
-    return Column(name, Kind.BOOLEAN)
-
-
-def _moment(name: str) -> Column:
-    return Column(name, Kind.DATETIME)
-
-
-def _choice(name: str, *labels: str, first: int = 1) -> Column:
-    return Column(name, Kind.INTEGER, options=dict(enumerate(labels, first)))
-
 
 _ADDRESS = (
     _text("telephone1", 50),
@@ -62,6 +43,8 @@ CONTACT = Table(
     (
         *_PERSON,
         _text("jobtitle"),
+        _text("company", 50),
+        lookup("parentcustomerid", "account", "parentcustomerid_account"),
         _text("description", 2000),
         Column("birthdate", Kind.DATE),
         _choice("gendercode", "Male", "Female"),
@@ -287,7 +270,7 @@ ORGANIZATION = Table(
     "organization", "organizations", "organizationid", "name", (_text("name", 160),), {}, "Organization", writable=False
 )
 BUSINESS_UNIT = Table(
-    "businessunit", "businessunits", "businessunitid", "name", (_text("name", 160),), {}, "BusinessUnit", writable=False
+    "businessunit", "businessunits", "businessunitid", "name", (_text("name", 160),), {}, "BusinessUnit"
 )
 SYSTEM_USER = Table(
     "systemuser",
@@ -319,6 +302,10 @@ TABLES = (
     ORGANIZATION,
     BUSINESS_UNIT,
     SYSTEM_USER,
+    ACCOUNT,
+    OUTBOUND_SEGMENT,
+    OUTBOUND_JOURNEY,
+    CONTENT_SETTINGS,
 )
 BY_SET = {table.set_name: table for table in TABLES}
 BY_LOGICAL_NAME = {table.logical_name: table for table in TABLES}

@@ -70,7 +70,7 @@ def test_a_proxys_page_never_passes_for_a_success(scripted, talk):
     """Whatever was asked: a page with status 200 is named, and who may have sent it."""
     with pytest.raises(CijReplyError, match="a proxy or a login page answers"):
         converse(scripted, BROKEN[-1], talk=talk)
-    assert len(scripted.asked) == 5
+    assert len(scripted.asked) == 3
 
 
 def test_json_that_came_whole_but_wrong_is_final(scripted):

@@ -129,7 +129,7 @@ def test_told_in_one_thread_all_threads_wait():
 
     starts = sorted(start for pair in _in_threads(4, main) for start in pair)
     assert until <= starts[0]
-    assert starts[-1] <= until + 1.5
+    assert starts[-1] <= until + 5  # two seconds, and a slow machine
     assert starts[-1] - starts[0] > 0.01
 
 
@@ -204,4 +204,5 @@ def test_hardly_anything_is_sent_in_vain(tmp_path):
     after = server.served[8:]
     assert after[0] >= server.refused[0] + 1
     assert server.most_at_once <= 5  # half, and one more after twenty
+    assert throttle_of(server.settings()).pace.limit == 5
     assert after[3] - after[0] > 0.02

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from demo.audience import write_audience
 from demo.stack import Stack
@@ -97,6 +102,85 @@ def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
     assert (states["keep_staff_out"], states["add_invited"]) == ("failed", "success")
     assert "gone.csv' can't be opened" in airflow.log(DAG_ID, run_id, "keep_staff_out")
     assert _link(airflow, run_id, "create_segment") == _link(airflow, run_id, "add_invited")
+
+
+@pytest.fixture
+def warehouse(airflow, tmp_path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Give Airflow a database, and a way to say who is in the audience."""
+    path = tmp_path / "warehouse.db"
+    airflow.rest("POST", "connections", json={"connection_id": "warehouse", "conn_type": "sqlite", "host": str(path)})
+
+    def fill(audience: Iterable[str]) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("DROP TABLE IF EXISTS newsletter_audience")
+            database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
+            rows = [*((one, 0) for one in audience), (str(uuid.uuid4()), 1)]
+            database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", rows)
+
+    yield fill
+    airflow.rest("DELETE", "connections/warehouse")
+
+
+def _states(airflow: Stack, dag_id: str, run_id: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in airflow.watch(dag_id, run_id)}
+
+
+def test_the_weekly_refresh(airflow, warehouse):
+    """From a database into a group, twice, with a new evaluation each time, and the counts in an asset's event."""
+    people = [str(uuid.UUID(int=number)) for number in range(1, 2501)]
+    dag_id = "cij_weekly_refresh"
+    airflow.wait_for_dag(dag_id)
+    warehouse(people[:2000])
+    first = airflow.trigger(dag_id)
+    assert set(_states(airflow, dag_id, first).values()) == {"success"}
+    warehouse(people[200:2500])
+    second = airflow.trigger(dag_id)
+    assert set(_states(airflow, dag_id, second).values()) == {"success"}
+    report = airflow.result(dag_id, second, "mirror_members")
+    assert (report["added"], report["removed"], report["unchanged"]) == (500, 200, 1800)
+    before, after = (airflow.result(dag_id, run_id, "refresh_segment") for run_id in (first, second))
+    assert (before["member_count"], after["member_count"]) == (2000, 2300)
+    assert before["evaluated_at"] < after["evaluated_at"]
+    events = airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id, "order_by": "-timestamp"})
+    assert events["asset_events"][0]["extra"] == {**after, **report}
+
+    # Half of the audience is missing: that is a broken list, and nobody is removed for it.
+    warehouse(people[:1000])
+    third = airflow.trigger(dag_id)
+    states = _states(airflow, dag_id, third)
+    assert (states["mirror_members"], states["refresh_segment"]) == ("failed", "upstream_failed")
+    assert "would be removed, more than max_removals=0.2" in airflow.log(dag_id, third, "mirror_members")
+    # A member count out of bounds ends the job before anybody is told.
+    warehouse(people[200:2500])
+    fourth = airflow.trigger(dag_id, {"most": 100})
+    assert _states(airflow, dag_id, fourth)["check_and_announce"] == "failed"
+    assert len(airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]) == 2
+
+
+def test_many_segments_at_once(airflow, sandbox, monkeypatch):
+    """Mapped over those of a name, each named by its segment in the UI."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    names = [f"Newsletter {letter}" for letter in "ABCDE"]
+
+    async def publish(cij):
+        for name in names:
+            made = await cij.segments.create(SegmentSpec(name, name, "PROFILE(contact).FILTER(creditlimit >= 19000)"))
+            await cij.segments.publish(made.segment_id)
+        for name in names:
+            segment_id = SegmentSpec(name, name).segment_id
+            await wait(cij.segments, segment_id, Goal(), poll_interval=0.5, deadline=time.time() + 30)
+
+    CijHook().run(publish)
+    dag_id = "cij_refresh_many"
+    airflow.wait_for_dag(dag_id)
+    run_id = airflow.trigger(dag_id)
+    seen = [(task["task_id"], task["state"]) for task in airflow.watch(dag_id, run_id)]
+    assert ("refresh_segment", "deferred") in seen
+    tasks = [task for task in airflow.tasks(dag_id, run_id) if task["task_id"] == "refresh_segment"]
+    assert {task["state"] for task in tasks} == {"success"}
+    assert sorted(task["rendered_map_index"] for task in tasks) == names
+    counts = [airflow.result(dag_id, run_id, "refresh_segment", map_index=n)["member_count"] for n in range(5)]
+    assert airflow.result(dag_id, run_id, "total") == sum(counts) > 0
 
 
 @pytest.mark.skipif(metadata.version("apache-airflow").startswith("3.1."), reason="3.1 does not read conn-fields")

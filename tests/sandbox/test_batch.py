@@ -154,7 +154,7 @@ def test_a_row_is_referred_to_by_content_id(org, mark):
     bound = operation(
         "POST contacts", {"lastname": "C", "owningbusinessunit@odata.bind": "$first", "jobtitle": "costs $first"}, "2"
     )
-    # The sandbox lets nobody create a business unit, so the URL shows in the refusal.
+    # A contact is no business unit, so the URL shows in the refusal.
     [(status, _, body)] = answers(send(org, change_set(create("A", mark, "first"), bound)))[0]
     assert status == 400
     assert re.search(r"/contacts\([0-9a-f-]{36}\)' is not a reference to a business unit", body["error"]["message"])

@@ -137,7 +137,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "words"),
     [
-        ("GET", "msdyncrm_segments", 404, CODES["query"], "Resource not found for the segment 'msdyncrm_segments'."),
+        ("GET", "msdyncrm_lists", 404, CODES["query"], "Resource not found for the segment 'msdyncrm_lists'."),
         ("POST", "msdynmkt_Foo", 404, CODES["query"], "Resource not found for the segment 'msdynmkt_Foo'."),
         ("GET", f"contacts({NOBODY})", 404, CODES["missing"], f"contact With Id = {NOBODY} Does Not Exist"),
         ("GET", "contacts(abc)", 400, CODES["query"], "abc"),

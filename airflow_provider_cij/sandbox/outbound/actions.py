@@ -1,0 +1,151 @@
+"""The unbound actions of outbound marketing, and the door by which requests come to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from .. import errors, guid
+from ..actions import BOOLEAN, INTEGER, STRING, Action, Parameter
+from ..expressions import MismatchError, QueryError
+from ..rows import USER_ID, fetch
+from ..schema import Column, Kind
+from ..store import Store
+from ..web import Request
+from .definitions import contacts_of, problem_of, read_ids
+from .fetching import by_query
+from .journeys import FIELDS, validate
+from .life import Life
+from .rules import add_task
+from .tables import (
+    CONTENT_SETTINGS,
+    ONE_BUSINESS_UNIT,
+    OUTBOUND_JOURNEY,
+    OUTBOUND_SEGMENT,
+    STATIC,
+    WHOLE_ORGANIZATION,
+)
+
+_PATH = re.compile(r"/*(msdyncrm_\w+)")
+_TABLES = {table.set_name: table for table in (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)}
+_VERBS = {"GET": "Read", "POST": "Create", "PATCH": "Write", "DELETE": "Delete"}
+_CHANGES = ("addByIds", "removeByIds", "addByQuery", "removeByQuery")
+# Far above the "batches of up to 20.000" of the document, which is custom and no limit.
+_MAXIMUM_IDS = 100_000
+
+
+class Outbound:
+    """Outbound marketing as the rest of the sandbox sees it; ``removed`` as in an organisation since May 2026."""
+
+    def __init__(self, store: Store, compute_seconds: float, *, removed: bool = False) -> None:
+        self._store = store
+        self._life = Life(store, compute_seconds)
+        self._removed = removed
+        self.actions = () if removed else self._all_actions()
+
+    def enter(self, request: Request) -> None:
+        """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""
+        linked = OUTBOUND_SEGMENT.logical_name in request.query
+        named = _PATH.match(request.path)
+        if named is None and not linked:
+            return
+        table = OUTBOUND_SEGMENT if linked else _TABLES.get(named[1] if named else "")
+        if not self._removed:
+            self._life.settle()
+        # Assumption: the roles lost their privileges on segments; other rows can still be read and no longer written.
+        elif table is not None and (table is OUTBOUND_SEGMENT or request.method != "GET"):
+            raise errors.no_privilege(table.logical_name, _VERBS.get(request.method, "Read"), USER_ID)
+
+    def _all_actions(self) -> tuple[Action, ...]:
+        optional = [Parameter(name, STRING, True) for name in ("msdyncrm_memberids", "msdyncrm_query")]
+        fetching = (
+            Parameter("Query", STRING),
+            Parameter("FetchXml", STRING),
+            Parameter("OwningBusinessUnit", STRING, True),
+            Parameter("Scope", INTEGER, True),
+            Parameter("TimeZone", INTEGER, True),
+        )
+        names = {
+            column.name: column for column in OUTBOUND_SEGMENT.columns if not column.target and not column.read_only
+        }
+        segment = {**names, "msdyncrm_query": names["msdyncrm_segmentquery"]}
+        result = {"ValidationResult": STRING}
+        return (
+            Action(
+                "msdyncrm_SegmentMembersUpdate",
+                (Parameter("msdyncrm_segmentid", STRING), Parameter("msdyncrm_operation", STRING), *optional),
+                {"SegmentState": STRING},
+                self._update_members,
+            ),
+            Action("msdyncrm_FetchContactsByQuery", fetching, {"Result": STRING}, self._fetch_contacts),
+            Action("msdyncrm_ValidateSegment", _parameters(segment), result, self._validate_segment),
+            Action("msdyncrm_CustomerJourneyValidate", _parameters(FIELDS), result, self._validate_journey),
+        )
+
+    # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.
+    def _update_members(self, given: dict[str, object]) -> Mapping[str, object]:
+        operation = str(given["msdyncrm_operation"])
+        segment_id = guid.loose(str(given["msdyncrm_segmentid"]))
+        with self._store.transaction() as connection:
+            segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
+            if segment is None or segment_id is None:
+                raise errors.plug_in(f"Segment {given['msdyncrm_segmentid']!s:.100} was not found")
+            if segment["msdyncrm_segmenttype"] != STATIC:
+                raise errors.plug_in(f"Segment {segment_id} is not static: its members are those its query finds")
+            if operation == "getState":
+                waiting = "SELECT count(*) FROM outbound_task WHERE row_id = ? AND kind LIKE '%By%'"
+                pending = connection.execute(waiting, (segment_id,)).fetchone()[0]
+                state = {"state": "Pending" if pending else "Completed", "pendingOperations": pending}
+                return {"SegmentState": json.dumps(state, separators=(",", ":"))}
+            if operation not in _CHANGES:
+                raise errors.plug_in(f"msdyncrm_operation is none of {', '.join(_CHANGES)}, getState")
+            if operation.endswith("ByIds"):
+                add_task(connection, segment_id, operation, json.dumps(_ids(given.get("msdyncrm_memberids"))))
+            else:
+                query = str(given.get("msdyncrm_query") or "")
+                try:
+                    contacts_of(connection, query)
+                except QueryError as problem:
+                    raise errors.plug_in(f"msdyncrm_query cannot be parsed. {problem.message}") from None
+                except MismatchError as problem:
+                    raise errors.plug_in(f"msdyncrm_query cannot be run. {problem}") from None
+                add_task(connection, segment_id, operation, query)
+        return {}
+
+    # Assumption: the answer is one string of JSON with the rows the FetchXML describes.
+    def _fetch_contacts(self, given: dict[str, object]) -> Mapping[str, object]:
+        unit = None
+        scope = given.get("Scope", WHOLE_ORGANIZATION)
+        if scope == ONE_BUSINESS_UNIT:
+            unit = guid.loose(str(given.get("OwningBusinessUnit")))
+            if unit is None:
+                raise errors.plug_in("The scope of a business unit needs its id in OwningBusinessUnit")
+        elif scope != WHOLE_ORGANIZATION:
+            raise errors.plug_in(f"Scope {scope} is neither {WHOLE_ORGANIZATION} nor {ONE_BUSINESS_UNIT}")
+        page = by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit)
+        rows = [{name: value for name, value in row.items() if "@" not in name} for row in page.rows]
+        result = {"entities": rows, "totalRecordCount": page.total, "moreRecords": page.more}
+        return {"Result": json.dumps(result, separators=(",", ":"), ensure_ascii=False)}
+
+    def _validate_segment(self, given: dict[str, object]) -> Mapping[str, object]:
+        query = given.get("msdyncrm_segmentquery") or given.get("msdyncrm_query")
+        problem = problem_of(self._store.reader(), {**given, "msdyncrm_segmentquery": query})
+        return {"ValidationResult": json.dumps(problem.as_json() if problem else [], separators=(",", ":"))}
+
+    def _validate_journey(self, given: dict[str, object]) -> Mapping[str, object]:
+        return {"ValidationResult": validate(self._store.reader(), given).text}
+
+
+def _parameters(columns: Mapping[str, Column]) -> tuple[Parameter, ...]:
+    types = {Kind.INTEGER: INTEGER, Kind.BOOLEAN: BOOLEAN}
+    return tuple(Parameter(name, types.get(column.kind, STRING), True) for name, column in columns.items())
+
+
+def _ids(text: object) -> list[str]:
+    ids = read_ids(text)
+    if ids is None:
+        raise errors.plug_in("msdyncrm_memberids is not a JSON array of ids, written in a string, without a prefix")
+    if len(ids) > _MAXIMUM_IDS:
+        raise errors.plug_in(f"msdyncrm_memberids has {len(ids)} ids, at most {_MAXIMUM_IDS} are taken at once")
+    return ids

@@ -1,0 +1,36 @@
+"""DAGs for the tests to kill."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
+from airflow_provider_cij.operators.segments import CijCreateSegmentOperator, CijPublishSegmentOperator
+from airflow_provider_cij.sources import FromFile
+
+with DAG("upload", schedule=None, params={"file": ""}):
+    create = CijCreateSegmentOperator(task_id="create", display_name="Upload", groups=["in"], key="{{ run_id }}")
+    CijAddSegmentMembersOperator(
+        task_id="add",
+        segment_id=create.output["segment_id"],
+        group="in",
+        members=FromFile("{{ params.file }}", column="contactid"),
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG("timeout", schedule=None, params={"file": "", "segment_id": ""}):
+    CijAddSegmentMembersOperator(
+        task_id="add",
+        segment_id="{{ params.segment_id }}",
+        group="in",
+        members=FromFile("{{ params.file }}", column="contactid"),
+        execution_timeout=timedelta(seconds=4),
+    )
+
+with DAG("publish", schedule=None, params={"segment_id": ""}):
+    CijPublishSegmentOperator(
+        task_id="wait", segment_id="{{ params.segment_id }}", deferrable=True, poll_interval=5, timeout=3600
+    )
