@@ -186,6 +186,8 @@ class CijJourneyInvalidError(CijError):
 class CijJourneyFailedError(CijError):
     """The journey can't become what is waited for any more."""
 
+    permanent = True
+
 
 class CijOutboundFailedError(CijError):
     """An outbound segment or journey, or a change of members, ended in error, or can't come to what is waited for."""

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
 from itertools import chain, islice
 from typing import Any
 
@@ -42,7 +41,7 @@ OnProgress = Callable[[int, int], None]
 class Ledger:
     """What became of the people of a list, by their positions in it.
 
-    :param of: the list and the trigger, as ``digest`` names them
+    :param of: the list and the trigger, in a word
     :param next: those before it have been on their way, except those ``left``
     :param on_the_way: noted before they were sent
     :param left: surely not raised, though before ``next``
@@ -73,14 +72,6 @@ class Ledger:
         """Give up on those that an earlier try left on their way."""
         self.unclear += self.on_the_way
         self.on_the_way = []
-
-
-def digest(trigger: str, ids: IdSet) -> str:
-    """Name a list and a trigger: positions of one list mean nothing in another."""
-    made = blake2b(trigger.encode(), digest_size=16)
-    for batch in ids.batches(1000):
-        made.update("".join(batch).encode())
-    return made.hexdigest()
 
 
 def at_positions(ids: IdSet, positions: set[int]) -> Iterator[str]:

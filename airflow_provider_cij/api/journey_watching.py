@@ -5,13 +5,16 @@ Sources: the table reference of msdynmkt_journey; the pages on a journey's life 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from airflow_provider_cij.api.journey_models import Journey, JourneyStatus
-from airflow_provider_cij.api.waiting import wait_for
+from airflow_provider_cij.api.waiting import poll
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.errors import CijJourneyFailedError
+
+log = logging.getLogger(__name__)
 
 JourneyUntil = Literal["live", "completed", "stopped"]
 Outcome = Literal["waiting", "done", "failed"]
@@ -95,24 +98,26 @@ async def wait(
     first_after: float = 0.0,
     clock: Clock | None = None,
 ) -> Journey:
-    """Look again and again until the goal is reached; arguments as those of ``waiting.wait_for``.
+    """Look again and again until the goal is reached; arguments as those of ``waiting.poll``.
 
     :raises CijJourneyFailedError: it can't be reached any more
     :raises CijTimeoutError: the deadline passed
     """
+    seen = "never seen"
 
-    async def once() -> tuple[Journey, str, bool]:
-        nonlocal goal
+    async def once() -> Journey | None:
+        nonlocal goal, seen
         journey, outcome = await look(looks, journey_id, goal)
         goal = goal.after(journey)
-        return journey, f"is {journey.status_name}", outcome == "done"
+        if seen != f"last seen {journey.status_name}":
+            log.info("Journey %s is %s", journey_id, journey.status_name)
+        seen = f"last seen {journey.status_name}"
+        return journey if outcome == "done" else None
 
-    return await wait_for(
+    return await poll(
         once,
         what=f"Journey {journey_id}",
-        timed_out=lambda last: (
-            f"is not {goal.until} in the time given ({f'last seen {last.status_name}' if last else 'never seen'})"
-        ),
+        too_late=lambda: f"is not {goal.until} in the time given ({seen}).",
         hint="Allow more time, or look at the journey in Dynamics 365.",
         poll_interval=poll_interval,
         deadline=deadline,

@@ -81,10 +81,7 @@ class MemberListOperator(CijOperator):
             names = [self.group] if isinstance(self.group, str) else list(self.group)
             if not names:
                 raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
-            if self.not_found_path is not None:
-                if not self.match_on:
-                    raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
-                check_writable(str(self.not_found_path))
+            check_not_found_path(self)
 
         cursor = Cursor(context, self.log)
 
@@ -92,7 +89,7 @@ class MemberListOperator(CijOperator):
             segment = None
             if self.match_on:  # the table to look in is the segment's
                 segment = await self._segment(cij, context)
-            intake = await self._intake(cij, source, segment)
+            intake = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
             self._check(intake, len(names))
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
@@ -109,30 +106,46 @@ class MemberListOperator(CijOperator):
         CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
         return segment
 
-    async def _intake(self, cij: Cij, source: Source, segment: Segment | None) -> Intake:
-        from airflow_provider_cij.api.intake import take_in
-        from airflow_provider_cij.api.matching import match
 
-        with log_group(self.log, f"Read members from {source!r}"), ExitStack() as files:
-            chunks = source.chunks(cij.dataverse)
-            if segment is None or not self.match_on:
-                intake = await take_in(chunks, self.max_invalid)
-            else:
-                not_found = None
-                if self.not_found_path is not None:
-                    not_found = files.enter_context(writing(str(self.not_found_path), ("line", self.match_on)))
-                intake = await match(
-                    cij.dataverse,
-                    chunks,
-                    table=segment.base_table or "contact",
-                    column=self.match_on,
-                    max_invalid=self.max_invalid,
-                    on_not_found=not_found.write if not_found else None,
-                    on_progress=_Looking(self.log),
-                )
-            said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-            self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-        return intake
+async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
+    """Read a list to its end, and look its values up if the task has ``match_on``.
+
+    :param task: has ``match_on``, ``max_invalid`` and ``not_found_path``
+    :param cij: open
+    :param source: the list
+    :param table: to look in, ``contact`` or ``lead``
+    """
+    from airflow_provider_cij.api.intake import take_in
+    from airflow_provider_cij.api.matching import match
+
+    with log_group(task.log, f"Read members from {source!r}"), ExitStack() as files:
+        chunks = source.chunks(cij.dataverse)
+        if not task.match_on:
+            intake = await take_in(chunks, task.max_invalid)
+        else:
+            not_found = None
+            if task.not_found_path is not None:
+                not_found = files.enter_context(writing(str(task.not_found_path), ("line", task.match_on)))
+            intake = await match(
+                cij.dataverse,
+                chunks,
+                table=table,
+                column=task.match_on,
+                max_invalid=task.max_invalid,
+                on_not_found=not_found.write if not_found else None,
+                on_progress=_Looking(task.log),
+            )
+        said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
+        task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
+    return intake
+
+
+def check_not_found_path(task: Any) -> None:
+    """Refuse a file for what matches nobody that can't be written, or that is given without ``match_on``."""
+    if task.not_found_path is not None:
+        if not task.match_on:
+            raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
+        check_writable(str(task.not_found_path))
 
 
 def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:

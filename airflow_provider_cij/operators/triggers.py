@@ -10,6 +10,7 @@ from airflow_provider_cij._compat import AirflowFailException
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.operators._lists import check_not_found_path, read_list
 from airflow_provider_cij.sources import Source, as_source, checked
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_cij.api.event_raising import Ledger
     from airflow_provider_cij.api.idset import IdSet
-    from airflow_provider_cij.api.intake import Intake
     from airflow_provider_cij.hooks.cij import Cij
 
 _KEY = "cij_raised"
@@ -51,6 +51,7 @@ class CijRaiseTriggerOperator(CijOperator):
     :param max_concurrency: how many at once; by default what the connection says
     :param unclear_path: a CSV or Parquet file to write the ids of the unclear to. Without it a single unclear one fails
         the task; give it then, and clear the task: nobody is raised again, and the file is written (templated)
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
     :raises AirflowFailException: no such trigger, or it is not ready to use; attributes are missing, empty or of
@@ -58,7 +59,9 @@ class CijRaiseTriggerOperator(CijOperator):
         who was raised
     """
 
-    template_fields: Sequence[str] = ("trigger", "profile_id", "members", "attributes", "match_on", "unclear_path")
+    template_fields: Sequence[str] = (
+        *("trigger", "profile_id", "members", "attributes", "match_on", "unclear_path", "not_found_path"),
+    )
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
@@ -76,6 +79,7 @@ class CijRaiseTriggerOperator(CijOperator):
         rate_per_minute: float = 2000,
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
+        not_found_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -89,6 +93,7 @@ class CijRaiseTriggerOperator(CijOperator):
         self.rate_per_minute = rate_per_minute
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
+        self.not_found_path = not_found_path
 
     @property
     def members(self) -> Any:
@@ -116,7 +121,7 @@ class CijRaiseTriggerOperator(CijOperator):
 
             trigger = await cij.events.get(self.trigger)
             attributes = attributes_of(trigger, self.attributes or {})
-            intake = await self._intake(cij, source)
+            intake = await read_list(self, cij, source, self.table)
             ledger = self._ledger(store, trigger.action, intake.ids)
 
             async def send(profile_id: str) -> None:
@@ -147,31 +152,16 @@ class CijRaiseTriggerOperator(CijOperator):
             raise CijInputError(f"max_concurrency is {self.max_concurrency}.", hint="Give 1 or more.")
         if not isinstance(self.attributes or {}, Mapping):
             raise CijInputError(f"attributes is a {type(self.attributes).__name__}.", hint="Give a dict.")
+        check_not_found_path(self)
         if self.unclear_path is not None:
             check_writable(str(self.unclear_path))
         return checked(as_source([self.profile_id]) if self.members is None else self.members)
 
-    async def _intake(self, cij: Cij, source: Source) -> Intake:
-        from airflow_provider_cij.api.intake import take_in
-        from airflow_provider_cij.api.matching import match
-
-        with log_group(self.log, f"Read people from {source!r}"):
-            chunks = source.chunks(cij.dataverse)
-            if self.match_on:
-                intake = await match(
-                    cij.dataverse, chunks, table=self.table, column=self.match_on, max_invalid=self.max_invalid
-                )
-            else:
-                intake = await take_in(chunks, self.max_invalid)
-            said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-            self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-        return intake
-
     def _ledger(self, store: Any, action: str, ids: IdSet) -> Ledger:
         """Give what an earlier try has noted, or a clean sheet."""
-        from airflow_provider_cij.api.event_raising import Ledger, digest
+        from airflow_provider_cij.api.event_raising import Ledger
 
-        ledger = Ledger(digest(action, ids))
+        ledger = Ledger(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
             return ledger
         earlier = Ledger(**noted)
