@@ -213,11 +213,16 @@ OUTCOMES = {
     "forbidden": failed(CijForbiddenError, http_status=403),
     "not sent": failed(CijUnreachableError),
     "killed": None,
+    "broken off": None,
 }
 
 
 class _KilledError(BaseException):
     """The worker dies: nothing it does from then on happens."""
+
+
+class _BrokenOffError(BaseException):
+    """Airflow's timeout, or its word to end: what is on its way is cancelled, but notes are still taken."""
 
 
 class World:
@@ -235,7 +240,7 @@ class World:
 
     async def send(self, person: str) -> None:
         how = next(self.plan, "raised")
-        if how in ("raised", "lost", "broken", "killed"):
+        if how in ("raised", "lost", "broken", "killed", "broken off"):
             self.seen.append(person)
         await asyncio.sleep(0)
         if how == "killed":
@@ -243,6 +248,8 @@ class World:
             raise _KilledError
         if self.dead:
             raise _KilledError
+        if how == "broken off":
+            raise _BrokenOffError
         if (error := OUTCOMES[how]) is not None:
             raise error
 
@@ -253,7 +260,7 @@ class World:
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
         try:
             asyncio.run(work)
-        except (CijError, _KilledError):
+        except (CijError, _KilledError, _BrokenOffError):
             return None
         return ledger
 
