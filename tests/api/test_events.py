@@ -308,6 +308,18 @@ def test_a_trigger_that_nobody_gets_is_given_up(how):
     assert len(ledger.left if how == "refused" else ledger.unclear) == BLOCK
 
 
+@pytest.mark.parametrize("how", ["throttled", "forbidden", "not sent"])
+def test_what_is_for_nobody_leaves_everybody(how):
+    """Nothing is unclear about it: a later try sends those who are left, and only them."""
+    world, ids = World(iter(["raised"] * 30 + [how])), people(100)
+    assert world.try_once(ids) is None
+    assert world.noted is not None
+    assert (world.noted["unclear"], world.noted["raised"]) == ([], len(world.seen))
+    ledger = world.try_once(ids)
+    assert ledger is not None
+    assert (ledger.raised, len(world.seen)) == (100, 100)
+
+
 def test_a_note_that_cant_be_kept_sends_nobody():
     """The mark comes before the deed."""
 
