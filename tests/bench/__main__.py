@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size
+from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size, two_million
 
 if __name__ == "__main__":
     importing.main()
@@ -12,4 +12,5 @@ if __name__ == "__main__":
     many_ids.main()
     sandbox_at_size.main()
     match_emails.main()
+    two_million.main()
     sys.exit(0)
