@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.purposes import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
@@ -33,6 +35,9 @@ class MemberListOperator(CijOperator):
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
+
+    # Of those that fill a group: whom to leave out.
+    require_consent: bool | ConsentTo = False
 
     def __init__(
         self,
@@ -87,19 +92,33 @@ class MemberListOperator(CijOperator):
 
         async def work(cij: Cij) -> MemberReport:
             segment = None
-            if self.match_on:  # the table to look in is the segment's
+            if self.match_on or self.require_consent:  # the table to look in is the segment's
                 segment = await self._segment(cij, context)
             intake = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
+            opted_out = None
+            if segment and self.require_consent:
+                intake, opted_out = await self._with_consent(cij, intake, segment.base_table or "contact")
             self._check(intake, len(names))
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
             self.log.info("Segment %r", segment.display_name)
-            return intake.report(**await self._change(cij, segment, groups, intake, cursor))
+            report = intake.report(**await self._change(cij, segment, groups, intake, cursor))
+            return replace(report, opted_out=opted_out)
 
         report = self.call(work)
         cursor.forget()
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
+
+    async def _with_consent(self, cij: Cij, intake: Intake, table: str) -> tuple[Intake, int]:
+        from airflow_provider_cij.api.consent import opted_out
+
+        to = ConsentTo() if self.require_consent is True else self.require_consent
+        if not isinstance(to, ConsentTo):
+            raise CijInputError(f"require_consent is {to!r}.", hint="Give True, or ConsentTo(purpose_id=…).")
+        out = await opted_out(cij.dataverse, intake.ids, table, to)
+        self.log.info("%d of %d have opted out and are left out", len(out), len(intake.ids))
+        return replace(intake, ids=intake.ids.minus(out)), len(out)
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
