@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from airflow_provider_cij.api.capabilities import inputs_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
 from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, check_room
 from airflow_provider_cij.api.sending import OnBatch, Resume, Sending
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of, literal, query
+from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
 _PAGE_SIZE = 5000
@@ -182,21 +183,14 @@ class Members:
             return page_of_text(error.raw, list_name)
 
     async def _paging_inputs(self, action: str) -> dict[str, str]:
-        """Ask the organisation itself how the action is asked for a page (table CustomAPIRequestParameter)."""
-        path = query(
-            "customapis",
-            select=("uniquename",),
-            where=f"uniquename eq {literal(action)}",
-            expand="CustomAPIRequestParameters($select=uniquename,type,isoptional)",
-        )
         try:
-            rows = (await self._client.get(path)).get("value") or [{}]
+            inputs = await inputs_of(self._client, action)
         except CijError as error:
             raise CijIncompleteError(
                 f"The list of members goes on, but {action}'s inputs can't be read: {error}",
                 hint="Give the application user read access to custom APIs, or export the groups one by one.",
             ) from error
-        return paging_inputs(rows[0].get("CustomAPIRequestParameters") or [])
+        return paging_inputs(inputs)
 
 
 class Listed:
