@@ -155,9 +155,9 @@ ARGUMENTS = {"cij_conn_id": "x", "what": "journey", "row_id": ID, "until": "stop
 
 def test_the_trigger_survives_airflows_database():
     """Class path and plain JSON; made again it is the same; and nothing in it raises."""
-    path, kwargs = CijOutboundTrigger(**ARGUMENTS, deadline=7.0).serialize()
+    path, kwargs = CijOutboundTrigger(**ARGUMENTS, deadline=7.0, not_before=3.0).serialize()
     assert path == f"{CijOutboundTrigger.__module__}.{CijOutboundTrigger.__name__}"
-    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0}
+    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0}
     CijOutboundTrigger(poll_interval="soon", row_id=7)
 
 
