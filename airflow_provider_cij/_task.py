@@ -72,13 +72,14 @@ def summary(segment: Segment) -> dict[str, Any]:
     }
 
 
-_REACHED = ("live", "refreshed", "stopped", "members", "completed")
+_REACHED = ("live", "refreshed", "stopped", "members", "completed", "finished")
 
 
 def summary_of(event: Mapping[str, Any] | None, of: str = "segment") -> dict[str, Any]:
     """Read a trigger's event.
 
-    :param of: what it is about
+    :param event: what the trigger sent
+    :param of: where in it the summary is
     :return: the summary that the trigger made
     :raises CijError: the trigger says that it failed; or there is no event, or one nobody knows: never a success
     """

@@ -35,6 +35,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_cij.operators.journeys",
                     "airflow_provider_cij.operators.members",
+                    "airflow_provider_cij.operators.outbound",
                     "airflow_provider_cij.operators.segments",
                     "airflow_provider_cij.operators.triggers",
                 ],
@@ -43,7 +44,11 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["airflow_provider_cij.sensors.journeys", "airflow_provider_cij.sensors.segments"],
+                "python-modules": [
+                    "airflow_provider_cij.sensors.journeys",
+                    "airflow_provider_cij.sensors.outbound",
+                    "airflow_provider_cij.sensors.segments",
+                ],
             }
         ],
         "triggers": [
@@ -51,6 +56,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _NAME,
                 "python-modules": [
                     "airflow_provider_cij.triggers.journeys",
+                    "airflow_provider_cij.triggers.outbound",
                     "airflow_provider_cij.triggers.pause",
                     "airflow_provider_cij.triggers.segments",
                 ],

@@ -18,7 +18,7 @@ from airflow_provider_cij.operators.journeys import (
     CijValidateJourneyOperator,
 )
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 from tests.dags import run_dag
 from tests.scripted import Answer

@@ -30,7 +30,7 @@ from airflow_provider_cij.operators.members import (
 )
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 
 ONE_TIME = "One e-mail to a segment"

@@ -6,39 +6,19 @@ Source: "Create a Customer Insights - Journeys segment using the Web API", secti
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 
 from airflow_provider_cij.api.capabilities import inputs_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.mirror import IDS_A_CALL, GroupPlan, Plan, Share, calls, check_room, number_of_calls
+from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, check_room
+from airflow_provider_cij.api.sending import OnBatch, Resume, Sending
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
 _PAGE_SIZE = 5000
-
-OnBatch = Callable[[int, int, int], None]
-"""Called after each batch with batches done, batches in all, members sent."""
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Where an earlier try got to.
-
-    :param done: how many calls of the same list, from the first one on, are done
-    :param note: is told how many are done by now
-    """
-
-    done: int
-    note: Callable[[int], None]
-
-    def sent(self, ids: IdSet) -> int:
-        """How many of the list those calls held."""
-        return min(self.done * IDS_A_CALL, len(ids))
 
 
 class Members:
@@ -130,40 +110,7 @@ class Members:
         on_batch: OnBatch | None,
         resume: Resume | None = None,
     ) -> int:
-        first = resume.done if resume else 0
-        total = number_of_calls(shares) - first
-        done = sent = 0
-        whole, ahead = first, set[int]()
-        batches = enumerate(calls(ids, shares))
-
-        async def work() -> None:
-            nonlocal done, sent, whole
-            for number, (group_id, batch) in batches:  # shared: each takes the next one
-                if number < first:
-                    continue
-                body = {"SegmentId": segment_id, "GroupId": group_id, "EntityIds": batch}
-                await self._client.action(action, body, repeatable=True)
-                done, sent = done + 1, sent + len(batch)
-                if on_batch:
-                    on_batch(done, total, sent)
-                ahead.add(number)
-                while whole in ahead:
-                    ahead.discard(whole)
-                    whole += 1
-                if resume:
-                    resume.note(whole)
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self._client.settings.max_concurrency, total)):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
-            if isinstance(error, CijError) and done:
-                error.hint = f"{error.hint} {done} of {total} calls had succeeded; sending them again is safe.".strip()
-            raise error from None
-        return total
+        return await Sending(self._client, action, segment_id, on_batch, resume).send(ids, shares)
 
     async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
         """Count the members of a segment as of its last evaluation, or of a static group as they are now.
@@ -189,7 +136,7 @@ class Members:
 
         :raises CijIncompleteError: pages came twice, or the group changed while it was listed
         """
-        listed = _Listed()
+        listed = Listed()
         body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
             asked = body | {"PageNo": listed.pages + 1}
@@ -213,7 +160,7 @@ class Members:
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
-        listed = _Listed()
+        listed = Listed()
         while True:
             listed.add(page)
             yield page.ids
@@ -246,7 +193,7 @@ class Members:
         return paging_inputs(inputs)
 
 
-class _Listed:
+class Listed:
     """What a list has given so far: pages that shift while they are turned lose members without a word."""
 
     def __init__(self) -> None:
@@ -256,6 +203,10 @@ class _Listed:
         self._last: list[str] = []
 
     def add(self, page: Page) -> None:
+        """Take note of a page.
+
+        :raises CijIncompleteError: it is the last one once more
+        """
         if self.pages and page.ids == self._last:
             raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
         self.pages += 1
@@ -264,6 +215,10 @@ class _Listed:
         self._last = page.ids
 
     def check(self, total: int | None = None) -> None:
+        """Check the list at its end.
+
+        :raises CijIncompleteError: somebody came twice, or fewer came than the service speaks of
+        """
         if total is not None and self._read < total:
             raise CijIncompleteError(f"The service speaks of {total} members and listed {self._read}.")
         if self.pages > 1 and len(self._ids) < self._read:

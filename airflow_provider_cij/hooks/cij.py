@@ -15,6 +15,7 @@ from airflow_provider_cij.api.consent import Consents
 from airflow_provider_cij.api.events import Events
 from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.members import Members
+from airflow_provider_cij.api.outbound import Outbound
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
@@ -38,14 +39,15 @@ class Cij:
     journeys: Journeys
     events: Events
     consent: Consents
+    outbound: Outbound
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _url(self.dataverse.settings, "msdynmkt_segment", segment_id)
+        return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
 
     def journey_url(self, journey_id: str) -> str:
         """Give the address of a journey in Dynamics 365."""
-        return _url(self.dataverse.settings, "msdynmkt_journey", journey_id)
+        return _row_url(self.dataverse.settings, "msdynmkt_journey", journey_id)
 
 
 class CijHook(BaseHook):
@@ -90,7 +92,15 @@ class CijHook(BaseHook):
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, rules=rules) as client:
-            yield Cij(client, Segments(client), Members(client), Journeys(client), Events(client), Consents(client))
+            yield Cij(
+                client,
+                Segments(client),
+                Members(client),
+                Journeys(client),
+                Events(client),
+                Consents(client),
+                Outbound(client),
+            )
 
     def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
@@ -124,11 +134,19 @@ class CijHook(BaseHook):
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
-        return _url(self.settings(), "msdynmkt_segment", segment_id)
+        return self.row_url("msdynmkt_segment", segment_id)
 
     def journey_url(self, journey_id: str) -> str:
         """Give the address of a journey in Dynamics 365."""
-        return _url(self.settings(), "msdynmkt_journey", journey_id)
+        return self.row_url("msdynmkt_journey", journey_id)
+
+    def row_url(self, table: str, row_id: str) -> str:
+        """Give the address of a row in Dynamics 365.
+
+        :param table: its logical name, such as ``msdyncrm_segment``
+        :param row_id: its id
+        """
+        return _row_url(self.settings(), table, row_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
@@ -144,7 +162,7 @@ class CijHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
-def _url(settings: Settings, table: str, row_id: str) -> str:
+def _row_url(settings: Settings, table: str, row_id: str) -> str:
     # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
     return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.groups import MemberGroup
     from airflow_provider_cij.api.idset import IdSet
     from airflow_provider_cij.api.intake import Intake
-    from airflow_provider_cij.api.members import Resume
     from airflow_provider_cij.api.models import MemberReport, Segment
+    from airflow_provider_cij.api.sending import Resume
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -169,7 +169,7 @@ def check_not_found_path(task: Any) -> None:
 
 def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:
     """Find out where an earlier try of the same job with the same ids got to."""
-    from airflow_provider_cij.api.members import Resume
+    from airflow_provider_cij.api.sending import Resume
 
     return Resume(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._compat import AirflowSensorTimeout, conf
+from airflow_provider_cij._compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary_of
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 
@@ -24,8 +24,12 @@ class WaitSensor(CijTask, BaseSensorOperator):
     """Looks at something until it is as it should be."""
 
     ui_color = "#e4f1de"
-    what = ""
+    what: str = ""
     """``segment``, for one."""
+    event_key = ""
+    """Where the summary is in the trigger's event; by default under ``what``."""
+    # Epoch seconds: the service has told us to stay away until then.
+    _told_until = 0.0
 
     def __init__(
         self,
@@ -40,8 +44,8 @@ class WaitSensor(CijTask, BaseSensorOperator):
         """Say what is waited for; raises CijInputError."""
         raise NotImplementedError
 
-    def _trigger(self, goal: Any, deadline: float) -> BaseTrigger:
-        """Make the trigger that waits for it."""
+    def _trigger(self, goal: Any, deadline: float, not_before: float) -> BaseTrigger:
+        """Make the trigger that waits for it, and looks not before then."""
         raise NotImplementedError
 
     async def _look(self, cij: Cij, goal: Any, context: Context) -> tuple[dict[str, Any], str, bool]:
@@ -63,7 +67,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
         first = self.poke(context)
         if not first:
             self.defer(
-                trigger=self._trigger(goal, deadline),
+                trigger=self._trigger(goal, deadline, self._told_until),
                 method_name="execute_complete",
                 # The trigger keeps the deadline; this is for a triggerer that never ran it.
                 timeout=timedelta(seconds=self.timeout + 60),
@@ -79,6 +83,10 @@ class WaitSensor(CijTask, BaseSensorOperator):
             if error.permanent:
                 raise
             self.log.warning("The %s could not be read, going on: %s", self.what, error)
+            self._told_until = time.time() + (error.retry_after or 0.0)
+            if self.reschedule and (error.retry_after or 0.0) > self.poke_interval:
+                moment = datetime.fromtimestamp(self._told_until, UTC)
+                raise AirflowRescheduleException(moment) from None  # type: ignore[no-untyped-call]
             return PokeReturnValue(is_done=False)
         self.log.info("%s", words)
         return PokeReturnValue(is_done=done, xcom_value=result if done else None)
@@ -87,7 +95,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
         """Take the trigger's word."""
         try:
             with failing_for_good(self.soft_fail):
-                result = summary_of(event, self.what)
+                result = summary_of(event, self.event_key or self.what)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
         self._tell(context, result, name_of(event))

@@ -52,7 +52,7 @@ class CijJourneySensor(WaitSensor):
             raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'completed' or 'stopped'.")
         return JourneyGoal(self.until)
 
-    def _trigger(self, goal: JourneyGoal, deadline: float) -> BaseTrigger:
+    def _trigger(self, goal: JourneyGoal, deadline: float, not_before: float) -> BaseTrigger:
         from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 
         return CijJourneyTrigger(
@@ -61,6 +61,7 @@ class CijJourneySensor(WaitSensor):
             until=goal.until,
             poll_interval=self.poke_interval,
             deadline=deadline,
+            not_before=not_before,
         )
 
     async def _look(self, cij: Cij, goal: JourneyGoal, context: Context) -> tuple[dict[str, Any], str, bool]:

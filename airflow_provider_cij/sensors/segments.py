@@ -33,7 +33,7 @@ class _SegmentWait(WaitSensor):
     def _group(self) -> str:
         return ""
 
-    def _trigger(self, goal: Goal, deadline: float) -> BaseTrigger:
+    def _trigger(self, goal: Goal, deadline: float, not_before: float) -> BaseTrigger:
         from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
         return CijSegmentTrigger.towards(
@@ -42,6 +42,7 @@ class _SegmentWait(WaitSensor):
             segment_id=self.segment_id,
             poll_interval=self.poke_interval,
             deadline=deadline,
+            not_before=not_before,
             group=self._group(),
         )
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import random
 from typing import Any
 
-from airflow_provider_cij.triggers import segments
 from airflow_provider_cij.triggers._waiting import WaitTrigger
 
 
@@ -25,6 +23,7 @@ class CijJourneyTrigger(WaitTrigger):
     :param publishing: it was seen on its way to live
     :param poll_interval: seconds between looks
     :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
+    :param not_before: epoch seconds: the service has told us to stay away until then
     """
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -37,6 +36,7 @@ class CijJourneyTrigger(WaitTrigger):
         publishing: bool = False,
         poll_interval: float = 60.0,
         deadline: float = 0.0,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -45,10 +45,11 @@ class CijJourneyTrigger(WaitTrigger):
         self.publishing = publishing
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
-        names = ("cij_conn_id", "journey_id", "until", "publishing", "poll_interval", "deadline")
+        names = ("cij_conn_id", "journey_id", "until", "publishing", "poll_interval", "deadline", "not_before")
         return (
             "airflow_provider_cij.triggers.journeys.CijJourneyTrigger",
             {name: getattr(self, name) for name in names},
@@ -61,8 +62,6 @@ class CijJourneyTrigger(WaitTrigger):
         from airflow_provider_cij.api.journey_watching import JourneyGoal, wait
         from airflow_provider_cij.hooks.shared import shared_session
 
-        # Spread, so that processes which start together do not ask together ever after.
-        spread = 1 + random.random() / 10  # noqa: S311
         async with shared_session(self.cij_conn_id) as (_, poll):
             journey = await wait(
                 poll.journeys,
@@ -70,6 +69,6 @@ class CijJourneyTrigger(WaitTrigger):
                 JourneyGoal(self.until, self.publishing),  # type: ignore[arg-type]  # from the database
                 poll_interval=self.poll_interval,
                 deadline=self.deadline,
-                first_after=max(segments.FIRST_LOOK_AFTER, self.poll_interval) * spread,
+                first_after=self._first_after(),
             )
         return {"journey": journey_summary(journey), "name": journey.name}

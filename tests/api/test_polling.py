@@ -19,7 +19,7 @@ from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
 from airflow_provider_cij.hooks import shared
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.api.test_mirror import PEOPLE, idset
 from tests.scripted import Answer

@@ -1,0 +1,213 @@
+"""What the outbound operators have in common: link, default key, publish and stop, delete."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._compat import conf
+from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary_of
+from airflow_provider_cij.errors import CijInputError, CijNotFoundError
+from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_cij.api.outbound_models import OutboundRow
+    from airflow_provider_cij.api.outbound_rows import CreatedOutbound, OutboundRows
+    from airflow_provider_cij.api.outbound_watching import Seen
+    from airflow_provider_cij.hooks.cij import Cij
+
+
+def default_key(task: CijOperator, context: Context) -> str:
+    """Name a task, and each of its mapped instances, for good."""
+    index = context["ti"].map_index
+    return f"{task.dag_id}.{task.task_id}" + (f".{index}" if index is not None and index >= 0 else "")
+
+
+def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
+    """Tell whether what was found is to fail the task."""
+    return (errors and fail_on != "never") or (warnings and fail_on == "warning")
+
+
+def check_fail_on(fail_on: str, *words: str) -> None:
+    """Refuse a word that nobody knows.
+
+    :raises CijInputError: it is none of these
+    """
+    if fail_on not in words:
+        raise CijInputError(f"fail_on is {fail_on!r}.", hint=f"Use {', '.join(map(repr, words))}.")
+
+
+class OutboundTask(CijOperator):
+    """A task on one outbound segment or journey."""
+
+    what: ClassVar[str]
+
+    def _id(self) -> str:
+        raise NotImplementedError
+
+    def _rows(self, cij: Cij) -> OutboundRows[Any]:
+        raise NotImplementedError
+
+    def _show(self, context: Context, row_id: str, name: str) -> None:
+        raise NotImplementedError
+
+
+class OutboundSegmentTask(OutboundTask):
+    """A task on one outbound segment."""
+
+    what = "segment"
+    template_fields: Sequence[str] = ("segment_id",)
+    operator_extra_links = (CijSegmentLink(),)
+
+    def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.segment_id = segment_id
+
+    def _id(self) -> str:
+        return self.segment_id
+
+    def _rows(self, cij: Cij) -> OutboundRows[Any]:
+        return cij.outbound.segments
+
+    def _show(self, context: Context, row_id: str, name: str) -> None:
+        CijSegmentLink().show(self, context, self.hook.row_url("msdyncrm_segment", row_id), name)
+
+
+class OutboundJourneyTask(OutboundTask):
+    """A task on one outbound journey."""
+
+    what = "journey"
+    template_fields: Sequence[str] = ("journey_id",)
+    operator_extra_links = (CijJourneyLink(),)
+
+    def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.journey_id = journey_id
+
+    def _id(self) -> str:
+        return self.journey_id
+
+    def _rows(self, cij: Cij) -> OutboundRows[Any]:
+        return cij.outbound.journeys
+
+    def _show(self, context: Context, row_id: str, name: str) -> None:
+        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", row_id), name)
+
+
+class Moves(OutboundTask):
+    """Publishes or stops, beside one of the two above, and waits for what comes of it."""
+
+    publishes = True
+
+    def __init__(
+        self,
+        *,
+        wait: bool = True,
+        poll_interval: float = 30,
+        timeout: float = 24 * 3600,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait = wait
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Do it, and wait or defer."""
+        from airflow_provider_cij.api.outbound_watching import look, wait
+
+        deadline = time.time() + self.timeout
+        until = "live" if self.publishes else "stopped"
+        with failing_for_good():
+            positive(poll_interval=self.poll_interval)
+
+        async def move(cij: Cij) -> Seen:
+            rows = self._rows(cij)
+            row: OutboundRow = await rows.get(self._id())
+            self._show(context, row.row_id, row.name)
+            self.log.info("Outbound %s %r is %s", self.what, row.name, row.status_name)
+            await (rows.publish if self.publishes else rows.stop)(row.row_id)
+            seen = await look(cij.outbound, self.what, row.row_id, until)
+            self.log.info("%s", seen.said)
+            return seen
+
+        seen = self.call(move)
+        if seen.done or not self.wait:
+            return seen.result
+        if self.deferrable:
+            from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
+
+            self.defer(
+                trigger=CijOutboundTrigger(
+                    cij_conn_id=self.cij_conn_id,
+                    what=self.what,
+                    row_id=self._id(),
+                    until=until,
+                    poll_interval=self.poll_interval,
+                    deadline=deadline,
+                ),
+                method_name="execute_complete",
+                # The trigger keeps the deadline; this is for a triggerer that never ran it.
+                timeout=timedelta(seconds=self.timeout + 60),
+            )
+
+        async def until_then(cij: Cij) -> Seen:
+            return await wait(
+                cij.outbound,
+                self.what,
+                self._id(),
+                until,
+                poll_interval=self.poll_interval,
+                deadline=deadline,
+                first_after=self.poll_interval,
+            )
+
+        with log_group(self.log, f"Wait until {until}"):
+            seen = self.call(until_then)
+        return seen.result
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Take the trigger's word."""
+        with failing_for_good():
+            result = summary_of(event, of="outbound")
+        self._show(context, self._id(), name_of(event))
+        self.log.info("%s", result)
+        return result
+
+
+class Deletes(OutboundTask):
+    """Deletes, beside one of the two above."""
+
+    def __init__(self, *, missing_ok: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.missing_ok = missing_ok
+
+    def execute(self, context: Context) -> None:
+        """Delete it."""
+
+        async def delete(cij: Cij) -> None:
+            done = await self._rows(cij).delete(self._id())
+            if not done and not self.missing_ok:
+                raise CijNotFoundError(f"There is no outbound {self.what} {self._id()}.")
+            self.log.info("Outbound %s %s %s", self.what, self._id(), "deleted" if done else "is not there")
+
+        self.call(delete)
+
+
+def made(created: CreatedOutbound, what: str, log: Any) -> dict[str, Any]:
+    """Say what creating or updating came to, for the log and for XCom."""
+    done = "created" if created.created else "updated" if created.changed else "left as it is"
+    log.info("Outbound %s %s %s; it is %s", what, created.row_id, done, created.status)
+    return {
+        f"{what}_id": created.row_id,
+        "created": created.created,
+        "changed": created.changed,
+        "status": created.status,
+    }

@@ -1,0 +1,148 @@
+"""Wait for outbound segments, journeys and changes of members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
+from airflow_provider_cij.sensors._waiting import WaitSensor
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_cij.api.outbound_watching import What
+    from airflow_provider_cij.hooks.cij import Cij
+
+
+class _OutboundWait(WaitSensor):
+    """Waits until something is as it should be, the same in poke, reschedule and deferrable mode."""
+
+    what: What
+    event_key = "outbound"
+    table: ClassVar = "msdyncrm_segment"
+    link: ClassVar[CijSegmentLink | CijJourneyLink] = CijSegmentLink()
+    until = "finished"
+
+    def _row_id(self) -> str:
+        raise NotImplementedError
+
+    def _goal(self, context: Context) -> str:
+        if self.until not in (("finished",) if self.what == "operations" else ("live", "stopped")):
+            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live' or 'stopped'.")
+        return self.until
+
+    def _trigger(self, goal: str, deadline: float, not_before: float) -> BaseTrigger:
+        from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
+
+        return CijOutboundTrigger(
+            cij_conn_id=self.cij_conn_id,
+            what=self.what,
+            row_id=self._row_id(),
+            until=goal,
+            poll_interval=self.poke_interval,
+            deadline=deadline,
+            not_before=not_before,
+        )
+
+    async def _look(self, cij: Cij, goal: str, context: Context) -> tuple[dict[str, Any], str, bool]:
+        from airflow_provider_cij.api.outbound_watching import look
+
+        seen = await look(cij.outbound, self.what, self._row_id(), goal)
+        self._show(context, seen.name)
+        return seen.result, seen.said, seen.done
+
+    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+        self._show(context, name)
+        self.log.info("%s", result)
+
+    def _show(self, context: Context, name: str) -> None:
+        self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), name)
+
+
+class CijOutboundSegmentSensor(_OutboundWait):
+    """Waits until an outbound segment is live or stopped, the same in poke, reschedule and deferrable mode.
+
+    A status that no document names is waited for. Error fails the task, and so does Expired unless ``"stopped"`` is
+    waited for, with ``soft_fail`` as well: only a timeout skips.
+
+    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+
+    :param segment_id: the segment (templated)
+    :param until: ``"live"`` or ``"stopped"`` (expired counts)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "status", "member_count"}``, the last as of its last evaluation
+    :raises AirflowFailException: the segment failed
+    :raises AirflowSensorTimeout: it is not so within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("segment_id",)
+    operator_extra_links = (CijSegmentLink(),)
+    what = "segment"
+
+    def __init__(self, *, segment_id: str, until: Literal["live", "stopped"] = "live", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.segment_id = segment_id
+        self.until = until
+
+    def _row_id(self) -> str:
+        return self.segment_id
+
+
+class CijOutboundMemberOperationsSensor(_OutboundWait):
+    """Waits until the changes of an outbound segment's members are done, in each mode.
+
+    The service makes them behind its reply, and is asked how far they are (``getState``). What it answers is documented
+    nowhere: a clear word, or a count of pending operations, is understood, and the log shows each answer. One that
+    can't be understood is waited for until ``timeout``; it never passes for done.
+
+    Source: "Basic operations on segments using API in outbound marketing", section "Get status of pending operations".
+
+    :param segment_id: the segment (templated)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "state"}``
+    :raises AirflowFailException: the answer speaks of a failure
+    :raises AirflowSensorTimeout: they are not done within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("segment_id",)
+    operator_extra_links = (CijSegmentLink(),)
+    what = "operations"
+
+    def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.segment_id = segment_id
+
+    def _row_id(self) -> str:
+        return self.segment_id
+
+
+class CijOutboundJourneySensor(_OutboundWait):
+    """Waits until an outbound journey is live or stopped, as ``CijOutboundSegmentSensor`` does for segments.
+
+    :param journey_id: the journey (templated)
+    :param until: ``"live"`` or ``"stopped"`` (expired counts)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "status"}``
+    :raises AirflowFailException: the journey failed, with what its check for errors found
+    :raises AirflowSensorTimeout: it is not so within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("journey_id",)
+    operator_extra_links = (CijJourneyLink(),)
+    what = "journey"
+    table = "msdyncrm_customerjourney"
+    link = CijJourneyLink()
+
+    def __init__(self, *, journey_id: str, until: Literal["live", "stopped"] = "live", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.journey_id = journey_id
+        self.until = until
+
+    def _row_id(self) -> str:
+        return self.journey_id
