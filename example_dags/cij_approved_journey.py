@@ -20,7 +20,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 with DAG(
     dag_id="cij_approved_journey",
     schedule=None,
-    params={"segment_id": NOBODY, "template_id": NOBODY, "send_action_id": NOBODY, "email_id": NOBODY},
+    params={"segment_id": NOBODY, "template_id": NOBODY},
     doc_md=__doc__,
     tags=["cij", "example"],
 ):
@@ -39,8 +39,9 @@ with DAG(
         # Names are unique: with the run in it, a retry finds its own.
         name="Newsletter {{ run_id }}",
         audience_segment_id="{{ params.segment_id }}",
-        message_ids={"{{ params.send_action_id }}": "{{ params.email_id }}"},
-        starts_at="{{ macros.datetime.now(macros.dateutil.tz.UTC) + macros.timedelta(hours=1) }}",
+        # The e-mails are those of the template; message_ids={"action's id": "e-mail's id"} puts others in.
+        # Later than the last possible answer.
+        starts_at="{{ dag_run.run_after + macros.timedelta(days=3) }}",
         publish=True,  # real mail to real people
     )
     live = CijJourneySensor(

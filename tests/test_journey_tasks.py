@@ -253,6 +253,7 @@ ARGUMENTS = {
     "publishing": True,
     "poll_interval": 0.05,
     "deadline": 1.0,
+    "not_before": 0.0,
 }
 
 

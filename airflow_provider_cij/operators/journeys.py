@@ -34,14 +34,14 @@ class CijCreateJourneyOperator(CijOperator):
     :param template_id: the template, or a journey to copy (templated)
     :param name: up to 150 characters, unique in the organisation (templated)
     :param modifications: values by JSONPath, such as ``{"$.actions['…'].parameters.count": 2}``; numbers, lists and
-        dicts as they are (templated)
+        dicts as they are (templated, but for the paths)
     :param starts_at: a datetime with its time zone, or ISO 8601; in the future (templated)
     :param ends_at: likewise; up to 365 days after the start (templated)
     :param publish: True makes it live at once: it sends real mail to real people
     :param audience_segment_id: the segment it starts with, which must be live (templated)
     :param exclusion_segment_ids: segments whose members do not start (templated)
     :param suppression_segment_ids: segments whose members leave (templated)
-    :param message_ids: e-mail ids by the id of the action that sends them (templated)
+    :param message_ids: e-mail ids (templated) by the id of the action that sends them
     :param business_unit_id: the owner, where business units are in use (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "valid", "errors"}``; ``valid`` is None when an earlier try's draft can't be validated,

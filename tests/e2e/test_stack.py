@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import time
@@ -98,7 +97,7 @@ def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeyp
     run_id = airflow.trigger("cij_approved_journey", parameters)
     answered = False
     for task in airflow.watch("cij_approved_journey", run_id):
-        assert task["state"] != "failed", task
+        assert task["state"] != "failed", airflow.log("cij_approved_journey", run_id, task["task_id"])
         if task["task_id"] == "approve" and task["state"] in ("awaiting_input", "deferred") and not answered:
             path = f"dags/cij_approved_journey/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
             asked = airflow.rest("GET", path)
@@ -119,14 +118,7 @@ async def _journey_parts(cij: Cij) -> dict[str, str]:
     await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.5, deadline=time.time() + 60)
     found = await cij.dataverse.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
     (template,) = found["value"]
-    email = (await cij.dataverse.get("msdynmkt_emails?$filter=statuscode eq 2&$top=1"))["value"][0]
-    (action,) = json.loads(template["msdynmkt_journeytemplatejson"])["actions"]
-    return {
-        "segment_id": made.segment_id,
-        "template_id": template["msdynmkt_journeytemplateid"],
-        "send_action_id": action,
-        "email_id": email["msdynmkt_emailid"],
-    }
+    return {"segment_id": made.segment_id, "template_id": template["msdynmkt_journeytemplateid"]}
 
 
 def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):

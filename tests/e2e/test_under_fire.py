@@ -7,12 +7,14 @@ import shutil
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from airflow_provider_cij._compat import TAKES_RETRY_POLICY
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
@@ -128,6 +130,34 @@ def test_a_killed_worker(airflow, sandbox, people):
     assert [task["state"] for task in airflow.watch("upload", run_id) if task["task_id"] == "add"][-1] == "success"
     report = airflow.result("upload", run_id, "add")
     assert (report["resumed_from"], report["batches"]) == (0, 60)
+
+
+@pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
+def test_a_killed_worker_raises_nobody_twice(airflow, sandbox, tmp_path):
+    """Who was on the way is unclear and written down; everybody else is raised once; Clear really raises again."""
+    ids = [str(uuid.UUID(int=number)) for number in range(1, 301)]
+    file, unclear = tmp_path / "people.csv", tmp_path / "unclear.csv"
+    file.write_text("\n".join(["contactid", *ids]))
+    airflow.wait_for_dag("raise")
+    run_id = airflow.trigger("raise", {"file": str(file), "unclear": str(unclear)})
+    _until(lambda: len(sandbox.events()) >= 110)
+    os.kill(_task(airflow).pid, signal.SIGKILL)
+    states = [task["state"] for task in airflow.watch("raise", run_id)]
+    assert "up_for_retry" in states
+    assert states[-1] == "success"
+    report = airflow.result("raise", run_id, "raise")
+    seen = Counter(event["profile_id"] for event in sandbox.events())
+    left_open = set(unclear.read_text().split()[1:])
+    assert set(seen.values()) == {1}
+    assert set(seen) | left_open == set(ids)
+    assert report["unclear"] == len(left_open) <= 25
+    assert report["raised"] == 300 - len(left_open) == len(set(seen) - left_open)
+    assert "it goes on from there" in airflow.log("raise", run_id, "raise", 2)
+
+    again = {"dry_run": False, "task_ids": ["raise"], "dag_run_id": run_id, "only_failed": False}
+    airflow.rest("POST", "dags/raise/clearTaskInstances", json=again)
+    assert [task["state"] for task in airflow.watch("raise", run_id)][-1] == "success"
+    assert airflow.result("raise", run_id, "raise")["raised"] == 300
 
 
 def test_a_task_that_is_marked_failed_ends(airflow, sandbox, people):

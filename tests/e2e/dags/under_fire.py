@@ -8,6 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator, CijPublishSegmentOperator
+from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
 
 with DAG("upload", schedule=None, params={"file": ""}):
@@ -17,6 +18,18 @@ with DAG("upload", schedule=None, params={"file": ""}):
         segment_id=create.output["segment_id"],
         group="in",
         members=FromFile("{{ params.file }}", column="contactid"),
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG("raise", schedule=None, params={"file": "", "unclear": ""}):
+    CijRaiseTriggerOperator(
+        task_id="raise",
+        trigger="msdynmkt_cartabandoned",
+        members=FromFile("{{ params.file }}", column="contactid"),
+        attributes={"carturl": "https://contoso.com/cart"},
+        unclear_path="{{ params.unclear }}",
+        rate_per_minute=1200,
         retries=1,
         retry_delay=timedelta(seconds=1),
     )
