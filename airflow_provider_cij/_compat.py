@@ -4,10 +4,14 @@ from __future__ import annotations
 
 try:
     from airflow.sdk import conf
-    from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+    from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSensorTimeout
 except ImportError:  # Airflow 3.1
     from airflow.configuration import conf  # type: ignore[assignment]
-    from airflow.exceptions import AirflowFailException, AirflowSensorTimeout  # type: ignore[no-redef]
+    from airflow.exceptions import (  # type: ignore[no-redef]
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+    )
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -20,6 +24,7 @@ except ImportError:  # before 3.3, where no task takes a retry_policy
 __all__ = [
     "TAKES_RETRY_POLICY",
     "AirflowFailException",
+    "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "RetryDecision",
     "RetryPolicy",

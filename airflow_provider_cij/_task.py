@@ -72,7 +72,7 @@ def summary(segment: Segment) -> dict[str, Any]:
     }
 
 
-_REACHED = ("live", "refreshed", "stopped", "members", "finished")
+_REACHED = ("live", "refreshed", "stopped", "members", "completed", "finished")
 
 
 def summary_of(event: Mapping[str, Any] | None, of: str = "segment") -> dict[str, Any]:
@@ -91,5 +91,5 @@ def summary_of(event: Mapping[str, Any] | None, of: str = "segment") -> dict[str
 
 
 def name_of(event: Mapping[str, Any] | None) -> str:
-    """Give the segment's display name, which the trigger has seen."""
+    """Give the name of the segment or journey, which the trigger has seen."""
     return str((event or {}).get("name") or "")

@@ -16,6 +16,8 @@ __all__ = [
     "CijInUseError",
     "CijIncompleteError",
     "CijInputError",
+    "CijJourneyFailedError",
+    "CijJourneyInvalidError",
     "CijNotFoundError",
     "CijOutboundFailedError",
     "CijOutboundRemovedError",
@@ -44,6 +46,9 @@ class CijError(Exception):
 
     permanent: ClassVar[bool] = False
     """True when no retry can mend it."""
+
+    unclear: bool = False
+    """True when what was asked for may have been done all the same."""
 
     def __init__(
         self,
@@ -168,6 +173,18 @@ class CijIncompleteError(CijReplyError):
 
 class CijSegmentFailedError(CijError):
     """The service could not compute the segment, or it was deleted."""
+
+    permanent = True
+
+
+class CijJourneyInvalidError(CijError):
+    """The service finds mistakes in the journey: which is in the message."""
+
+    permanent = True
+
+
+class CijJourneyFailedError(CijError):
+    """The journey can't become what is waited for any more."""
 
     permanent = True
 

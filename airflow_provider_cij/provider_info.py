@@ -19,7 +19,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-cij",
         "name": _NAME,
-        "description": f"Segments of Microsoft {_NAME}, over the Dataverse Web API.",
+        "description": f"Segments, journeys and custom triggers of Microsoft {_NAME}, over the Dataverse Web API.",
         "versions": [__version__],
         "integrations": [
             {
@@ -33,32 +33,36 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.operators.journeys",
                     "airflow_provider_cij.operators.members",
                     "airflow_provider_cij.operators.outbound",
                     "airflow_provider_cij.operators.segments",
+                    "airflow_provider_cij.operators.triggers",
                 ],
             }
         ],
         "sensors": [
             {
                 "integration-name": _NAME,
-                "python-modules": ["airflow_provider_cij.sensors.outbound", "airflow_provider_cij.sensors.segments"],
+                "python-modules": [
+                    "airflow_provider_cij.sensors.journeys",
+                    "airflow_provider_cij.sensors.outbound",
+                    "airflow_provider_cij.sensors.segments",
+                ],
             }
         ],
         "triggers": [
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.triggers.journeys",
                     "airflow_provider_cij.triggers.outbound",
                     "airflow_provider_cij.triggers.pause",
                     "airflow_provider_cij.triggers.segments",
                 ],
             }
         ],
-        "extra-links": [
-            "airflow_provider_cij.links.CijOutboundJourneyLink",
-            "airflow_provider_cij.links.CijSegmentLink",
-        ],
+        "extra-links": ["airflow_provider_cij.links.CijJourneyLink", "airflow_provider_cij.links.CijSegmentLink"],
         "connection-types": [
             {
                 "connection-type": "cij",

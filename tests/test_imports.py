@@ -8,10 +8,13 @@ import sys
 HEAVY = ("httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "airflow_provider_cij.sandbox")
 MODULES = (
     "airflow_provider_cij.links",
+    "airflow_provider_cij.operators.journeys",
     "airflow_provider_cij.operators.members",
     "airflow_provider_cij.operators.outbound",
     "airflow_provider_cij.operators.segments",
+    "airflow_provider_cij.operators.triggers",
     "airflow_provider_cij.provider_info",
+    "airflow_provider_cij.sensors.journeys",
     "airflow_provider_cij.sensors.outbound",
     "airflow_provider_cij.sensors.segments",
     "airflow_provider_cij.sources",

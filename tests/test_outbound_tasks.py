@@ -40,7 +40,7 @@ from airflow_provider_cij.sensors.outbound import (
     CijOutboundSegmentSensor,
 )
 from airflow_provider_cij.sources import FromFile
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 from tests.api.test_outbound import ID, REMOVED, segment
 from tests.dags import run_dag
@@ -99,7 +99,7 @@ def test_a_journey_is_waited_for(wait, scripted, mode):
     ran = wait(CijOutboundJourneySensor, mode, journey(LIVE), journey(STOPPING), journey(STOPPED), until="stopped")
     assert ran.result("wait") == {"journey_id": ID, "status": "stopped"}
     address = f"{scripted.url}/main.aspx?etn=msdyncrm_customerjourney&pagetype=entityrecord&id={ID}"
-    assert ran.xcoms["wait"]["_link_CijOutboundJourneyLink"] == address
+    assert ran.xcoms["wait"]["_link_CijJourneyLink"] == address
 
 
 @every_mode
@@ -398,7 +398,7 @@ def test_the_life_of_a_journey(run, tmp_path, form):
     state, journey, ran = run(CijOutboundCreateJourneyOperator, **described, key=key)
     assert (state, journey["created"], journey["status"]) == ("success", True, "draft")
     journey_id = journey["journey_id"]
-    assert ran.xcoms["t"]["_link_CijOutboundJourneyLink"].endswith(
+    assert ran.xcoms["t"]["_link_CijJourneyLink"].endswith(
         f"msdyncrm_customerjourney&pagetype=entityrecord&id={journey_id}"
     )
     again = run(CijOutboundCreateJourneyOperator, **described, key=key)[1]

@@ -21,7 +21,7 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.policy import CijRetryPolicy
 from airflow_provider_cij.sensors.segments import CijSegmentSensor
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.test_tasks import LINK, dag_id  # noqa: F401  # a fixture
 

@@ -20,7 +20,7 @@ from airflow_provider_cij.operators.segments import (
     MemberGroup,
 )
 from airflow_provider_cij.sources import FromFile
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 
 LINK = "_link_CijSegmentLink"

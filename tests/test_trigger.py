@@ -9,7 +9,7 @@ from airflow.sdk.serde import deserialize, serialize
 from airflow_provider_cij._task import summary_of
 from airflow_provider_cij.api import polling
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
-from airflow_provider_cij.triggers import segments
+from airflow_provider_cij.triggers import _waiting
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.scripted import Answer
 from tests.test_waiting_tasks import BLIP, ID, NO_WORDS, segment
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "since": 0.0,
     "min_members": 0,
     "group": "",
+    "not_before": 0.0,
 }
 
 
@@ -61,7 +62,7 @@ def _event(**arguments) -> dict:
 def fire(scripted, monkeypatch):
     """Run a trigger against these answers to its event."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(segments, "FIRST_LOOK_AFTER", 0.05)
+    monkeypatch.setattr(_waiting, "FIRST_LOOK_AFTER", 0.05)
     monkeypatch.setattr(polling, "LINGER", 0.01)
 
     def run(*answers: Answer, seconds: float = 20, **arguments):
@@ -112,7 +113,7 @@ def test_an_event_that_says_nothing_is_no_success(event):
 def test_the_first_look_is_not_at_once(scripted, monkeypatch):
     """An event within seconds of the deferral can fail the task (apache/airflow#66374)."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(segments, "FIRST_LOOK_AFTER", 0.5)
+    monkeypatch.setattr(_waiting, "FIRST_LOOK_AFTER", 0.5)
     scripted.script = [segment(1)]
     started = time.monotonic()
     _event(segment_id=ID, poll_interval=0.01, deadline=time.time() + 20)

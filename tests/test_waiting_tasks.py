@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from airflow_provider_cij.api import polling
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.scripted import Answer
 
@@ -114,6 +114,20 @@ def test_a_timeout_fails_or_skips(wait, mode, soft_fail, state):
 def test_a_blip_does_not_fail_the_task(wait, mode):
     """What a retry may mend, the next look mends."""
     assert wait(mode, BLIP, segment(6), BLIP, segment(1)).states == {"wait": "success"}
+
+
+@every_mode
+def test_a_throttled_look_is_not_repeated_too_soon(wait, scripted, monkeypatch, mode):
+    """Whichever process looks next, it comes when the service said."""
+    connection = json.loads(scripted.connection())
+    connection["extra"]["max_hold_seconds"] = 1
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    error = {"code": "0x80072322", "message": "Number of requests exceeded the limit."}
+    started = time.monotonic()
+    told = Answer(429, {"error": error}, {"Retry-After": "3"})
+    assert wait(mode, told, segment(1)).states == {"wait": "success"}
+    assert time.monotonic() - started >= 3
+    assert len(scripted.asked) == 2
 
 
 @every_mode

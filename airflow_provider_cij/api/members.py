@@ -6,38 +6,19 @@ Source: "Create a Customer Insights - Journeys segment using the Web API", secti
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 
+from airflow_provider_cij.api.capabilities import inputs_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.mirror import IDS_A_CALL, GroupPlan, Plan, Share, calls, check_room, number_of_calls
+from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, check_room
+from airflow_provider_cij.api.sending import OnBatch, Resume, Sending
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of, literal, query
+from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
 _PAGE_SIZE = 5000
-
-OnBatch = Callable[[int, int, int], None]
-"""Called after each batch with batches done, batches in all, members sent."""
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Where an earlier try got to.
-
-    :param done: how many calls of the same list, from the first one on, are done
-    :param note: is told how many are done by now
-    """
-
-    done: int
-    note: Callable[[int], None]
-
-    def sent(self, ids: IdSet) -> int:
-        """How many of the list those calls held."""
-        return min(self.done * IDS_A_CALL, len(ids))
 
 
 class Members:
@@ -129,40 +110,7 @@ class Members:
         on_batch: OnBatch | None,
         resume: Resume | None = None,
     ) -> int:
-        first = resume.done if resume else 0
-        total = number_of_calls(shares) - first
-        done = sent = 0
-        whole, ahead = first, set[int]()
-        batches = enumerate(calls(ids, shares))
-
-        async def work() -> None:
-            nonlocal done, sent, whole
-            for number, (group_id, batch) in batches:  # shared: each takes the next one
-                if number < first:
-                    continue
-                body = {"SegmentId": segment_id, "GroupId": group_id, "EntityIds": batch}
-                await self._client.action(action, body, repeatable=True)
-                done, sent = done + 1, sent + len(batch)
-                if on_batch:
-                    on_batch(done, total, sent)
-                ahead.add(number)
-                while whole in ahead:
-                    ahead.discard(whole)
-                    whole += 1
-                if resume:
-                    resume.note(whole)
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self._client.settings.max_concurrency, total)):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
-            if isinstance(error, CijError) and done:
-                error.hint = f"{error.hint} {done} of {total} calls had succeeded; sending them again is safe.".strip()
-            raise error from None
-        return total
+        return await Sending(self._client, action, segment_id, on_batch, resume).send(ids, shares)
 
     async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
         """Count the members of a segment as of its last evaluation, or of a static group as they are now.
@@ -235,21 +183,14 @@ class Members:
             return page_of_text(error.raw, list_name)
 
     async def _paging_inputs(self, action: str) -> dict[str, str]:
-        """Ask the organisation itself how the action is asked for a page (table CustomAPIRequestParameter)."""
-        path = query(
-            "customapis",
-            select=("uniquename",),
-            where=f"uniquename eq {literal(action)}",
-            expand="CustomAPIRequestParameters($select=uniquename,type,isoptional)",
-        )
         try:
-            rows = (await self._client.get(path)).get("value") or [{}]
+            inputs = await inputs_of(self._client, action)
         except CijError as error:
             raise CijIncompleteError(
                 f"The list of members goes on, but {action}'s inputs can't be read: {error}",
                 hint="Give the application user read access to custom APIs, or export the groups one by one.",
             ) from error
-        return paging_inputs(rows[0].get("CustomAPIRequestParameters") or [])
+        return paging_inputs(inputs)
 
 
 class Listed:

@@ -186,7 +186,9 @@ class MemberReport:
     unchanged: int = 0
     batches: int = 0
     resumed_from: int = 0
+    opted_out: int | None = None
+    """Who was left out for it; None when nobody asked."""
 
     def as_dict(self) -> dict[str, int]:
         """Give plain JSON of it, for XCom."""
-        return asdict(self)
+        return {name: count for name, count in asdict(self).items() if count is not None}

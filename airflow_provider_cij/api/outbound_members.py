@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page
-from airflow_provider_cij.api.members import Listed, OnBatch
+from airflow_provider_cij.api.members import Listed
 from airflow_provider_cij.api.outbound_models import (
     ORGANISATION_SCOPE,
     SEGMENT_TYPES,
@@ -22,6 +22,7 @@ from airflow_provider_cij.api.outbound_models import (
     removal_explained,
 )
 from airflow_provider_cij.api.outbound_replies import OperationsState, contacts_of, state_of
+from airflow_provider_cij.api.sending import OnBatch
 from airflow_provider_cij.api.spec import check_query
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import encoded, keys_of, texts_of

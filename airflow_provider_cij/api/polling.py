@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
+from airflow_provider_cij.api.journey_models import Journey
+from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.models import Execution, Segment
 from airflow_provider_cij.api.segments import Segments
@@ -19,7 +21,7 @@ from airflow_provider_cij.errors import CijRefusedError
 # How long the first to ask waits for others, in seconds. Who asked together sleeps together, and asks together again.
 LINGER = 1.0
 # In a URL of 32,768 characters there is room for 700.
-_SEGMENTS_A_QUESTION = 500
+_ROWS_A_QUESTION = 500
 _EXECUTIONS_A_QUESTION = 100
 
 K = TypeVar("K")
@@ -30,11 +32,13 @@ class SharedPoll:
     """Looks at segments for all who wait for them, on one open client.
 
     :param segments: over that client
+    :param journeys: over that client
     """
 
-    def __init__(self, segments: Segments) -> None:
+    def __init__(self, segments: Segments, journeys: Journeys) -> None:
         self._segments = segments
-        self._rows = _Together(self._many, _SEGMENTS_A_QUESTION)
+        self.journeys = JourneyPoll(journeys)
+        self._rows = _Together(self._many, _ROWS_A_QUESTION)
         self._executions = _Together(self._many_executions, _EXECUTIONS_A_QUESTION)
 
     async def get(self, segment_id: str) -> Segment:
@@ -73,6 +77,25 @@ class _Asked(NamedTuple):
     definition_id: str
     since: str
     but: str
+
+
+class JourneyPoll:
+    """Looks at journeys for all who wait for them, on one open client.
+
+    :param journeys: over that client
+    """
+
+    def __init__(self, journeys: Journeys) -> None:
+        self._journeys = journeys
+        self._rows = _Together(journeys.get_many, _ROWS_A_QUESTION)
+
+    async def get(self, journey_id: str) -> Journey:
+        """Read a journey, with those that others ask for now."""
+        return await self._rows.ask(guid(journey_id, "journey_id")) or await self._journeys.get(journey_id)
+
+    async def last_words(self, journey_id: str) -> str:
+        """Ask why its last publish failed."""
+        return await self._journeys.last_words(journey_id)
 
 
 class GroupLooks:

@@ -200,6 +200,7 @@ class DataverseClient:
                 rules=self._rules,
             )
             if step is None:
+                error.unclear = unclear is not None
                 raise error
             rejected = token if step.fresh_token else rejected
             log.info("%s: %s; again in %.1f s (attempt %d)", asked, failure.words, step.after, len(failures) + 1)

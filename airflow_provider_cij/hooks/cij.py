@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_cij.api.consent import Consents
+from airflow_provider_cij.api.events import Events
+from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.outbound import Outbound
 from airflow_provider_cij.api.segments import Segments
@@ -33,11 +36,18 @@ class Cij:
     dataverse: DataverseClient
     segments: Segments
     members: Members
+    journeys: Journeys
+    events: Events
+    consent: Consents
     outbound: Outbound
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
         return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
+
+    def journey_url(self, journey_id: str) -> str:
+        """Give the address of a journey in Dynamics 365."""
+        return _row_url(self.dataverse.settings, "msdynmkt_journey", journey_id)
 
 
 class CijHook(BaseHook):
@@ -82,7 +92,15 @@ class CijHook(BaseHook):
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, rules=rules) as client:
-            yield Cij(client, Segments(client), Members(client), Outbound(client))
+            yield Cij(
+                client,
+                Segments(client),
+                Members(client),
+                Journeys(client),
+                Events(client),
+                Consents(client),
+                Outbound(client),
+            )
 
     def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
@@ -117,6 +135,10 @@ class CijHook(BaseHook):
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
         return self.row_url("msdynmkt_segment", segment_id)
+
+    def journey_url(self, journey_id: str) -> str:
+        """Give the address of a journey in Dynamics 365."""
+        return self.row_url("msdynmkt_journey", journey_id)
 
     def row_url(self, table: str, row_id: str) -> str:
         """Give the address of a row in Dynamics 365.

@@ -41,7 +41,7 @@ async def shared_session(cij_conn_id: str) -> AsyncIterator[tuple[Cij, SharedPol
         async with session.lock:
             if session.given is None:
                 cij = await session.stack.enter_async_context(hook.session())
-                session.given = cij, SharedPoll(cij.segments)
+                session.given = cij, SharedPoll(cij.segments, cij.journeys)
         yield session.given
     finally:
         session.users -= 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.purposes import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.groups import MemberGroup
     from airflow_provider_cij.api.idset import IdSet
     from airflow_provider_cij.api.intake import Intake
-    from airflow_provider_cij.api.members import Resume
     from airflow_provider_cij.api.models import MemberReport, Segment
+    from airflow_provider_cij.api.sending import Resume
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -33,6 +35,9 @@ class MemberListOperator(CijOperator):
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
+
+    # Of those that fill a group: whom to leave out.
+    require_consent: bool | ConsentTo = False
 
     def __init__(
         self,
@@ -81,66 +86,90 @@ class MemberListOperator(CijOperator):
             names = [self.group] if isinstance(self.group, str) else list(self.group)
             if not names:
                 raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
-            self._check_not_found_path()
+            check_not_found_path(self)
 
         cursor = Cursor(context, self.log)
 
         async def work(cij: Cij) -> MemberReport:
             segment = None
-            if self.match_on:  # the table to look in is the segment's
+            if self.match_on or self.require_consent:  # the table to look in is the segment's
                 segment = await self._segment(cij, context)
-            intake = await self._intake(cij, source, (segment.base_table or "contact") if segment else None)
+            intake = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
+            opted_out = None
+            if segment and self.require_consent:
+                intake, opted_out = await self._with_consent(cij, intake, segment.base_table or "contact")
             self._check(intake, len(names))
             segment = segment or await self._segment(cij, context)
             groups = [await cij.segments.group(segment, name) for name in names]
             self.log.info("Segment %r", segment.display_name)
-            return intake.report(**await self._change(cij, segment, groups, intake, cursor))
+            report = intake.report(**await self._change(cij, segment, groups, intake, cursor))
+            return replace(report, opted_out=opted_out)
 
         report = self.call(work)
         cursor.forget()
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
-    def _check_not_found_path(self) -> None:
-        if self.not_found_path is not None:
-            if not self.match_on:
-                raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
-            check_writable(str(self.not_found_path))
+    async def _with_consent(self, cij: Cij, intake: Intake, table: str) -> tuple[Intake, int]:
+        from airflow_provider_cij.api.consent import opted_out
+
+        to = ConsentTo() if self.require_consent is True else self.require_consent
+        if not isinstance(to, ConsentTo):
+            raise CijInputError(f"require_consent is {to!r}.", hint="Give True, or ConsentTo(purpose_id=…).")
+        out = await opted_out(cij.dataverse, intake.ids, table, to)
+        self.log.info("%d of %d have opted out and are left out", len(out), len(intake.ids))
+        return replace(intake, ids=intake.ids.minus(out)), len(out)
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
         CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
         return segment
 
-    async def _intake(self, cij: Cij, source: Source, table: str | None) -> Intake:
-        from airflow_provider_cij.api.intake import take_in
-        from airflow_provider_cij.api.matching import match
 
-        with log_group(self.log, f"Read members from {source!r}"), ExitStack() as files:
-            chunks = source.chunks(cij.dataverse)
-            if table is None or not self.match_on:
-                intake = await take_in(chunks, self.max_invalid)
-            else:
-                not_found = None
-                if self.not_found_path is not None:
-                    not_found = files.enter_context(writing(str(self.not_found_path), ("line", self.match_on)))
-                intake = await match(
-                    cij.dataverse,
-                    chunks,
-                    table=table,
-                    column=self.match_on,
-                    max_invalid=self.max_invalid,
-                    on_not_found=not_found.write if not_found else None,
-                    on_progress=_Looking(self.log),
-                )
-            said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-            self.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-        return intake
+async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
+    """Read a list to its end, and look its values up if the task has ``match_on``.
+
+    :param task: has ``match_on``, ``max_invalid`` and ``not_found_path``
+    :param cij: open
+    :param source: the list
+    :param table: to look in, ``contact`` or ``lead``
+    """
+    from airflow_provider_cij.api.intake import take_in
+    from airflow_provider_cij.api.matching import match
+
+    with log_group(task.log, f"Read members from {source!r}"), ExitStack() as files:
+        chunks = source.chunks(cij.dataverse)
+        if not task.match_on:
+            intake = await take_in(chunks, task.max_invalid)
+        else:
+            not_found = None
+            if task.not_found_path is not None:
+                not_found = files.enter_context(writing(str(task.not_found_path), ("line", task.match_on)))
+            intake = await match(
+                cij.dataverse,
+                chunks,
+                table=table,
+                column=task.match_on,
+                max_invalid=task.max_invalid,
+                on_not_found=not_found.write if not_found else None,
+                on_progress=_Looking(task.log),
+            )
+        said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
+        task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
+    return intake
+
+
+def check_not_found_path(task: Any) -> None:
+    """Refuse a file for what matches nobody that can't be written, or that is given without ``match_on``."""
+    if task.not_found_path is not None:
+        if not task.match_on:
+            raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
+        check_writable(str(task.not_found_path))
 
 
 def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:
     """Find out where an earlier try of the same job with the same ids got to."""
-    from airflow_provider_cij.api.members import Resume
+    from airflow_provider_cij.api.sending import Resume
 
     return Resume(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
 

@@ -11,7 +11,7 @@ from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary_of
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError
-from airflow_provider_cij.links import CijOutboundJourneyLink, CijSegmentLink
+from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -83,7 +83,7 @@ class OutboundJourneyTask(OutboundTask):
 
     what = "journey"
     template_fields: Sequence[str] = ("journey_id",)
-    operator_extra_links = (CijOutboundJourneyLink(),)
+    operator_extra_links = (CijJourneyLink(),)
 
     def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -96,7 +96,7 @@ class OutboundJourneyTask(OutboundTask):
         return cij.outbound.journeys
 
     def _show(self, context: Context, row_id: str, name: str) -> None:
-        CijOutboundJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", row_id), name)
+        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", row_id), name)
 
 
 class Moves(OutboundTask):

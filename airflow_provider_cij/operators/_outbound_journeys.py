@@ -11,7 +11,7 @@ from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
-from airflow_provider_cij.links import CijOutboundJourneyLink
+from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
@@ -40,7 +40,7 @@ _TEXTS = (
 class _Described(CijOperator):
     """A task that is given what a journey shall be."""
 
-    operator_extra_links = (CijOutboundJourneyLink(),)
+    operator_extra_links = (CijJourneyLink(),)
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class _Described(CijOperator):
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
     def _show(self, context: Context, journey_id: str, name: str) -> None:
-        CijOutboundJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)
+        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)
 
 
 def _workflow(workflow: Any) -> Any:

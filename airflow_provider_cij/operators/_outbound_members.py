@@ -9,7 +9,7 @@ from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress
+from airflow_provider_cij.operators._lists import MemberListOperator, Progress, check_not_found_path, read_list
 from airflow_provider_cij.operators._outbound import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
 
@@ -69,7 +69,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         with failing_for_good():
             if (self.query is not None) == self.by_members:
                 raise CijInputError("Give either members or query.")
-            self._check_not_found_path()
+            check_not_found_path(self)
             source = checked(self.members)
         if self.query is not None:
             query = self.query
@@ -84,7 +84,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
 
         async def by_ids(cij: Cij) -> MemberReport:
             segment = await self._outbound(cij, context)
-            intake = await self._intake(cij, source, "contact")
+            intake = await read_list(self, cij, source, "contact")
             self._check(intake, 1)
             with log_group(self.log, f"Send {len(intake.ids)} members to {self.operation}"):
                 batches = await cij.outbound.members.update(segment, self.operation, intake.ids, Progress(self.log))

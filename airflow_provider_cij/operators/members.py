@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.purposes import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.links import CijSegmentLink
@@ -22,8 +23,30 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.models import Segment
     from airflow_provider_cij.hooks.cij import Cij
 
+__all__ = [
+    "CijAddSegmentMembersOperator",
+    "CijExportSegmentMembersOperator",
+    "CijMirrorSegmentMembersOperator",
+    "CijRemoveSegmentMembersOperator",
+    "ConsentTo",
+]
 
-class CijAddSegmentMembersOperator(MemberListOperator):
+
+class _FillOperator(MemberListOperator):
+    """Puts people into static groups."""
+
+    def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.require_consent = require_consent
+
+    def _check(self, intake: Intake, groups: int) -> None:
+        from airflow_provider_cij.api.mirror import check_room
+
+        super()._check(intake, groups)
+        check_room(intake.ids, groups)
+
+
+class CijAddSegmentMembersOperator(_FillOperator):
     """Adds people to a static group of a segment; adding somebody twice is as good as once.
 
     The whole list is read and checked before the first call: a row without an id is counted and logged with its line,
@@ -41,6 +64,8 @@ class CijAddSegmentMembersOperator(MemberListOperator):
         of ids; every record that has the value counts (templated)
     :param max_invalid: fail, before anything is sent, when more rows than this hold no id; None for any number
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param require_consent: True leaves out whose e-mail address has opted out of the commercial purpose;
+        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then
     :param cij_conn_id: the Airflow connection
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts who was sent; with a single group nobody looks
@@ -48,12 +73,6 @@ class CijAddSegmentMembersOperator(MemberListOperator):
     :raises AirflowFailException: no such file, column or group; too many bad rows; too many ids for a group; or the
         service refuses
     """
-
-    def _check(self, intake: Intake, groups: int) -> None:
-        from airflow_provider_cij.api.mirror import check_room
-
-        super()._check(intake, groups)
-        check_room(intake.ids, groups)
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
@@ -101,7 +120,7 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
         return {"removed": len(intake.ids), "batches": batches, "resumed_from": resumed_from}
 
 
-class CijMirrorSegmentMembersOperator(MemberListOperator):
+class CijMirrorSegmentMembersOperator(_FillOperator):
     """Makes a static group equal to a list: reads the group, adds who is missing, removes who is not in the list.
 
     The plan is shown before anything is changed. Doing it again does what is left to do. Members of the segment itself
@@ -116,6 +135,7 @@ class CijMirrorSegmentMembersOperator(MemberListOperator):
     :param match_on: as there (templated)
     :param max_invalid: as there
     :param not_found_path: as there (templated)
+    :param require_consent: as there; who has opted out is removed if he is in the group
     :param max_removals: the share of the group that may be removed, from 0 to 1; more fails before anything is changed,
         for a list that was cut short removes people whom nobody meant to remove
     :param dry_run: only show and return the plan
@@ -130,10 +150,7 @@ class CijMirrorSegmentMembersOperator(MemberListOperator):
         self.plan_only = dry_run
 
     def _check(self, intake: Intake, groups: int) -> None:
-        from airflow_provider_cij.api.mirror import check_room
-
         super()._check(intake, groups)
-        check_room(intake.ids, groups)
         if not 0 <= self.max_removals <= 1:
             raise CijInputError(f"max_removals is {self.max_removals}.", hint="Give a share, from 0 to 1.")
 

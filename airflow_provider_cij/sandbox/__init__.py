@@ -1,13 +1,21 @@
 """A local organisation with Customer Insights - Journeys, for demos and tests.
 
-It answers as "Create a segment using the Web API" and the Dataverse Web API documents say, and for outbound marketing
-as "Basic operations on segments" and "Basic customer journey API operations" do. What it does not implement ($metadata,
-$apply, lambdas, navigation, FetchXML of several tables, journey actions, ...) it refuses with 501.
+It answers as "Create a segment using the Web API", "Use the Create Journey From Template API" and the Dataverse Web
+API documents say, and for outbound marketing as "Basic operations on segments" and "Basic customer journey API
+operations" do. What it does not implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, versions
+of journeys, ...) it refuses with 501.
 
 Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
 day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.
 POST /sandbox/clock {"advance_seconds": N} moves the time on, --speed lets it run; neither needs a token. Computing,
 stopping, tokens and certificates keep to real time. With --state the time never goes back.
+
+Journeys come from templates (three to begin with, and e-mails for them) and go from Draft by Publishing to Live, or
+back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. Nobody gets any
+mail. Each custom trigger that is ready to use is an action: msdynmkt_orderplaced and msdynmkt_cartabandoned, and what
+POST /sandbox/triggers {"name": "msdynmkt_...", "attributes": {"msdynmkt_...": "string"}} adds ("state": "Stopped" or
+"Draft"; types boolean, datetime, decimal, float, integer, reference, string). GET /sandbox/events?since=N&trigger=NAME
+tells which were raised, for whom and when. One contact in ten has opted out of commercial e-mail, one in ten opted in.
 
 It goes wrong when told to: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST to
 /sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a regular expression, by default for
@@ -16,6 +24,7 @@ all of the Web API; "method", "count" (so many are struck), "after" (so many are
 - 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is worth nothing any more),
   500, 502, 503, 504 ("body": "html" or "json", "processed": what was asked for was done); also for the login endpoint;
 - reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
+- save_timeout: a journey answers UnableToSaveJourneyEntityDueToTimeout; it was created, or with "processed": false not;
 - slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
   reply; "consistent": its length says so as well).
 GET /sandbox/requests?since=N tells what was asked for and what came of it. --limits enforces service protection.
@@ -41,7 +50,23 @@ Where the documents are silent it assumes:
 - a journey uses the segments whose ids stand anywhere in msdynmkt_journeyjson, while its status is Live; a segment
   builds upon those whose ids stand in its definition's msdynmkt_targetedsegmentids, while it is live (status 1 or 7);
 - what a live journey uses keeps its query and its rows (400), not its static members; else a live segment may be
-  deleted; deleting a definition takes its groups, members and runs with it; journeys are ordinary rows;
+  deleted; deleting a definition takes its groups, members and runs with it;
+- journeys are ordinary rows otherwise (names may be used twice, statuses set), but one that is Live, Publishing,
+  Draining, Completing or Stopping is not deleted;
+- PublishJourneyV2 is unbound, takes msdynmkt_journeyid and answers 204; it takes drafts only, and --compute-seconds;
+- CreateJourneyJsonFromTemplate takes what CreateJourneyFromTemplate does, but for mode, unit and merged journey, and
+  answers msdynmkt_journeyjson, msdynmkt_isvalid and msdynmkt_errors; in ValidateJourneyJson only the JSON matters;
+- no journey has the id null; none comes of a template, path, JSON, name or business unit that is wrong, in Draft mode
+  either; of other errors drafts ignore NotReadyToSendMessageState only, and are created with the rest;
+- JSONPath knows names and indexes, everything else is InvalidJsonPath; what is replaced keeps its kind (text stays
+  text; a list, object, number or boolean takes JSON of that kind), else InvalidJsonAfterModificationApplied;
+- in a journey's JSON the trigger has a type (OneTime, Recurring, Ongoing, Event), an audience or an eventName; without
+  one, InvalidDefinition; looked into are the trigger's event, segments and e-mails (contentId), no other messages; more
+  than 365 days are InvalidTimeRange, too long a name or JSON UnableToSaveJourneyEntity;
+- of a merged journey key, statuses, JSON, errorDetails and lookups are left out;
+- the action of a draft trigger does not exist, that of a stopped one answers 400; attributes are not optional; a
+  profile id is any string; catalogue rows cannot be written; 2,500 events a minute are no limit;
+- templates have the statuses of journeys; a row of an e-mail may be set to Ready to send; consents may exist twice;
 - with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;

@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import errors, guid
@@ -17,20 +17,16 @@ from .segments import segments_of
 from .store import Store
 from .switches import Switches
 from .tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
-from .values import SqlValue
+from .values import SqlValue, read_moment
 from .web import Answer, Request
 
 # Type codes of the customapirequestparameter and customapiresponseproperty tables.
-BOOLEAN, ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY = 0, 4, 7, 10, 11
-_TYPES: Mapping[int, type] = {BOOLEAN: bool, INTEGER: int, STRING: str, STRING_ARRAY: list}
-_EDM = {BOOLEAN: "Edm.Boolean", INTEGER: "Edm.Int32", STRING: "Edm.String", STRING_ARRAY: "Collection(Edm.String)"}
+BOOLEAN, DATETIME, DECIMAL, ENTITY, ENTITY_COLLECTION, ENTITY_REFERENCE, FLOAT, INTEGER = 0, 1, 2, 3, 4, 5, 6, 7
+STRING, STRING_ARRAY, GUID = 10, 11, 12
 _MEMBERS, _STOP = "msdynmkt_MembersList", "msdynmkt_StopSegments"
 _GUID_NAMES = ("SegmentId", "GroupId")
 # Actions the product has (documented or seen on a live organisation) and the sandbox has not.
-_NOT_HERE = re.compile(
-    r"msdynmkt_(CreateJourneyFromTemplate|CreateJourneyJsonFromTemplate|ValidateJourneyJson|"
-    r"CreateDraftJourneyVersion|PublishJourneyV2|EmailRetrieveExactMessages)"
-)
+_NOT_HERE = re.compile(r"msdynmkt_(CreateDraftJourneyVersion|EmailRetrieveExactMessages)")
 
 
 @dataclass(frozen=True)
@@ -123,17 +119,17 @@ class Actions:
         }
         self._register(store)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._by_name
+    def find(self, name: str) -> Action | None:
+        """Return an action of this list."""
+        return self._by_name.get(name)
 
     def refuse_unimplemented(self, name: str) -> None:
         """Say so when an action exists elsewhere and not here."""
         if _NOT_HERE.fullmatch(name):
             raise errors.not_implemented(f"the action '{name}'")
 
-    def call(self, name: str, request: Request) -> Answer:
+    def run(self, action: Action, request: Request) -> Answer:
         """Run an action."""
-        action = self._by_name[name]
         given = _given(action, request)
         if self._switches.segment_id_is_definition_id and "SegmentId" in given:
             of_definition = segments_of(self._store.reader(), str(given["SegmentId"]))
@@ -141,40 +137,45 @@ class Actions:
         outputs = action.run(given)
         if not outputs:
             return Answer(204)
-        body = {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **outputs}
-        if self._switches.malformed_members and name == _MEMBERS:
+        body = {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{action.name}Response", **outputs}
+        if self._switches.malformed_members and action.name == _MEMBERS:
             return Answer(200, _as_printed(body))
         return Answer(200, body)
 
     def _register(self, store: Store) -> None:
-        """List the actions in the customapi tables, where clients discover them."""
+        """List the actions in the customapi tables, where clients discover them; triggers see to themselves."""
+        own = (
+            "SELECT customapiid, uniquename FROM customapi WHERE customapiid NOT IN "
+            "(SELECT msdynmkt_customapiid FROM msdynmkt_eventmetadata WHERE msdynmkt_customapiid IS NOT NULL)"
+        )
         with store.transaction() as connection:
-            for row in connection.execute("SELECT customapiid, uniquename FROM customapi").fetchall():
-                if row["uniquename"] not in self:  # in a file of before it was switched off
-                    _unregister(connection, row["customapiid"])
+            for row in connection.execute(own).fetchall():
+                if row["uniquename"] not in self._by_name:  # in a file of before it was switched off
+                    unregister(connection, row["customapiid"])
             for action in self._by_name.values():
-                api_id = _stable_id(action.name)
-                if fetch(connection, CUSTOM_API, api_id):
-                    continue
-                names = {"uniquename": action.name, "name": action.name}
-                api: dict[str, SqlValue] = {**names, "displayname": action.name, "isfunction": 0, "bindingtype": 0}
-                insert(connection, CUSTOM_API, {"customapiid": api_id, **api})
-                for given in action.parameters:
-                    child: dict[str, SqlValue] = {
-                        "uniquename": given.name,
-                        "name": given.name,
-                        "type": given.type,
-                        "customapiid": api_id,
-                    }
-                    key = {"customapirequestparameterid": _stable_id(f"{action.name} < {given.name}")}
-                    insert(connection, CUSTOM_API_PARAMETER, {**key, **child, "isoptional": int(given.optional)})
-                for name, type_code in action.outputs.items():
-                    child = {"uniquename": name, "name": name, "type": type_code, "customapiid": api_id}
-                    key = {"customapiresponsepropertyid": _stable_id(f"{action.name} > {name}")}
-                    insert(connection, CUSTOM_API_PROPERTY, {**key, **child})
+                register(connection, action.name, action.parameters, action.outputs)
 
 
-def _unregister(connection: sqlite3.Connection, api_id: str) -> None:
+def register(connection: sqlite3.Connection, name: str, inputs: Iterable[Parameter], outputs: Mapping[str, int]) -> str:
+    """List an action in the customapi tables, if it is not there; return its id."""
+    api_id = _stable_id(name)
+    if fetch(connection, CUSTOM_API, api_id):
+        return api_id
+    api: dict[str, SqlValue] = {"uniquename": name, "name": name, "displayname": name, "isfunction": 0}
+    insert(connection, CUSTOM_API, {"customapiid": api_id, **api, "bindingtype": 0})
+    for given in inputs:
+        child: dict[str, SqlValue] = {"uniquename": given.name, "name": given.name, "type": given.type}
+        key = {"customapirequestparameterid": _stable_id(f"{name} < {given.name}"), "customapiid": api_id}
+        insert(connection, CUSTOM_API_PARAMETER, {**key, **child, "isoptional": int(given.optional)})
+    for output, type_code in outputs.items():
+        child = {"uniquename": output, "name": output, "type": type_code}
+        key = {"customapiresponsepropertyid": _stable_id(f"{name} > {output}"), "customapiid": api_id}
+        insert(connection, CUSTOM_API_PROPERTY, {**key, **child})
+    return api_id
+
+
+def unregister(connection: sqlite3.Connection, api_id: str) -> None:
+    """Take an action off the customapi tables."""
     for table in (CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY):
         connection.execute(f'DELETE FROM "{table.logical_name}" WHERE customapiid = ?', (api_id,))  # noqa: S608
 
@@ -214,21 +215,59 @@ def _given(action: Action, request: Request) -> dict[str, object]:
 
 
 def _converted(parameter: Parameter, value: object) -> object:
-    wanted = _TYPES[parameter.type]
-    if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+    edm, read = _READERS[parameter.type]
+    found = read(value)
+    if found is None:
         raise errors.bad_payload(
             "",
             f"Microsoft.OData.ODataException: Cannot convert the value of parameter '{parameter.name}' to the expected "
-            f"type '{_EDM[parameter.type]}'.",
+            f"type '{edm}'.",
         )
     if parameter.name in _GUID_NAMES:
-        found = guid.loose(str(value))
-        if found is None:
+        segment_or_group = guid.loose(str(value))
+        if segment_or_group is None:
             raise errors.plug_in(f"{parameter.name} '{value!s:.100}' is not a GUID")
-        return found
-    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        return segment_or_group
+    if type(found) is int and not -(2**31) <= found < 2**31:
         raise errors.bad_payload("", f"Microsoft.OData.ODataException: '{parameter.name}' does not fit Edm.Int32.")
-    return value
+    return found
+
+
+def _only(*types: type) -> Callable[[object], object]:
+    return lambda value: value if type(value) in types else None
+
+
+def _text(value: object) -> str | None:
+    try:
+        return value if isinstance(value, str) and value.encode() is not None else None
+    except UnicodeEncodeError:  # half a surrogate pair is JSON, but it is not text
+        return None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def _reference(value: object) -> object:
+    """Return a row or a reference to one, which says of what table it is."""
+    return value if isinstance(value, dict) and isinstance(value.get("@odata.type"), str) else None
+
+
+_READERS: Mapping[int, tuple[str, Callable[[object], object]]] = {
+    BOOLEAN: ("Edm.Boolean", _only(bool)),
+    DATETIME: ("Edm.DateTimeOffset", lambda value: read_moment(value) if isinstance(value, str) else None),
+    DECIMAL: ("Edm.Decimal", _number),
+    ENTITY: ("Microsoft.Dynamics.CRM.crmbaseentity", _reference),
+    ENTITY_REFERENCE: ("Microsoft.Dynamics.CRM.crmbaseentity", _reference),
+    FLOAT: ("Edm.Double", _number),
+    INTEGER: ("Edm.Int32", _only(int)),
+    STRING: ("Edm.String", _text),
+    STRING_ARRAY: ("Collection(Edm.String)", _only(list)),
+    GUID: ("Edm.Guid", lambda value: guid.strict(value) if isinstance(value, str) else None),
+}
 
 
 def _group_and_ids(given: Mapping[str, object]) -> tuple[str, str, list[bytes]]:
@@ -246,7 +285,7 @@ def _group_and_ids(given: Mapping[str, object]) -> tuple[str, str, list[bytes]]:
 def _texts(value: object) -> list[str]:
     texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
     if texts != value:
-        raise errors.bad_payload("", f"Microsoft.OData.ODataException: Cannot convert a value to '{_EDM[STRING]}'.")
+        raise errors.bad_payload("", "Microsoft.OData.ODataException: Cannot convert a value to 'Edm.String'.")
     return texts
 
 

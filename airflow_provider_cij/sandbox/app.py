@@ -21,6 +21,7 @@ from .chaos import Foreign, misbehave
 from .control import Control, RequestLog
 from .faults import Faults
 from .identity import TENANT, Identity, RefusedError
+from .journeys.triggers import Triggers
 from .limits import Limits, Usage
 from .publishing import Publisher
 from .service import MAXIMUM_BODY, MAXIMUM_URL, Service
@@ -36,12 +37,18 @@ Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
 def create_app(
-    store: Store, identity: Identity, service: Service, publisher: Publisher, faults: Faults, limits: Limits
+    store: Store,
+    identity: Identity,
+    service: Service,
+    publisher: Publisher,
+    faults: Faults,
+    limits: Limits,
+    triggers: Triggers,
 ) -> Starlette:
     """Build the application."""
     log = RequestLog()
     endpoints = _Endpoints(store, identity, service, faults, Usage(limits), log)
-    control = Control(faults, log, publisher)
+    control = Control(faults, log, publisher, triggers)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -55,6 +62,8 @@ def create_app(
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
+        (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
+        (f"{_OWN}events", control.events, ["GET"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]

@@ -18,7 +18,9 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from . import errors
 from .faults import Fault
 from .identity import RefusedError
+from .journeys.problems import timed_out
 from .limits import DOCUMENTED
+from .web import Answer
 
 _LOGIN_PAGE = (
     "<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in to the network</form></body></html>"
@@ -95,6 +97,11 @@ async def misbehave(fault: Fault, http: HttpRequest, answer: Callable[[], Awaita
 def _instead(fault: Fault, http: HttpRequest) -> Response:
     if fault.fault == "html200":
         return Foreign(_LOGIN_PAGE, 200, media_type="text/html")
+    if fault.fault == "save_timeout":
+        root, _, name = http.scope["path"].rpartition("/")
+        context = f"https://{http.headers['host'].lower()}{root}/$metadata#Microsoft.Dynamics.CRM.{name}Response"
+        headers, content = Answer(200, {"@odata.context": context, **timed_out()}).wire()
+        return Response(content, 200, headers)
     status, headers = int(fault.fault), fault.headers(time.time())
     login = not http.scope["path"].startswith("/api/data/")
     if fault.body == "html" or (fault.body is None and status > 500 and not login):

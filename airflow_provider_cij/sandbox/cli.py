@@ -26,6 +26,8 @@ from .app import create_app
 from .chaos import Protocol
 from .clock import CLOCK
 from .identity import CLIENT_ID, TENANT, Identity
+from .journeys import seeding as journey_seeding
+from .journeys.triggers import Triggers
 from .outbound.actions import Outbound
 from .publishing import Publisher
 from .service import Service
@@ -120,6 +122,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
     ca_file.write_text(certificates.authority(store)[0])
     certificate_file, key_file = certificates.issue(store, folder)
     seeding.prepare(store, options.contacts, options.leads, options.seed)
+    journey_seeding.prepare(store)
     secret = store.setting("client_secret") or store.keep("client_secret", secrets.token_urlsafe(30))
     signing_key = store.setting("paging_key") or store.keep("paging_key", secrets.token_hex(32))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
@@ -134,9 +137,10 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         publisher = Publisher(store, options.compute_seconds, switched)
         trouble = faults.Faults(options.fault_seed)
         trouble.add(rule for given in options.fault for rule in given)
+        triggers = Triggers(store)
         outbound = Outbound(store, options.compute_seconds, removed=switched.outbound_removed)
-        service = Service(store, publisher, signing_key.encode(), switched, outbound)
-        app = create_app(store, identity, service, publisher, trouble, _limits(options))
+        service = Service(store, publisher, signing_key.encode(), switched, triggers, outbound)
+        app = create_app(store, identity, service, publisher, trouble, _limits(options), triggers)
         config = uvicorn.Config(
             app,
             http=Protocol,

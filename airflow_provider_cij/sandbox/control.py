@@ -1,4 +1,4 @@
-"""The sandbox's own endpoints under ``/sandbox``: faults, a log of requests, the clock. No part of the real service."""
+"""The sandbox's own endpoints under ``/sandbox``: faults, requests, the clock, triggers. The real service has none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from . import faults, values
 from .clock import CLOCK
+from .journeys.triggers import Triggers
 from .publishing import Publisher
 
 _REMEMBERED = 10_000
@@ -53,7 +54,8 @@ class RequestLog:
 class Control:
     """The endpoints."""
 
-    def __init__(self, rules: faults.Faults, log: RequestLog, publisher: Publisher) -> None:
+    def __init__(self, rules: faults.Faults, log: RequestLog, publisher: Publisher, triggers: Triggers) -> None:
+        self._triggers = triggers
         self._rules = rules
         self._log = log
         self._publisher = publisher
@@ -74,10 +76,26 @@ class Control:
 
     async def requests(self, http: HttpRequest) -> Response:
         """Show the requests since a number."""
-        since = http.query_params.get("since", "0")
-        if not (since.isascii() and since.isdigit() and len(since) < 20):
-            return _refusal(400, '"since" is the number of a request')
-        return JSONResponse({"requests": self._log.since(int(since))})
+        since = _since(http)
+        return _NO_NUMBER if since is None else JSONResponse({"requests": self._log.since(since)})
+
+    async def events(self, http: HttpRequest) -> Response:
+        """Show the events since a number, of one trigger or of all."""
+        since, name = _since(http), http.query_params.get("trigger")
+        if since is None:
+            return _NO_NUMBER
+        return JSONResponse({"events": await run_in_threadpool(self._triggers.raised, since, name)})
+
+    async def triggers(self, http: HttpRequest) -> Response:
+        """Show the custom triggers; POST adds one, or changes one."""
+        if http.method == "POST":
+            if not _is_json(http):
+                return _NOT_JSON
+            try:
+                await run_in_threadpool(self._triggers.define, json.loads(await http.body()))
+            except (ValueError, RecursionError) as problem:
+                return _refusal(400, str(problem))
+        return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
 
     async def clock(self, http: HttpRequest) -> Response:
         """Show what time the organisation has; POST ``{"advance_seconds": N}`` moves it on."""
@@ -92,6 +110,11 @@ class Control:
         return JSONResponse({"now": values.write_moment(values.now())}, headers={"Cache-Control": "no-store"})
 
 
+def _since(http: HttpRequest) -> int | None:
+    since = http.query_params.get("since", "0")
+    return int(since) if since.isascii() and since.isdigit() and len(since) < 19 else None
+
+
 def _is_json(http: HttpRequest) -> bool:
     # A page of another site can send a form here, but not this type: the browser would ask first.
     return http.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
@@ -101,4 +124,5 @@ def _refusal(status: int, problem: str) -> Response:
     return JSONResponse({"error": problem}, status)
 
 
+_NO_NUMBER = _refusal(400, '"since" is the number of the last one that is known')
 _NOT_JSON = _refusal(415, "Content-Type: application/json is expected")

@@ -30,6 +30,7 @@ _FAULTS: dict[str, frozenset[str]] = {
     "slow": frozenset({"delay", "reply_delay"}),
     "truncated": frozenset({"consistent"}),
     "html200": frozenset(),
+    "save_timeout": frozenset({"processed"}),
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "429": {"retry_after": 1},
@@ -37,6 +38,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "lost": {"processed": True},
     "slow": {"processed": True},
     "truncated": {"processed": True},
+    "save_timeout": {"processed": True, "path": "/msdynmkt_CreateJourneyFromTemplate$"},
 }
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import evaluation, runs, scheduling, stopping, values
 from .clock import CLOCK
 from .expressions import MismatchError
+from .journeys import life
 from .rows import fetch
 from .segments import definition_of, find_segment
 from .sql import too_complex
@@ -73,10 +74,21 @@ class Publisher:
         summary = f"Complete StopSegments operation. Successfully stopped {stopped} of {len(results)} in total"
         return {"summary": summary, "stopSingleSegmentResults": results}
 
+    def publish_journey(self, journey_id: str) -> None:
+        """Take a request to publish a journey."""
+        with self._store.transaction() as connection:
+            life.publish(connection, journey_id, self.done())
+        self.notify()
+
+    def done(self) -> float:
+        """Return the real time at which what is asked for now has been computed."""
+        return time.time() + self._compute_seconds
+
     def catch_up(self) -> None:
         """Write down, before this returns, what a jump of the clock made due; a run under way has to end first."""
         with self._store.transaction() as connection:
             scheduling.carry_out(connection, self._soon())
+            life.carry_out(connection, time.time(), self._soon())
         self.notify()
 
     def status(self, segment_id: str) -> dict[str, object]:
@@ -136,7 +148,11 @@ class Publisher:
             with self._store.transaction() as writer:
                 scheduling.carry_out(writer, self._soon())
             return 0.0
-        pause = min(_LOOK_SECONDS, CLOCK.until(next_moment))
+        if (next_journey := life.wait(connection, now)) <= 0:
+            with self._store.transaction() as writer:
+                life.carry_out(writer, now, self._soon())
+            return 0.0
+        pause = min(_LOOK_SECONDS, CLOCK.until(next_moment), next_journey)
         if next_stop is not None:
             pause = min(pause, next_stop - now)
         for job in connection.execute(runs.JOBS).fetchall():

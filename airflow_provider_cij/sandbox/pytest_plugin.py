@@ -44,6 +44,14 @@ class Sandbox:
         """Return the requests it has had, after the one with this number."""
         return self._remote.requests(since)
 
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return the events its custom triggers have had: number, trigger, profile_id, time."""
+        return self._remote.events(since)
+
+    def add_trigger(self, name: str, state: str = "Ready to use", **attributes: str) -> None:
+        """Add a custom trigger, or change one: ``add_trigger("msdynmkt_trialended", msdynmkt_plan="string")``."""
+        self._remote.call("POST", "triggers", {"name": name, "state": state, "attributes": attributes})
+
     @cached_property
     def _remote(self) -> Remote:
         return Remote(self.base_url, self.ca)

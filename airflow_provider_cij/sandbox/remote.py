@@ -35,6 +35,11 @@ class Remote:
         found: list[dict[str, Any]] = self.call("GET", f"requests?since={since}")["requests"]
         return found
 
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return the events that were raised after the one with this number."""
+        found: list[dict[str, Any]] = self.call("GET", f"events?since={since}")["events"]
+        return found
+
 
 class RemoteFaults:
     """The faults of a running sandbox."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from . import errors, guid, values
 from .annotations import Annotations
 from .dependents import check_change, check_unused, journeys_changed, usage_changed
+from .journeys.rules import check_deletable
 from .outbound import rules as outbound
 from .schema import Column, Table
 from .segments import (
@@ -149,6 +150,8 @@ class Rows:
             if row is None:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
+            if table is JOURNEY:
+                check_deletable(row)
             outbound.deleting(connection, table, row_id)
             used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
             for segment_id in used:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from . import errors, guid, metadata
-from .actions import Actions
+from .actions import Action, Actions
 from .batch import Batch
+from .journeys.actions import JourneyActions
+from .journeys.triggers import Triggers
 from .members import Members
 from .outbound.actions import Outbound
 from .publishing import Publisher
@@ -28,12 +30,20 @@ class Service:
     """Finds out what a request wants and has it done."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, signing_key: bytes, switches: Switches, outbound: Outbound
+        self,
+        store: Store,
+        publisher: Publisher,
+        signing_key: bytes,
+        switches: Switches,
+        triggers: Triggers,
+        outbound: Outbound,
     ) -> None:
         self._rows = Rows(store)
         self._queries = Queries(store, signing_key)
+        self._triggers = triggers
         self._outbound = outbound
-        self._actions = Actions(store, Members(store), publisher, switches, outbound.actions)
+        more = (*JourneyActions(store, publisher, switches).actions, *outbound.actions)
+        self._actions = Actions(store, Members(store), publisher, switches, more)
         self._batch = Batch(store, self.answer, publisher.notify)
 
     def answer(self, request: Request) -> Answer:
@@ -47,8 +57,8 @@ class Service:
         if described is not None:
             return described
         self._outbound.enter(request)
-        if path in self._actions:
-            return self._act(path, request)
+        if action := self._actions.find(path) or self._triggers.find(path):
+            return self._act(action, request)
         self._actions.refuse_unimplemented(path)
         if path in BY_SET:
             return self._set(BY_SET[path], request)
@@ -68,12 +78,12 @@ class Service:
             raise errors.not_implemented(f"'{rest}' on '{head}'")
         return self._row(table, _key(table, keyed[2]), request)
 
-    def _act(self, name: str, request: Request) -> Answer:
+    def _act(self, action: Action, request: Request) -> Answer:
         if request.method != "POST":
             raise errors.wrong_method(request.method, "POST")
         if request.query:
-            raise errors.not_implemented(f"query options on the action '{name}'")
-        return self._actions.call(name, request)
+            raise errors.not_implemented(f"query options on the action '{action.name}'")
+        return self._actions.run(action, request)
 
     def _set(self, table: Table, request: Request) -> Answer:
         if request.method == "GET":

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from . import guid
 from .clock import CLOCK
-from .outbound.tables import STATE
+from .journeys.tables import STATE as JOURNEY_STATE
+from .outbound.tables import STATE as OUTBOUND_STATE
 from .tables import TABLES
 
 # Dataverse indexes the columns these serve as well: without them matching by e-mail would read the whole table.
@@ -75,7 +76,7 @@ class Store:
             for column in table.columns:
                 if column.name not in found:
                     connection.execute(f'ALTER TABLE "{table.logical_name}" ADD COLUMN {column.sql}')
-        connection.executescript(_OWN_TABLES + STATE + _INDEXES)
+        connection.executescript(_OWN_TABLES + JOURNEY_STATE + OUTBOUND_STATE + _INDEXES)
 
     def reader(self) -> sqlite3.Connection:
         """Return this thread's connection, in autocommit mode."""

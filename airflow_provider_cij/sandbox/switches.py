@@ -15,6 +15,8 @@ class Switches:
     without_stop_segments: bool = False
     warn_of_unknown_members: bool = False
     outbound_removed: bool = False
+    live_journey_errors: bool = False
+    without_journey_json: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Switches:
@@ -25,6 +27,8 @@ class Switches:
             options.without_stop_segments,
             options.unknown_members == "warn",
             options.outbound_removed,
+            options.journey_errors == "live",
+            options.without_journey_json,
         )
 
 
@@ -50,4 +54,15 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
+    )
+    group.add_argument(
+        "--journey-errors",
+        choices=("documented", "live"),
+        default="documented",
+        help="live: msdynmkt_errors has errorCode, errorMessage, or is null, as was seen; default: documented",
+    )
+    group.add_argument(
+        "--without-journey-json",
+        action="store_true",
+        help="msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
     )

@@ -9,6 +9,7 @@ from .columns import moment as _moment
 from .columns import money as _money
 from .columns import number as _number
 from .columns import text as _text
+from .journeys.tables import CONSENT, EMAIL, PURPOSE, TEMPLATE, TOPIC, TRIGGER
 from .outbound.tables import ACCOUNT, CONTENT_SETTINGS, OUTBOUND_JOURNEY, OUTBOUND_SEGMENT
 from .schema import Column, Kind, Table
 
@@ -207,6 +208,13 @@ JOURNEY = Table(
         _moment("msdynmkt_journeyendtime"),
         _flag("msdynmkt_readytobetriggeredbysegmentrefresh"),
         _text("msdynmkt_errorDetails", 1_048_576),
+        _choice(
+            "msdynmkt_frequencycaptype",
+            "Apply frequency cap by skipping messages",
+            "Ignore frequency cap",
+            first=0,
+        ),
+        lookup("msdynmkt_templateid", "msdynmkt_journeytemplate", "msdynmkt_templateid"),
     ),
     {
         1: (0, "Draft"),
@@ -306,6 +314,12 @@ TABLES = (
     OUTBOUND_SEGMENT,
     OUTBOUND_JOURNEY,
     CONTENT_SETTINGS,
+    TEMPLATE,
+    EMAIL,
+    TRIGGER,
+    PURPOSE,
+    TOPIC,
+    CONSENT,
 )
 BY_SET = {table.set_name: table for table in TABLES}
 BY_LOGICAL_NAME = {table.logical_name: table for table in TABLES}

@@ -2,103 +2,64 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
-
-from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._compat import AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary_of
-from airflow_provider_cij.errors import CijError, CijInputError, CijTimeoutError
-from airflow_provider_cij.links import CijOutboundJourneyLink, CijSegmentLink
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
+from airflow_provider_cij.sensors._waiting import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.outbound_watching import Seen, What
+    from airflow_provider_cij.api.outbound_watching import What
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class _OutboundWait(CijTask, BaseSensorOperator):
+class _OutboundWait(WaitSensor):
     """Waits until something is as it should be, the same in poke, reschedule and deferrable mode."""
 
-    ui_color = "#e4f1de"
-    what: ClassVar[What]
+    what: What
+    event_key = "outbound"
     table: ClassVar = "msdyncrm_segment"
-    link: ClassVar = CijSegmentLink()
+    link: ClassVar[CijSegmentLink | CijJourneyLink] = CijSegmentLink()
     until = "finished"
-
-    def __init__(
-        self,
-        *,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.deferrable = deferrable
 
     def _row_id(self) -> str:
         raise NotImplementedError
 
-    def execute(self, context: Context) -> Any:
-        """Wait, in the worker or in the triggerer."""
-        with failing_for_good():
-            if self.until not in (("finished",) if self.what == "operations" else ("live", "stopped")):
-                raise CijInputError(f"until is {self.until!r}.", hint="Use 'live' or 'stopped'.")
-            positive(poke_interval=self.poke_interval)
-        if not self.deferrable:
-            return super().execute(context)
-        deadline = time.time() + self.timeout
-        first = self.poke(context)
-        if not first:
-            from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
+    def _goal(self, context: Context) -> str:
+        if self.until not in (("finished",) if self.what == "operations" else ("live", "stopped")):
+            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live' or 'stopped'.")
+        return self.until
 
-            self.defer(
-                trigger=CijOutboundTrigger(
-                    cij_conn_id=self.cij_conn_id,
-                    what=self.what,
-                    row_id=self._row_id(),
-                    until=self.until,
-                    poll_interval=self.poke_interval,
-                    deadline=deadline,
-                ),
-                method_name="execute_complete",
-                # The trigger keeps the deadline; this is for a triggerer that never ran it.
-                timeout=timedelta(seconds=self.timeout + 60),
-            )
-        return first.xcom_value
+    def _trigger(self, goal: str, deadline: float, not_before: float) -> BaseTrigger:
+        from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        return CijOutboundTrigger(
+            cij_conn_id=self.cij_conn_id,
+            what=self.what,
+            row_id=self._row_id(),
+            until=goal,
+            poll_interval=self.poke_interval,
+            deadline=deadline,
+            not_before=not_before,
+        )
+
+    async def _look(self, cij: Cij, goal: str, context: Context) -> tuple[dict[str, Any], str, bool]:
         from airflow_provider_cij.api.outbound_watching import look
 
-        async def once(cij: Cij) -> Seen:
-            return await look(cij.outbound, self.what, self._row_id(), self.until)
+        seen = await look(cij.outbound, self.what, self._row_id(), goal)
+        self._show(context, seen.name)
+        return seen.result, seen.said, seen.done
 
-        try:
-            seen = run(self.hook, once, self.soft_fail)
-        except CijError as error:
-            if error.permanent:
-                raise
-            self.log.warning("It could not be read, going on: %s", error)
-            return PokeReturnValue(is_done=False)
-        self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), seen.name)
-        self.log.info("%s", seen.said)
-        return PokeReturnValue(is_done=seen.done, xcom_value=seen.result if seen.done else None)
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
-        try:
-            with failing_for_good(self.soft_fail):
-                result = summary_of(event, of="outbound")
-        except CijTimeoutError as error:
-            raise AirflowSensorTimeout(str(error)) from error
-        self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), name_of(event))
+    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+        self._show(context, name)
         self.log.info("%s", result)
-        return result
+
+    def _show(self, context: Context, name: str) -> None:
+        self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), name)
 
 
 class CijOutboundSegmentSensor(_OutboundWait):
@@ -173,10 +134,10 @@ class CijOutboundJourneySensor(_OutboundWait):
     """
 
     template_fields: Sequence[str] = ("journey_id",)
-    operator_extra_links = (CijOutboundJourneyLink(),)
+    operator_extra_links = (CijJourneyLink(),)
     what = "journey"
     table = "msdyncrm_customerjourney"
-    link = CijOutboundJourneyLink()
+    link = CijJourneyLink()
 
     def __init__(self, *, journey_id: str, until: Literal["live", "stopped"] = "live", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,115 +2,67 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
-
-from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._compat import AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary, summary_of
-from airflow_provider_cij.errors import CijError, CijInputError, CijTimeoutError
+from airflow_provider_cij._task import summary
+from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.sensors._waiting import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.models import Segment
     from airflow_provider_cij.api.watching import Goal, Looks
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class _SegmentWait(CijTask, BaseSensorOperator):
+class _SegmentWait(WaitSensor):
     """Waits until a segment is as it should be, the same in poke, reschedule and deferrable mode."""
 
     template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
-    ui_color = "#e4f1de"
+    what = "segment"
 
-    def __init__(
-        self,
-        *,
-        segment_id: str,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
-        self.deferrable = deferrable
-
-    def _goal(self, context: Context) -> Goal:
-        raise NotImplementedError
 
     def _group(self) -> str:
         return ""
 
-    def execute(self, context: Context) -> Any:
-        """Wait, in the worker or in the triggerer."""
-        with failing_for_good():
-            goal = self._goal(context)
-            positive(poke_interval=self.poke_interval)
-        if not self.deferrable:
-            return super().execute(context)
-        deadline = time.time() + self.timeout
-        first = self.poke(context)
-        if not first:
-            from airflow_provider_cij.triggers.segments import CijSegmentTrigger
+    def _trigger(self, goal: Goal, deadline: float, not_before: float) -> BaseTrigger:
+        from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
-            self.defer(
-                trigger=CijSegmentTrigger.towards(
-                    goal,
-                    cij_conn_id=self.cij_conn_id,
-                    segment_id=self.segment_id,
-                    poll_interval=self.poke_interval,
-                    deadline=deadline,
-                    group=self._group(),
-                ),
-                method_name="execute_complete",
-                # The trigger keeps the deadline; this is for a triggerer that never ran it.
-                timeout=timedelta(seconds=self.timeout + 60),
-            )
-        return first.xcom_value
+        return CijSegmentTrigger.towards(
+            goal,
+            cij_conn_id=self.cij_conn_id,
+            segment_id=self.segment_id,
+            poll_interval=self.poke_interval,
+            deadline=deadline,
+            not_before=not_before,
+            group=self._group(),
+        )
 
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+    async def _look(self, cij: Cij, goal: Goal, context: Context) -> tuple[dict[str, Any], str, bool]:
         from airflow_provider_cij.api.polling import GroupLooks
         from airflow_provider_cij.api.watching import look, warn_of_warnings
 
-        goal = self._goal(context)
-
-        async def once(cij: Cij) -> tuple[Segment, bool]:
-            looks: Looks = cij.segments
-            if self._group():
-                looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
-            segment, outcome = await look(looks, self.segment_id, goal)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-            return segment, outcome == "done"
-
-        try:
-            segment, done = run(self.hook, once, self.soft_fail)
-        except CijError as error:
-            if error.permanent:
-                raise
-            self.log.warning("The segment could not be read, going on: %s", error)
-            return PokeReturnValue(is_done=False)
-        self.log.info("Segment %s is %s, members: %s", segment.segment_id, segment.status_name, segment.member_count)
-        if done:
+        looks: Looks = cij.segments
+        if self._group():
+            looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
+        segment, outcome = await look(looks, self.segment_id, goal)
+        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+        if outcome == "done":
             warn_of_warnings(segment)
-        return PokeReturnValue(is_done=done, xcom_value=summary(segment) if done else None)
+        words = f"Segment {segment.segment_id} is {segment.status_name}, members: {segment.member_count}"
+        return summary(segment), words, outcome == "done"
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
-        try:
-            with failing_for_good(self.soft_fail):
-                result = summary_of(event)
-        except CijTimeoutError as error:
-            raise AirflowSensorTimeout(str(error)) from error
-        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name_of(event))
+    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name)
         self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
-        return result
 
 
 class CijSegmentSensor(_SegmentWait):

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_cij.errors import CijError, CijOutboundFailedError, CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.errors import (
+    CijError,
+    CijJourneyFailedError,
+    CijOutboundFailedError,
+    CijSegmentFailedError,
+    CijTimeoutError,
+)
+
+# An event within seconds of the deferral can meet the worker's own "I have deferred", and then fails the task
+# (apache/airflow#66374).
+FIRST_LOOK_AFTER = 5.0
 
 
-class WaitingTrigger(BaseTrigger):
-    """Waits, and says what became of it: ``until``, with what ``_wait`` gives; ``failed``, ``timeout`` or ``error``."""
+class WaitTrigger(BaseTrigger):
+    """Looks until there is something to say. It only looks: what changes anything runs in the worker."""
 
     until: str
+    poll_interval: float
+    not_before: float
 
     async def _wait(self) -> dict[str, Any]:
+        """Wait, and give what the event is to hold besides ``status``."""
         raise NotImplementedError
+
+    def _first_after(self) -> float:
+        """Give the seconds before the first look."""
+        # Spread, so that processes which start together do not ask together ever after.
+        spread = 1 + random.random() / 10  # noqa: S311
+        return max(max(FIRST_LOOK_AFTER, self.poll_interval) * spread, self.not_before - time.time())
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; every end is an event."""
@@ -34,7 +55,7 @@ def _sad_event(error: CijError) -> TriggerEvent:
         "timeout"
         if isinstance(error, CijTimeoutError)
         else "failed"
-        if isinstance(error, (CijSegmentFailedError, CijOutboundFailedError))
+        if isinstance(error, (CijSegmentFailedError, CijJourneyFailedError, CijOutboundFailedError))
         else "error"
     )
     return TriggerEvent({"status": status, "error": error.as_dict()})  # type: ignore[no-untyped-call]

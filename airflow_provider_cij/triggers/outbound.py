@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import random
 from typing import Any
 
-from airflow_provider_cij.triggers import segments
-from airflow_provider_cij.triggers._waiting import WaitingTrigger
+from airflow_provider_cij.triggers._waiting import WaitTrigger
 
 
-class CijOutboundTrigger(WaitingTrigger):
+class CijOutboundTrigger(WaitTrigger):
     """Looks at an outbound segment, its changes of members, or a journey until it is as it should be. It only looks.
 
     All triggers of a connection in one process share a client and a token.
@@ -25,6 +23,7 @@ class CijOutboundTrigger(WaitingTrigger):
     :param until: ``live``, ``stopped`` or ``finished``
     :param poll_interval: seconds between looks
     :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
+    :param not_before: epoch seconds: the service has told us to stay away until then
     """
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -37,6 +36,7 @@ class CijOutboundTrigger(WaitingTrigger):
         until: str = "live",
         poll_interval: float = 60.0,
         deadline: float = 0.0,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -45,10 +45,11 @@ class CijOutboundTrigger(WaitingTrigger):
         self.until = until
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
-        names = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline")
+        names = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before")
         return (
             "airflow_provider_cij.triggers.outbound.CijOutboundTrigger",
             {name: getattr(self, name) for name in names},
@@ -60,8 +61,6 @@ class CijOutboundTrigger(WaitingTrigger):
         from airflow_provider_cij.api.outbound_watching import wait
         from airflow_provider_cij.hooks.shared import shared_session
 
-        # Spread, so that processes which start together do not ask together ever after.
-        spread = 1 + random.random() / 10  # noqa: S311
         async with shared_session(self.cij_conn_id) as (cij, _):
             seen = await wait(
                 cij.outbound,
@@ -70,6 +69,6 @@ class CijOutboundTrigger(WaitingTrigger):
                 self.until,
                 poll_interval=self.poll_interval,
                 deadline=self.deadline,
-                first_after=max(segments.FIRST_LOOK_AFTER, self.poll_interval) * spread,
+                first_after=self._first_after(),
             )
         return {"outbound": seen.result, "name": seen.name}

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import random
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.triggers._waiting import WaitingTrigger
+from airflow_provider_cij.triggers._waiting import WaitTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.watching import Goal
 
-# An event within seconds of the deferral can meet the worker's own "I have deferred", and then fails the task
-# (apache/airflow#66374).
-FIRST_LOOK_AFTER = 5.0
 
-
-class CijSegmentTrigger(WaitingTrigger):
+class CijSegmentTrigger(WaitTrigger):
     """Looks at a segment until it is as it should be. It only looks: what changes anything runs in the worker.
 
     All triggers of a connection in one process share a client, a token and a poll.
@@ -36,6 +31,7 @@ class CijSegmentTrigger(WaitingTrigger):
     :param since: epoch seconds, for ``refreshed``
     :param min_members: how many members it must have as well
     :param group: count those of this static group; by default the segment's
+    :param not_before: epoch seconds: the service has told us to stay away until then
     """
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -53,6 +49,7 @@ class CijSegmentTrigger(WaitingTrigger):
         since: float = 0.0,
         min_members: int = 0,
         group: str = "",
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -66,6 +63,7 @@ class CijSegmentTrigger(WaitingTrigger):
         self.since = since
         self.min_members = min_members
         self.group = group
+        self.not_before = not_before
 
     @classmethod
     def towards(
@@ -77,6 +75,7 @@ class CijSegmentTrigger(WaitingTrigger):
         poll_interval: float,
         deadline: float,
         group: str = "",
+        not_before: float = 0.0,
     ) -> CijSegmentTrigger:
         """Make one that waits for a goal, in the arguments that Airflow can store."""
         before = goal.before
@@ -92,13 +91,14 @@ class CijSegmentTrigger(WaitingTrigger):
             since=goal.since,
             min_members=goal.min_members,
             group=group,
+            not_before=not_before,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
         names = (
             *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
-            *("poll_interval", "deadline", "until", "since", "min_members", "group"),
+            *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
         )
         return (
             "airflow_provider_cij.triggers.segments.CijSegmentTrigger",
@@ -116,8 +116,6 @@ class CijSegmentTrigger(WaitingTrigger):
         before = None
         if self.before_status is not None:
             before = Before(self.before_status, self.before_execution_id, self.before_started_on)
-        # Spread, so that processes which start together do not ask together ever after.
-        spread = 1 + random.random() / 10  # noqa: S311
         async with shared_session(self.cij_conn_id) as (cij, poll):
             group = GroupLooks(cij.segments, cij.members, self.group, self.min_members) if self.group else None
             segment = await wait(
@@ -126,6 +124,6 @@ class CijSegmentTrigger(WaitingTrigger):
                 Goal(self.until, self.since, before, self.min_members),  # type: ignore[arg-type]  # from the database
                 poll_interval=self.poll_interval,
                 deadline=self.deadline,
-                first_after=max(FIRST_LOOK_AFTER, self.poll_interval) * spread,
+                first_after=self._first_after(),
             )
         return {"segment": summary(segment), "name": segment.display_name}

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_cij.api import polling
+from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.models import Segment
 from airflow_provider_cij.api.polling import GroupLooks, SharedPoll
 from airflow_provider_cij.api.segments import Segments
@@ -18,7 +19,7 @@ from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
 from airflow_provider_cij.hooks import shared
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.api.test_mirror import PEOPLE, idset
 from tests.scripted import Answer
@@ -48,7 +49,7 @@ def polled(scripted, ask):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await ask(SharedPoll(Segments(client)))
+            return await ask(SharedPoll(Segments(client), Journeys(client)))
 
     return asyncio.run(main())
 
@@ -131,7 +132,7 @@ def test_the_newest_evaluations_come_with_one_question(organisation, key):
             await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
         segments = [await cij.segments.get(spec.segment_id) for spec in specs]
         alone = [await cij.segments.last_execution(segment) for segment in segments]
-        poll = SharedPoll(cij.segments)
+        poll = SharedPoll(cij.segments, cij.journeys)
         since = "2020-01-01T00:00:00Z"
         together = await asyncio.gather(*(poll.last_execution(segment, since) for segment in segments))
         assert [one.execution_id for one in together] == [one.execution_id for one in alone]

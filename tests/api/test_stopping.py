@@ -81,6 +81,8 @@ def test_what_uses_a_segment_is_named(organisation, key):
         assert (await _until(cij, free, "stopped")).status_name == "stopped"
         with pytest.raises(CijInUseError, match="is used by 1 live journeys"):
             await cij.segments.delete(used)
+        # What is live is not deleted.
+        await cij.dataverse.patch(f"msdynmkt_journeys({journey})", {"statecode": 2, "statuscode": 3})
         await cij.dataverse.delete(f"msdynmkt_journeys({journey})")
 
     organisation(main)

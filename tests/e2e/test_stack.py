@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import Goal, wait
-from airflow_provider_cij.hooks.cij import CijHook
+from airflow_provider_cij.hooks.cij import Cij, CijHook
 from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from demo.audience import write_audience
 from demo.stack import Stack
@@ -86,6 +87,46 @@ def test_the_example_dags(airflow, sandbox, tmp_path):
     run_id = airflow.trigger("cij_wait_for_segment", parameters)
     assert all(task["state"] != "failed" for task in airflow.watch("cij_wait_for_segment", run_id))
     assert set((tmp_path / "again.csv").read_text().split()[1:]) == exported
+
+
+@pytest.mark.parametrize("answer", ["Approve", "Reject"])
+def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeypatch, answer):
+    """The number of members is in the question; without a yes there is no journey."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    parameters = CijHook().run(_journey_parts)
+    airflow.wait_for_dag("cij_approved_journey")
+    run_id = airflow.trigger("cij_approved_journey", parameters)
+    answered = False
+    for task in airflow.watch("cij_approved_journey", run_id):
+        assert task["state"] != "failed", task
+        if task["task_id"] == "approve" and task["state"] in ("awaiting_input", "deferred") and not answered:
+            path = f"dags/cij_approved_journey/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+            asked = airflow.rest("GET", path)
+            count = airflow.result("cij_approved_journey", run_id, "refresh_segment")["member_count"]
+            assert asked["subject"] == f"Send the newsletter to {count} people?"
+            airflow.rest("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
+            answered = True
+    assert answered
+    name = f"Newsletter {run_id}".replace("+", "%2B")
+    path = f"msdynmkt_journeys?$filter=msdynmkt_name eq '{name}'"
+    journeys = CijHook().run(lambda cij: cij.dataverse.get(path))["value"]
+    assert [row["statuscode"] for row in journeys] == ([2] if answer == "Approve" else [])
+
+
+async def _journey_parts(cij: Cij) -> dict[str, str]:
+    made = await cij.segments.create(SegmentSpec("test.approved", "Readers", "PROFILE(contact)"))
+    await cij.segments.publish(made.segment_id)
+    await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.5, deadline=time.time() + 60)
+    found = await cij.dataverse.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
+    (template,) = found["value"]
+    email = (await cij.dataverse.get("msdynmkt_emails?$filter=statuscode eq 2&$top=1"))["value"][0]
+    (action,) = json.loads(template["msdynmkt_journeytemplatejson"])["actions"]
+    return {
+        "segment_id": made.segment_id,
+        "template_id": template["msdynmkt_journeytemplateid"],
+        "send_action_id": action,
+        "email_id": email["msdynmkt_emailid"],
+    }
 
 
 def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
@@ -160,7 +201,7 @@ def test_the_weekly_refresh(airflow, warehouse):
 def test_many_segments_at_once(airflow, sandbox, monkeypatch):
     """Mapped over those of a name, each named by its segment in the UI."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
-    names = [f"Newsletter {letter}" for letter in "ABCDE"]
+    names = [f"Mapped {letter}" for letter in "ABCDE"]
 
     async def publish(cij):
         for name in names:
@@ -173,7 +214,7 @@ def test_many_segments_at_once(airflow, sandbox, monkeypatch):
     CijHook().run(publish)
     dag_id = "cij_refresh_many"
     airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id)
+    run_id = airflow.trigger(dag_id, {"name_starts_with": "Mapped"})
     seen = [(task["task_id"], task["state"]) for task in airflow.watch(dag_id, run_id)]
     assert ("refresh_segment", "deferred") in seen
     tasks = [task for task in airflow.tasks(dag_id, run_id) if task["task_id"] == "refresh_segment"]

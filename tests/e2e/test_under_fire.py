@@ -108,8 +108,9 @@ def test_a_killed_worker(airflow, sandbox, people):
     path, ids = people
     airflow.wait_for_dag("upload")
     sandbox.faults.add("slow", path=CALL, delay=0.5)
+    began = _now(sandbox)
     run_id = airflow.trigger("upload", {"file": path})
-    _until(lambda: len(_done(sandbox)) >= 30)
+    _until(lambda: len(_done(sandbox, began)) >= 30)
     os.kill(_task(airflow).pid, signal.SIGKILL)
     states = [task["state"] for task in airflow.watch("upload", run_id) if task["task_id"] == "add"]
     assert "up_for_retry" in states

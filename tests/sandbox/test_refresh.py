@@ -150,7 +150,7 @@ def test_a_segment_expires_after_120_unused_days(moving):
     moving.advance(days=200)
     assert len(moving.runs(definition)) == 2
     assert moving.status(segment) == ACTIVE
-    moving.web.delete(f"msdynmkt_journeys({journey})")
+    moving.web.patch(f"msdynmkt_journeys({journey})", json={"statecode": 2, "statuscode": 3})
     moving.advance(days=119)
     assert len(runs := moving.runs(definition)) == 3
     assert moving.status(segment) == ACTIVE

@@ -167,7 +167,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
         ),
         ("GET", f"contacts({NOBODY})/firstname", 501, "", "firstname"),
         ("POST", "contacts/Microsoft.Dynamics.CRM.CreateMultiple", 501, "", "CreateMultiple"),
-        ("POST", "msdynmkt_CreateJourneyFromTemplate", 501, "", "msdynmkt_CreateJourneyFromTemplate"),
+        ("POST", "msdynmkt_CreateDraftJourneyVersion", 501, "", "msdynmkt_CreateDraftJourneyVersion"),
         ("GET", "$metadata", 501, "", "$metadata"),
         ("GET", "EntityDefinitions?$filter=startswith(LogicalName,'c')", 501, "", "EntityDefinitions"),
         ("POST", "systemusers", 501, "", "systemusers"),

@@ -142,6 +142,9 @@ def test_a_segment_in_a_live_journey_keeps_its_query(org):
     org.post("msdynmkt_AddStaticMembers", {"SegmentId": segment, "GroupId": GROUP, "EntityIds": [member]})
     assert org.publish(segment) == 1
     assert org.members(segment) == [member]
+    reply = org.web.delete(f"msdynmkt_journeys({journey})")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80040265")
+    assert org.web.patch(f"msdynmkt_journeys({journey})", json={"statecode": 2, "statuscode": 3}).status_code == 204
     assert org.web.delete(f"msdynmkt_journeys({journey})").status_code == 204
     assert org.get(f"msdynmkt_segments({segment})")["msdynmkt_publishedjourneycount"] == 0
     assert org.web.delete(f"msdynmkt_segments({segment})").status_code == 204

@@ -1,0 +1,218 @@
+"""Raise custom triggers of real-time journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._compat import AirflowFailException
+from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.operators._lists import check_not_found_path, read_list
+from airflow_provider_cij.sources import Source, as_source, checked
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_cij.api.event_raising import Ledger
+    from airflow_provider_cij.api.idset import IdSet
+    from airflow_provider_cij.hooks.cij import Cij
+
+_KEY = "cij_raised"
+_MOST = 2500
+
+
+class CijRaiseTriggerOperator(CijOperator):
+    """Raises a custom trigger for one person or for many, each once.
+
+    Journeys that begin with the trigger come to the person behind the service's reply. A raised trigger can't be taken
+    back and a lost reply can't be asked for, so nobody is sent twice: who may or may not have been raised is counted as
+    ``unclear`` and written to ``unclear_path`` for a person to decide. The trigger's definition is read and every
+    attribute checked before the first one is raised.
+
+    On Airflow 3.3 and newer the task state store keeps how far a try has come, and a retry goes on from there, without
+    those a killed worker had on their way (25 at the most): they are ``unclear``. Older ones keep nothing, so there a
+    second try fails with an explanation and raises nobody.
+
+    Sources: "Create custom triggers"; the fair use policy (2,500 triggers a minute for all of an organisation).
+
+    :param trigger: its unique name, as its code snippet shows it, with or without ``msdynmkt_`` (templated)
+    :param profile_id: for whom: a contact's or lead's id (templated)
+    :param members: or for whom: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
+        (templated)
+    :param attributes: all attributes of the trigger, the same for everybody (templated)
+    :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
+        of ids (templated)
+    :param table: ``contact`` or ``lead``
+    :param max_invalid: fail, before anybody is raised, when more rows than this hold no id; None for any number
+    :param rate_per_minute: how many a minute, of this task alone; up to 2,500
+    :param max_concurrency: how many at once; by default what the connection says
+    :param unclear_path: a CSV or Parquet file to write the ids of the unclear to. Without it a single unclear one fails
+        the task; give it then, and clear the task: nobody is raised again, and the file is written (templated)
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
+    :raises AirflowFailException: no such trigger, or it is not ready to use; attributes are missing, empty or of
+        another type; nobody was accepted; some are unclear and there is no ``unclear_path``; or a second try can't tell
+        who was raised
+    """
+
+    template_fields: Sequence[str] = (
+        *("trigger", "profile_id", "members", "attributes", "match_on", "unclear_path", "not_found_path"),
+    )
+    # FromSql("audience.sql", …) is the file of this name.
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(
+        self,
+        *,
+        trigger: str,
+        profile_id: str | None = None,
+        members: Iterable[object] | Source | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        match_on: str | None = None,
+        table: str = "contact",
+        max_invalid: int | None = None,
+        rate_per_minute: float = 2000,
+        max_concurrency: int | None = None,
+        unclear_path: str | None = None,
+        not_found_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trigger = trigger
+        self.profile_id = profile_id
+        self.members = members
+        self.attributes = attributes
+        self.match_on = match_on
+        self.table = table
+        self.max_invalid = max_invalid
+        self.rate_per_minute = rate_per_minute
+        self.max_concurrency = max_concurrency
+        self.unclear_path = unclear_path
+        self.not_found_path = not_found_path
+
+    @property
+    def members(self) -> Any:
+        """Where people come from."""
+        return self._members
+
+    @members.setter
+    def members(self, members: Any) -> None:
+        # A bare list would be rendered id by id, and shown in the UI: ids of people.
+        self._members = as_source(members)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the list to its end, check the attributes, then raise."""
+        store: Any = context.get("task_state_store")
+        with failing_for_good():
+            source = self._checked()
+            if store is None and context["ti"].try_number > 1:
+                raise CijInputError(
+                    "An earlier try of this task may have raised the trigger, and this Airflow keeps no note of it.",
+                    hint="Nobody was raised now. Find out who was, and run the DAG anew for those who were not.",
+                )
+
+        async def work(cij: Cij) -> dict[str, int]:
+            from airflow_provider_cij.api.events import attributes_of
+
+            trigger = await cij.events.get(self.trigger)
+            attributes = attributes_of(trigger, self.attributes or {})
+            intake = await read_list(self, cij, source, self.table)
+            ledger = self._ledger(store, trigger.action, intake.ids)
+
+            async def send(profile_id: str) -> None:
+                await cij.events.raise_for(trigger, profile_id, attributes, self.table)
+
+            with log_group(self.log, f"Raise {trigger.name} for {len(intake.ids)} people"):
+                await self._raise(cij, send, intake.ids, ledger, store)
+            self._tell_unclear(ledger, intake.ids)
+            return {
+                **{name: getattr(intake, name) for name in ("read", "invalid", "duplicate", "not_found")},
+                "raised": ledger.raised,
+                "refused": ledger.refused,
+                "unclear": len(ledger.unclear),
+            }
+
+        report = self.call(work)
+        if store is not None:
+            store.delete(_KEY)  # so that Clear really raises again
+        self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.items()))
+        return report
+
+    def _checked(self) -> Source:
+        if (self.profile_id is None) == (self.members is None):
+            raise CijInputError("Give profile_id for one person, or members for many.")
+        if not 0 < self.rate_per_minute <= _MOST:
+            raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=f"The service takes {_MOST}.")
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise CijInputError(f"max_concurrency is {self.max_concurrency}.", hint="Give 1 or more.")
+        if not isinstance(self.attributes or {}, Mapping):
+            raise CijInputError(f"attributes is a {type(self.attributes).__name__}.", hint="Give a dict.")
+        check_not_found_path(self)
+        if self.unclear_path is not None:
+            check_writable(str(self.unclear_path))
+        return checked(as_source([self.profile_id]) if self.members is None else self.members)
+
+    def _ledger(self, store: Any, action: str, ids: IdSet) -> Ledger:
+        """Give what an earlier try has noted, or a clean sheet."""
+        from airflow_provider_cij.api.event_raising import Ledger
+
+        ledger = Ledger(f"{action} {ids.digest()}")
+        if not (noted := store.get(_KEY) if store is not None else None):
+            return ledger
+        earlier = Ledger(**noted)
+        if earlier.of != ledger.of:
+            raise CijInputError(
+                f"An earlier try has raised the trigger for {earlier.raised} people, and {len(earlier.unclear)} are "
+                "unclear; but it had another list, or another trigger: who they are can't be told from this one.",
+                hint="Nobody was raised now. Give it the list that it had, or run the DAG anew for those who are left.",
+            )
+        said = "An earlier try came to %d of %d people: %d raised, %d refused; it goes on from there"
+        self.log.info(said, earlier.next, len(ids), earlier.raised, earlier.refused)
+        return earlier
+
+    async def _raise(self, cij: Cij, send: Any, ids: IdSet, ledger: Ledger, store: Any) -> None:
+        from airflow_provider_cij.api.event_raising import raise_for_all
+
+        def note(ledger: Ledger) -> None:
+            if store is not None:
+                store.set(_KEY, ledger.as_dict())
+
+        try:
+            await raise_for_all(
+                send,
+                ids,
+                ledger,
+                note,
+                rate_per_minute=self.rate_per_minute,
+                at_once=self.max_concurrency or cij.dataverse.settings.max_concurrency,
+                on_progress=lambda settled, total: self.log.info("%d of %d people", settled, total),
+            )
+        except CijError as error:
+            if store is None and (ledger.raised or ledger.unclear):
+                # A retry, and the go-on after a pause, would begin at the first again.
+                raise AirflowFailException(
+                    f"{error} {ledger.raised} were raised, {len(ledger.unclear)} are unclear, and this Airflow keeps "
+                    "no note of who. Not tried again."
+                ) from error
+            raise
+
+    def _tell_unclear(self, ledger: Ledger, ids: IdSet) -> None:
+        from airflow_provider_cij.api.event_raising import at_positions
+
+        count = len(ledger.unclear)
+        if self.unclear_path is not None:
+            with writing(str(self.unclear_path), (f"{self.table}id",)) as file:
+                file.write(list(at_positions(ids, set(ledger.unclear))))
+        if not count:
+            return
+        if self.unclear_path is None:
+            raise CijInputError(
+                f"Whether the trigger was raised for {count} of {len(ids)} people is not known. Not sent again.",
+                hint="Give unclear_path and clear the task: nobody is raised again, and who they are is written there.",
+            )
+        self.log.warning("%d people may or may not have been raised: they are in %s", count, self.unclear_path)

@@ -1,0 +1,96 @@
+"""What a journey needs before it may go live: segments, messages, triggers that are ready, times to come."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from .. import guid
+from ..rows import fetch
+from ..segments import LIVE_STATUSES
+from ..store import fold
+from ..tables import SEGMENT
+from .definition import TRIGGER_TYPES, Definition, moment
+from .problems import Problem
+from .tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+
+MAXIMUM_DAYS = 365
+# Of "some validation errors are ignored" in drafts the document names this one.
+IGNORED_IN_DRAFTS = frozenset({"NotReadyToSendMessageState"})
+_DELETED = 6
+
+
+def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -> Iterator[Problem]:
+    """Say what is wrong with a name: it must be there, and be no other journey's."""
+    if not name.strip():
+        yield Problem("EmptyJourneyName", "The journey name cannot be empty.")
+        return
+    query = (
+        "SELECT 1 FROM msdynmkt_journey WHERE fold(msdynmkt_name) = ? AND msdynmkt_journeyid <> ? AND statuscode <> ?"
+    )
+    if connection.execute(query, (fold(name), own_id, _DELETED)).fetchone():
+        yield Problem("DuplicateJourneyName", "The journey name is already in use.")
+
+
+def problems(connection: sqlite3.Connection, journey: Definition, now: float) -> Iterator[Problem]:
+    """Say what else is wrong with a journey that is asked for now."""
+    if journey.trigger_type not in TRIGGER_TYPES:
+        yield Problem("InvalidDefinition", f"'{journey.trigger_type}' is not a type of trigger.")
+    elif journey.trigger_type == "Event":
+        yield from _event(connection, journey.event)
+    elif not journey.audience:
+        yield Problem("InvalidDefinition", "The journey has no audience.")
+    for written in dict.fromkeys(journey.segments):
+        yield from _segment(connection, written, journey.tables)
+    for written in journey.messages:
+        yield from _message(connection, written)
+    yield from _times(journey, now)
+
+
+def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ...]) -> Iterator[Problem]:
+    segment_id = guid.loose(written)
+    segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
+    if segment is None:
+        yield Problem("NonExistingSegment", f"Segment with ID: {written} does not exist.")
+        return
+    if segment["statuscode"] not in LIVE_STATUSES:
+        yield Problem("SegmentNotInLiveState", f"Segment with ID: {written} is not in Live state.")
+    base = segment["msdynmkt_baseentitylogicalname"] or "contact"
+    if base not in tables:
+        yield Problem(
+            "SegmentEntityMismatch",
+            f"Segment with ID: {written} is of {base}, the journey of {', '.join(tables)}.",
+        )
+
+
+def _message(connection: sqlite3.Connection, written: str) -> Iterator[Problem]:
+    email_id = guid.loose(written)
+    email = fetch(connection, EMAIL, email_id) if email_id else None
+    if email is None:
+        yield Problem("NonExistingMessage", f"Message with ID: {written} does not exist.")
+    elif email["statuscode"] not in READY_TO_SEND:
+        yield Problem("NotReadyToSendMessageState", f"Message with ID: {written} is not in 'Ready to send' state.")
+
+
+def _event(connection: sqlite3.Connection, name: str) -> Iterator[Problem]:
+    query = "SELECT msdynmkt_state FROM msdynmkt_eventmetadata WHERE msdynmkt_uniquename = ?"
+    found = connection.execute(query, (name,)).fetchone()
+    if found is None:
+        yield Problem("NonExistingEvent", f"Event '{name}' does not exist.")
+    elif found["msdynmkt_state"] != READY_TRIGGER:
+        yield Problem("EventNotInLiveState", f"Event '{name}' is not in live state.")
+
+
+def _times(journey: Definition, now: float) -> Iterator[Problem]:
+    start, end = moment(journey.start), moment(journey.end)
+    if journey.start and (start is None or start < now):
+        yield Problem("InvalidStartTime", "Journey start time cannot be in the past.")
+    if journey.end and (end is None or end < now):
+        yield Problem("InvalidEndTime", "Journey end time cannot be in the past.")
+    if end is None:
+        return
+    if start is not None and end <= start:
+        yield Problem("InvalidTimeRange", "Journey start time must be before its end time.")
+    # Assumption: the limit is documented, its code is not.
+    elif end - (now if start is None else start) > MAXIMUM_DAYS * 86_400:
+        yield Problem("InvalidTimeRange", f"A journey may take {MAXIMUM_DAYS} days at most.")

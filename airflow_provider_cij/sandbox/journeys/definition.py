@@ -1,0 +1,124 @@
+"""What a journey's JSON says: read once, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .. import values
+from .jsonpath import loads
+from .problems import Problem, RefusedError
+
+_MAXIMUM_DEPTH = 100
+TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The parts of a journey that can be right or wrong; times are as written, "" where there is none."""
+
+    trigger_type: str
+    audience: str
+    other_segments: tuple[str, ...]
+    event: str
+    start: str
+    end: str
+    tables: tuple[str, ...]
+    messages: tuple[str, ...]
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """All segments it names."""
+        return (self.audience, *self.other_segments) if self.audience else self.other_segments
+
+
+def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
+    """Read the JSON of a journey, or refuse it with a code."""
+    try:
+        document = loads(text)
+    except ValueError as problem:
+        raise RefusedError(Problem(code, f"The journey JSON could not be read: {problem}.")) from None
+    if not isinstance(document, dict):
+        raise RefusedError(Problem(code, "The journey JSON is not an object."))
+    return document
+
+
+def read(document: Mapping[str, object]) -> Definition:
+    """Find the parts of a journey, or refuse it as InvalidJson when one is of the wrong kind."""
+    if _is_deeper(document, _MAXIMUM_DEPTH):
+        raise RefusedError(Problem("InvalidJson", "The journey JSON is nested too deeply."))
+    trigger, exits = _object(document, "trigger"), _object(document, "exitCriteria")
+    parameters = _object(trigger, "parameters")
+    return Definition(
+        trigger_type=_text(trigger, "type"),
+        audience=_text(trigger, "audience"),
+        other_segments=(*_texts(trigger, "exclusionSegments"), *_texts(exits, "suppressionSegments")),
+        event=_text(trigger, "eventName"),
+        start=_text(parameters, "startTime"),
+        end=_text(parameters, "endTime"),
+        tables=_texts(document, "targetEntityLogicalNames") or ("contact",),
+        messages=tuple(dict.fromkeys(_messages(_object(document, "actions")))),
+    )
+
+
+def moment(text: str) -> float | None:
+    """Return a time of a journey in seconds since 1970, or None when it is none."""
+    return values.read_moment(text)
+
+
+def set_given(document: dict[str, object], name: str | None, start: float | None, end: float | None) -> None:
+    """Write name and times of a request where "Internal properties" of the document says they go."""
+    if name is not None:
+        document["name"] = name
+    times = {"startTime": start, "endTime": end}
+    given = {key: values.write_moment(time) for key, time in times.items() if time is not None}
+    trigger = _object(document, "trigger")
+    if given and trigger:
+        document["trigger"] = {**trigger, "parameters": {**_object(trigger, "parameters"), **given}}
+
+
+def _messages(actions: object) -> Iterator[str]:
+    """Return the e-mails of all actions, also of those inside branches."""
+    if not isinstance(actions, dict):
+        return
+    for key, value in actions.items():
+        if key == "parameters" and isinstance(value, dict) and isinstance(value.get("contentId"), str):
+            yield value["contentId"]
+        yield from _messages(value)
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        holders = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [child for holder in holders for child in holder]
+    return bool(level)
+
+
+def _object(holder: Mapping[str, object], name: str) -> dict[str, object]:
+    value = holder.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _wrong(name, "an object")
+    return value
+
+
+def _text(holder: Mapping[str, object], name: str) -> str:
+    value = holder.get(name)
+    if not isinstance(value, str | None):
+        raise _wrong(name, "a string")
+    return (value or "").strip()
+
+
+def _texts(holder: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = holder.get(name)
+    listed = [] if value is None else value
+    texts = tuple(item for item in listed if isinstance(item, str)) if isinstance(listed, list) else None
+    if texts is None or list(texts) != listed:
+        raise _wrong(name, "a list of strings")
+    return texts
+
+
+def _wrong(name: str, expected: str) -> RefusedError:
+    return RefusedError(Problem("InvalidJson", f"'{name}' in the journey JSON is not {expected}."))

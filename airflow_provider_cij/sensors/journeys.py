@@ -1,0 +1,78 @@
+"""Wait for real-time journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.sensors._waiting import WaitSensor
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_cij.api.journey_watching import JourneyGoal
+    from airflow_provider_cij.hooks.cij import Cij
+
+
+class CijJourneySensor(WaitSensor):
+    """Waits until a journey is live, completed or stopped, the same in poke, reschedule and deferrable mode.
+
+    A journey in a status that no document names is waited for. One that can't become it any more (deleted; or stopped,
+    which is final, when it was to be live or completed) fails the task, with ``soft_fail`` as well: only a timeout
+    skips. It only looks: nothing is changed.
+
+    :param journey_id: the journey (templated)
+    :param until: ``"live"``; ``"completed"``: it has ended by itself; ``"stopped"``: it runs no more, by a stop or by
+        itself
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "status"}``
+    :raises AirflowFailException: it can't become it any more
+    :raises AirflowSensorTimeout: it is not so within ``timeout``
+    """
+
+    template_fields: Sequence[str] = ("journey_id",)
+    operator_extra_links = (CijJourneyLink(),)
+    what = "journey"
+
+    def __init__(
+        self, *, journey_id: str, until: Literal["live", "completed", "stopped"] = "live", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.journey_id = journey_id
+        self.until = until
+
+    def _goal(self, context: Context) -> JourneyGoal:
+        from airflow_provider_cij.api.journey_watching import JourneyGoal
+
+        if self.until not in ("live", "completed", "stopped"):
+            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'completed' or 'stopped'.")
+        return JourneyGoal(self.until)
+
+    def _trigger(self, goal: JourneyGoal, deadline: float, not_before: float) -> BaseTrigger:
+        from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
+
+        return CijJourneyTrigger(
+            cij_conn_id=self.cij_conn_id,
+            journey_id=self.journey_id,
+            until=goal.until,
+            poll_interval=self.poke_interval,
+            deadline=deadline,
+            not_before=not_before,
+        )
+
+    async def _look(self, cij: Cij, goal: JourneyGoal, context: Context) -> tuple[dict[str, Any], str, bool]:
+        from airflow_provider_cij.api.journey_models import journey_summary
+        from airflow_provider_cij.api.journey_watching import look
+
+        journey, outcome = await look(cij.journeys, self.journey_id, goal)
+        CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
+        words = f"Journey {journey.journey_id} is {journey.status_name}"
+        return journey_summary(journey), words, outcome == "done"
+
+    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+        CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)
+        self.log.info("Journey %(journey_id)s is %(status)s", result)

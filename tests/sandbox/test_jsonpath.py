@@ -1,0 +1,156 @@
+"""The changes of ``msdynmkt_jsonpathmodifications``, against plain Python."""
+
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij.sandbox.journeys.jsonpath import modify, steps
+from airflow_provider_cij.sandbox.journeys.problems import RefusedError
+
+names = st.one_of(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,5}", fullmatch=True), st.text(max_size=5))
+scalars = st.one_of(st.text(max_size=8), st.integers(-99, 99), st.floats(-9, 9), st.booleans(), st.none())
+documents = st.dictionaries(
+    names,
+    st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+        max_leaves=10,
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def places(value, way=()):
+    """Return the ways to everything in a document."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        yield (*way, name)
+        yield from places(child, (*way, name))
+
+
+def written(way, draw):
+    """Write a path in one of the ways there are."""
+    path = "$"
+    for step in way:
+        quote = draw(st.sampled_from("'\""))
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step.isascii() and step.isidentifier() and draw(st.booleans()):
+            path += f".{step}"
+        else:
+            escaped = step.replace("\\", "\\\\").replace(quote, f"\\{quote}")
+            path += f"[{quote}{escaped}{quote}]"
+    return path
+
+
+def at(document, way):
+    """Follow a path."""
+    for step in way:
+        document = document[step]
+    return document
+
+
+def put(document, way, value):
+    """Return a copy of a document with something else in one place."""
+    changed = copy.deepcopy(document)
+    at(changed, way[:-1])[way[-1]] = value
+    return changed
+
+
+def like(value):
+    """Return a value of the same kind, and the string a request has for it."""
+    if isinstance(value, bool):
+        other = not value
+    elif isinstance(value, int | float):
+        other = 4711
+    elif isinstance(value, list):
+        other = ["a", {"b": None}]
+    elif isinstance(value, dict):
+        other = {"x": ["ü", 1]}
+    else:
+        return "['no list', \"just text", "['no list', \"just text"
+    return other, json.dumps(other)
+
+
+@given(st.data())
+def test_one_place_changes_and_nothing_else(data):
+    """Whatever can be named is replaced by a value of its kind, however its path is written."""
+    document = data.draw(documents)
+    way = data.draw(st.sampled_from(list(places(document))))
+    value, text = like(at(document, way))
+    path = written(way, data.draw)
+    assert steps(path) == list(way)
+    expected = put(document, way, value)
+    modify(document, json.dumps({path: text}))
+    assert document == expected
+
+
+@given(st.data())
+def test_a_value_of_another_kind_is_refused(data):
+    """Text in the place of a list, object, number or boolean, or one of these in that of another, changes nothing."""
+    document = data.draw(documents)
+    kept = [way for way in places(document) if not isinstance(at(document, way), str | None)]
+    if not kept:
+        return
+    way = data.draw(st.sampled_from(kept))
+    current = at(document, way)
+    others = {list: "[]", dict: "{}", bool: "true", float: "1.5", str: "text"}
+    others.pop(float if type(current) is int else type(current))
+    before = copy.deepcopy(document)
+    with pytest.raises(RefusedError) as refused:
+        modify(document, json.dumps({written(way, data.draw): data.draw(st.sampled_from(sorted(others.values())))}))
+    assert [problem.code for problem in refused.value.problems] == ["InvalidJsonAfterModificationApplied"]
+    assert document == before
+
+
+@given(documents, st.text() | st.from_regex(r"\$([.\[\]'\"\\a0*?@-]|\.\.){0,8}", fullmatch=True))
+def test_any_path_leads_somewhere_or_is_refused(document, path):
+    """Whatever is written for a path, it is one to an existing element or an InvalidJsonPath."""
+    known = [list(way) for way in places(document)]
+    try:
+        modify(document, json.dumps({path: "text"}))
+    except RefusedError as refused:
+        (problem,) = refused.problems
+        assert problem.code == "InvalidJsonPath" or steps(path) in known
+    else:
+        assert steps(path) in known
+        assert at(document, steps(path)) == "text"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "a", "$", "$.", "$..a", "$.*", "$.a[*]", "$.a[-1]", "$.a[01]", "$.a[0:1]", "$.a[?@.b]", "$.a['b", "$a"]
+)
+def test_paths_to_no_single_place(path):
+    """What may name several elements, or none, is no path here."""
+    assert steps(path) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[]", '"$.a"', '{"$.a": ["b"]}', '{"$.a": {}}', '{"$.a": null}', "[" * 9999, '{"$.a": NaN}'],
+)
+def test_what_is_no_dictionary_of_strings(text):
+    """Anything but a JSON object of scalars cannot be parsed."""
+    with pytest.raises(RefusedError) as refused:
+        modify({"a": "b"}, text)
+    assert [problem.code for problem in refused.value.problems] == ["InvalidJsonPathModifications"]
+
+
+def test_values_as_the_document_has_them():
+    """Lists in single quotes, numbers as strings or as numbers, and something in the place of null."""
+    document = {"segments": [], "count": 1, "on": False, "value": None, "note": None}
+    changes = {"$.segments": "['a','b']", "$.count": "2", "$.on": True, "$.value": '{"id":"c"}', "$.note": "it's"}
+    modify(document, json.dumps(changes))
+    assert document == {"segments": ["a", "b"], "count": 2, "on": True, "value": {"id": "c"}, "note": "it's"}
+
+
+def test_all_problems_are_told_at_once():
+    """Each modification that cannot be made is one error."""
+    with pytest.raises(RefusedError) as refused:
+        modify({"a": []}, json.dumps({"$.b": "c", "$.a": "d", "$.a[0]": "e"}))
+    codes = [problem.code for problem in refused.value.problems]
+    assert codes == ["InvalidJsonPath", "InvalidJsonAfterModificationApplied", "InvalidJsonPath"]
