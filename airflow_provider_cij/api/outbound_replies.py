@@ -23,7 +23,7 @@ _PENDING = {"inprogress", "notstarted", "pending", "processing", "queued", "runn
 _FAILED = {"error", "failed", "failure", "faulted", "timedout"}
 _STATE_NAME = re.compile(r"stat(e|us)(code|reason)?$")
 _PENDING_NAME = re.compile(r"pending|queued|inprogress|running|unprocessed|waiting|outstanding")
-_FAILED_NAME = re.compile(r"fail|error|fault")
+_FAILED_NAME = re.compile(r"fail|error|(?<!de)fault")
 _PERSONAL = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}|[^\s\"@]+@[^\s\"@]+")
 _SHOWN = 500
 

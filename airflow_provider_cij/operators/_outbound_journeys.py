@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,23 +82,8 @@ class _Described(CijOperator):
     def _spec(self) -> OutboundJourneySpec:
         from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec
 
-        return OutboundJourneySpec(
-            name=self.name,
-            workflow=_workflow(self.workflow),
-            content_settings_id=self.content_settings_id,
-            starts_at=self.starts_at,
-            ends_at=self.ends_at,
-            time_zone=self.time_zone,
-            required_consent=self.required_consent,
-            suppression_segment_id=self.suppression_segment_id,
-            recurring=self.recurring,
-            recurrence_interval_days=self.recurrence_interval_days,
-            recurrence_count=self.recurrence_count,
-            target=self.target,
-            journey_type=self.journey_type,
-            designer_state=self.designer_state,
-            owner_id=self.owner_id,
-        )
+        given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
+        return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
     def _show(self, context: Context, journey_id: str, name: str) -> None:
         CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)

@@ -51,6 +51,7 @@ JSON = st.recursive(
         ({"Error": None, "failedCount": 0, "pendingCount": "0"}, "finished"),
         ({"failedOperations": 1, "pendingOperations": 3}, "failed"),
         ({"State": "{broken"}, "unknown"),
+        ({"DefaultLanguage": "en", "queuedOperations": False}, "finished"),
     ],
 )
 def test_the_state_of_changes(answer, verdict):
