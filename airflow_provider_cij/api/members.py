@@ -243,13 +243,14 @@ class Members:
             expand="CustomAPIRequestParameters($select=uniquename,type,isoptional)",
         )
         try:
-            rows = (await self._client.get(path)).get("value") or [{}]
+            rows = await self._client.rows(path)
         except CijError as error:
             raise CijIncompleteError(
                 f"The list of members goes on, but {action}'s inputs can't be read: {error}",
                 hint="Give the application user read access to custom APIs, or export the groups one by one.",
             ) from error
-        return paging_inputs(rows[0].get("CustomAPIRequestParameters") or [])
+        inputs = rows[0].get("CustomAPIRequestParameters") if rows else None
+        return paging_inputs(inputs if isinstance(inputs, list) else [])
 
 
 class _Listed:
