@@ -51,9 +51,7 @@ def test_a_link_elsewhere_is_refused_however_it_comes(scripted, link):
     told = [(answer, _read_all) for answer in (page, *moves.values())] + [(moves[307], _act), (moves[308], _act)]
     for answer, talk in told:
         scripted.asked.clear()
-        with pytest.raises(
-            CijReplyError, match=r"with a link (to another host\. It was not followed|or an etag that can't be)"
-        ):
+        with pytest.raises(CijReplyError, match=r"a link (to another host\. It was not followed|or an etag that)"):
             converse(scripted, answer, talk=talk)
         assert len(scripted.asked) == 1
 
