@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
@@ -49,8 +50,8 @@ def positive(**numbers: float) -> None:
     :raises CijInputError: naming it
     """
     for name, number in numbers.items():
-        if number <= 0:
-            raise CijInputError(f"{name} is {number}.", hint="Give seconds, more than 0.")
+        if not isinstance(number, (int, float)) or not 0 < number < inf:
+            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0.")
 
 
 @contextmanager

@@ -84,10 +84,13 @@ def reading(path: str) -> Iterator[IO[bytes]]:
             file = store.open(key, "rb")
     except (*_NOT_THERE, ValueError, ImportError) as error:
         raise CijInputError(f"The file {path!r} can't be opened: {error}.") from None
-    except OSError as error:  # the disk's or the store's trouble: another try may mend it
-        raise CijError(f"The file {path!r} can't be opened: {error}.") from None
+    except Exception as error:  # the disk's trouble, or of whatever library reaches the store: another try may mend it
+        raise CijError(f"The file {path!r} can't be opened: {type(error).__name__}: {error}.") from None
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:
+            raise CijError(f"The file {path!r} can't be read to its end: {error}.") from None
 
 
 @contextmanager
@@ -103,7 +106,7 @@ def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
             unzipped: Any = gzip.GzipFile(fileobj=raw) if _gzipped(path) else raw
             with TextIOWrapper(unzipped, encoding=encoding, errors="replace", newline="") as text:
                 yield text
-        except LookupError as error:
+        except (LookupError, UnicodeError) as error:
             raise CijInputError(f"The file {path!r} can't be read: {error}.") from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CijInputError(f"The file {path!r} is no whole gzip file: {error}. Nothing was sent.") from None

@@ -47,9 +47,14 @@ class Asked:
 
 
 class ScriptedServer:
-    """Answers Web API requests from ``script``, in order; the last one goes on for ever."""
+    """Answers Web API requests from ``script``, in order; the last one goes on for ever.
 
-    def __init__(self, folder: Path) -> None:
+    :param folder: where its authority's certificate goes
+    :param names: whom its own certificate is for
+    :param certificate: what else is special about that, for trustme
+    """
+
+    def __init__(self, folder: Path, *names: str, **certificate: Any) -> None:
         authority = trustme.CA()
         self.ca = str(folder / "ca.pem")
         authority.cert_pem.write_to_path(self.ca)
@@ -60,7 +65,7 @@ class ScriptedServer:
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.issue_cert(*(names or ("localhost",)), **certificate).configure_cert(context)
         # The handshake in the handler's thread: one that fails must not stop the others.
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"https://localhost:{self._http.server_port}"

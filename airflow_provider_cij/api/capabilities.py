@@ -17,7 +17,8 @@ async def inputs_of(client: DataverseClient, action: str) -> list[dict[str, Any]
     :return: nothing when the organisation does not list the action
     :raises CijError: the list of actions can't be read
     """
-    return (await custom_api(client, f"uniquename eq {literal(action)}")).get("CustomAPIRequestParameters") or []
+    inputs = (await custom_api(client, f"uniquename eq {literal(action)}")).get("CustomAPIRequestParameters")
+    return inputs if isinstance(inputs, list) else []
 
 
 async def custom_api(client: DataverseClient, where: str) -> dict[str, Any]:
@@ -28,4 +29,4 @@ async def custom_api(client: DataverseClient, where: str) -> dict[str, Any]:
         where=where,
         expand="CustomAPIRequestParameters($select=uniquename,type,isoptional)",
     )
-    return next(iter((await client.get(path)).get("value") or ()), {})
+    return next(iter(await client.rows(path)), {})

@@ -42,7 +42,7 @@ def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
             )
             for group in json.loads(text or "[]") or []
         )
-    except (AttributeError, CijInputError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, CijInputError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {error!r}.") from None
 
 

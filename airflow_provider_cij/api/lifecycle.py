@@ -49,10 +49,10 @@ class Lifecycle:
             return Segment.of(await self._client.get(query(path, select=SEGMENT_COLUMNS)))
         except CijNotFoundError:
             where = f"msdynmkt_sourcesegmentuid eq {literal(wanted)}"
-            page = await self._client.get(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, top=1))
-            if not page.get("value"):
+            rows = await self._client.rows(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, top=1))
+            if not rows:
                 raise
-        segment = Segment.of(page["value"][0])
+        segment = Segment.of(rows[0])
         log.info("%s is a definition's id; its segment is %s", wanted, segment.segment_id)
         return segment
 
@@ -117,7 +117,7 @@ class Lifecycle:
     async def _named(self, entity_set: str, name_column: str, users: Any) -> list[str]:
         """Name what uses a segment. Whether the service gives ids or more is in no document."""
         names = []
-        for user in users or ():
+        for user in users if isinstance(users, list) else [users] if users else []:
             try:
                 row = await self._client.get(query(row_path(entity_set, user), select=(name_column,)))
                 names.append(f"{row.get(name_column)!r} ({user})")
@@ -177,7 +177,7 @@ class Lifecycle:
         where += f" and msdynmkt_segmentexecutionid ne {guid(but)}" if but else ""
         path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=1)
         try:
-            rows = (await self._client.get(path)).get("value") or []
+            rows = await self._client.rows(path)
         except CijRefusedError as error:
             if must:
                 raise
@@ -240,7 +240,7 @@ class Lifecycle:
             last = (json.loads(answer.get("ResultText") or "{}") or {}).get("lastExecution") or {}
             words = [last.get("statusMessage"), last.get("nonLocalizedExecutionReasonForUser")]
             return " ".join(str(word) for word in words if word)
-        except (AttributeError, CijError, TypeError, ValueError):
+        except (AttributeError, CijError, RecursionError, TypeError, ValueError):
             return ""
 
 
@@ -253,5 +253,5 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     try:
         entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
         return {guid(entry["SegmentId"]): entry for entry in entries}
-    except (CijError, KeyError, TypeError, ValueError) as error:
+    except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"What became of the segments to stop can't be read: {error!r}.") from None

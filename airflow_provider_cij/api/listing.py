@@ -60,7 +60,7 @@ def page_of_text(text: str, list_name: str) -> Page:
     """
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _rescued(text, list_name)
     if value is None or value == "":
         return Page([])
@@ -109,18 +109,18 @@ def _rescued(text: str, list_name: str) -> Page:
 def _number(value: Any) -> int | None:
     try:
         return None if value is None else int(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
-def paging_inputs(parameters: list[dict[str, Any]]) -> dict[str, str]:
+def paging_inputs(parameters: list[Any]) -> dict[str, str]:
     """Find how an action is asked for a certain page: no document says.
 
     :param parameters: its rows of customapirequestparameter
     :return: the names of its inputs ``number`` and, if there is one, ``size``
     :raises CijIncompleteError: it has no input for a page's number
     """
-    names = [str(row.get("uniquename") or "") for row in parameters]
+    names = [str(row.get("uniquename") or "") for row in parameters if isinstance(row, dict)]
     number = [name for name in names if re.search(r"page_?(no|num|number|index)$", name, re.IGNORECASE)]
     size = [name for name in names if re.search(r"(page_?size|page_?count|max_?page_?size)$", name, re.IGNORECASE)]
     if len(number) != 1 or len(size) > 1:

@@ -102,7 +102,7 @@ class Segment:
                 status=int(row["statuscode"]),
                 member_count=None if row.get("msdynmkt_membercount") is None else int(row["msdynmkt_membercount"]),
             )
-        except (CijInputError, KeyError, TypeError, ValueError) as error:
+        except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_segments can't be read: {error!r}.") from None
 
     @property
@@ -149,10 +149,17 @@ class Execution:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Execution:
-        """Read a row."""
+        """Read a row.
+
+        :raises CijReplyError: its status is no number
+        """
+        try:
+            status = int(row.get("statuscode") or 0)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise CijReplyError(f"A row of msdynmkt_segmentexecutions can't be read: {error!r}.") from None
         return cls(
             str(row.get("msdynmkt_segmentexecutionid") or ""),
-            int(row.get("statuscode") or 0),
+            status,
             str(row.get("msdynmkt_startedon") or ""),
             str(row.get("msdynmkt_finishedon") or ""),
         )

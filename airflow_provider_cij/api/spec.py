@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from airflow_provider_cij.api.groups import MemberGroup, groups_text, with_ids
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.odata import guid, keys_of, texts_of
 from airflow_provider_cij.errors import CijInputError
 
 MOST_GROUPS = 10
@@ -97,12 +97,12 @@ def check(spec: SegmentSpec) -> None:
     :raises CijInputError: naming what is wrong
     """
     name = f"The segment {spec.display_name!r}"
-    if not spec.key.strip():
+    if not isinstance(spec.key, str) or not spec.key.strip():
         raise CijInputError(f"{name} has an empty key.")
     check_name(name, spec.display_name)
+    check_query(name, spec.query)
     if not spec.query.strip() and not spec.groups and not spec.included_members:
         raise CijInputError(f"{name} has neither a query nor a group: it could never have members.")
-    check_query(name, spec.query)
     check_groups(name, spec.groups)
     _check_older_generation(name, spec)
     check_interval(name, spec.refresh_interval_minutes)
@@ -112,20 +112,22 @@ def check(spec: SegmentSpec) -> None:
 
 def check_name(name: str, display_name: str) -> None:
     """Refuse a name that is empty or too long."""
-    if not display_name.strip() or len(display_name) > LONGEST_NAME:
+    if not isinstance(display_name, str) or not display_name.strip() or len(display_name) > LONGEST_NAME:
         raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
 
 
 def check_query(name: str, query: str) -> None:
     """Refuse a query that can't be whole."""
+    if not isinstance(query, str):
+        raise CijInputError(f"{name}: its query is a {type(query).__name__}.", hint="Give text, or leave it out.")
     if trouble := unbalanced(query):
         raise CijInputError(f"{name}: its query has {trouble}.", hint=f"The query is {query!r}.")
 
 
 def check_interval(name: str, minutes: int | None) -> None:
     """Refuse a refresh interval that is none."""
-    if minutes is not None and minutes < 1:
-        raise CijInputError(f"{name}: refresh_interval_minutes is {minutes}.", hint="At least 1.")
+    if minutes is not None and (not isinstance(minutes, int) or minutes < 1):
+        raise CijInputError(f"{name}: refresh_interval_minutes is {minutes!r}.", hint="A whole number, at least 1.")
 
 
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
@@ -155,7 +157,10 @@ def _check_older_generation(name: str, spec: SegmentSpec) -> None:
 
 
 def _joined(ids: tuple[str, ...]) -> str:
-    return ",".join(guid(one, "an included or excluded member") for one in ids)
+    keys, bad = keys_of(ids)
+    if bad:  # which one stays out of the error: it may be somebody's address
+        raise CijInputError(f"Entry {bad[0] + 1} of included_members or excluded_members is no GUID.")
+    return ",".join(texts_of(keys))
 
 
 def unbalanced(text: str) -> str:

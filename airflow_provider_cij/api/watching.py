@@ -152,7 +152,7 @@ def began_since(execution: Execution, since: float) -> bool:
     """Tell whether an evaluation began at or after a moment; one whose start can't be read did not."""
     try:
         return datetime.fromisoformat(execution.started_on).timestamp() >= since
-    except ValueError:
+    except (OverflowError, ValueError):
         return False
 
 

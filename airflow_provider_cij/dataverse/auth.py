@@ -118,7 +118,11 @@ class _TokenSource:
                     raise self._unreachable(_first_line(said))
                 self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
                 raise self._refused(said)
-            self._token = str(answer["access_token"])
+            token = str(answer["access_token"])
+            if not re.fullmatch(r"[\x21-\x7e]+", token):
+                # httpx would quote it in its error.
+                raise self._unreachable("what it gave can't be sent in a header")
+            self._token = token
             self._good_until = time.time() + seconds - _EXPIRES_EARLY
             return self._token
 
@@ -131,6 +135,8 @@ class _TokenSource:
             raise
         except _BusyError as busy:
             raise self._unreachable(str(busy), busy.retry_after) from None
+        except httpx.LocalProtocolError:  # its words quote the header: a managed identity's secret
+            raise self._unreachable("what it wants can't be sent in a header") from None
         except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
             raise self._unreachable(f"{type(error).__name__}: {error}") from None
         except Exception as error:
@@ -179,7 +185,7 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
         verify=ssl_context(settings.ca_bundle),
         timeout=_LOGIN_TIMEOUT,
         limits=none_kept,
-        event_hooks={"response": [_raise_when_busy]},
+        event_hooks={"response": [_raise_when_busy, _raise_when_broken]},
     )
     if _is_managed(settings):
         which = settings.managed_identity_client_id
@@ -226,9 +232,11 @@ def _client_credential(settings: Settings) -> str | dict[str, Any]:
 
 
 def _read(path: str, what: str) -> str:
+    if "-----" in path or path.startswith("eyJ"):  # PEM, a JWT: secrets that must not be shown
+        raise CijInputError(f"The connection's {what} is no path.", hint="Give the file's path, not what is in it.")
     try:
         return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CijInputError(f"The connection's {what} {path!r} can't be read: {error}.") from None
 
 
@@ -245,6 +253,16 @@ def _raise_when_busy(response: httpx.Response) -> None:
     if response.status_code == 429 or response.status_code >= 500:
         reply = Reply(response.status_code, response.headers)
         raise _BusyError(f"HTTP {response.status_code}", reply.retry_after(time.time()))
+
+
+def _raise_when_broken(response: httpx.Response) -> None:
+    # Before msal sees it: it would log what it can't read, and that may begin like a token.
+    if response.is_success:
+        response.read()
+        try:
+            response.json()
+        except (ValueError, RecursionError):
+            raise _BusyError("its answer can't be read", None) from None
 
 
 class _LoginClient(httpx.Client):

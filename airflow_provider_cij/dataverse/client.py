@@ -49,6 +49,18 @@ _PAGE_SIZE = 5000
 _LARGEST_BODY = 256 * 2**20
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """Take the query out of the Web API's URLs, which httpx logs at INFO: a filter may hold an e-mail address."""
+
+    def bare(arg: object) -> object:
+        ours = isinstance(arg, httpx.URL) and arg.path.startswith("/api/data/")
+        return arg.copy_with(query=None) if ours else arg  # type: ignore[attr-defined]
+
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(bare, record.args))
+    return True
+
+
 class DataverseClient:
     """An open client of one organisation; lives inside one ``async with``, on one event loop.
 
@@ -69,6 +81,7 @@ class DataverseClient:
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        logging.getLogger("httpx").addFilter(_without_query)  # adding it again does nothing
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
         connections = min(self.settings.max_concurrency, _MOST_CONNECTIONS)
         self._http = httpx.AsyncClient(
@@ -109,6 +122,13 @@ class DataverseClient:
         :param path: below the Web API's root, query options included (``odata.query``)
         """
         return await self._send(value_of, "GET", path, repeatable=True)
+
+    async def rows(self, path: str) -> list[dict[str, Any]]:
+        """Read the rows of a query of which one page is enough.
+
+        :param path: an entity set with query options, ``$top`` among them
+        """
+        return (await self._send(rows_of, "GET", path, repeatable=True))[0]
 
     async def post(self, entity_set: str, row: Mapping[str, Any], *, repeatable: bool) -> str:
         """Create a row.
@@ -267,8 +287,8 @@ class DataverseClient:
             async with self._http.stream(method, target, content=content, headers={**own, **headers}) as response:
                 reply = Reply(response.status_code, response.headers, b"", asked)
                 return replace(reply, body=await _body(response, asked))
-        except httpx.InvalidURL as error:
-            raise CijReplyError(f"{asked} was answered with a link that is no address: {error}.") from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise CijReplyError(f"{asked} was answered with a link or an etag that can't be sent.") from None
         except httpx.HTTPError as error:
             if reply is None:
                 raise _unanswered(error, asked) from None

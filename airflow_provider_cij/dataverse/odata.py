@@ -149,8 +149,11 @@ def query(
 
 def encoded(text: str) -> str:
     """Write text as a part of a query option: character by character, so that lengths add up."""
-    # "$", "," and the like stay readable in logs; "+", "&", "#" and spaces must not stay.
-    return quote(text, safe=_READABLE)
+    # "$", "," and the like stay readable; "+", "&", "#" and spaces must not stay.
+    try:
+        return quote(text, safe=_READABLE)
+    except UnicodeEncodeError:  # half a character, as JSON can hold one
+        raise CijInputError("A text in the query is broken: it can't be sent.", hint="Is its encoding right?") from None
 
 
 def same_origin(url: str, base_url: str) -> bool:

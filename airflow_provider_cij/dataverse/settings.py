@@ -19,6 +19,10 @@ _LOGIN_HOSTS = {
 }
 _PUBLIC_LOGIN_HOST = "login.microsoftonline.com"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_AUTHORITY = re.compile(r"https://[\w.-]+(:\d+)?(/[^?#]*)?")
+# The service takes 52 of a user on one server; each is a task of the event loop.
+_MOST_AT_ONCE = 1000
 
 
 def organisation_url(host: str, port: int | None = None) -> str:
@@ -38,15 +42,17 @@ def organisation_url(host: str, port: int | None = None) -> str:
     try:
         parts = urlsplit(text)
         own_port = parts.port
-    except ValueError as error:
-        raise CijInputError(f"The connection's host can't be read: {error}.", hint=hint) from None
-    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+    except ValueError:
+        raise CijInputError("The connection's host can't be read.", hint=hint) from None
+    if "@" in text:  # a password may stand before it
+        raise CijInputError("The connection's host has a user in it, so it is not an address alone.", hint=hint)
+    name = parts.hostname or ""
+    if not _HOST.fullmatch(name) or parts.path.strip("/") or parts.query or parts.fragment:
         raise CijInputError(f"The connection's host is {host!r}, which is not an address alone.", hint=hint)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme != "https" and not (parts.scheme == "http" and name in _LOOPBACK):
         raise CijInputError(f"The connection's host begins with {parts.scheme}://.", hint="Use https://.")
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     number = own_port or port or 443
-    return f"{parts.scheme}://{name}" + ("" if number == 443 else f":{number}")
+    return f"{parts.scheme}://" + (f"[{name}]" if ":" in name else name) + ("" if number == 443 else f":{number}")
 
 
 @dataclass(frozen=True)
@@ -110,15 +116,16 @@ class Settings:
                 f"The connection lacks {', '.join(_FORM.get(name, name) for name in missing)}, "
                 f"which the credential {self.credential!r} needs."
             )
-        if self.authority and urlsplit(self.authority).scheme != "https":
+        if self.authority and not _AUTHORITY.fullmatch(self.authority):
             raise CijInputError(
                 f"The connection's authority is {self.authority!r}.", hint="It must begin with https://."
             )
         if not re.fullmatch(r"v\d+\.\d+", self.api_version):
             raise CijInputError(f"The connection's api_version is {self.api_version!r}.", hint="It looks like v9.2.")
-        if self.max_concurrency < 1:
-            raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint="At least 1.")
-        if self.timeout_seconds <= 0:
+        if not 1 <= self.max_concurrency <= _MOST_AT_ONCE:
+            hint = f"From 1 to {_MOST_AT_ONCE}."
+            raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint=hint)
+        if not self.timeout_seconds > 0:
             raise CijInputError(f"The connection's timeout_seconds is {self.timeout_seconds}.", hint="More than 0.")
         if not self.max_hold_seconds >= 0:  # nor is "nan" any number of seconds
             raise CijInputError(f"The connection's max_hold_seconds is {self.max_hold_seconds}.", hint="At least 0.")

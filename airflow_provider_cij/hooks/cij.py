@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
@@ -189,17 +190,20 @@ def settings_of(connection: Connection) -> Settings:
     """
     try:
         extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
-    except ValueError as error:
-        raise CijInputError(f"The connection's extra is no JSON: {error}.") from None
+    except (AttributeError, ValueError, RecursionError):  # whose words may quote it
+        raise CijInputError("The connection's extra is no JSON object.") from None
 
     def text(name: str) -> str:
         return str(extra.get(name, "")).strip()
 
     def number(name: str, default: float) -> float:
         try:
-            return float(extra.get(name, default))
-        except (TypeError, ValueError):
-            raise CijInputError(f"The connection's {name} is {extra[name]!r}, which is no number.") from None
+            number = float(extra.get(name, default))
+            if isfinite(number):
+                return number
+        except (OverflowError, TypeError, ValueError):
+            pass
+        raise CijInputError(f"The connection's {name} is {extra[name]!r}, which is no number.")
 
     credential = text("credential") or "client_secret"
     # Azure's webhook sets these in a pod with a workload identity.

@@ -83,9 +83,11 @@ class MemberListOperator(CijOperator):
         """Read the list to its end, then change the groups."""
         with failing_for_good():
             source = checked(self.members)
-            names = [self.group] if isinstance(self.group, str) else list(self.group)
-            if not names:
-                raise CijInputError("group is empty.", hint="Give a group's name or id, or a list of them.")
+            names = [self.group] if isinstance(self.group, str) else list(self.group or ())
+            if not names or not all(isinstance(name, str) and name for name in names):
+                raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
+            if self.max_invalid is not None and (not isinstance(self.max_invalid, int) or self.max_invalid < 0):
+                raise CijInputError(f"max_invalid is {self.max_invalid!r}.", hint="Give a number from 0 on, or None.")
             check_not_found_path(self)
 
         cursor = Cursor(context, self.log)

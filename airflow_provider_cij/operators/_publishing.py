@@ -63,9 +63,9 @@ class CijPublishSegmentOperator(CijOperator):
         """Publish, and wait or defer."""
         from airflow_provider_cij.api.watching import Goal, before_publish, look, wait
 
-        deadline = time.time() + self.timeout
         with failing_for_good():
-            positive(poll_interval=self.poll_interval)
+            positive(poll_interval=self.poll_interval, timeout=self.timeout)
+        deadline = time.time() + self.timeout
 
         async def publish(cij: Cij) -> tuple[Segment, Goal, bool]:
             segment = await cij.segments.get(self.segment_id)

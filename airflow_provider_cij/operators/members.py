@@ -151,8 +151,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
 
     def _check(self, intake: Intake, groups: int) -> None:
         super()._check(intake, groups)
-        if not 0 <= self.max_removals <= 1:
-            raise CijInputError(f"max_removals is {self.max_removals}.", hint="Give a share, from 0 to 1.")
+        if not isinstance(self.max_removals, (int, float)) or not 0 <= self.max_removals <= 1:
+            raise CijInputError(f"max_removals is {self.max_removals!r}.", hint="Give a share, from 0 to 1.")
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
@@ -205,7 +205,7 @@ class CijExportSegmentMembersOperator(CijOperator):
         """List and write."""
         from airflow_provider_cij.api.models import LIVE
 
-        target = str(self.path)
+        target = str(self.path or "")
         with failing_for_good():
             check_writable(target)
 

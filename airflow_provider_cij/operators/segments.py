@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -144,14 +144,16 @@ class CijCreateSegmentOperator(CijOperator):
 
 def _groups(groups: Any) -> tuple[MemberGroup, ...]:
     # A single name would be read letter by letter.
-    if isinstance(groups, str) or not all(isinstance(group, (str, MemberGroup)) for group in groups):
+    listed = isinstance(groups, Iterable) and not isinstance(groups, (str, dict))
+    if not listed or not all(isinstance(group, (str, MemberGroup)) for group in groups):
         raise CijInputError(f"groups is {groups!r}.", hint="Give a list of names, or of MemberGroup(name, include=…).")
     return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
 
 
 def _members(ids: Any) -> tuple[str, ...]:
-    if isinstance(ids, str):
-        raise CijInputError("included_members or excluded_members is a text.", hint="Give a list of ids.")
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        what = type(ids).__name__
+        raise CijInputError(f"included_members or excluded_members is a {what}.", hint="Give a list of ids.")
     return tuple(str(one) for one in ids)
 
 
@@ -259,9 +261,10 @@ class CijStopSegmentsOperator(CijOperator):
         """Stop them."""
         with failing_for_good():
             # A single id would be read letter by letter.
-            if isinstance(self.segment_ids, str) or not self.segment_ids:
+            ids = self.segment_ids
+            if isinstance(ids, (str, dict)) or not isinstance(ids, Iterable) or not ids:
                 raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
-            ids = [str(segment_id) for segment_id in self.segment_ids]
+            ids = [str(segment_id) for segment_id in ids]
         stopped = self.call(lambda cij: cij.segments.stop(ids))
         self.log.info("Stopped: %s", ", ".join(stopped))
         return {"stopped": stopped}

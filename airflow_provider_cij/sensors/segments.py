@@ -107,6 +107,8 @@ class CijSegmentSensor(_SegmentWait):
             raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'refreshed' or 'stopped'.")
         if self.since is not None and self.until != "refreshed":
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
+        if not isinstance(self.min_members, int | None):
+            raise CijInputError(f"min_members is {self.min_members!r}.", hint="Give a number.")
         return Goal(self.until, self._moment(context), min_members=self.min_members or 0)
 
     def _moment(self, context: Context) -> float:
@@ -150,8 +152,8 @@ class CijSegmentMembersSensor(_SegmentWait):
     def _goal(self, context: Context) -> Goal:
         from airflow_provider_cij.api.watching import Goal
 
-        if self.at_least < 1:
-            raise CijInputError(f"at_least is {self.at_least}.", hint="Give a number from 1 on.")
+        if not isinstance(self.at_least, int) or self.at_least < 1:
+            raise CijInputError(f"at_least is {self.at_least!r}.", hint="Give a number from 1 on.")
         return Goal("members", min_members=self.at_least)
 
     def _group(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
+from airflow_provider_cij.dataverse.odata import key_of
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
         places = [place for place, name in enumerate(names) if name.lower() in ("contactid", "leadid", "id")]
     if len(places) == 1:
         return places[0]
+    if any("@" in name or key_of(name) for name in names):  # somebody's address: not to be shown
+        raise CijInputError(
+            f"{where}: its first row is no header, but holds values already.",
+            hint="Give the column's number, from 0, as column.",
+        )
     if wanted is None:
         what = "which column holds the ids is not clear"
     else:

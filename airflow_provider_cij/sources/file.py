@@ -73,8 +73,12 @@ class FromFile:
                 yield chunk
 
     def _csv(self, text: IO[str]) -> Iterator[Chunk]:
-        # Strict: a stray quote would swallow all rows up to the next one, silently.
-        reader = csv.reader(text, delimiter=self.delimiter or delimiter_of(str(self.path)), strict=True)
+        delimiter = self.delimiter or delimiter_of(str(self.path))
+        try:
+            # Strict: a stray quote would swallow all rows up to the next one, silently.
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
+        except (TypeError, ValueError) as error:
+            raise CijInputError(f"delimiter is {delimiter!r}: {error}.") from None
         try:
             yield from self._csv_rows(reader)
         except csv.Error as error:
@@ -83,6 +87,8 @@ class FromFile:
     def _csv_rows(self, reader: Any) -> Iterator[Chunk]:
         if isinstance(self.column, int):
             position = self.column
+            if position < 0:
+                raise CijInputError(f"{self.path}: column is {position}.", hint="Columns are counted from 0.")
         else:
             header = [name.strip() for name in next(filter(None, reader), [])]
             position = position_of(header, self.column, str(self.path))
@@ -131,7 +137,9 @@ class FromFile:
             for batch in parquet.iter_batches(ROWS, columns=[column], use_threads=False):
                 yield range(first, first + len(batch)), texts(batch.column(0).to_pylist())
                 first += len(batch)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            if getattr(error, "errno", None):  # the disk's trouble, not the file's
+                raise
             raise self._broken(first, str(error)) from None
 
     def _broken(self, line: int, what: str) -> CijInputError:

@@ -224,7 +224,7 @@ def test_the_oldest_generation_goes_in_and_comes_out(organisation, key):
             {"excluded_members": tuple(str(uuid.UUID(int=n)) for n in range(109))},
             "holds 109 ids; the service takes 108",
         ),
-        ({"included_members": ("x",)}, "an included or excluded member is 'x', which is no GUID"),
+        ({"included_members": ("x",)}, "Entry 1 of included_members or excluded_members is no GUID"),
         ({"included_members": (str(uuid.UUID(int=1)),), "groups": (MemberGroup("a"),)}, "groups as well as"),
     ],
 )
