@@ -101,7 +101,7 @@ def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
     ("arguments", "said"),
     [
         ({"max_removals": 1.5}, "max_removals is 1.5. Give a share, from 0 to 1."),
-        ({"group": []}, "group is empty"),
+        ({"group": []}, "group is []"),
         ({"not_found_path": "x.csv"}, "not_found_path is given without match_on"),
         ({"match_on": "emailaddress1", "not_found_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
         ({"match_on": "e-mail"}, "match_on is 'e-mail', which is no column"),

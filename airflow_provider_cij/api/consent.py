@@ -132,7 +132,7 @@ class Consents:
             f"and {_of_topic(to) if to.topic_id else _of_purpose(to)}"
         )
         path = query(CONSENTS, select=(_ID, _POINT, _VALUE), where=where)
-        rows = (await _private(f"GET {CONSENTS}", self._client.get(path))).get("value") or []
+        rows = await _private(f"GET {CONSENTS}", self._client.rows(path))
         # The service sees accents more widely than an address does.
         return [row for row in rows if normal(str(row.get(_POINT)).strip()) == normal(contact_point.strip())]
 

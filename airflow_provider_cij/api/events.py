@@ -74,7 +74,7 @@ class Events:
         names = (bare, _PREFIX + bare)
         where = " or ".join(f"msdynmkt_uniquename eq {literal(one)}" for one in names)
         where += f" or msdynmkt_name eq {literal(name.strip())}"
-        rows = (await self._client.get(query(_SET, select=_COLUMNS, where=where))).get("value") or []
+        rows = await self._client.rows(query(_SET, select=_COLUMNS, where=where))
         if len(rows) != 1:
             raise CijNotFoundError(
                 f"There are {len(rows)} custom triggers {name!r}." if rows else f"There is no custom trigger {name!r}.",

@@ -134,7 +134,7 @@ class Journeys:
 
     async def _ours(self, spec: JourneySpec, made_since: datetime) -> dict[str, Any] | None:
         where = f"msdynmkt_name eq {literal(spec.name)}"
-        rows = (await self._client.get(query(JOURNEYS, where=where, top=1))).get("value") or []
+        rows = await self._client.rows(query(JOURNEYS, where=where, top=1))
         if not rows:
             return None
         me = str((await self._client.get("WhoAmI")).get("UserId")).lower()
