@@ -31,7 +31,7 @@ with DAG(
         task_id="wait_for_changes",
         segment_id="{{ params.outbound_segment_id }}",
         deferrable=True,
-        poke_interval=30,
+        poke_interval=10,
         timeout=3600,
     )
     export = CijOutboundExportSegmentMembersOperator(
@@ -56,7 +56,7 @@ with DAG(
         task_id="publish",
         segment_id=create.output["segment_id"],
         deferrable=True,
-        poll_interval=30,
+        poll_interval=10,
     )
 
     @task(retries=0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.hooks.cij import Cij, CijHook
@@ -119,6 +120,44 @@ async def _journey_parts(cij: Cij) -> dict[str, str]:
     found = await cij.dataverse.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
     (template,) = found["value"]
     return {"segment_id": made.segment_id, "template_id": template["msdynmkt_journeytemplateid"]}
+
+
+def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
+    """To a real-time one, with the very same members; the second time there is nothing to change."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    dag_id = "cij_move_outbound_segment"
+
+    async def outbound(cij: Cij) -> tuple[str, list[str]]:
+        pages = cij.dataverse.pages("contacts?$select=contactid&$filter=creditlimit ge 18000")
+        people = [row["contactid"] async for page in pages for row in page]
+        spec = OutboundSegmentSpec(
+            key="test.outbound", display_name="Outbound", segment_type="static", member_ids=tuple(people)
+        )
+        return (await cij.outbound.segments.create(spec, publish=True)).row_id, people
+
+    row_id, people = CijHook().run(outbound)
+    airflow.wait_for_dag(dag_id)
+    parameters = {"outbound_segment_id": row_id, "members_file": str(tmp_path / "moved.csv")}
+    for added in (len(people), 0):
+        run_id = airflow.trigger(dag_id, parameters)
+        assert set(_states(airflow, dag_id, run_id).values()) == {"success"}
+        assert airflow.result(dag_id, run_id, "mirror_members")["added"] == added
+        assert airflow.result(dag_id, run_id, "publish")["member_count"] == len(people)
+
+
+def test_a_trigger_is_raised_once_for_each(airflow, sandbox, tmp_path):
+    """Whoever stands in the file twice is raised once."""
+    people = [str(uuid.UUID(int=number)) for number in range(1, 101)]
+    path = tmp_path / "carts.csv"
+    path.write_text("\n".join(["contactid", *people, people[0].upper()]))
+    sandbox.add_trigger("msdynmkt_cartabandoned", msdynmkt_carturl="string")
+    airflow.wait_for_dag("cij_raise_trigger")
+    parameters = {"people_file": str(path), "unclear_file": str(tmp_path / "unclear.csv")}
+    run_id = airflow.trigger("cij_raise_trigger", parameters)
+    assert _states(airflow, "cij_raise_trigger", run_id) == {"raise_cart_abandoned": "success"}
+    report = airflow.result("cij_raise_trigger", run_id, "raise_cart_abandoned")
+    assert (report["read"], report["duplicate"], report["raised"], report["unclear"]) == (101, 1, 100, 0)
+    assert sorted(event["profile_id"] for event in sandbox.events()) == people
 
 
 def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
