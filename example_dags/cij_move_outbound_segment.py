@@ -61,7 +61,9 @@ with DAG(
 
     @task(retries=0)
     def compare(exported: dict[str, Any], published: dict[str, Any]) -> None:
-        """Fail when somebody was lost on the way."""
+        """Fail when somebody was lost on the way, or nobody was there."""
+        if not exported["count"]:
+            raise ValueError("Nobody was exported: has the outbound segment ever been live?")
         if exported["count"] != published["member_count"]:
             raise ValueError(f"{exported['count']} members were exported, {published['member_count']} are live.")
 

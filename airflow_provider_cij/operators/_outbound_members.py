@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._task import failing_for_good, log_group
@@ -139,7 +140,9 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
         async def export(cij: Cij) -> int:
             segment = await cij.outbound.segments.get(self.segment_id)
             self._show(context, segment.row_id, segment.name)
-            self.log.info("Outbound segment %r is %s", segment.name, segment.status_name)
+            # Before it was first evaluated the service knows of no members.
+            level = INFO if segment.status_name in ("live", "stopped") else WARNING
+            self.log.log(level, "Outbound segment %r is %s", segment.name, segment.status_name)
             count = 0
             with writing(target, ("contactid",)) as file:
                 async for page in cij.outbound.members.of_segment(segment, self.how):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_cij.api import outbound_watching
 from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import Goal, wait
@@ -133,7 +134,10 @@ def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
         spec = OutboundSegmentSpec(
             key="test.outbound", display_name="Outbound", segment_type="static", member_ids=tuple(people)
         )
-        return (await cij.outbound.segments.create(spec, publish=True)).row_id, people
+        row_id = (await cij.outbound.segments.create(spec, publish=True)).row_id
+        soon = {"poll_interval": 0.5, "deadline": time.time() + 60}
+        await outbound_watching.wait(cij.outbound, "segment", row_id, "live", **soon)
+        return row_id, people
 
     row_id, people = CijHook().run(outbound)
     airflow.wait_for_dag(dag_id)
