@@ -135,12 +135,25 @@ def check_writable(path: str) -> None:
             _object(path)
         except (ValueError, ImportError) as error:
             raise CijInputError(f"The file {path!r} can't be written: {error}.") from None
+    elif trouble := _no_name(local):
+        raise CijInputError(f"The file {path!r} can't be written: {trouble}.")
     elif not local.parent.is_dir():
         raise CijInputError(f"The file {path!r} can't be written: there is no folder {str(local.parent)!r}.")
     if path.endswith("/") or (local and local.is_dir()):
         raise CijInputError(f"The file {path!r} can't be written: it is a folder.", hint="Give a file's name.")
     if format_of(path) == PARQUET:
         arrow()
+
+
+def _no_name(path: Path) -> str:
+    """Say why no file can have this name; "" when one can."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 @contextmanager

@@ -155,6 +155,9 @@ def test_two_who_write_the_same_file_do_not_mix(tmp_path):
         ("{tmp}/members.CSV.ZIP", "no known format"),
         ("{tmp}/members.parquet.gz", "no known format"),
         ("{tmp}/members.jsonl", "would be JSON"),
+        ("{tmp}/a\0b.csv", "null byte"),
+        ("{tmp}/" + "n" * 300, "File name too long"),
+        ("{tmp}/\ud800.csv", "surrogates not allowed"),
     ],
 )
 def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
@@ -166,6 +169,30 @@ def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
     with pytest.raises(CijInputError, match=said), writing(path, ["id"]):
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_but_the_file_named_is_written(tmp_path):
+    """A link is replaced, not followed to what it leads to; a link to a folder and ".." lead where they do."""
+    outside, inside = tmp_path / "outside.csv", tmp_path / "inside"
+    outside.write_text("old")
+    (inside / "deep").mkdir(parents=True)
+    (inside / "link.csv").symlink_to(outside)
+    (inside / "folder").symlink_to(inside / "deep")
+    for path in (inside / "link.csv", inside / "folder" / "x.csv", inside / "deep" / ".." / "up.csv"):
+        _written(str(path), ["id"], ["x"])
+    assert outside.read_text() == "old"
+    assert not (inside / "link.csv").is_symlink()
+    names = sorted(str(path.relative_to(inside)) for path in inside.rglob("*") if path.is_file())
+    assert names == ["deep/x.csv", "link.csv", "up.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "outside.csv"]
+
+
+def test_values_are_written_as_they_are(tmp_path):
+    """Nothing is put before what a spreadsheet would take for a formula: an address changed is another's address."""
+    values = ["=1+1@contoso.test", "+1@contoso.test", "-1", "@sum", "\t=x", "'x"]
+    path = tmp_path / "x.csv"
+    _written(str(path), ["line", "emailaddress1"], list(enumerate(values)))
+    assert [row[1] for row in _rows(path)[1:]] == values
 
 
 @pytest.mark.parametrize("path", ["members", "{tmp}/x.csv", "{tmp}/x.2026.parquet", "file://{tmp}/x", "memory://b/x"])

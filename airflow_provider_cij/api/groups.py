@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 
@@ -43,7 +44,7 @@ def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
             for group in json.loads(text or "[]") or []
         )
     except (AttributeError, CijInputError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {error!r}.") from None
+        raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {wrong_with(error)}.") from None
 
 
 def groups_text(groups: tuple[MemberGroup, ...]) -> str:

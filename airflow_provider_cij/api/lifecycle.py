@@ -16,6 +16,7 @@ from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS
 from airflow_provider_cij.api.spec import definition_id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import (
     CijError,
     CijInUseError,
@@ -254,4 +255,4 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
         return {guid(entry["SegmentId"]): entry for entry in entries}
     except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise CijReplyError(f"What became of the segments to stop can't be read: {error!r}.") from None
+        raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None

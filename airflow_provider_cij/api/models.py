@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_cij.api.groups import MemberGroup, groups_of
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 SEGMENT_COLUMNS = (
@@ -103,7 +104,7 @@ class Segment:
                 member_count=None if row.get("msdynmkt_membercount") is None else int(row["msdynmkt_membercount"]),
             )
         except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise CijReplyError(f"A row of msdynmkt_segments can't be read: {error!r}.") from None
+            raise CijReplyError(f"A row of msdynmkt_segments can't be read: {wrong_with(error)}.") from None
 
     @property
     def status_name(self) -> str:
@@ -156,7 +157,7 @@ class Execution:
         try:
             status = int(row.get("statuscode") or 0)
         except (OverflowError, TypeError, ValueError) as error:
-            raise CijReplyError(f"A row of msdynmkt_segmentexecutions can't be read: {error!r}.") from None
+            raise CijReplyError(f"A row of msdynmkt_segmentexecutions can't be read: {wrong_with(error)}.") from None
         return cls(
             str(row.get("msdynmkt_segmentexecutionid") or ""),
             status,

@@ -194,6 +194,11 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
     return CijRefusedError, ""
 
 
+def wrong_with(error: Exception) -> str:
+    """Say what is wrong with a value, of the error that reading it has led to."""
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+
+
 def unreadable(reply: Reply, what: str) -> CijReplyError:
     """Make the error of a success that can't be read.
 
