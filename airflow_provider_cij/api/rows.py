@@ -76,13 +76,32 @@ async def bring(
     differing = {name: value for name, value in row.items() if not _same(name, value, there)}
     if not differing:
         return False, False
-    path = row_path(table.entity_set, row_id)
-    log.info("%s differs in %s", path, ", ".join(differing))
+    log.info("%s differs in %s", row_path(table.entity_set, row_id), ", ".join(differing))
     try:
-        await client.patch(path, differing, if_match=str(there.get("@odata.etag") or "*"))
+        await _change(client, table, row_id, differing, there)
     except CijRefusedError as error:
         raise _explained(error, differing) from None
     return False, True
+
+
+async def _change(
+    client: DataverseClient, table: Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any]
+) -> None:
+    path = row_path(table.entity_set, row_id)
+    for last in (False, False, True):
+        try:
+            await client.patch(path, row, if_match=str(there.get("@odata.etag") or "*"))
+            return
+        except CijConflictError:
+            # The service writes to the row as well, with each evaluation. If what we saw of it is unchanged, go on.
+            now = await read(client, table, row_id, _values(there))
+            if last or now is None or _values(now) != _values(there):
+                raise
+            there = now
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if "@" not in name}
 
 
 def _explained(error: CijRefusedError, row: Mapping[str, Any]) -> CijRefusedError:

@@ -194,6 +194,40 @@ def test_somebody_elses_change_is_not_overwritten(organisation, spec, monkeypatc
     organisation(main)
 
 
+def test_the_services_own_writing_is_no_conflict(organisation, spec, monkeypatch):
+    """An evaluation that begins between reading and writing changes the row, in columns that are not ours."""
+    from airflow_provider_cij.api import segments
+
+    async def main(cij):
+        async def read(client, table, row_id, columns, _read=segments.read):
+            row = await _read(client, table, row_id, columns)
+            await client.patch(f"{table.entity_set}({row_id})", {"msdynmkt_description": "theirs"})
+            return row
+
+        monkeypatch.setattr(segments, "read", read)
+        assert (await cij.segments.update(spec.segment_id, display_name="ours")).changed
+        row, _ = await _rows(cij, spec)
+        assert (row["msdynmkt_displayname"], row["msdynmkt_description"]) == ("ours", "theirs")
+
+    organisation(main)
+
+
+def test_a_row_that_never_rests_is_a_conflict(scripted):
+    """After three tries."""
+    row_id, column = str(uuid.uuid4()), "msdynmkt_displayname"
+    there = {"@odata.etag": 'W/"1"', column: "old"}
+    conflict = Answer(412, {"error": {"code": "0x80060882", "message": "another version"}})
+    scripted.script = [conflict, Answer(body=there)] * 4
+
+    async def main():
+        async with DataverseClient(scripted.settings()) as client:
+            await bring(client, SEGMENTS, row_id, {column: "new"}, there)
+
+    with pytest.raises(CijConflictError):
+        asyncio.run(main())
+    assert [one.method for one in scripted.asked] == ["PATCH", "GET"] * 3
+
+
 def test_the_oldest_generation_goes_in_and_comes_out(organisation, key):
     """Included and not excluded, by ids on the row itself."""
 
