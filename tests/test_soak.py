@@ -39,7 +39,7 @@ from airflow_provider_cij.operators import _lists
 from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from airflow_provider_cij.sandbox.remote import Remote
 from airflow_provider_cij.sources import FromFile, FromSql
-from airflow_provider_cij.triggers import segments as triggers
+from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.soak import ANY, DIRT, GROUP, KEPT_OUT, NAME, SEGMENT_ID, TOLD, Model, Week, faults_of, turn
 
