@@ -28,7 +28,21 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class MemberListOperator(CijOperator):
+class TakesMembers(CijOperator):
+    """A task with ``members``."""
+
+    @property
+    def members(self) -> Any:
+        """Where members come from."""
+        return self._members
+
+    @members.setter
+    def members(self, members: Any) -> None:
+        # A bare list would be rendered id by id, and shown in the UI: ids of people.
+        self._members = as_source(members)
+
+
+class MemberListOperator(TakesMembers):
     """Does something to static groups with a list of people."""
 
     template_fields: Sequence[str] = ("segment_id", "group", "members", "match_on", "not_found_path")
@@ -57,16 +71,6 @@ class MemberListOperator(CijOperator):
         self.match_on = match_on
         self.max_invalid = max_invalid
         self.not_found_path = not_found_path
-
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and shown in the UI: ids of people.
-        self._members = as_source(members)
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor

@@ -9,6 +9,7 @@ from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._lists import TakesMembers
 from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
@@ -18,7 +19,7 @@ from airflow_provider_cij.operators._outbound import (
     fails_on,
     made,
 )
-from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.sources import Source, checked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class CijOutboundCreateSegmentOperator(CijOperator):
+class CijOutboundCreateSegmentOperator(TakesMembers):
     """Creates an outbound segment, or brings the one of this key to what the DAG says.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
@@ -80,16 +81,6 @@ class CijOutboundCreateSegmentOperator(CijOperator):
         self.if_exists = if_exists
         self.description = description
         self.publish = publish
-
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and shown in the UI: ids of people.
-        self._members = as_source(members)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import AirflowFailException
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._lists import check_not_found_path, read_list
+from airflow_provider_cij.operators._lists import TakesMembers, check_not_found_path, read_list
 from airflow_provider_cij.sources import Source, as_source, checked
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _KEY = "cij_raised"
 _MOST = 2500
 
 
-class CijRaiseTriggerOperator(CijOperator):
+class CijRaiseTriggerOperator(TakesMembers):
     """Raises a custom trigger for one person or for many, each once.
 
     Journeys that begin with the trigger come to the person behind the service's reply. A raised trigger can't be taken
@@ -94,16 +93,6 @@ class CijRaiseTriggerOperator(CijOperator):
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
         self.not_found_path = not_found_path
-
-    @property
-    def members(self) -> Any:
-        """Where people come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and shown in the UI: ids of people.
-        self._members = as_source(members)
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, check the attributes, then raise."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -25,9 +25,15 @@ FIRST_LOOK_AFTER = 5.0
 class WaitTrigger(BaseTrigger):
     """Looks until there is something to say. It only looks: what changes anything runs in the worker."""
 
+    arguments: ClassVar[tuple[str, ...]]
     until: str
     poll_interval: float
     not_before: float
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
+        kind = type(self)
+        return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in self.arguments}
 
     async def _wait(self) -> dict[str, Any]:
         """Wait, and give what the event is to hold besides ``status``."""

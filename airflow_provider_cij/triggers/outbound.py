@@ -26,6 +26,8 @@ class CijOutboundTrigger(WaitTrigger):
     :param not_before: epoch seconds: the service has told us to stay away until then
     """
 
+    arguments = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before")
+
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
     # argument has a default.
     def __init__(
@@ -46,14 +48,6 @@ class CijOutboundTrigger(WaitTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.not_before = not_before
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
-        names = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before")
-        return (
-            "airflow_provider_cij.triggers.outbound.CijOutboundTrigger",
-            {name: getattr(self, name) for name in names},
-        )
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.

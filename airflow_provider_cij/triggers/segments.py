@@ -34,6 +34,11 @@ class CijSegmentTrigger(WaitTrigger):
     :param not_before: epoch seconds: the service has told us to stay away until then
     """
 
+    arguments = (
+        *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
+        *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
+    )
+
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
     # argument has a default.
     def __init__(
@@ -92,17 +97,6 @@ class CijSegmentTrigger(WaitTrigger):
             min_members=goal.min_members,
             group=group,
             not_before=not_before,
-        )
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
-        names = (
-            *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
-            *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
-        )
-        return (
-            "airflow_provider_cij.triggers.segments.CijSegmentTrigger",
-            {name: getattr(self, name) for name in names},
         )
 
     async def _wait(self) -> dict[str, Any]:
