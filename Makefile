@@ -27,15 +27,18 @@ demo: .venv/.installed
 ui: .venv/.installed
 	@$(BIN)/python -m demo ui
 
+# A file a process: much of the tests' time is waiting.
+TEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: .venv/.installed
-	@$(BIN)/python -m pytest
+	@$(TEST)
 
 check: .venv/.installed
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest
+	@$(TEST)
 
 bench: .venv/.installed
 	@$(BIN)/python -m tests.bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -35,3 +36,13 @@ def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
     """Give an organisation that answers as the test says."""
     with ScriptedServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Hear every logger at every level, those too that Airflow has silenced when a task ran before."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("airflow_provider_cij", "httpx", "httpcore", "msal"):
+        logging.getLogger(name).disabled = False
+        caplog.set_level(logging.DEBUG, logger=name)
+    return caplog

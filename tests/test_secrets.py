@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import httpx
 import pytest
 
@@ -21,8 +19,8 @@ def _who(client):
 
 
 @pytest.fixture(autouse=True)
-def _all(caplog):
-    caplog.set_level(logging.DEBUG)
+def _all(heard):
+    pass
 
 
 def test_the_query_of_an_address_is_in_no_log(scripted, caplog):

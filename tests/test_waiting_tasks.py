@@ -293,7 +293,7 @@ def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
     old, new = _run_of_segment(OLD, SUCCEEDED), run_of(SUCCEEDED)
     new.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
     first = [segment(1, 3), old, Answer(204), segment(1, 3), old] if status == 1 else [segment(status, 3), Answer(204)]
-    waited = [segment(5, 3), *([new] if status != 1 else [])][:1]
+    waited = [segment(5, 3), *([old] if status == 1 else [])]
     ran = publish(
         *first,
         *waited,

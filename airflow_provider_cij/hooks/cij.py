@@ -42,6 +42,19 @@ class Cij:
     consent: Consents
     outbound: Outbound
 
+    @classmethod
+    def on(cls, client: DataverseClient) -> Cij:
+        """Give all verbs, over an open client."""
+        return cls(
+            client,
+            Segments(client),
+            Members(client),
+            Journeys(client),
+            Events(client),
+            Consents(client),
+            Outbound(client),
+        )
+
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
         return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
@@ -93,15 +106,7 @@ class CijHook(BaseHook):
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, rules=rules) as client:
-            yield Cij(
-                client,
-                Segments(client),
-                Members(client),
-                Journeys(client),
-                Events(client),
-                Consents(client),
-                Outbound(client),
-            )
+            yield Cij.on(client)
 
     def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.

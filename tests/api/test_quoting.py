@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.matching import match, normal
-from airflow_provider_cij.api.members import Members
-from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import literal, query
@@ -57,7 +55,7 @@ def run(cij_sandbox, runner):
     """Run coroutine functions on one open client."""
     client = DataverseClient(settings_of(Connection.from_uri(cij_sandbox.airflow_conn_uri, conn_id="x")))
     runner.run(client.__aenter__())
-    cij = Cij(client, Segments(client), Members(client))
+    cij = Cij.on(client)
     yield lambda work: runner.run(work(cij))
     runner.run(client.__aexit__())
 

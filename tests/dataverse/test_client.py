@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 
 import pytest
 
@@ -232,9 +231,8 @@ def test_a_bad_ca_bundle_is_named(scripted, tmp_path):
             converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), ca_bundle=path)
 
 
-def test_errors_and_logs_name_no_filter_and_no_secret(scripted, caplog):
+def test_errors_and_logs_name_no_filter_and_no_secret(scripted, heard):
     """A filter may hold an address; a token is a token."""
-    caplog.set_level(logging.DEBUG)
     no = Answer(400, {"error": {"code": "0x80040265", "message": "no"}}, {"x-ms-service-request-id": "req-7"})
 
     async def talk(client):
@@ -244,8 +242,8 @@ def test_errors_and_logs_name_no_filter_and_no_secret(scripted, caplog):
         converse(scripted, Answer(503), no, talk=talk)
     assert str(caught.value) == "GET contacts was refused: no [code 0x80040265, HTTP 400, request req-7]"
     # Those of the libraries below as well: httpx logs every URL at INFO.
-    assert {record.name.partition(".")[0] for record in caplog.records} >= {"airflow_provider_cij", "httpx", "msal"}
-    assert not [record for record in caplog.records if "canary" in record.getMessage()]
+    assert {record.name.partition(".")[0] for record in heard.records} >= {"airflow_provider_cij", "httpx", "msal"}
+    assert not [record for record in heard.records if "canary" in record.getMessage()]
 
 
 def test_a_client_is_used_within_its_with(scripted):
