@@ -18,7 +18,7 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
 from tests.streams import listed
 
-A, B = str(uuid.uuid4()), str(uuid.uuid4())
+A, B = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xB))
 
 
 def _file(tmp_path: Path, text: str | bytes, name: str = "members.csv") -> str:
@@ -65,7 +65,7 @@ def test_an_object_is_read_by_its_url(tmp_path, suffix):
         pyarrow.parquet.write_table(pyarrow.table({"contactid": [A, B]}), path)
     else:
         text = f"contactid\n{A}\n{B}\n" if ".csv" in suffix else f'{{"contactid": "{A}"}}\n{{"contactid": "{B}"}}'
-        path.write_bytes(gzip.compress(text.encode()) if ".gz" in suffix else text.encode())
+        path.write_bytes(gzip.compress(text.encode(), mtime=0) if ".gz" in suffix else text.encode())
     store.put_file(str(path), f"/bucket/members{suffix}")
     first = 2 if ".csv" in suffix else 1
     for url in (path, f"file://{path}", f"memory://bucket/members{suffix}"):
@@ -143,9 +143,9 @@ def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
     ("name", "content", "said"),
     [
         ("x.parquet", b"contactid\n", "x.parquet, line 1: Parquet"),
-        ("x.csv.gz", gzip.compress(b"contactid\n" * 1000)[:-9], "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", gzip.compress(b"contactid\n" * 1000, mtime=0)[:-9], "x.csv.gz' is no whole gzip file"),
         ("x.csv.gz", b"contactid\n", "x.csv.gz' is no whole gzip file"),
-        ("x.csv.gz", gzip.compress(b"id\n")[:10] + b"\xff" * 40, "x.csv.gz' is no whole gzip file"),
+        ("x.csv.gz", gzip.compress(b"id\n", mtime=0)[:10] + b"\xff" * 40, "x.csv.gz' is no whole gzip file"),
         ("x.xlsx", b"PK", r"x.xlsx' is of no known format. Give \.csv"),
     ],
 )
