@@ -135,7 +135,7 @@ def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
             key="test.outbound", display_name="Outbound", segment_type="static", member_ids=tuple(people)
         )
         row_id = (await cij.outbound.segments.create(spec, publish=True)).row_id
-        soon = {"poll_interval": 0.5, "deadline": time.time() + 60}
+        soon = {"first_after": 0.5, "poll_interval": 0.5, "deadline": time.time() + 60}
         await outbound_watching.wait(cij.outbound, "segment", row_id, "live", **soon)
         return row_id, people
 
