@@ -83,11 +83,18 @@ def _task(airflow: Stack, dag_id: str, run_id: str, task_id: str) -> psutil.Proc
 
     def look() -> list[psutil.Process]:
         tasks = [task for worker in psutil.Process(scheduler.pid).children() for task in worker.children()]
-        found[:] = [task for task in tasks if wanted in " ".join(task.cmdline())]
+        found[:] = [task for task in tasks if wanted in _title(task)]
         return found
 
     _until(look)
     return found[0]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended, and nobody has asked how
+        return ""
 
 
 def _group(segment_id: str) -> list[str]:
