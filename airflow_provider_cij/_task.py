@@ -54,6 +54,16 @@ def positive(**numbers: float) -> None:
             raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0.")
 
 
+def check_fail_on(fail_on: str, *words: str) -> None:
+    """Refuse a word that nobody knows.
+
+    :raises CijInputError: it is none of these
+    """
+    if fail_on not in words:
+        known = f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
+        raise CijInputError(f"fail_on is {fail_on!r}.", hint=f"Use {known}.")
+
+
 @contextmanager
 def log_group(log: Any, title: str) -> Iterator[None]:
     """Fold what is logged within, in the Airflow UI."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary_of
-from airflow_provider_cij.errors import CijInputError, CijNotFoundError
+from airflow_provider_cij.errors import CijNotFoundError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ def default_key(task: CijOperator, context: Context) -> str:
 def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
     """Tell whether what was found is to fail the task."""
     return (errors and fail_on != "never") or (warnings and fail_on == "warning")
-
-
-def check_fail_on(fail_on: str, *words: str) -> None:
-    """Refuse a word that nobody knows.
-
-    :raises CijInputError: it is none of these
-    """
-    if fail_on not in words:
-        raise CijInputError(f"fail_on is {fail_on!r}.", hint=f"Use {', '.join(map(repr, words))}.")
 
 
 class OutboundTask(CijOperator):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
@@ -16,7 +16,6 @@ from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
     OutboundJourneyTask,
-    check_fail_on,
     default_key,
     fails_on,
     made,

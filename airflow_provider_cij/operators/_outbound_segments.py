@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._lists import TakesMembers
@@ -14,7 +14,6 @@ from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
     OutboundSegmentTask,
-    check_fail_on,
     default_key,
     fails_on,
     made,

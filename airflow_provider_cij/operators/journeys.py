@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary_of
+from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group, name_of, positive, summary_of
 from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
 
@@ -176,8 +176,7 @@ class CijValidateJourneyOperator(CijOperator):
         with failing_for_good():
             if (self.journey_id is None) == (self.journey_json is None):
                 raise CijInputError("Give journey_id or journey_json.")
-            if self.fail_on not in ("error", "warning", "never"):
-                raise CijInputError(f"fail_on is {self.fail_on!r}.", hint="Use 'error', 'warning' or 'never'.")
+            check_fail_on(self.fail_on, "error", "warning", "never")
 
         async def validate(cij: Cij) -> Verdict:
             if self.journey_id is None:
