@@ -74,6 +74,19 @@ def log_group(log: Any, title: str) -> Iterator[None]:
         log.info("::endgroup::")
 
 
+@contextmanager
+def cosmetic(log: Any, what: str) -> Iterator[None]:
+    """Let nothing that fails within fail the task: its work is done, and a retry would do it again.
+
+    :param log: the task's
+    :param what: is read or shown within, for the log
+    """
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s could not be read: %s", what, error)
+
+
 def summary(segment: Segment) -> dict[str, Any]:
     """Say what a wait came to, for XCom."""
     return {

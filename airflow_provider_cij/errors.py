@@ -18,6 +18,7 @@ __all__ = [
     "CijInputError",
     "CijJourneyFailedError",
     "CijJourneyInvalidError",
+    "CijMemberCountError",
     "CijNotFoundError",
     "CijOutboundFailedError",
     "CijOutboundRemovedError",
@@ -173,6 +174,12 @@ class CijIncompleteError(CijReplyError):
 
 class CijSegmentFailedError(CijError):
     """The service could not compute the segment, or it was deleted."""
+
+    permanent = True
+
+
+class CijMemberCountError(CijError):
+    """A segment has more members than ``max_members``, or changed by more than ``max_change``: both counts are named."""
 
     permanent = True
 

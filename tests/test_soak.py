@@ -78,11 +78,11 @@ async def _refresh(cij, segment_id: str):
     segment = await cij.segments.get(segment_id)
     goal = Goal(before=await before_publish(cij.segments, segment))
     await cij.segments.publish(segment_id)
-    segment, outcome = await look(cij.segments, segment_id, goal)
+    segment, outcome, _ = await look(cij.segments, segment_id, goal)
     if outcome == "done":
         return segment
     until = {"poll_interval": 0.03, "deadline": time.time() + 20}
-    return await wait(cij.segments, segment_id, goal.after(segment), **until)
+    return (await wait(cij.segments, segment_id, goal.after(segment), **until)).segment
 
 
 async def _whole_list(pages) -> list[str]:

@@ -8,11 +8,12 @@ from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij._task import summary_of
 from airflow_provider_cij.api import polling
+from airflow_provider_cij.api.watching import Before
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
 from airflow_provider_cij.triggers import _waiting
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.scripted import Answer
-from tests.test_waiting_tasks import BLIP, ID, NO_WORDS, segment
+from tests.test_waiting_tasks import BLIP, ID, NO_WORDS, NONE, segment
 
 ARGUMENTS = {
     "cij_conn_id": "cij_default",
@@ -27,6 +28,12 @@ ARGUMENTS = {
     "min_members": 0,
     "group": "",
     "not_before": 0.0,
+    "before_execution_ids": ["older"],
+    "under_way": True,
+    "max_members": 7,
+    "max_change": "20%",
+    "count_before": 5,
+    "first": False,
 }
 
 
@@ -43,6 +50,7 @@ def test_rows_of_an_older_version_are_understood():
     old = ("cij_conn_id", "segment_id", "before_status", "before_execution_id", "poll_interval", "deadline")
     trigger = CijSegmentTrigger(**{name: ARGUMENTS[name] for name in old})
     assert (trigger.until, trigger.min_members) == ("live", 0)
+    assert trigger.goal().before == Before(1, ("old",))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"poll_interval": "soon", "deadline": None, "segment_id": 7}])
@@ -77,7 +85,7 @@ def test_every_end_is_an_event_that_says_what_it_was(fire):
     assert summary_of(fire(BLIP, segment(6), segment(1)))["status"] == "live"
     no = Answer(403, {"error": {"code": "0x80040220", "message": "no privilege"}})
     for status, kind, answers in (
-        ("failed", CijSegmentFailedError, [segment(3), NO_WORDS]),
+        ("failed", CijSegmentFailedError, [segment(3), NONE, segment(3), NO_WORDS]),
         ("timeout", CijTimeoutError, [segment(6)]),
         ("error", CijForbiddenError, [no]),
     ):

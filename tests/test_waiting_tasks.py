@@ -22,6 +22,7 @@ MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"defer
 LINK = "_link_CijSegmentLink"
 NO_WORDS = Answer(404, {"error": {"code": "0x80060888", "message": "Resource not found for the segment 'x'."}})
 BLIP = Answer(200, b"<html>a gateway's page</html>")
+NONE = Answer(body={"value": []})
 
 every_mode = pytest.mark.parametrize("mode", MODES)
 
@@ -90,7 +91,9 @@ FAILURES += [("deferrable", False, 4, "deleted"), ("deferrable", False, 11, "fau
 def test_a_failed_segment_fails_the_task_with_the_services_words(wait, capfd, mode, soft_fail, status, word):
     """It never skips it."""
     words = Answer(body={"ResultText": '{"lastExecution": {"statusMessage": "No column named creditlimt."}}'})
-    assert wait(mode, segment(6), segment(status), words, soft_fail=soft_fail).states == {"wait": "failed"}
+    # Broken, it may be on its way to be mended: its evaluations are read, and then the row once more.
+    looked = [segment(status)] if status == 4 else [segment(status), NONE, segment(status)]
+    assert wait(mode, segment(6), *looked, words, soft_fail=soft_fail).states == {"wait": "failed"}
     assert f"Segment 'VIP' ({ID}) ended in status {word}: No column named creditlimt." in capfd.readouterr().out
 
 
@@ -177,8 +180,7 @@ def run_of(status: int, began: str = NOW, execution: str = NEW) -> Answer:
     return Answer(body={"value": [row | {"_msdynmkt_segmentdefinitionid_value": DEFINITION}]})
 
 
-NONE = Answer(body={"value": []})
-SUCCEEDED, FAILED, IN_PROGRESS = 723270002, 723270003, 723270001
+SUCCEEDED, FAILED, IN_PROGRESS, NOT_STARTED = 723270002, 723270003, 723270001, 723270000
 
 
 @every_mode
@@ -188,18 +190,20 @@ def test_a_segment_is_refreshed(wait, scripted, mode):
         *[segment(1, 3), NONE],
         *[segment(1, 3), run_of(SUCCEEDED, BEFORE)],
         *[segment(6, 3), run_of(IN_PROGRESS)],
-        *[segment(1, 5), run_of(SUCCEEDED)],
+        # The row once more after the log: the first may be of the evaluation before.
+        *[segment(1, 3), run_of(SUCCEEDED), segment(1, 5)],
     ]
     ran = wait(mode, *looks, until="refreshed", since="{{ '" + NOW + "' }}")
     assert ran.result("wait") == {"segment_id": ID, "status": "live", "member_count": 5}
-    assert len(scripted.asked) == 8
+    assert len(scripted.asked) == 9
     assert "msdynmkt_startedon%20ge%20" + NOW in scripted.asked[1].path
 
 
 @every_mode
 def test_since_is_the_dag_runs_start_unless_given(wait, mode):
     """What was evaluated before it is no answer."""
-    answers = [segment(1, 3), run_of(SUCCEEDED, BEFORE), segment(1, 5), run_of(SUCCEEDED, "2099-01-01T00:00:00Z")]
+    new = run_of(SUCCEEDED, "2099-01-01T00:00:00Z")
+    answers = [segment(1, 3), run_of(SUCCEEDED, BEFORE), segment(1, 3), new, segment(1, 5)]
     assert wait(mode, *answers, until="refreshed").result("wait")["member_count"] == 5
 
 
@@ -207,7 +211,7 @@ def test_since_is_the_dag_runs_start_unless_given(wait, mode):
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_a_failed_evaluation_fails_the_task(wait, capfd, mode, soft_fail):
     """The segment is live as before, with members of before."""
-    answers = [segment(1), NONE, segment(1), run_of(FAILED), NO_WORDS]
+    answers = [segment(1), NONE, segment(1), run_of(FAILED), segment(1), NO_WORDS]
     assert wait(mode, *answers, until="refreshed", since=NOW, soft_fail=soft_fail).states == {"wait": "failed"}
     assert f"Segment 'VIP' ({ID}) could not be evaluated: the service gives no reason." in capfd.readouterr().out
 
@@ -292,10 +296,11 @@ def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
     """Also of a segment that is stopped or has expired; and it says when."""
     old, new = _run_of_segment(OLD, SUCCEEDED), run_of(SUCCEEDED)
     new.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
-    first = [segment(1, 3), old, Answer(204), segment(1, 3), old] if status == 1 else [segment(status, 3), Answer(204)]
-    waited = [segment(5, 3), *([old] if status == 1 else [])]
+    asked = [segment(1, 3), old, NONE] if status == 1 else [segment(status, 3)]
+    waited = [segment(1, 3), old, segment(5, 3), old] if status == 1 else [segment(5, 3)]
     ran = publish(
-        *first,
+        *asked,
+        Answer(204),
         *waited,
         *[segment(6, 3), segment(1, 5), segment(1, 5), new],
         kind=CijRefreshSegmentOperator,
@@ -331,12 +336,12 @@ def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted,
     old, new = _run_of_segment(OLD, 723270002), _run_of_segment(NEW, 723270001)
     done = _run_of_segment(NEW, 723270002)
     ran = publish(
-        *[segment(1, 3), old, Answer(204)],
-        *[segment(1, 3), old, segment(1, 3), new, segment(1, 5), done],
+        *[segment(1, 3), old, NONE, Answer(204)],
+        *[segment(1, 3), old, segment(1, 3), new, segment(1, 3), done, segment(1, 5)],
         deferrable=deferrable,
     )
     assert ran.result("publish")["member_count"] == 5
-    assert len(scripted.asked) == 9
+    assert len(scripted.asked) == 11
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -346,7 +351,8 @@ def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, script
     old = _run_of_segment(OLD, 723270002)
     still = [answer for _ in later for answer in (segment(1, 3), old)]
     ran = publish(
-        *[segment(1, 3), old, Answer(204), *still, segment(5), old, segment(6), segment(1, 5)], deferrable=deferrable
+        *[segment(1, 3), old, NONE, Answer(204), *still, segment(5), old, segment(6), segment(1, 5)],
+        deferrable=deferrable,
     )
     assert ran.result("publish")["member_count"] == 5
 
@@ -355,7 +361,7 @@ def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, script
 def test_a_failed_segment_can_be_published_again(publish, deferrable):
     """The error from before is not the answer."""
     old = _run_of_segment(OLD, 723270003)
-    answers = [segment(3), old, Answer(204), segment(3), old, segment(6), old, segment(1)]
+    answers = [segment(3), old, NONE, Answer(204), segment(3), old, segment(6), old, segment(1)]
     assert publish(*answers, deferrable=deferrable).states == {"publish": "success"}
 
 

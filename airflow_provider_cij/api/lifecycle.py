@@ -11,7 +11,15 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_cij.api.models import AT_REST, EXECUTION_COLUMNS, LIVE, SEGMENT_COLUMNS, Execution, Segment
+from airflow_provider_cij.api.models import (
+    AT_REST,
+    EXECUTION_COLUMNS,
+    LIVE,
+    SEGMENT_COLUMNS,
+    UNFINISHED,
+    Execution,
+    Segment,
+)
 from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS
 from airflow_provider_cij.api.spec import definition_id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -30,6 +38,9 @@ log = logging.getLogger(__name__)
 
 EXECUTIONS = "msdynmkt_segmentexecutions"
 _OF_DEFINITION = "_msdynmkt_segmentdefinitionid_value"
+_UNFINISHED = f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(UNFINISHED))})"
+# A segment has one or two; rows that a crash left behind must not become pages.
+_MOST_UNFINISHED = 50
 
 
 class Lifecycle:
@@ -162,29 +173,46 @@ class Lifecycle:
         log.info("Deleted %s(%s)", entity_set, row_id)
         return True
 
-    async def last_execution(
-        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
-    ) -> Execution | None:
-        """Read the newest evaluation of a segment.
+    async def last_execution(self, segment: Segment) -> Execution | None:
+        """Read the newest evaluation of a segment that has begun.
 
         :param segment: the segment
-        :param since: only of those that began then or later (ISO 8601); ``""`` for any
-        :param but: an evaluation that does not count: times are whole seconds, and another may have begun in the same
-        :param must: raise when the log can't be read
-        :return: None when there was none, or the log can't be read
+        :return: None when there was none
+        :raises CijError: the log of evaluations can't be read
         """
-        where = f"{_OF_DEFINITION} eq {guid(segment.definition_id, 'definition id')}"
-        where += f" and msdynmkt_startedon ge {since}" if since else ""
-        where += f" and msdynmkt_segmentexecutionid ne {guid(but)}" if but else ""
-        path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=1)
-        try:
-            rows = await self._client.rows(path)
-        except CijRefusedError as error:
-            if must:
-                raise
-            log.warning("The evaluations of segment %s can't be read: %s", segment.segment_id, error)
-            return None
-        return Execution.of(rows[0]) if rows else None
+        return next(iter(await self.newest_executions(segment, 1)), None)
+
+    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
+        """Read the newest evaluations of a segment that have begun, the newest first.
+
+        :param segment: the segment
+        :param most: how many at the most
+        :raises CijError: the log of evaluations can't be read
+        """
+        return await self._executions(segment, "msdynmkt_startedon ne null", most)
+
+    async def unfinished_executions(self, segment: Segment) -> list[Execution]:
+        """Read the evaluations of a segment that are asked for or under way.
+
+        :param segment: the segment
+        :raises CijError: the log of evaluations can't be read
+        """
+        return await self._executions(segment, _UNFINISHED, _MOST_UNFINISHED)
+
+    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
+        """Read the evaluations of a segment from a moment on, and those that have not ended.
+
+        :param segment: the segment
+        :param since: begun then or later, in the service's own words (ISO 8601); ``""`` for all
+        :return: those that have not begun first, then the newest first
+        :raises CijError: the log of evaluations can't be read
+        """
+        return [run for _, run in await self.executions([(segment.definition_id, since)])]
+
+    async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
+        where = f"{_OF_DEFINITION} eq {guid(segment.definition_id, 'definition id')} and {condition}"
+        path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
+        return [Execution.of(row) for row in await self._client.rows(path)]
 
     async def find(self, name_starts_with: str = "", *, live: bool = False) -> list[Segment]:
         """List real-time segments, by name.
@@ -214,22 +242,33 @@ class Lifecycle:
         found = [Segment.of(row) async for page in pages for row in page]
         return {segment.segment_id: segment for segment in found}
 
-    async def executions(self, definition_ids: Sequence[str], since: str) -> list[tuple[str, Execution]]:
-        """Read the evaluations of many segments with one question.
+    async def executions(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, Execution]]:
+        """Read the evaluations of many segments with one question: each from a moment on, and those that have not ended.
 
-        :param definition_ids: of the segments, a hundred at the most
-        :param since: only of evaluations that began then or later (ISO 8601)
-        :return: definitions and their evaluations, the newest first
+        :param asked: definitions, and since when their evaluations are wanted (ISO 8601; ``""`` for all), a hundred at
+            the most
+        :return: definitions and their evaluations: those that have not begun first, then the newest first
+        :raises CijError: the log of evaluations can't be read
         """
-        any_of = " or ".join(f"{_OF_DEFINITION} eq {guid(one)}" for one in definition_ids)
-        path = query(
-            EXECUTIONS,
-            select=(*EXECUTION_COLUMNS, _OF_DEFINITION),
-            where=f"msdynmkt_startedon ge {since} and ({any_of})",
-            orderby="msdynmkt_startedon desc",
-        )
-        pages = self._client.pages(path)
-        return [(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row)) async for page in pages for row in page]
+        definitions = {definition_id: guid(definition_id, "definition id") for definition_id, _ in asked}
+        windows = [
+            f"({_OF_DEFINITION} eq {definitions[definition_id]}"
+            + (f" and msdynmkt_startedon ge {since})" if since else ")")
+            for definition_id, since in asked
+        ]
+        if len(asked) == 1 and asked[0][1]:
+            definition_id, since = asked[0]
+            condition = f"(msdynmkt_startedon ge {since} or {_UNFINISHED})"
+            where = f"{_OF_DEFINITION} eq {definitions[definition_id]} and {condition}"
+        else:
+            where = " or ".join([_UNFINISHED, *windows] if len(asked) > 1 else windows)
+        path = query(EXECUTIONS, select=(*EXECUTION_COLUMNS, _OF_DEFINITION), where=where)
+        rows = [row async for page in self._client.pages(path) for row in page]
+        ours = set(definitions.values())
+        found = [(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row)) for row in rows]
+        # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
+        found.sort(key=lambda pair: (not pair[1].started_on, pair[1].started_on), reverse=True)
+        return [pair for pair in found if pair[0] in ours]
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did; ``""`` when the service does not say.

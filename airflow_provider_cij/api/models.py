@@ -32,7 +32,10 @@ DEFINITION_COLUMNS = (
     "msdynmkt_disablesegmentrefresh",
     "msdynmkt_segmentrefreshintervalminutes",
 )
-EXECUTION_COLUMNS = ("msdynmkt_segmentexecutionid", "statuscode", "msdynmkt_startedon", "msdynmkt_finishedon")
+EXECUTION_COLUMNS = (
+    *("msdynmkt_segmentexecutionid", "statuscode", "msdynmkt_startedon", "msdynmkt_finishedon"),
+    "msdynmkt_membershipcount",
+)
 
 
 class SegmentStatus(IntEnum):
@@ -56,6 +59,8 @@ FAILED = frozenset({SegmentStatus.ERROR, SegmentStatus.DELETED, SegmentStatus.FA
 STOPPED = frozenset({SegmentStatus.STOPPED, SegmentStatus.EXPIRED})
 AT_REST = STOPPED | {SegmentStatus.DRAFT, SegmentStatus.STOPPING}
 """Not evaluated any more, or not yet: there is nothing to stop."""
+BROKEN = FAILED - {SegmentStatus.DELETED}
+"""A publish can mend it."""
 
 
 def status_name(code: int) -> str:
@@ -75,6 +80,9 @@ class ExecutionStatus(IntEnum):
     FAILED = 723270003
     TIMED_OUT = 723270004
     SKIPPED = 723270005
+
+
+UNFINISHED = frozenset({ExecutionStatus.NOT_STARTED, ExecutionStatus.IN_PROGRESS})
 
 
 @dataclass(frozen=True)
@@ -139,31 +147,36 @@ class Definition:
 class Execution:
     """A row of msdynmkt_segmentexecutions: one evaluation of a segment.
 
+    :param execution_id: its id
+    :param status: its statuscode (``ExecutionStatus``; an unknown code stays a plain number)
     :param started_on: when the service began, in its own words (ISO 8601, UTC); ``""`` when it has not
-    :param finished_on: likewise
+    :param finished_on: when the service ended, in its own words; ``""`` when it has not
+    :param member_count: how many members it found; None when the service does not say
     """
 
     execution_id: str
     status: int
     started_on: str = ""
     finished_on: str = ""
+    member_count: int | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Execution:
         """Read a row.
 
-        :raises CijReplyError: its status is no number
+        :raises CijReplyError: its status or its count is no number
         """
+        count = row.get("msdynmkt_membershipcount")
         try:
-            status = int(row.get("statuscode") or 0)
+            return cls(
+                str(row.get("msdynmkt_segmentexecutionid") or "").lower(),
+                int(row.get("statuscode") or 0),
+                str(row.get("msdynmkt_startedon") or ""),
+                str(row.get("msdynmkt_finishedon") or ""),
+                None if count is None else int(count),
+            )
         except (OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_segmentexecutions can't be read: {wrong_with(error)}.") from None
-        return cls(
-            str(row.get("msdynmkt_segmentexecutionid") or ""),
-            status,
-            str(row.get("msdynmkt_startedon") or ""),
-            str(row.get("msdynmkt_finishedon") or ""),
-        )
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from airflow_provider_cij.api.journey_models import Journey
 from airflow_provider_cij.api.journeys import Journeys
 from airflow_provider_cij.api.members import Members
-from airflow_provider_cij.api.models import Execution, Segment
+from airflow_provider_cij.api.models import UNFINISHED, Execution, Segment
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijRefusedError
@@ -47,12 +47,15 @@ class SharedPoll:
         # Alone, or nothing found: it may be a definition's id.
         return found or await self._segments.get(segment_id)
 
-    async def last_execution(
-        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
-    ) -> Execution | None:
-        """Read the newest evaluation of a segment, with those that others ask for now."""
-        found = await self._executions.ask(_Asked(segment.definition_id, since, but)) if since else None
-        return found or await self._segments.last_execution(segment, since, but, must=must)
+    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
+        """Read the evaluations of a segment since a moment, with those that others ask for now."""
+        asked = (segment.definition_id, since)
+        found = await self._executions.ask(asked) if since else None
+        return await self._segments.executions_since(segment, since) if found is None else found
+
+    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
+        """Read the newest evaluations of a segment."""
+        return await self._segments.newest_executions(segment, most)
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""
@@ -61,22 +64,16 @@ class SharedPoll:
     async def _many(self, segment_ids: list[str]) -> dict[str, Segment]:
         return await self._segments.get_many(segment_ids)
 
-    async def _many_executions(self, asked: list[_Asked]) -> dict[_Asked, Execution]:
-        found = await self._segments.executions([one.definition_id for one in asked], min(one.since for one in asked))
-        # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
-        matching = {
-            one: [run for of, run in found if of == one.definition_id and run.started_on >= one.since] for one in asked
+    async def _many_executions(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], list[Execution]]:
+        found = await self._segments.executions(asked)
+        return {
+            (definition_id, since): [
+                run
+                for of, run in found
+                if of == definition_id and (run.started_on >= since or run.status in UNFINISHED)
+            ]
+            for definition_id, since in asked
         }
-        newest = {
-            one: next((run for run in runs if run.execution_id != one.but), None) for one, runs in matching.items()
-        }
-        return {one: run for one, run in newest.items() if run}
-
-
-class _Asked(NamedTuple):
-    definition_id: str
-    since: str
-    but: str
 
 
 class JourneyPoll:
@@ -120,11 +117,13 @@ class GroupLooks:
         count = await self._members.count(segment.segment_id, group.group_id, self._at_least)
         return replace(segment, member_count=count)
 
-    async def last_execution(
-        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
-    ) -> Execution | None:
-        """Read the newest evaluation of the segment."""
-        return await self._segments.last_execution(segment, since, but, must=must)
+    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
+        """Read the evaluations of the segment since a moment."""
+        return await self._segments.executions_since(segment, since)
+
+    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
+        """Read the newest evaluations of the segment."""
+        return await self._segments.newest_executions(segment, most)
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""

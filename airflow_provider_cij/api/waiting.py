@@ -39,18 +39,21 @@ async def poll(
     """
     clock = clock or Clock()
     pause = first_after
+    told, trouble = 0.0, ""
     while True:
-        await clock.sleep(min(pause, max(0.0, deadline - clock.now())))
-        pause, trouble = poll_interval, ""
-        try:
-            if (found := await once()) is not None:
-                return found
-        except CijError as error:
-            if error.permanent:
-                raise
-            # A blip while polling must not fail the task.
-            log.warning("%s could not be read, going on: %s", what, error)
-            trouble = f" The last look failed: {error}"
-            pause = max(poll_interval, error.retry_after or 0.0)
+        left = max(0.0, deadline - clock.now())
+        await clock.sleep(min(max(pause, told), left))
+        if told <= left:  # never earlier than the service said
+            pause, told, trouble = poll_interval, 0.0, ""
+            try:
+                if (found := await once()) is not None:
+                    return found
+            except CijError as error:
+                if error.permanent:
+                    raise
+                # A blip while polling must not fail the task.
+                log.warning("%s could not be read, going on: %s", what, error)
+                trouble = f" The last look failed: {error}"
+                told = error.retry_after or 0.0
         if clock.now() >= deadline:
             raise CijTimeoutError(f"{what} {too_late()}{trouble}", hint=hint)

@@ -1,19 +1,25 @@
 """Waiting for a segment: what one look means, and when to look again.
 
-Published is not done: publish answers 204 and the work goes on behind it.
+Published is not done: publish answers 204 and the work goes on behind it. An evaluation counts as ours when it is in
+the log of evaluations (msdynmkt_segmentexecution) and was not there when we asked: no clocks are compared. One that was
+under way by then may have read the members of before.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from airflow_provider_cij.api.models import (
+    AT_REST,
+    BROKEN,
     FAILED,
     LIVE,
     STOPPED,
+    UNFINISHED,
     Execution,
     ExecutionStatus,
     Segment,
@@ -21,18 +27,22 @@ from airflow_provider_cij.api.models import (
     status_name,
 )
 from airflow_provider_cij.api.segments import Segments
+from airflow_provider_cij.api.sizes import SizeLimits
 from airflow_provider_cij.api.waiting import poll
 from airflow_provider_cij.dataverse.client import Clock
-from airflow_provider_cij.errors import CijSegmentFailedError
+from airflow_provider_cij.errors import CijRefusedError, CijSegmentFailedError
 
 log = logging.getLogger(__name__)
 
 Until = Literal["live", "refreshed", "stopped", "members"]
-Outcome = Literal["waiting", "done", "failed"]
+Outcome = Literal["waiting", "done", "failed", "ask_again"]
 
 # Only these can be mistaken for the end of what was just asked for.
 _ENDED = LIVE | FAILED
 _EXECUTION_FAILED = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})
+_EXECUTION_ENDED = _EXECUTION_FAILED | {ExecutionStatus.SUCCEEDED}
+# How many evaluations may begin within one second, which is as exact as the log is.
+_KNOWN = 50
 
 
 class Looks(Protocol):
@@ -41,10 +51,11 @@ class Looks(Protocol):
     async def get(self, segment_id: str) -> Segment:
         """Read a segment."""
 
-    async def last_execution(
-        self, segment: Segment, since: str = "", but: str = "", *, must: bool = False
-    ) -> Execution | None:
-        """Read its newest evaluation, of those that began at or after ``since`` and are not ``but``."""
+    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
+        """Read its evaluations that began at or after ``since``, and those that have not ended, the newest first."""
+
+    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
+        """Read its newest evaluations that have begun, the newest first."""
 
     async def last_words(self, segment_id: str) -> str:
         """Ask why the last evaluation ended as it did."""
@@ -55,13 +66,15 @@ class Before:
     """What a segment was just before it was published: the same seen again afterwards is no news.
 
     :param status: its statuscode
-    :param execution_id: its newest evaluation, ``""`` when none was to be seen
-    :param started_on: when that began, in the service's words
+    :param execution_ids: the evaluations in the log that a later look may see again
+    :param started_on: when the newest of them began, in the service's words; ``""`` when none had
+    :param under_way: an evaluation was under way: the service may drop the request to publish
     """
 
     status: int
-    execution_id: str = ""
+    execution_ids: tuple[str, ...] = ()
     started_on: str = ""
+    under_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,17 +86,14 @@ class Goal:
     :param since: epoch seconds, for ``refreshed``
     :param before: what it was before it was published, when ``live`` is to come of that
     :param min_members: how many it must have as well
+    :param limits: how many it may have at the most, and how far that may be from the evaluation before
     """
 
     until: Until = "live"
     since: float = 0.0
     before: Before | None = None
     min_members: int = 0
-
-    @property
-    def needs_execution(self) -> bool:
-        """Whether a look must see the newest evaluation too."""
-        return self.until == "refreshed" or (self.before is not None and self.before.status in _ENDED)
+    limits: SizeLimits = SizeLimits()
 
     @property
     def earliest(self) -> str:
@@ -94,58 +104,74 @@ class Goal:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if self.until == "refreshed" else ""
 
     def after(self, segment: Segment) -> Goal:
-        """Forget what was before a publish once the segment has left it: whatever comes now is new."""
-        return self if segment.status in _ENDED else replace(self, before=None)
+        """Forget what was before a publish once the segment has left it, and nothing was under way: all is new then."""
+        keep = self.before is None or self.before.under_way or segment.status in _ENDED
+        return self if keep else replace(self, before=None)
+
+    def needs_log(self, segment: Segment) -> bool:
+        """Tell whether the status alone does not say what a look means."""
+        if self.before is not None:
+            return self.before.under_way or self.before.status in _ENDED
+        # Broken, it may be on its way to be mended.
+        return self.until == "refreshed" or (self.until == "live" and segment.status in BROKEN)
 
 
-def judge(segment: Segment, newest: Execution | None, goal: Goal) -> Outcome:
+def judge(segment: Segment, runs: Sequence[Execution], goal: Goal) -> Outcome:
     """Say what one look at a segment means.
 
     :param segment: as it is now
-    :param newest: its newest evaluation, where the goal needs it
+    :param runs: its evaluations, the newest first, where the goal needs them; read before the segment
     :param goal: what is waited for
-    :return: ``waiting`` for every status that is neither the goal nor a failure, unknown ones included
+    :return: ``waiting`` for every status that is neither the goal nor a failure, unknown ones included; ``ask_again``
+        when the service has dropped the request to publish
     """
-    outcome = _status_outcome(segment, newest, goal)
+    outcome = _status_outcome(segment, runs, goal)
     enough = goal.min_members <= (segment.member_count or 0)
+    if goal.limits.needs_count and segment.member_count is None:
+        enough = False
     return "waiting" if outcome == "done" and not enough else outcome
 
 
-def _status_outcome(segment: Segment, newest: Execution | None, goal: Goal) -> Outcome:
-    if goal.before is not None:
-        return _after_publish(segment, newest, goal.before)
-    if segment.status in FAILED:
+def _status_outcome(segment: Segment, runs: Sequence[Execution], goal: Goal) -> Outcome:
+    if segment.status == SegmentStatus.DELETED:
         return "failed"
+    if goal.before is not None:
+        return _after_publish(segment, runs, goal.before)
     if goal.until == "refreshed":
-        if newest is None or not began_since(newest, goal.since):
-            return "waiting"
-        return (
-            "failed"
-            if newest.status in _EXECUTION_FAILED
-            else "done"
-            if newest.status == ExecutionStatus.SUCCEEDED and segment.status in LIVE
-            else "waiting"
-        )
+        ours = [run for run in runs if began_since(run, goal.since)]
+        return _of_ended(segment, ours) or "waiting"
+    if segment.status in BROKEN:
+        mending = goal.until == "live" and any(run.status in UNFINISHED for run in runs)
+        return "waiting" if mending else "failed"
     wanted = {"live": LIVE, "stopped": STOPPED, "members": frozenset({segment.status})}[goal.until]
     return "done" if segment.status in wanted else "waiting"
 
 
-def _after_publish(segment: Segment, newest: Execution | None, before: Before) -> Outcome:
-    fresh = newest if newest and newest.execution_id != before.execution_id else None
-    if fresh and fresh.status in _EXECUTION_FAILED:
+def _of_ended(segment: Segment, ours: Sequence[Execution]) -> Outcome | None:
+    """Judge by the newest of our evaluations that has ended; None when none has."""
+    ended = next((run for run in ours if run.status in _EXECUTION_ENDED), None)
+    if ended is None:
+        return None
+    if ended.status in _EXECUTION_FAILED or segment.status in BROKEN:
+        # The row was read after the log: what it says of a failure is newer.
         return "failed"
-    if segment.status in FAILED:
-        # After a publish the service may take a moment to leave the failure that the publish is to mend.
-        return "waiting" if before.status == segment.status and not fresh else "failed"
-    if segment.status not in LIVE:
+    return "done" if segment.status in LIVE else "waiting"
+
+
+def _after_publish(segment: Segment, runs: Sequence[Execution], before: Before) -> Outcome:
+    ours = [run for run in runs if run.execution_id not in before.execution_ids]
+    if outcome := _of_ended(segment, ours):
+        return outcome
+    if any(run.status != ExecutionStatus.SKIPPED for run in ours) or segment.status not in _ENDED:
         return "waiting"
-    if before.status not in LIVE:
-        return "done"
-    # It was live before: only a new evaluation shows that the publish has taken effect. Where the log of evaluations
-    # shows nothing at all, there is nothing better than the status.
-    if newest is None and not before.execution_id:
-        return "done"
-    return "done" if fresh and fresh.status == ExecutionStatus.SUCCEEDED else "waiting"
+    if before.under_way or ours:
+        old = any(run.status in UNFINISHED and run.execution_id in before.execution_ids for run in runs)
+        return "waiting" if old else "ask_again"
+    if segment.status in BROKEN:
+        # The failure of before is what the publish is to mend.
+        return "waiting" if before.status in BROKEN else "failed"
+    # It was live before: only a new evaluation shows that the publish has taken effect.
+    return "waiting" if before.status in LIVE else "done"
 
 
 def began_since(execution: Execution, since: float) -> bool:
@@ -156,17 +182,38 @@ def began_since(execution: Execution, since: float) -> bool:
         return False
 
 
-async def look(looks: Looks, segment_id: str, goal: Goal) -> tuple[Segment, Outcome]:
+class Seen(NamedTuple):
+    """What one look has seen.
+
+    :param segment: as it is
+    :param outcome: what it means
+    :param evaluated_at: when the evaluation that decided ended, in the service's words; ``""`` when none was read
+    """
+
+    segment: Segment
+    outcome: Outcome
+    evaluated_at: str = ""
+
+
+async def look(looks: Looks, segment_id: str, goal: Goal) -> Seen:
     """Look once.
 
     :raises CijSegmentFailedError: the segment failed, with the service's words
+    :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
     segment = await looks.get(segment_id)
-    newest = None
-    if goal.needs_execution:
-        old = goal.before.execution_id if goal.before else ""
-        newest = await looks.last_execution(segment, goal.earliest, old, must=goal.until == "refreshed")
-    outcome = judge(segment, newest, goal)
+    runs: list[Execution] = []
+    if goal.needs_log(segment):
+        try:
+            runs = await looks.executions_since(segment, goal.earliest)
+        except CijRefusedError:
+            if goal.before or goal.until == "refreshed":
+                raise
+        else:
+            if judge(segment, runs, goal) != "waiting":
+                # The log first, then the row: one that is read before may be of another evaluation.
+                segment = await looks.get(segment.segment_id)
+    outcome = judge(segment, runs, goal)
     if outcome == "failed":
         words = await looks.last_words(segment.segment_id)
         raise CijSegmentFailedError(
@@ -175,13 +222,32 @@ async def look(looks: Looks, segment_id: str, goal: Goal) -> tuple[Segment, Outc
             + (words or "the service gives no reason."),
             hint="" if words else "Open the segment in Dynamics 365 to see why.",
         )
-    return segment, outcome
+    evaluated = next((run for run in runs if run.status == ExecutionStatus.SUCCEEDED), None)
+    if outcome != "done":
+        return Seen(segment, outcome)
+    limits = goal.limits
+    if limits.looks_back:
+        runs = await looks.newest_executions(segment, _KNOWN)
+        limits, evaluated = limits.after(runs), next(iter(runs), None)
+    limits.check(segment, evaluated)
+    return Seen(segment, outcome, evaluated.finished_on if evaluated else "")
 
 
 async def before_publish(segments: Segments, segment: Segment) -> Before:
-    """Remember what there is, to tell news from it later."""
-    newest = await segments.last_execution(segment) if segment.status in _ENDED else None
-    return Before(segment.status, newest.execution_id, newest.started_on) if newest else Before(segment.status)
+    """Remember what there is, to tell news from it later.
+
+    :raises CijError: the log of evaluations can't be read, and without it nobody can tell a new evaluation from an old
+    """
+    if segment.status in AT_REST:
+        return Before(segment.status)
+    newest = await segments.newest_executions(segment, _KNOWN)
+    unfinished = await segments.unfinished_executions(segment)
+    last = newest[0].started_on if newest else ""
+    # Evaluations of a segment follow one another: one from before the newest has been left behind by a crash.
+    ahead = [run for run in unfinished if not run.started_on or run.started_on >= last]
+    again = [run for run in newest if run.started_on == last]
+    known = dict.fromkeys(run.execution_id for run in (*again, *unfinished))
+    return Before(segment.status, tuple(known), last, under_way=bool(ahead) or segment.status not in _ENDED)
 
 
 async def wait(
@@ -193,32 +259,32 @@ async def wait(
     deadline: float,
     first_after: float = 0.0,
     clock: Clock | None = None,
-) -> Segment:
-    """Look again and again until the goal is reached.
+) -> Seen:
+    """Look again and again until the goal is reached, or the request to publish has to be repeated (``ask_again``).
 
     :param looks: where looks come from
-    :param segment_id: whom to wait for
+    :param segment_id: the segment
     :param goal: what to wait for
     :param poll_interval: seconds between looks
     :param deadline: epoch seconds to give up at
     :param first_after: seconds before the first look
     :param clock: where time comes from
     :raises CijSegmentFailedError: it failed
+    :raises CijMemberCountError: it has more members than it may have
     :raises CijTimeoutError: the deadline passed
     """
     last: Segment | None = None
 
-    async def once() -> Segment | None:
+    async def once() -> Seen | None:
         nonlocal goal, last
-        segment, outcome = await look(looks, segment_id, goal)
-        goal = goal.after(segment)
+        seen = await look(looks, segment_id, goal)
+        segment, goal = seen.segment, goal.after(seen.segment)
         if last is None or (segment.status, segment.member_count) != (last.status, last.member_count):
             log.info("Segment %s is %s, members: %s", segment_id, segment.status_name, segment.member_count)
         last = segment
-        if outcome != "done":
-            return None
-        warn_of_warnings(segment)
-        return segment
+        if seen.outcome == "done":
+            warn_of_warnings(segment)
+        return None if seen.outcome == "waiting" else seen
 
     return await poll(
         once,

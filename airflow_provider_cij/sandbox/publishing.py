@@ -62,6 +62,8 @@ class Publisher:
             segment = find_segment(connection, segment_id)
             definition = definition_of(connection, segment)
             evaluation.check(segment, definition)
+            if self._switches.drop_busy_publish and runs.is_busy(connection, segment_id):
+                return
             runs.go_live(connection, segment, definition, self._soon())
         self.notify()
 

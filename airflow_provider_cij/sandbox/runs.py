@@ -64,6 +64,11 @@ def is_pending(connection: sqlite3.Connection, job: sqlite3.Row) -> bool:
     return connection.execute(query, (job["execution_id"],)).fetchone() is not None
 
 
+def is_busy(connection: sqlite3.Connection, segment_id: str) -> bool:
+    """Tell whether a segment has a run that has not ended."""
+    return connection.execute("SELECT 1 FROM job WHERE segment_id = ?", (segment_id,)).fetchone() is not None
+
+
 def begin(connection: sqlite3.Connection, job: sqlite3.Row, end_at: float) -> None:
     """Write down that a run has begun and ends at a moment of real time."""
     connection.execute("UPDATE job SET started = 1, due = ? WHERE execution_id = ?", (end_at, job["execution_id"]))

@@ -17,6 +17,7 @@ class Switches:
     outbound_removed: bool = False
     live_journey_errors: bool = False
     without_journey_json: bool = False
+    drop_busy_publish: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Switches:
@@ -29,6 +30,7 @@ class Switches:
             options.outbound_removed,
             options.journey_errors == "live",
             options.without_journey_json,
+            options.busy_publish == "drop",
         )
 
 
@@ -65,4 +67,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--without-journey-json",
         action="store_true",
         help="msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
+    )
+    group.add_argument(
+        "--busy-publish",
+        choices=("replace", "drop"),
+        default="replace",
+        help="drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
+        "excludes; default: replace: it gives that evaluation up and begins a new one",
     )

@@ -75,8 +75,11 @@ class WaitSensor(CijTask, BaseSensorOperator):
         return first.xcom_value
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Look once, but never earlier than the service has said."""
         goal = self._goal(context)
+        if (early := self._told_until - time.time()) > 0:
+            self.log.info("The service wants no request for another %.0f s", early)
+            return PokeReturnValue(is_done=False)
         try:
             result, words, done = run(self.hook, lambda cij: self._look(cij, goal, context), self.soft_fail)
         except CijError as error:

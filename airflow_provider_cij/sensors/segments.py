@@ -53,7 +53,7 @@ class _SegmentWait(WaitSensor):
         looks: Looks = cij.segments
         if self._group():
             looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
-        segment, outcome = await look(looks, self.segment_id, goal)
+        segment, outcome, _ = await look(looks, self.segment_id, goal)
         CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
         if outcome == "done":
             warn_of_warnings(segment)
@@ -77,39 +77,49 @@ class CijSegmentSensor(_SegmentWait):
         ``"stopped"``: it is stopped or has expired
     :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601 (templated); by default the start of
         the DAG run
-    :param min_members: how many members it must have as well; by default any number
+    :param min_members: how many members it must have as well; by default any number (templated)
+    :param max_members: how many members it may have at the most: more fail the task; by default any number (templated)
+    :param max_change: how far their number may be from that of the evaluation before, by the log of evaluations: a
+        number of members, or a share such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation.
+        By default any change (templated)
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
-    :raises AirflowFailException: the segment, or the evaluation, failed, with the service's words
+    :raises AirflowFailException: the segment, or the evaluation, failed, with the service's words; or it has too many
+        members
     :raises AirflowSensorTimeout: it is not so within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id", "since")
+    template_fields: Sequence[str] = ("segment_id", "since", "min_members", "max_members", "max_change")
 
     def __init__(
         self,
         *,
         until: Literal["live", "refreshed", "stopped"] = "live",
         since: datetime | str | None = None,
-        min_members: int | None = None,
+        min_members: int | str | None = None,
+        max_members: int | str | None = None,
+        max_change: int | float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.until = until
         self.since = since
         self.min_members = min_members
+        self.max_members = max_members
+        self.max_change = max_change
 
     def _goal(self, context: Context) -> Goal:
+        from airflow_provider_cij.api.sizes import count_of, limits_of
         from airflow_provider_cij.api.watching import Goal
 
         if self.until not in ("live", "refreshed", "stopped"):
             raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'refreshed' or 'stopped'.")
         if self.since is not None and self.until != "refreshed":
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
-        if not isinstance(self.min_members, int | None):
-            raise CijInputError(f"min_members is {self.min_members!r}.", hint="Give a number.")
-        return Goal(self.until, self._moment(context), min_members=self.min_members or 0)
+        least = count_of("min_members", self.min_members) or 0
+        limits = limits_of(self.max_members, self.max_change)
+        return Goal(self.until, self._moment(context), min_members=least, limits=limits)
 
     def _moment(self, context: Context) -> float:
         if self.until != "refreshed":
@@ -133,7 +143,7 @@ class CijSegmentMembersSensor(_SegmentWait):
     A segment's members are counted by its last evaluation, a group's as they are now.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param at_least: how many
+    :param at_least: how many (templated)
     :param group: a static group's name or id; by default the segment's members count (templated)
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
@@ -142,19 +152,18 @@ class CijSegmentMembersSensor(_SegmentWait):
     :raises AirflowSensorTimeout: there are not enough within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id", "group")
+    template_fields: Sequence[str] = ("segment_id", "group", "at_least")
 
-    def __init__(self, *, at_least: int, group: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, at_least: int | str, group: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.at_least = at_least
         self.group = group
 
     def _goal(self, context: Context) -> Goal:
+        from airflow_provider_cij.api.sizes import count_of
         from airflow_provider_cij.api.watching import Goal
 
-        if not isinstance(self.at_least, int) or self.at_least < 1:
-            raise CijInputError(f"at_least is {self.at_least!r}.", hint="Give a number from 1 on.")
-        return Goal("members", min_members=self.at_least)
+        return Goal("members", min_members=count_of("at_least", self.at_least, 1) or 1)
 
     def _group(self) -> str:
         return self.group or ""

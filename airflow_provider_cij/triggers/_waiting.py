@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ class WaitTrigger(BaseTrigger):
     arguments: ClassVar[tuple[str, ...]]
     until: str
     poll_interval: float
+    deadline: float
     not_before: float
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -36,8 +38,14 @@ class WaitTrigger(BaseTrigger):
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in self.arguments}
 
     async def _wait(self) -> dict[str, Any]:
-        """Wait, and give what the event is to hold besides ``status``."""
+        """Wait, and return what the event is to hold; its ``status`` is ``until`` unless that holds another."""
         raise NotImplementedError
+
+    async def _waited(self) -> dict[str, Any]:
+        if self.not_before <= self.deadline:
+            return await self._wait()
+        await asyncio.sleep(max(0.0, self.deadline - time.time()))
+        raise CijTimeoutError("The service did not want to be asked again in the time given.")
 
     def _first_after(self) -> float:
         """Give the seconds before the first look."""
@@ -48,7 +56,7 @@ class WaitTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; every end is an event."""
         try:
-            yield TriggerEvent({"status": self.until, **await self._wait()})  # type: ignore[no-untyped-call]
+            yield TriggerEvent({"status": self.until, **await self._waited()})  # type: ignore[no-untyped-call]
         except CijError as error:
             yield _sad_event(error)
         except Exception as error:

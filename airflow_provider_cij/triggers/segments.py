@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.triggers._waiting import WaitTrigger
@@ -17,14 +18,15 @@ class CijSegmentTrigger(WaitTrigger):
 
     All triggers of a connection in one process share a client, a token and a poll.
 
-    Its event is ``{"status": "live", "segment": {…}, "name": …}``, with ``until`` in place of ``live``; or
+    Its event is ``{"status": "live", "segment": {…}, "name": …, "evaluated_at": …}``, with ``until`` in place of
+    ``live``; ``"ask_again"`` when the service has dropped the request to publish, which the worker then repeats; or
     ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
 
     :param cij_conn_id: the Airflow connection
     :param segment_id: whom to look at
     :param before_status: its status before it was published; None when no publish is waited for
-    :param before_execution_id: its newest evaluation before it was published
-    :param before_started_on: when that began
+    :param before_execution_id: one of its evaluations before it was published; rows of the first version have it
+    :param before_started_on: when its newest evaluation before that began
     :param poll_interval: seconds between looks
     :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
     :param until: ``live``, ``refreshed``, ``stopped`` or ``members``
@@ -32,11 +34,18 @@ class CijSegmentTrigger(WaitTrigger):
     :param min_members: how many members it must have as well
     :param group: count those of this static group; by default the segment's
     :param not_before: epoch seconds: the service has told us to stay away until then
+    :param before_execution_ids: its evaluations before it was published that a look may see again
+    :param under_way: True when one of them was under way
+    :param max_members: how many members it may have at the most; None for any number
+    :param max_change: how far their number may be from ``count_before``: a number, or a share such as ``"20%"``
+    :param count_before: their number before; None when it is to be read from the log of evaluations
+    :param first: True when there is no number before
     """
 
     arguments = (
         *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
         *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
+        *("before_execution_ids", "under_way", "max_members", "max_change", "count_before", "first"),
     )
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -55,6 +64,12 @@ class CijSegmentTrigger(WaitTrigger):
         min_members: int = 0,
         group: str = "",
         not_before: float = 0.0,
+        before_execution_ids: Sequence[str] = (),
+        under_way: bool = False,
+        max_members: int | None = None,
+        max_change: int | float | str | None = None,
+        count_before: int | None = None,
+        first: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -69,6 +84,12 @@ class CijSegmentTrigger(WaitTrigger):
         self.min_members = min_members
         self.group = group
         self.not_before = not_before
+        self.before_execution_ids = before_execution_ids
+        self.under_way = under_way
+        self.max_members = max_members
+        self.max_change = max_change
+        self.count_before = count_before
+        self.first = first
 
     @classmethod
     def towards(
@@ -82,13 +103,14 @@ class CijSegmentTrigger(WaitTrigger):
         group: str = "",
         not_before: float = 0.0,
     ) -> CijSegmentTrigger:
-        """Make one that waits for a goal, in the arguments that Airflow can store."""
-        before = goal.before
+        """Return one that waits for a goal, in the arguments that Airflow can store."""
+        before, limits = goal.before, goal.limits
         return cls(
             cij_conn_id=cij_conn_id,
             segment_id=segment_id,
             before_status=before.status if before else None,
-            before_execution_id=before.execution_id if before else "",
+            before_execution_ids=list(before.execution_ids) if before else [],
+            under_way=bool(before and before.under_way),
             before_started_on=before.started_on if before else "",
             poll_interval=poll_interval,
             deadline=deadline,
@@ -97,27 +119,42 @@ class CijSegmentTrigger(WaitTrigger):
             min_members=goal.min_members,
             group=group,
             not_before=not_before,
+            max_members=limits.max_members,
+            max_change=limits.max_change,
+            count_before=limits.count_before,
+            first=limits.first,
         )
+
+    def goal(self) -> Goal:
+        """Return what is waited for, as ``towards`` was given it."""
+        from airflow_provider_cij.api.sizes import SizeLimits
+        from airflow_provider_cij.api.watching import Before, Goal
+
+        before = None
+        if self.before_status is not None:
+            old = (self.before_execution_id,) if self.before_execution_id else ()
+            known = (*old, *self.before_execution_ids)
+            before = Before(self.before_status, known, self.before_started_on, self.under_way)
+        limits = SizeLimits(self.max_members, self.max_change, self.count_before, self.first)
+        return Goal(self.until, self.since, before, self.min_members, limits)  # type: ignore[arg-type]  # from the database
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
         await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.shared")
         from airflow_provider_cij._task import summary
         from airflow_provider_cij.api.polling import GroupLooks
-        from airflow_provider_cij.api.watching import Before, Goal, wait
+        from airflow_provider_cij.api.watching import wait
         from airflow_provider_cij.hooks.shared import shared_session
 
-        before = None
-        if self.before_status is not None:
-            before = Before(self.before_status, self.before_execution_id, self.before_started_on)
         async with shared_session(self.cij_conn_id) as (cij, poll):
             group = GroupLooks(cij.segments, cij.members, self.group, self.min_members) if self.group else None
-            segment = await wait(
+            seen = await wait(
                 group or poll,
                 self.segment_id,
-                Goal(self.until, self.since, before, self.min_members),  # type: ignore[arg-type]  # from the database
+                self.goal(),
                 poll_interval=self.poll_interval,
                 deadline=self.deadline,
                 first_after=self._first_after(),
             )
-        return {"segment": summary(segment), "name": segment.display_name}
+        event = {"segment": summary(seen.segment), "name": seen.segment.display_name, "evaluated_at": seen.evaluated_at}
+        return {**event, "status": seen.outcome} if seen.outcome == "ask_again" else event

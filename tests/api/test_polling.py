@@ -131,13 +131,15 @@ def test_the_newest_evaluations_come_with_one_question(organisation, key):
             await cij.segments.publish(spec.segment_id)
             await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
         segments = [await cij.segments.get(spec.segment_id) for spec in specs]
-        alone = [await cij.segments.last_execution(segment) for segment in segments]
-        poll = SharedPoll(cij.segments, cij.journeys)
         since = "2020-01-01T00:00:00Z"
-        together = await asyncio.gather(*(poll.last_execution(segment, since) for segment in segments))
-        assert [one.execution_id for one in together] == [one.execution_id for one in alone]
+        alone = [await cij.segments.executions_since(segment, since) for segment in segments]
+        poll = SharedPoll(cij.segments, cij.journeys)
+        together = await asyncio.gather(*(poll.executions_since(segment, since) for segment in segments))
+        assert together == alone
+        assert [len(runs) for runs in together] == [2, 2, 1, 1, 1]
+        assert [runs[0].member_count for runs in together] == [one.member_count for one in segments]
         later = "2099-01-01T00:00:00Z"
-        assert await asyncio.gather(*(poll.last_execution(segment, later) for segment in segments)) == [None] * 5
+        assert await asyncio.gather(*(poll.executions_since(segment, later) for segment in segments)) == [[]] * 5
 
     organisation(main)
 
@@ -155,7 +157,7 @@ def test_a_group_is_waited_for_by_its_members(organisation, key):
         async def has(at_least: int, group: str = "in"):
             looks = GroupLooks(cij.segments, cij.members, group, at_least)
             goal = Goal("members", min_members=at_least)
-            return await wait(looks, spec.segment_id, goal, poll_interval=0.1, deadline=time.time() + 0.3)
+            return (await wait(looks, spec.segment_id, goal, poll_interval=0.1, deadline=time.time() + 0.3)).segment
 
         assert (await has(30)).member_count == 30
         with pytest.raises(CijTimeoutError, match=r"did not get enough members .* 30 members of 31"):

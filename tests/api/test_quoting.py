@@ -95,7 +95,7 @@ def test_what_is_no_id_is_never_asked_for(run, text):
         lambda cij: cij.segments.get(text),
         lambda cij: cij.segments.delete(text),
         lambda cij: cij.segments.stop([text]),
-        lambda cij: cij.segments.executions([text], "2026-01-01T00:00:00Z"),
+        lambda cij: cij.segments.executions([(text, "2026-01-01T00:00:00Z")]),
     )
     for verb in verbs:
         with pytest.raises(CijInputError, match="is no GUID"):

@@ -99,7 +99,8 @@ def test_a_live_segment_stays_live(organisation, key):
 
 async def _live(cij, segment_id: str, before=None):
     deadline = time.time() + 20
-    return await wait(cij.segments, segment_id, Goal(before=before), poll_interval=0.1, deadline=deadline)
+    goal = Goal(before=before)
+    return (await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=deadline)).segment
 
 
 def test_a_half_made_segment_is_completed(organisation, key):

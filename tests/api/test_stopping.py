@@ -32,7 +32,8 @@ async def _live(cij, key: str) -> str:
 
 async def _until(cij, segment_id: str, until, before=None):
     goal = Goal(until, before=before)
-    return await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=time.time() + 20)
+    seen = await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=time.time() + 20)
+    return seen.segment
 
 
 async def _journey(cij, segment_id: str) -> str:

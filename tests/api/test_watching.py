@@ -9,14 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.models import Execution, ExecutionStatus, Segment, SegmentStatus, status_name
+from airflow_provider_cij.api.sizes import SizeLimits
 from airflow_provider_cij.api.watching import Before, Goal, judge
 
 LIVE, DRAFT, ERROR = SegmentStatus.LIVE, SegmentStatus.DRAFT, SegmentStatus.ERROR
-OLD, DONE, RUNNING, FAILED = (
-    Execution("old", ExecutionStatus.SUCCEEDED),
-    Execution("new", ExecutionStatus.SUCCEEDED),
-    Execution("new", ExecutionStatus.IN_PROGRESS),
-    Execution("new", ExecutionStatus.FAILED),
+STOPPED, DELETED, FAULTED = SegmentStatus.STOPPED, SegmentStatus.DELETED, SegmentStatus.FAULTED
+COMPUTING, UNKNOWN = SegmentStatus.COMPUTING, 99
+OLD, OLD_RUNNING, OLD_FAILED = (
+    Execution("old", status)
+    for status in (ExecutionStatus.SUCCEEDED, ExecutionStatus.IN_PROGRESS, ExecutionStatus.FAILED)
+)
+DONE, RUNNING, FAILED, TIMED_OUT, ASKED, SKIPPED, ODD = (
+    Execution("new", status)
+    for status in (
+        *(ExecutionStatus.SUCCEEDED, ExecutionStatus.IN_PROGRESS, ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT),
+        *(ExecutionStatus.NOT_STARTED, ExecutionStatus.SKIPPED, 723279999),
+    )
 )
 
 
@@ -45,41 +53,114 @@ def _segment(status: int, members: int | None = None) -> Segment:
 )
 def test_what_each_status_means_to_who_only_looks(status, outcome):
     """Live is 1 and 7; failed is 3, 4 and 11; all else, known or not, is not yet."""
-    assert judge(_segment(status), None, Goal()) == outcome
+    assert judge(_segment(status), (), Goal()) == outcome
 
 
 @given(st.integers())
 def test_an_unknown_status_is_never_a_success(status):
     """Nor a failure, nor a crash."""
     if status not in set(SegmentStatus):
-        assert judge(_segment(status), None, Goal()) == "waiting"
+        assert judge(_segment(status), (), Goal()) == "waiting"
         assert status_name(status) == f"status {status}"
 
 
+WAS_LIVE, WAS_BROKEN = Before(LIVE, ("old",)), Before(ERROR, ("old",))
+BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for status in (COMPUTING, LIVE, ERROR))
+
+
 @pytest.mark.parametrize(
-    ("before", "status", "newest", "outcome"),
+    ("before", "status", "runs", "outcome"),
     [
-        (Before(DRAFT), LIVE, None, "done"),
-        (Before(DRAFT), ERROR, None, "failed"),
-        (Before(DRAFT), DRAFT, None, "waiting"),
+        (Before(DRAFT), LIVE, [], "done"),
+        (Before(DRAFT), ERROR, [], "failed"),
+        (Before(DRAFT), DRAFT, [], "waiting"),
+        (Before(STOPPED), LIVE, [], "done"),
+        (Before(STOPPED), STOPPED, [], "waiting"),
         # It was live: the old evaluation does not count for the new publish.
-        (Before(LIVE, "old"), LIVE, OLD, "waiting"),
-        (Before(LIVE, "old"), LIVE, RUNNING, "waiting"),
-        (Before(LIVE, "old"), LIVE, DONE, "done"),
-        (Before(LIVE, "old"), LIVE, FAILED, "failed"),
-        (Before(LIVE, "old"), LIVE, None, "waiting"),
-        (Before(LIVE, ""), LIVE, None, "done"),
-        (Before(LIVE, "old"), ERROR, DONE, "failed"),
+        (WAS_LIVE, LIVE, [OLD], "waiting"),
+        (WAS_LIVE, LIVE, [RUNNING, OLD], "waiting"),
+        (WAS_LIVE, LIVE, [ASKED, OLD], "waiting"),
+        (WAS_LIVE, LIVE, [ODD, OLD], "waiting"),
+        (WAS_LIVE, LIVE, [DONE, OLD], "done"),
+        (WAS_LIVE, LIVE, [FAILED, OLD], "failed"),
+        (WAS_LIVE, LIVE, [TIMED_OUT, OLD], "failed"),
+        (WAS_LIVE, LIVE, [], "waiting"),
+        (Before(LIVE), LIVE, [], "waiting"),
+        (Before(LIVE), LIVE, [DONE], "done"),
+        (WAS_LIVE, COMPUTING, [DONE, OLD], "waiting"),
+        (WAS_LIVE, ERROR, [DONE], "failed"),
+        (WAS_LIVE, ERROR, [OLD], "failed"),
+        (WAS_LIVE, ERROR, [RUNNING, OLD], "waiting"),
+        (WAS_LIVE, DELETED, [OLD], "failed"),
+        (WAS_LIVE, LIVE, [SKIPPED, OLD], "ask_again"),
+        # The newest that has ended decides.
+        (WAS_LIVE, LIVE, [Execution("newer", ExecutionStatus.SUCCEEDED), FAILED, OLD], "done"),
+        (WAS_LIVE, LIVE, [Execution("newer", ExecutionStatus.FAILED), DONE, OLD], "failed"),
+        (WAS_LIVE, LIVE, [Execution("newer", ExecutionStatus.IN_PROGRESS), DONE, OLD], "done"),
         # It had failed: the old failure is what the publish is to mend.
-        (Before(ERROR, "old"), ERROR, OLD, "waiting"),
-        (Before(ERROR, "old"), ERROR, FAILED, "failed"),
-        (Before(ERROR, "old"), LIVE, DONE, "done"),
-        (Before(ERROR, ""), ERROR, None, "waiting"),
+        (WAS_BROKEN, ERROR, [OLD_FAILED], "waiting"),
+        (WAS_BROKEN, FAULTED, [OLD_FAILED], "waiting"),
+        (WAS_BROKEN, ERROR, [RUNNING, OLD_FAILED], "waiting"),
+        (WAS_BROKEN, ERROR, [ASKED, OLD_FAILED], "waiting"),
+        (WAS_BROKEN, ERROR, [FAILED, OLD_FAILED], "failed"),
+        (WAS_BROKEN, LIVE, [DONE, OLD_FAILED], "done"),
+        (Before(ERROR), ERROR, [], "waiting"),
+        # One was under way: neither its success nor its failure is ours.
+        (BUSY, COMPUTING, [OLD_RUNNING], "waiting"),
+        (BUSY, LIVE, [OLD_RUNNING], "waiting"),
+        (BUSY, LIVE, [OLD], "ask_again"),
+        (BUSY, LIVE, [], "ask_again"),
+        (BUSY, ERROR, [OLD_FAILED], "ask_again"),
+        (BUSY, LIVE, [RUNNING, OLD], "waiting"),
+        (BUSY, LIVE, [ASKED, OLD], "waiting"),
+        (BUSY, LIVE, [DONE, OLD], "done"),
+        (BUSY, LIVE, [FAILED, OLD], "failed"),
+        (BUSY, UNKNOWN, [OLD], "waiting"),
+        (BUSY, STOPPED, [OLD], "waiting"),
+        (BUSY, DELETED, [OLD], "failed"),
+        (BUSY_LIVE, LIVE, [OLD_RUNNING], "waiting"),
+        (BUSY_LIVE, LIVE, [OLD], "ask_again"),
+        (BUSY_BROKEN, ERROR, [OLD_RUNNING], "waiting"),
+        (BUSY_BROKEN, LIVE, [OLD], "ask_again"),
     ],
 )
-def test_after_a_publish_only_news_counts(before, status, newest, outcome):
-    """What was so before it is no answer to it."""
-    assert judge(_segment(status), newest, Goal(before=before)) == outcome
+def test_after_a_publish_only_news_counts(before, status, runs, outcome):
+    """Neither a status nor an evaluation from before a publish says what has become of it."""
+    assert judge(_segment(status), runs, Goal(before=before)) == outcome
+
+
+STATUSES = st.one_of(st.sampled_from(list(SegmentStatus)), st.integers())
+RUN_STATUSES = st.one_of(st.sampled_from(list(ExecutionStatus)), st.integers(723270000, 723270009))
+
+
+@given(
+    st.sampled_from([*SegmentStatus, UNKNOWN]),
+    st.booleans(),
+    STATUSES,
+    st.lists(st.builds(Execution, st.sampled_from(["a", "b", "c"]), RUN_STATUSES), max_size=3),
+)
+def test_an_evaluation_that_was_there_is_never_ours(was, under_way, status, runs):
+    """However many evaluations of before have ended and however, they neither end nor fail the wait for a new one."""
+    before = Before(was, ("a", "b", "c"), under_way=under_way or was not in {LIVE, 7, ERROR, FAULTED})
+    outcome = judge(_segment(status), runs, Goal(before=before))
+    assert outcome != "done" or (was in {ERROR, FAULTED} and status in {LIVE, 7} and not before.under_way)
+    if before.under_way and status != DELETED:
+        assert outcome in ("waiting", "ask_again")
+
+
+@pytest.mark.parametrize(
+    ("status", "runs", "outcome"),
+    [
+        (ERROR, [], "failed"),
+        (ERROR, [OLD_FAILED], "failed"),
+        (FAULTED, [RUNNING, OLD_FAILED], "waiting"),
+        (ERROR, [ASKED], "waiting"),
+        (DELETED, [RUNNING], "failed"),
+    ],
+)
+def test_a_broken_segment_may_be_on_its_way(status, runs, outcome):
+    """A wait for live fails on a broken segment only when no evaluation is on its way to mend it."""
+    assert judge(_segment(status), runs, Goal()) == outcome
 
 
 SINCE = 1_000_000.0
@@ -107,11 +188,15 @@ def _run(status: int, seconds: float) -> Execution:
         (SegmentStatus.COMPUTING, _run(ExecutionStatus.SUCCEEDED, 1), "waiting"),
         (SegmentStatus.STOPPED, None, "waiting"),
         (ERROR, _run(ExecutionStatus.SUCCEEDED, 1), "failed"),
+        # Broken before, and nothing since: it may be mended yet.
+        (ERROR, _run(ExecutionStatus.FAILED, -1), "waiting"),
+        (ERROR, None, "waiting"),
+        (DELETED, None, "failed"),
     ],
 )
 def test_refreshed_is_an_evaluation_that_began_since(status, newest, outcome):
     """Not one that merely ended since: it may have read the data before."""
-    assert judge(_segment(status), newest, Goal("refreshed", SINCE)) == outcome
+    assert judge(_segment(status), [newest] if newest else [], Goal("refreshed", SINCE)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -120,7 +205,7 @@ def test_refreshed_is_an_evaluation_that_began_since(status, newest, outcome):
 )
 def test_stopped_is_stopped_or_expired(status, outcome):
     """Stopping is not yet."""
-    assert judge(_segment(status), None, Goal("stopped")) == outcome
+    assert judge(_segment(status), (), Goal("stopped")) == outcome
 
 
 @pytest.mark.parametrize(
@@ -138,4 +223,10 @@ def test_stopped_is_stopped_or_expired(status, outcome):
 )
 def test_enough_members(until, status, members, outcome):
     """Not known is not enough."""
-    assert judge(_segment(status, members), None, Goal(until, min_members=5)) == outcome
+    assert judge(_segment(status, members), (), Goal(until, min_members=5)) == outcome
+
+
+@pytest.mark.parametrize(("members", "outcome"), [(None, "waiting"), (0, "done"), (9, "done")])
+def test_what_has_no_count_cant_be_limited_yet(members, outcome):
+    """A live segment whose members are not counted yet is waited for when their number is limited."""
+    assert judge(_segment(LIVE, members), (), Goal(limits=SizeLimits(max_members=5))) == outcome

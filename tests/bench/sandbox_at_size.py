@@ -39,7 +39,7 @@ async def _fill_and_list(cij: Cij) -> None:
     started = time.monotonic()
     await cij.segments.publish(made.segment_id)
     deadline = time.time() + 120
-    segment = await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.2, deadline=deadline)
+    segment, *_ = await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.2, deadline=deadline)
     print(f"  published to live with {segment.member_count:,} members: {time.monotonic() - started:.1f} s")
     started = time.monotonic()
     listed = await _count(cij.members.of_segment(made.segment_id))
