@@ -90,8 +90,8 @@ class ScriptedServer:
         }
         return Settings(**(given | others))
 
-    def connection(self) -> str:
-        """Describe this server as an Airflow connection, in JSON."""
+    def connection(self, **extra: Any) -> str:
+        """Describe this server as an Airflow connection, in JSON, with more in its extra."""
         settings = self.settings()
         return json.dumps(
             {
@@ -99,7 +99,7 @@ class ScriptedServer:
                 "host": settings.base_url,
                 "login": settings.client_id,
                 "password": settings.client_secret,
-                "extra": {name: getattr(settings, name) for name in ("tenant_id", "authority", "ca_bundle")},
+                "extra": {name: getattr(settings, name) for name in ("tenant_id", "authority", "ca_bundle")} | extra,
             }
         )
 

@@ -210,7 +210,7 @@ async def look(looks: Looks, segment_id: str, goal: Goal) -> Seen:
             if goal.before or goal.until == "refreshed":
                 raise
         else:
-            if judge(segment, runs, goal) != "waiting":
+            if _status_outcome(segment, runs, goal) != "waiting":
                 # The log first, then the row: one that is read before may be of another evaluation.
                 segment = await looks.get(segment.segment_id)
     outcome = judge(segment, runs, goal)
