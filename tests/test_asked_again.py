@@ -74,20 +74,26 @@ def test_members_added_during_an_evaluation_are_in(busy, monkeypatch, dag_id, ki
         people = [row["contactid"] for row in await cij.dataverse.rows("contacts?$select=contactid&$top=20")]
         await cij.members.add(spec.segment_id, made.groups["in"], idset(people[:10]))
         await cij.segments.publish(spec.segment_id)
-        while was == "live" and (await cij.segments.get(spec.segment_id)).status_name != "live":
+        while was == "live" and (await cij.segments.get(spec.segment_id)).status_name != "live":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         if was == "live":
             await cij.segments.publish(spec.segment_id)
         # It is to read the members before those of later are there.
         segment = await cij.segments.get(spec.segment_id)
-        while (await cij.segments.unfinished_executions(segment))[0].status != IN_PROGRESS:
+        while (await cij.segments.unfinished_executions(segment))[0].status != IN_PROGRESS:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await cij.members.add(spec.segment_id, made.groups["in"], idset(people))
+        return {run.execution_id for run in await runs(cij)}
 
-    CijHook().run(prepare)
+    async def runs(cij):
+        return await cij.segments.executions_since(await cij.segments.get(spec.segment_id), "")
+
+    too_early = CijHook().run(prepare)
     with DAG(dag_id, schedule=None) as dag:
         KINDS[kind](task_id="ask", segment_id=spec.segment_id, poll_interval=0.1, timeout=60, deferrable=deferrable)
     assert run_dag(dag).result("ask")["member_count"] == 20
+    ended = {run.execution_id for run in CijHook().run(runs) if run.status == SUCCEEDED}
+    assert ended - too_early, "an evaluation that began before the members were added was taken for ours"
 
 
 @both
