@@ -179,7 +179,7 @@ class CijSegmentFailedError(CijError):
 
 
 class CijMemberCountError(CijError):
-    """A segment has more members than ``max_members``, or changed by more than ``max_change``: both counts are named."""
+    """A segment has more members than ``max_members``, or changed by more than ``max_change``."""
 
     permanent = True
 

@@ -157,7 +157,7 @@ def test_the_trigger_survives_airflows_database():
     """Class path and plain JSON; made again it is the same; and nothing in it raises."""
     path, kwargs = CijOutboundTrigger(**ARGUMENTS, deadline=7.0, not_before=3.0).serialize()
     assert path == f"{CijOutboundTrigger.__module__}.{CijOutboundTrigger.__name__}"
-    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0}
+    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0, "early": False}
     CijOutboundTrigger(poll_interval="soon", row_id=7)
 
 
@@ -181,7 +181,9 @@ def move(scripted, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
 
-    def run(kind, *answers: Answer, **arguments):
+    def run(kind, *answers: Answer, connection: str = "", **arguments):
+        if connection:
+            monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", connection)
         scripted.script = list(answers)
         given = {"journey_id" if "Journey" in kind.__name__ else "segment_id": ID}
         with DAG("move", schedule=None) as dag:
@@ -217,6 +219,30 @@ def test_publish_and_stop_need_not_wait(move, scripted, kind, of, before, meanwh
     ran = move(kind, of(before), of(before), MADE, of(meanwhile), **{argument: False})
     assert ran.result("move")["status"] == {GOING_LIVE: "going_live", STOPPING: "stopping"}[meanwhile]
     assert len(scripted.asked) == 4
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("end", [LIVE, ERROR])
+def test_a_segment_going_live_already_is_published_after_that(move, scripted, deferrable, end):
+    """An evaluation that began before the task asked does not count, and neither does its failure."""
+    first = [segment(GOING_LIVE), segment(GOING_LIVE), segment(end)]
+    answers = [*first, segment(end), segment(end), MADE, segment(GOING_LIVE), segment(LIVE)]
+    if end == ERROR and not deferrable:
+        answers.insert(3, segment(end))
+    ran = move(CijOutboundPublishSegmentOperator, *answers, deferrable=deferrable)
+    assert ran.result("move")["status"] == "live"
+    assert [asked.method for asked in scripted.asked].count("PATCH") == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(("kind", "of", "before", "meanwhile", "after", "word"), MOVES)
+def test_what_fails_behind_a_move_is_waited_out(move, scripted, deferrable, kind, of, before, meanwhile, after, word):
+    """A failing look behind an accepted change leads to a later look, not to a second change."""
+    down = Answer(503, {"error": {"code": "0x0", "message": "down"}}, {"Retry-After": "1"})
+    connection = scripted.connection(max_hold_seconds=0)
+    ran = move(kind, of(before), of(before), MADE, down, of(after), deferrable=deferrable, connection=connection)
+    assert ran.result("move")["status"] == word
+    assert [asked.method for asked in scripted.asked].count("PATCH") == 1
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

@@ -29,7 +29,6 @@ from airflow_provider_cij.errors import (
     CijError,
     CijInUseError,
     CijNotFoundError,
-    CijRefusedError,
     CijReplyError,
     CijUnavailableError,
 )
@@ -243,7 +242,7 @@ class Lifecycle:
         return {segment.segment_id: segment for segment in found}
 
     async def executions(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, Execution]]:
-        """Read the evaluations of many segments with one question: each from a moment on, and those that have not ended.
+        """Read the evaluations of many segments with one question: from a moment on, and those that have not ended.
 
         :param asked: definitions, and since when their evaluations are wanted (ISO 8601; ``""`` for all), a hundred at
             the most

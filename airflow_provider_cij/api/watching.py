@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
 
@@ -93,7 +93,7 @@ class Goal:
     since: float = 0.0
     before: Before | None = None
     min_members: int = 0
-    limits: SizeLimits = SizeLimits()
+    limits: SizeLimits = field(default_factory=SizeLimits)
 
     @property
     def earliest(self) -> str:

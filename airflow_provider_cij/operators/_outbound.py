@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, log_group, name_of, positive, summary_of
-from airflow_provider_cij.errors import CijNotFoundError
+from airflow_provider_cij._compat import AirflowFailException, conf
+from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, positive, summary_of
+from airflow_provider_cij.errors import CijError, CijNotFoundError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 
 if TYPE_CHECKING:
@@ -112,63 +112,104 @@ class Moves(OutboundTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it, and wait or defer."""
-        from airflow_provider_cij.api.outbound_watching import look, wait
-
-        deadline = time.time() + self.timeout
-        until = "live" if self.publishes else "stopped"
         with failing_for_good():
-            positive(poll_interval=self.poll_interval)
+            positive(poll_interval=self.poll_interval, timeout=self.timeout)
+        return self._move(context, time.time() + self.timeout)
 
-        async def move(cij: Cij) -> Seen:
-            rows = self._rows(cij)
-            row: OutboundRow = await rows.get(self._id())
-            self._show(context, row.row_id, row.name)
-            self.log.info("Outbound %s %r is %s", self.what, row.name, row.status_name)
+    @property
+    def _until(self) -> str:
+        return "live" if self.publishes else "stopped"
+
+    def _move(self, context: Context, deadline: float) -> dict[str, Any]:
+        while True:
+            seen, early, not_before = self.call(lambda cij: self._ask(cij, context))
+            if not self.wait:
+                return seen.result
+            if not seen.done and self.deferrable:
+                self._defer(deadline, not_before, early=early)
+            if not seen.done:
+                try:
+                    seen = self._wait(deadline, not_before)
+                except AirflowFailException:
+                    if not early:
+                        raise
+            if not early:
+                return seen.result
+
+    async def _ask(self, cij: Cij, context: Context) -> tuple[Seen, bool, float]:
+        """Publish or stop, and look once.
+
+        :return: what was seen; whether an evaluation that began before we asked has to end first; and the epoch seconds
+            at which the service may be asked again
+        """
+        from airflow_provider_cij.api.outbound_models import OutboundStatus
+        from airflow_provider_cij.api.outbound_watching import Seen, look
+
+        rows = self._rows(cij)
+        row: OutboundRow = await rows.get(self._id())
+        self._show(context, row.row_id, row.name)
+        self.log.info("Outbound %s %r is %s", self.what, row.name, row.status_name)
+        early = self.publishes and self.what == "segment" and row.status == OutboundStatus.GOING_LIVE
+        if early:
+            self.log.info("An evaluation is under way that may have begun too early to count: publishing after it")
+        else:
             await (rows.publish if self.publishes else rows.stop)(row.row_id)
-            seen = await look(cij.outbound, self.what, row.row_id, until)
-            self.log.info("%s", seen.said)
-            return seen
+        # It is done: what fails from here on is waited out, and never answered by doing it again.
+        try:
+            seen = await look(cij.outbound, self.what, row.row_id, self._until)
+        except CijError as error:
+            if error.permanent or isinstance(error, CijStoppedError):
+                raise
+            self.log.warning("The outbound %s could not be read, going on: %s", self.what, error)
+            result = {f"{self.what}_id": row.row_id, "status": row.status_name}
+            return Seen(False, row.name, str(error), result), early, time.time() + (error.retry_after or 0.0)
+        self.log.info("%s", seen.said)
+        return seen, early, 0.0
 
-        seen = self.call(move)
-        if seen.done or not self.wait:
-            return seen.result
-        if self.deferrable:
-            from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
+    def _defer(self, deadline: float, not_before: float, *, early: bool) -> None:
+        from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 
-            self.defer(
-                trigger=CijOutboundTrigger(
-                    cij_conn_id=self.cij_conn_id,
-                    what=self.what,
-                    row_id=self._id(),
-                    until=until,
-                    poll_interval=self.poll_interval,
-                    deadline=deadline,
-                ),
-                method_name="execute_complete",
-                # The trigger keeps the deadline; this is for a triggerer that never ran it.
-                timeout=timedelta(seconds=self.timeout + 60),
-            )
+        self.defer(
+            trigger=CijOutboundTrigger(
+                cij_conn_id=self.cij_conn_id,
+                what=self.what,
+                row_id=self._id(),
+                until=self._until,
+                poll_interval=self.poll_interval,
+                deadline=deadline,
+                not_before=not_before,
+                early=early,
+            ),
+            method_name="execute_complete",
+            # The trigger keeps the deadline; this is for a triggerer that never ran it.
+            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + 60),
+        )
+
+    def _wait(self, deadline: float, not_before: float) -> Seen:
+        from airflow_provider_cij.api.outbound_watching import wait
 
         async def until_then(cij: Cij) -> Seen:
             return await wait(
                 cij.outbound,
                 self.what,
                 self._id(),
-                until,
+                self._until,
                 poll_interval=self.poll_interval,
                 deadline=deadline,
-                first_after=self.poll_interval,
+                first_after=max(self.poll_interval, not_before - time.time()),
             )
 
-        with log_group(self.log, f"Wait until {until}"):
-            seen = self.call(until_then)
-        return seen.result
+        with log_group(self.log, f"Wait until {self._until}"):
+            return self.call(until_then)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
+        """Take the trigger's word; publish now where an evaluation had to end before."""
+        if event and event.get("early") and event.get("status") in ("live", "failed"):
+            return self._move(context, float(event["deadline"]))
         with failing_for_good():
             result = summary_of(event, of="outbound")
-        self._show(context, self._id(), name_of(event))
+        with cosmetic(self.log, "The link"):
+            self._show(context, self._id(), name_of(event))
         self.log.info("%s", result)
         return result
 

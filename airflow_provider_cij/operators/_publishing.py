@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._base import CijOperator
@@ -104,7 +105,7 @@ class CijPublishSegmentOperator(CijOperator):
     def _publish(self, context: Context, limits: SizeLimits, deadline: float) -> dict[str, Any]:
         """Ask, and wait or defer, until an evaluation that began after we asked has ended."""
         while True:
-            goal, seen, not_before = self.call(lambda cij: self._ask(cij, context, limits))
+            goal, seen, not_before = self.call(partial(self._ask, context, limits))
             limits = goal.limits
             if seen.outcome == "waiting" and self.deferrable:
                 self._defer(seen.segment, goal, deadline, not_before)
@@ -114,7 +115,7 @@ class CijPublishSegmentOperator(CijOperator):
                 return self._done(context, summary(seen.segment), seen.evaluated_at)
             self._tell_dropped(seen.segment.segment_id, deadline)
 
-    async def _ask(self, cij: Cij, context: Context, limits: SizeLimits) -> _Asked:
+    async def _ask(self, context: Context, limits: SizeLimits, cij: Cij) -> _Asked:
         """Publish once, and look once."""
         from airflow_provider_cij.api.sizes import count_of
         from airflow_provider_cij.api.watching import Goal, Seen, before_publish, look
@@ -173,7 +174,6 @@ class CijPublishSegmentOperator(CijOperator):
                 not_before=not_before,
             ),
             method_name="execute_complete",
-            kwargs={"deadline": deadline, "count_before": goal.limits.count_before, "first": goal.limits.first},
             # The trigger keeps the deadline; this is for a triggerer that never ran it.
             timeout=timedelta(seconds=left + 60),
         )
@@ -199,27 +199,12 @@ class CijPublishSegmentOperator(CijOperator):
             raise CijTimeoutError(f"Segment {segment_id} was not evaluated anew in the time given.")
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
 
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any] | None = None,
-        deadline: float = 0.0,
-        count_before: int | None = None,
-        first: bool = False,
-    ) -> dict[str, Any]:
-        """Take the trigger's word; publish again where the service has dropped the request.
-
-        :param context: of the task's run
-        :param event: the trigger's
-        :param deadline: epoch seconds to give up at
-        :param count_before: the member count to compare with
-        :param first: True when there is none
-        """
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Take the trigger's word; publish again where the service has dropped the request."""
         if event and event.get("status") == "ask_again":
-            deadline = deadline or time.time() + self.timeout
-            self._tell_dropped(str(event["segment"]["segment_id"]), deadline)
-            limits = replace(self._limits(), count_before=count_before, first=first)
-            return self._publish(context, limits, deadline)
+            self._tell_dropped(str(event["segment"]["segment_id"]), event["deadline"])
+            limits = replace(self._limits(), count_before=event["count_before"], first=event["first"])
+            return self._publish(context, limits, event["deadline"])
         with failing_for_good():
             result = summary_of(event)
         with cosmetic(self.log, "The segment's link"):

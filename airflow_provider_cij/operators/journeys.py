@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group, name_of, positive, summary_of
-from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
+from airflow_provider_cij._task import (
+    check_fail_on,
+    cosmetic,
+    failing_for_good,
+    log_group,
+    name_of,
+    positive,
+    summary_of,
+)
+from airflow_provider_cij.errors import CijError, CijInputError, CijJourneyInvalidError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink
 
 if TYPE_CHECKING:
@@ -257,18 +265,26 @@ class CijPublishJourneyOperator(CijOperator):
 
         deadline = time.time() + self.timeout
         with failing_for_good():
-            positive(poll_interval=self.poll_interval)
+            positive(poll_interval=self.poll_interval, timeout=self.timeout)
 
-        async def publish(cij: Cij) -> tuple[Journey, JourneyGoal, bool]:
+        async def publish(cij: Cij) -> tuple[Journey, JourneyGoal, bool, float]:
             journey = await cij.journeys.get(self.journey_id)
             CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
             self.log.info("Publishing journey %r, which is %s", journey.name, journey.status_name)
-            goal = JourneyGoal().after(await cij.journeys.publish(journey.journey_id))
-            journey, outcome = await look(cij.journeys, journey.journey_id, goal)
+            journey = await cij.journeys.publish(journey.journey_id)
+            goal = JourneyGoal().after(journey)
+            # It is published: what fails from here on is waited out.
+            try:
+                journey, outcome = await look(cij.journeys, journey.journey_id, goal)
+            except CijError as error:
+                if error.permanent or isinstance(error, CijStoppedError):
+                    raise
+                self.log.warning("Published; the journey could not be read, going on: %s", error)
+                return journey, goal, False, time.time() + (error.retry_after or 0.0)
             self.log.info("Journey %s is %s", journey.journey_id, journey.status_name)
-            return journey, goal.after(journey), outcome == "done"
+            return journey, goal.after(journey), outcome == "done", 0.0
 
-        journey, goal, done = self.call(publish)
+        journey, goal, done, not_before = self.call(publish)
         if done or not self.wait_until_live:
             return journey_summary(journey)
         if self.deferrable:
@@ -282,6 +298,7 @@ class CijPublishJourneyOperator(CijOperator):
                     publishing=goal.publishing,
                     poll_interval=self.poll_interval,
                     deadline=deadline,
+                    not_before=not_before,
                 ),
                 method_name="execute_complete",
                 # The trigger keeps the deadline; this is for a triggerer that never ran it.
@@ -295,7 +312,7 @@ class CijPublishJourneyOperator(CijOperator):
                 goal,
                 poll_interval=self.poll_interval,
                 deadline=deadline,
-                first_after=self.poll_interval,
+                first_after=max(self.poll_interval, not_before - time.time()),
             )
 
         with log_group(self.log, "Wait until live"):
@@ -305,6 +322,7 @@ class CijPublishJourneyOperator(CijOperator):
         """Take the trigger's word."""
         with failing_for_good():
             result = summary_of(event, "journey")
-        CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name_of(event))
+        with cosmetic(self.log, "The journey's link"):
+            CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name_of(event))
         self.log.info("Journey %(journey_id)s is %(status)s", result)
         return result

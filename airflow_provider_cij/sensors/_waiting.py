@@ -10,7 +10,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij._compat import AirflowRescheduleException, AirflowSensorTimeout, conf
-from airflow_provider_cij._task import failing_for_good, name_of, positive, run, summary_of
+from airflow_provider_cij._task import cosmetic, failing_for_good, name_of, positive, run, summary_of
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 
 if TYPE_CHECKING:
@@ -101,5 +101,6 @@ class WaitSensor(CijTask, BaseSensorOperator):
                 result = summary_of(event, self.event_key or self.what)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
-        self._tell(context, result, name_of(event))
+        with cosmetic(self.log, "The link"):
+            self._tell(context, result, name_of(event))
         return result

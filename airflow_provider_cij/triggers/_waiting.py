@@ -41,6 +41,10 @@ class WaitTrigger(BaseTrigger):
         """Wait, and return what the event is to hold; its ``status`` is ``until`` unless that holds another."""
         raise NotImplementedError
 
+    def _handed_back(self) -> dict[str, Any]:
+        """Return what each event holds besides, for the worker to go on with: ``dag.test()`` keeps no other state."""
+        return {}
+
     async def _waited(self) -> dict[str, Any]:
         if self.not_before <= self.deadline:
             return await self._wait()
@@ -56,15 +60,16 @@ class WaitTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; every end is an event."""
         try:
-            yield TriggerEvent({"status": self.until, **await self._waited()})  # type: ignore[no-untyped-call]
+            payload = {"status": self.until, **await self._waited()}
         except CijError as error:
-            yield _sad_event(error)
+            payload = _sad(error)
         except Exception as error:
             # Raised, it would reach the task as a bare "Trigger failure".
-            yield _sad_event(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
+            payload = _sad(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
+        yield TriggerEvent({**payload, **self._handed_back()})  # type: ignore[no-untyped-call]
 
 
-def _sad_event(error: CijError) -> TriggerEvent:
+def _sad(error: CijError) -> dict[str, Any]:
     status = (
         "timeout"
         if isinstance(error, CijTimeoutError)
@@ -72,4 +77,4 @@ def _sad_event(error: CijError) -> TriggerEvent:
         if isinstance(error, (CijSegmentFailedError, CijJourneyFailedError, CijOutboundFailedError))
         else "error"
     )
-    return TriggerEvent({"status": status, "error": error.as_dict()})  # type: ignore[no-untyped-call]
+    return {"status": status, "error": error.as_dict()}

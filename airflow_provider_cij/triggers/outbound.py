@@ -24,9 +24,10 @@ class CijOutboundTrigger(WaitTrigger):
     :param poll_interval: seconds between looks
     :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
     :param not_before: epoch seconds: the service has told us to stay away until then
+    :param early: True when what is waited for began before we asked; the event hands it back, with the deadline
     """
 
-    arguments = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before")
+    arguments = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before", "early")
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
     # argument has a default.
@@ -39,6 +40,7 @@ class CijOutboundTrigger(WaitTrigger):
         poll_interval: float = 60.0,
         deadline: float = 0.0,
         not_before: float = 0.0,
+        early: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -48,6 +50,10 @@ class CijOutboundTrigger(WaitTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.not_before = not_before
+        self.early = early
+
+    def _handed_back(self) -> dict[str, Any]:
+        return {"early": True, "deadline": self.deadline} if self.early else {}
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.

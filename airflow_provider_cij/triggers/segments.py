@@ -157,4 +157,7 @@ class CijSegmentTrigger(WaitTrigger):
                 first_after=self._first_after(),
             )
         event = {"segment": summary(seen.segment), "name": seen.segment.display_name, "evaluated_at": seen.evaluated_at}
-        return {**event, "status": seen.outcome} if seen.outcome == "ask_again" else event
+        if seen.outcome != "ask_again":
+            return event
+        again = {"deadline": self.deadline, "count_before": self.count_before, "first": self.first}
+        return {**event, **again, "status": "ask_again"}
