@@ -221,7 +221,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("operator", "since a word", (SENSOR, {"segment_id": ID, "until": "refreshed", "since": "yesterday"}), "since is 'yesterday'. Give a datetime, or ISO 8601."),
     ("operator", "since a time of no zone", (SENSOR, {"segment_id": ID, "until": "refreshed", "since": "2026-01-01T00:00:00"}), "without a time zone. Add one, such as +00:00."),
     ("operator", "since, when nothing is refreshed", (SENSOR, {"segment_id": ID, "since": "2026-01-01T00:00:00Z"}), "since is given, and until is 'live'"),
-    ("operator", "members in words", (SENSOR, {"segment_id": ID, "min_members": "many"}), "min_members is 'many'. Give a number."),
+    ("operator", "members in words", (SENSOR, {"segment_id": ID, "min_members": "many"}), "min_members is 'many'. Give a number from 0 on."),
     ("operator", "at least nobody", (CijSegmentMembersSensor, {"segment_id": ID, "at_least": 0}), "at_least is 0. Give a number from 1 on."),
     ("operator", "at least some", (CijSegmentMembersSensor, {"segment_id": ID, "at_least": "some"}), "at_least is 'some'"),
 
