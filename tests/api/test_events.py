@@ -256,7 +256,7 @@ class World:
     def try_once(self, ids: IdSet) -> Ledger | None:
         """Run a try; give its ledger when it came to its end."""
         self.dead = False
-        ledger = Ledger(**self.noted) if self.noted else Ledger("x")
+        ledger = Ledger.of_dict(self.noted) if self.noted else Ledger("x")
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
         try:
             asyncio.run(work)
