@@ -314,7 +314,7 @@ def test_what_is_for_nobody_leaves_everybody(how):
     world, ids = World(iter(["raised"] * 30 + [how])), people(100)
     assert world.try_once(ids) is None
     assert world.noted is not None
-    assert (world.noted["unclear"], world.noted["raised"]) == ([], len(world.seen))
+    assert (world.noted["unclear"], world.noted["raised"]) == ("", len(world.seen))
     ledger = world.try_once(ids)
     assert ledger is not None
     assert (ledger.raised, len(world.seen)) == (100, 100)
