@@ -180,7 +180,7 @@ def test_a_journey_is_created_by_templates(run, scripted):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"publish": "False"}, "publish is 'False'. Give True or False."),
+        ({"publish": "{{ 'yes' }}"}, "publish is 'yes'. Give True or False."),
         ({"exclusion_segment_ids": SEGMENT}, "Give a list of ids."),
         ({"modifications": "$.trigger"}, "modifications is a str. Give a dict."),
     ],

@@ -100,6 +100,8 @@ def test_people_are_found_by_address(organisation):
         ({}, "Give profile_id for one person, or members for many."),
         ({"profile_id": "x", "members": ["x"]}, "Give profile_id for one person, or members for many."),
         ({"members": PEOPLE, "rate_per_minute": 2501}, "rate_per_minute is 2501. The service takes 2500."),
+        ({"members": PEOPLE, "table": "contacts"}, "table is 'contacts'. Use 'contact' or 'lead'."),
+        ({"members": PEOPLE, "raise_again": "yes"}, "raise_again is 'yes'. Give True or False."),
         ({"members": PEOPLE, "max_concurrency": 0}, "max_concurrency is 0"),
         ({"members": PEOPLE, "attributes": {}}, "text is missing"),
         ({"members": PEOPLE, "attributes": {"text": "", "colour": 1}}, "colour is unknown; text must be"),
@@ -248,3 +250,21 @@ def test_without_notes_a_second_try_raises_nobody(organisation, capfd, monkeypat
     assert run(members=PEOPLE, retries=1)[0] == "failed"
     assert "An earlier try of this task may have raised the trigger" in capfd.readouterr().out
     assert organisation.raised == []
+
+
+@keeps_notes
+def test_a_retry_after_success_that_was_not_recorded_raises_nobody(organisation, monkeypatch):
+    """A task whose execute has returned and that runs again ends well, with the same counts."""
+    execute, returned = CijRaiseTriggerOperator.execute, []
+
+    def lost(self, context):
+        returned.append(execute(self, context))
+        if len(returned) == 1:
+            raise ConnectionError("Airflow never hears of it.")
+        return returned[-1]
+
+    monkeypatch.setattr(CijRaiseTriggerOperator, "execute", lost)
+    state, report, _ = run(members=PEOPLE, retries=1)
+    assert (state, report) == ("success", {"read": 60, "raised": 60})
+    assert returned[0] == returned[1]
+    assert sorted(organisation.raised) == PEOPLE

@@ -122,8 +122,9 @@ def test_segments_are_found_by_their_name(dag_id):  # noqa: F811
     """With a quote in it, and only the live ones if that is asked for."""
     prefix = f"O'Brien {dag_id}"
     with DAG(dag_id, schedule=None) as dag:
-        made = CijCreateSegmentOperator.partial(task_id="create", query="PROFILE(contact)").expand(
-            display_name=[f"{prefix} 2", f"{prefix} 1", f"x {prefix}"]
+        names = [f"{prefix} 2", f"{prefix} 1", f"x {prefix}"]
+        made = CijCreateSegmentOperator.partial(task_id="create", query="PROFILE(contact)").expand_kwargs(
+            [{"display_name": name, "key": name} for name in names]
         )
         CijPublishSegmentOperator.partial(task_id="publish", **SOON).expand(
             segment_id=made.output.map(lambda one: one["segment_id"])

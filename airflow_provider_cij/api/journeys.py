@@ -134,12 +134,18 @@ class Journeys:
 
     async def _ours(self, spec: JourneySpec, made_since: datetime) -> dict[str, Any] | None:
         where = f"msdynmkt_name eq {literal(spec.name)}"
-        rows = await self._client.rows(query(JOURNEYS, where=where, top=1))
+        rows = await self._client.rows(query(JOURNEYS, where=where))
         if not rows:
             return None
+        # Each edit of a live journey makes a row of its own: only the newest version counts.
+        rows = [row for row in rows if not row.get("msdynmkt_issupersededbylaterversion")] or rows
         me = str((await self._client.get("WhoAmI")).get("UserId")).lower()
         maker = rows[0].get("_createdby_value") or rows[0].get("_ownerid_value")
-        if str(maker).lower() == me and _moment(rows[0].get("createdon")) >= (made_since - _SKEW).timestamp():
+        if (
+            len(rows) == 1
+            and str(maker).lower() == me
+            and _moment(rows[0].get("createdon")) >= (made_since - _SKEW).timestamp()
+        ):
             return dict(rows[0])
         raise CijConflictError(
             f"There is a journey {spec.name!r} already ({rows[0].get(_ID)}), and this run did not make it.",

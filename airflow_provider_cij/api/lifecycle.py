@@ -153,7 +153,10 @@ class Lifecycle:
             left = [await self._delete(DEFINITIONS.entity_set, one) for one in orphans]
             return any(left)
         path = query(row_path(SEGMENTS.entity_set, segment.segment_id), select=("msdynmkt_publishedjourneycount",))
-        journeys = (await self._client.get(path)).get("msdynmkt_publishedjourneycount")
+        try:
+            journeys = (await self._client.get(path)).get("msdynmkt_publishedjourneycount")
+        except CijNotFoundError:  # another delete was faster: what it left is deleted below
+            journeys = 0
         if journeys:
             raise CijInUseError(
                 f"Segment {segment.display_name!r} ({segment.segment_id}) is used by {journeys} live journeys.",

@@ -8,7 +8,7 @@ article leaves out).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -185,6 +185,7 @@ class CreatedSegment:
 
     :param created: a row was missing and has been made
     :param changed: a row was there and differed
+    :param changes: what was written, by argument: ``{"old": …, "new": …}``, counts where a value holds people
     """
 
     segment_id: str
@@ -192,6 +193,7 @@ class CreatedSegment:
     groups: Mapping[str, str]
     created: bool
     changed: bool
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
             raise CijInputError("An outbound journey needs a key and a name.")
         row_id = journey_id_of(key)
         made, changed = await self._bring(row_id, journey_row(spec), if_exists, JOURNEY.table.at_birth)
-        return CreatedOutbound(row_id, made, changed, (await self.get(row_id)).status_name)
+        return CreatedOutbound(row_id, made, bool(changed), (await self.get(row_id)).status_name, changed)
 
     async def update(self, journey_id: str, spec: OutboundJourneySpec) -> CreatedOutbound:
         """Change what is given of a journey that exists; the rest stays, and its status as well."""

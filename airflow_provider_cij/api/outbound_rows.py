@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from airflow_provider_cij.api.outbound_models import (
@@ -19,7 +19,7 @@ from airflow_provider_cij.api.outbound_models import (
     check_move,
     removal_explained,
 )
-from airflow_provider_cij.api.rows import bring, read
+from airflow_provider_cij.api.rows import Changes, bring, read
 from airflow_provider_cij.api.spec import IfExists, check_if_exists
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, query, row_path
@@ -42,12 +42,14 @@ class CreatedOutbound:
     :param created: it was missing and has been made
     :param changed: it was there and differed
     :param status: in one word
+    :param changes: what was written, by argument: ``{"old": …, "new": …}``
     """
 
     row_id: str
     created: bool
     changed: bool
     status: str
+    changes: Changes = field(default_factory=dict)
 
 
 class OutboundRows(Generic[R]):
@@ -143,10 +145,10 @@ class OutboundRows(Generic[R]):
 
     async def _bring(
         self, row_id: str, row: Mapping[str, Any], if_exists: IfExists, at_birth: Mapping[str, Any]
-    ) -> tuple[bool, bool]:
+    ) -> tuple[bool, Changes]:
         """Make a row with an id of our own, or bring what is there to the values given.
 
-        :return: whether it was made, and whether it was changed
+        :return: whether it was made, and what was changed in it
         """
         check_if_exists(if_exists)
         table = replace(self.kind.table, at_birth=at_birth)
@@ -158,7 +160,7 @@ class OutboundRows(Generic[R]):
                         f"Outbound {self.kind.word} {row_id} exists already, and if_exists is 'fail'."
                     )
                 if if_exists == "reuse":
-                    return False, False
+                    return False, {}
                 self._check_same_kind(row_id, row, there)
             return await bring(self._client, table, row_id, row, there)
 
@@ -172,5 +174,5 @@ class OutboundRows(Generic[R]):
             there = await read(self._client, table, row_id, row or {"statuscode": 0})
             if there is None:
                 raise CijNotFoundError(f"There is no outbound {self.kind.word} {row_id}.")
-            _, changed = await bring(self._client, table, row_id, row, there)
-        return CreatedOutbound(row_id, False, changed, (await self.get(row_id)).status_name)
+            _, changes = await bring(self._client, table, row_id, row, there)
+        return CreatedOutbound(row_id, False, bool(changes), (await self.get(row_id)).status_name, changes)

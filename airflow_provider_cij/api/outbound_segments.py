@@ -157,7 +157,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         segment = await self.get(row_id)
         if publish and not made and if_exists == "update" and (changed or segment.status != OutboundStatus.LIVE):
             segment = await self.publish(row_id)
-        return CreatedOutbound(row_id, made, changed, segment.status_name)
+        return CreatedOutbound(row_id, made, bool(changed), segment.status_name, changed)
 
     def _check_same_kind(self, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any]) -> None:
         if there.get("msdyncrm_segmenttype") != row["msdyncrm_segmenttype"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,47 @@ log = logging.getLogger(__name__)
 
 _OWNER = "owningbusinessunit@odata.bind"
 _BIND = "@odata.bind"
+
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""What was written to a row: by argument, ``{"old": …, "new": …}``; counts where the value holds people."""
+
+_ARGUMENTS = {
+    "msdynmkt_displayname": "display_name",
+    "msdynmkt_segmentquery": "query",
+    "msdynmkt_baseentitylogicalname": "base_table",
+    "msdynmkt_staticlistmembers": "groups",
+    "msdynmkt_disablesegmentrefresh": "static_snapshot",
+    "msdynmkt_segmentrefreshintervalminutes": "refresh_interval_minutes",
+    "msdynmkt_includedmembers": "included_members",
+    "msdynmkt_excludedmembers": "excluded_members",
+    "msdyncrm_segmentname": "display_name",
+    "msdyncrm_segmentquery": "query",
+    "msdyncrm_name": "name",
+    _OWNER: "business_unit_id",
+}
+_PEOPLE = ("msdynmkt_includedmembers", "msdynmkt_excludedmembers", "msdyncrm_segmentmemberids")
+
+
+def _argument(column: str) -> str:
+    return _ARGUMENTS.get(column) or column.removesuffix(_BIND).removeprefix("msdynmkt_").removeprefix("msdyncrm_")
+
+
+def _change_of(column: str, new: Any, there: Mapping[str, Any]) -> dict[str, Any]:
+    old = there.get(read_name(column))
+    if column in _PEOPLE:
+        return {"old": _people(old), "new": _people(new)}
+    if column == "msdynmkt_staticlistmembers":
+        return {"old": _names(old), "new": _names(new)}
+    return {"old": old, "new": new.split("(")[-1].rstrip(")") if column.endswith(_BIND) else new}
+
+
+def _people(text: Any) -> int:
+    return len([one for one in re.split(r"[\s,;\[\]]+", str(text or "")) if one])
+
+
+def _names(text: Any) -> list[str]:
+    return [group.name for group in groups_of(text)]
 
 
 @dataclass(frozen=True)
@@ -52,12 +94,12 @@ async def read(client: DataverseClient, table: Table, row_id: str, columns: Mapp
 
 async def bring(
     client: DataverseClient, table: Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
-) -> tuple[bool, bool]:
+) -> tuple[bool, Changes]:
     """Make a row, or bring what is there to the values given.
 
     :param row: the columns as they shall be
     :param there: what ``read`` gave
-    :return: whether it was made, and whether it was changed
+    :return: whether it was made, and what was changed in it
     :raises CijConflictError: somebody changes it at the same time
     """
     if there is None:
@@ -72,16 +114,16 @@ async def bring(
         except CijRefusedError as error:
             raise _explained(error, row) from None
         else:
-            return True, False
+            return True, {}
     differing = {name: value for name, value in row.items() if not _same(name, value, there)}
     if not differing:
-        return False, False
+        return False, {}
     log.info("%s differs in %s", row_path(table.entity_set, row_id), ", ".join(differing))
     try:
         await _change(client, table, row_id, differing, there)
     except CijRefusedError as error:
         raise _explained(error, differing) from None
-    return False, True
+    return False, {_argument(name): _change_of(name, value, there) for name, value in differing.items()}
 
 
 async def _change(

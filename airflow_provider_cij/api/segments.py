@@ -12,8 +12,9 @@ from typing import Any
 
 from airflow_provider_cij.api.groups import MemberGroup, groups_of, groups_text, with_ids
 from airflow_provider_cij.api.lifecycle import Lifecycle
+from airflow_provider_cij.api.members import Members
 from airflow_provider_cij.api.models import DEFINITION_COLUMNS, CreatedSegment, Definition, Segment
-from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS, Table, bring, read
+from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS, Changes, Table, bring, read
 from airflow_provider_cij.api.spec import (
     IfExists,
     SegmentSpec,
@@ -56,7 +57,9 @@ class Segments(Lifecycle):
         names = ", ".join(repr(other.name) for other in groups) or "none"
         raise CijInputError(f"Segment {segment.segment_id} has no group {group!r}. Its groups: {names}.")
 
-    async def create(self, spec: SegmentSpec, if_exists: IfExists = "update") -> CreatedSegment:
+    async def create(
+        self, spec: SegmentSpec, if_exists: IfExists = "update", allow_dropping_members: bool = False
+    ) -> CreatedSegment:
         """Bring both rows of a segment to what ``spec`` says; a row that agrees already is not written.
 
         The definition comes first, so what a run leaves that dies between the two, the next run completes. A live
@@ -64,6 +67,7 @@ class Segments(Lifecycle):
 
         :param spec: what it shall be
         :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
+        :param allow_dropping_members: True drops a group that has members; False refuses to, before anything is written
         :raises CijInputError: ``spec`` can't be right, or ``if_exists`` is none of these
         :raises CijConflictError: it exists and must not, has another base table, or somebody changes it meanwhile
         """
@@ -85,7 +89,8 @@ class Segments(Lifecycle):
         defined = await read(self._client, DEFINITIONS, spec.definition_id, definition_row(spec.with_group_ids()))
         old_groups = groups_of((defined or {}).get("msdynmkt_staticlistmembers"))
         spec = spec.with_group_ids(old_groups)
-        _warn_of_dropped(old_groups, spec.groups)
+        if there is not None:  # a definition alone holds nobody
+            await self._check_dropped(spec.segment_id, old_groups, spec.groups, allow_dropping_members)
         made_definition, changed_definition = await bring(
             self._client, DEFINITIONS, spec.definition_id, definition_row(spec), defined
         )
@@ -95,7 +100,8 @@ class Segments(Lifecycle):
             definition_id=spec.definition_id,
             groups=_ids(spec.groups),
             created=made_definition or made_segment,
-            changed=changed_definition or changed_segment,
+            changed=bool(changed_definition or changed_segment),
+            changes={**changed_definition, **changed_segment},
         )
 
     async def _reuse(self, spec: SegmentSpec) -> CreatedSegment:
@@ -114,11 +120,13 @@ class Segments(Lifecycle):
         refresh_interval_minutes: int | None = None,
         description: str | None = None,
         business_unit_id: str | None = None,
+        allow_dropping_members: bool = False,
     ) -> CreatedSegment:
         """Change what is given of a segment that exists; the rest stays. Its status stays too.
 
         :param groups: all groups as they shall be: one of a name that is there keeps its id and its members, a new one
-            is empty, and one that is not named is dropped with its members
+            is empty, and one that is not named is dropped
+        :param allow_dropping_members: True drops a group that has members; False refuses to, before anything is written
         :raises CijInputError: a value can't be right, or nothing would be left to give members
         :raises CijNotFoundError: there is no such segment
         :raises CijConflictError: somebody changes it meanwhile
@@ -128,6 +136,7 @@ class Segments(Lifecycle):
         name = f"Segment {segment.display_name!r}"
         row: dict[str, Any] = {}
         definition: dict[str, Any] = {}
+        dropping: tuple[str, tuple[MemberGroup, ...], tuple[MemberGroup, ...], bool] | None = None
         if display_name is not None:
             check_name(name, display_name)
             row["msdynmkt_displayname"] = display_name
@@ -141,7 +150,7 @@ class Segments(Lifecycle):
         if groups is not None:
             check_groups(name, groups)
             groups = with_ids(segment.segment_id, groups, now.groups)
-            _warn_of_dropped(now.groups, groups)
+            dropping = (segment.segment_id, now.groups, groups, allow_dropping_members)
             definition["msdynmkt_staticlistmembers"] = groups_text(groups)
         if static_snapshot is not None:
             definition["msdynmkt_disablesegmentrefresh"] = static_snapshot
@@ -155,28 +164,43 @@ class Segments(Lifecycle):
             and not kept_groups
         ):
             raise CijInputError(f"{name} would have neither a query nor a group: it could never have members.")
-        changed = [
-            await self._change(DEFINITIONS, segment.definition_id, definition),
-            await self._change(SEGMENTS, segment.segment_id, row),
-        ]
+        if dropping:
+            await self._check_dropped(*dropping)
+        changes = {
+            **await self._change(DEFINITIONS, segment.definition_id, definition),
+            **await self._change(SEGMENTS, segment.segment_id, row),
+        }
         return CreatedSegment(
-            segment.segment_id, segment.definition_id, _ids(kept_groups), created=False, changed=any(changed)
+            segment.segment_id,
+            segment.definition_id,
+            _ids(kept_groups),
+            created=False,
+            changed=bool(changes),
+            changes=changes,
         )
 
-    async def _change(self, table: Table, row_id: str, row: Mapping[str, Any]) -> bool:
+    async def _check_dropped(
+        self, segment_id: str, there: Iterable[MemberGroup], wanted: Iterable[MemberGroup], allowed: bool
+    ) -> None:
+        kept = {group.group_id for group in wanted}
+        for group in there:
+            if group.group_id in kept:
+                continue
+            if not allowed and (count := await Members(self._client).count(segment_id, group.group_id)):
+                raise CijConflictError(
+                    f"Group {group.name!r} ({group.group_id}) would be dropped, with {count:,} members.",
+                    hint="Nothing was written. A rename of a group is a drop: name the group as it was, or give "
+                    "allow_dropping_members=True.",
+                )
+            log.warning("Group %r (%s) is dropped", group.name, group.group_id)
+
+    async def _change(self, table: Table, row_id: str, row: Mapping[str, Any]) -> Changes:
         if not row:
-            return False
+            return {}
         there = await read(self._client, table, row_id, row)
         if there is None:
             raise CijNotFoundError(f"{row_path(table.entity_set, row_id)} was deleted meanwhile.")
         return (await bring(self._client, table, row_id, row, there))[1]
-
-
-def _warn_of_dropped(there: Iterable[MemberGroup], wanted: Iterable[MemberGroup]) -> None:
-    kept = {group.group_id for group in wanted}
-    for group in there:
-        if group.group_id not in kept:
-            log.warning("Group %r (%s) is dropped, with all its members", group.name, group.group_id)
 
 
 def _ids(groups: Iterable[MemberGroup]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from airflow_provider_cij._compat import AirflowFailException, conf
 from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, positive, summary_of
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
+from airflow_provider_cij.operators._arguments import set_switches
+from airflow_provider_cij.operators._keys import warn_of_rename
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,12 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.outbound_rows import CreatedOutbound, OutboundRows
     from airflow_provider_cij.api.outbound_watching import Seen
     from airflow_provider_cij.hooks.cij import Cij
-
-
-def default_key(task: CijOperator, context: Context) -> str:
-    """Name a task, and each of its mapped instances, for good."""
-    index = context["ti"].map_index
-    return f"{task.dag_id}.{task.task_id}" + (f".{index}" if index is not None and index >= 0 else "")
 
 
 def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
@@ -113,6 +109,7 @@ class Moves(OutboundTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it, and wait or defer."""
         with failing_for_good():
+            set_switches(self, "wait", "deferrable")
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
         return self._move(context, time.time() + self.timeout)
 
@@ -223,6 +220,8 @@ class Deletes(OutboundTask):
 
     def execute(self, context: Context) -> None:
         """Delete it."""
+        with failing_for_good():
+            set_switches(self, "missing_ok")
 
         async def delete(cij: Cij) -> None:
             done = await self._rows(cij).delete(self._id())
@@ -237,9 +236,11 @@ def made(created: CreatedOutbound, what: str, log: Any) -> dict[str, Any]:
     """Say what creating or updating came to, for the log and for XCom."""
     done = "created" if created.created else "updated" if created.changed else "left as it is"
     log.info("Outbound %s %s %s; it is %s", what, created.row_id, done, created.status)
+    warn_of_rename(log, f"Outbound {what}", created.row_id, created.changes)
     return {
         f"{what}_id": created.row_id,
         "created": created.created,
         "changed": created.changed,
         "status": created.status,
+        "changes": {name: dict(change) for name, change in created.changes.items()},
     }

@@ -12,11 +12,12 @@ from airflow_provider_cij._task import check_fail_on, failing_for_good, log_grou
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.operators._arguments import one_of, set_switches
+from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
     OutboundJourneyTask,
-    default_key,
     fails_on,
     made,
 )
@@ -81,6 +82,7 @@ class _Described(CijOperator):
     def _spec(self) -> OutboundJourneySpec:
         from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec
 
+        set_switches(self, "recurring")
         given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
@@ -96,7 +98,7 @@ def _workflow(workflow: Any) -> Any:
         return file.read().strip()
 
 
-class CijOutboundCreateJourneyOperator(_Described):
+class CijOutboundCreateJourneyOperator(Keyed, _Described):
     """Creates an outbound journey as a draft, or brings the one of this key to what the DAG says; it keeps its status.
 
     Its id derives from ``key``: each run and each retry finds the same journey. What agrees already is not written.
@@ -109,7 +111,8 @@ class CijOutboundCreateJourneyOperator(_Described):
     :param name: what people see, up to 100 characters (templated)
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
         ``segment_email_workflow`` builds a simple one (templated)
-    :param key: names the journey for good; by default ``dag_id.task_id`` and the map index (templated)
+    :param key: names the journey; by default ``dag_id.task_id``. A mapped task must give one for each entry
+        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
     :param content_settings_id: the content settings that its e-mails use (templated)
     :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
@@ -137,7 +140,6 @@ class CijOutboundCreateJourneyOperator(_Described):
         self,
         *,
         name: str,
-        key: str | None = None,
         if_exists: IfExists = "update",
         recurring: bool = False,
         target: str = "contact",
@@ -145,7 +147,6 @@ class CijOutboundCreateJourneyOperator(_Described):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, recurring=recurring, target=target, journey_type=journey_type, **kwargs)
-        self.key = key
         self.if_exists = if_exists
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -153,9 +154,10 @@ class CijOutboundCreateJourneyOperator(_Described):
         from airflow_provider_cij.api.outbound_journeys import journey_id_of, journey_row
 
         with failing_for_good():
+            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
             spec = self._spec()
             journey_row(spec)  # what can't be right is refused before anybody is asked
-            key = default_key(self, context) if self.key is None else self.key
+            key = key_of(self, context)
         self._show(context, journey_id_of(key), str(self.name))
         context["ti"].xcom_push(key="journey_id", value=journey_id_of(key))
         with log_group(self.log, f"Create outbound journey {self.name!r}"):
@@ -206,7 +208,8 @@ class CijOutboundValidateJourneyOperator(_Described):
 
     :param journey_id: a journey that is there (templated)
     :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
-    :param key: names a journey that is not there; by default ``dag_id.task_id`` and the map index (templated)
+    :param key: names a journey that is not there; by default ``dag_id.task_id``, and a mapped task must give one
+        (templated)
     :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
     :param cij_conn_id: the Airflow connection
     :return: ``{"valid": bool, "result", "errors": [{"activity_id", "fault", "arguments"}], "warnings": […]}``
@@ -240,7 +243,7 @@ class CijOutboundValidateJourneyOperator(_Described):
             if self.journey_id is None and not self.name:
                 raise CijInputError("Give journey_id, or at least the name of the journey to check.")
             row = journey_row(self._spec())
-        key = default_key(self, context) if self.key is None else self.key
+            key = key_of(self, context) if self.journey_id is None else ""
 
         async def check(cij: Cij) -> tuple[str, Checked, dict[str, str]]:
             journeys, whole = cij.outbound.journeys, {"statuscode": int(OutboundStatus.DRAFT), **row}

@@ -9,12 +9,13 @@ from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._arguments import one_of, set_switches
+from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._lists import TakesMembers
 from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
     OutboundSegmentTask,
-    default_key,
     fails_on,
     made,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij
 
 
-class CijOutboundCreateSegmentOperator(TakesMembers):
+class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
     """Creates an outbound segment, or brings the one of this key to what the DAG says.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
@@ -44,7 +45,8 @@ class CijOutboundCreateSegmentOperator(TakesMembers):
         compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)`` (templated)
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
         20,000 at the most; one that is there keeps its members (templated)
-    :param key: names the segment for good; by default ``dag_id.task_id`` and the map index (templated)
+    :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
+        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
     :param description: a text for people (templated)
     :param publish: True makes it in Going live, where the service validates it, instead of as a draft; one that is
@@ -55,6 +57,8 @@ class CijOutboundCreateSegmentOperator(TakesMembers):
     """
 
     template_fields: Sequence[str] = ("display_name", "segment_type", "query", "members", "key", "description")
+    # FromSql("audience.sql", …) is the file of this name.
+    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
 
@@ -65,7 +69,6 @@ class CijOutboundCreateSegmentOperator(TakesMembers):
         segment_type: SegmentType = "static",
         query: str = "",
         members: Iterable[object] | Source = (),
-        key: str | None = None,
         if_exists: IfExists = "update",
         description: str | None = None,
         publish: bool = False,
@@ -76,7 +79,6 @@ class CijOutboundCreateSegmentOperator(TakesMembers):
         self.segment_type = segment_type
         self.query = query
         self.members = members
-        self.key = key
         self.if_exists = if_exists
         self.description = description
         self.publish = publish
@@ -87,12 +89,16 @@ class CijOutboundCreateSegmentOperator(TakesMembers):
         from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec, check
 
         with failing_for_good():
+            key = key_of(self, context)
+            set_switches(self, "publish")
+            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
             source = checked(self.members)
 
         async def create(cij: Cij) -> CreatedOutbound:
             with (await take_in(source.chunks(cij.dataverse), max_invalid=0)).ids as ids:
                 spec = OutboundSegmentSpec(
-                    key=default_key(self, context) if self.key is None else self.key,
+                    key=key,
                     display_name=self.display_name,
                     segment_type=self.segment_type,
                     query=self.query,
@@ -255,9 +261,10 @@ class CijOutboundValidateSegmentOperator(CijOperator):
 
         with failing_for_good():
             check_fail_on(self.fail_on, "error", "never")
+            set_switches(self, "publish")
             if self.segment_type not in SEGMENT_TYPES:
                 raise CijInputError(f"segment_type is {self.segment_type!r}.", hint=f"Use {', '.join(SEGMENT_TYPES)}.")
-        spec = OutboundSegmentSpec(default_key(self, context), self.display_name, self.segment_type, self.query)
+        spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
         faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
         errors = [{"code": fault.code, "field": fault.field} for fault in faults]
         for error in errors:

@@ -20,6 +20,7 @@ from airflow_provider_cij._task import (
 )
 from airflow_provider_cij.errors import CijError, CijInputError, CijJourneyInvalidError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.operators._arguments import set_switches
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +46,7 @@ class CijCreateJourneyOperator(CijOperator):
         dicts as they are (templated, but for the paths)
     :param starts_at: a datetime with its time zone, or ISO 8601; in the future (templated)
     :param ends_at: likewise; up to 365 days after the start (templated)
-    :param publish: True makes it live at once: it sends real mail to real people
+    :param publish: True makes it live at once: it sends real mail to real people (templated)
     :param audience_segment_id: the segment it starts with, which must be live (templated)
     :param exclusion_segment_ids: segments whose members do not start (templated)
     :param suppression_segment_ids: segments whose members leave (templated)
@@ -60,7 +61,7 @@ class CijCreateJourneyOperator(CijOperator):
 
     template_fields: Sequence[str] = (
         *("template_id", "name", "modifications", "starts_at", "ends_at", "audience_segment_id"),
-        *("exclusion_segment_ids", "suppression_segment_ids", "message_ids", "business_unit_id"),
+        *("exclusion_segment_ids", "suppression_segment_ids", "message_ids", "business_unit_id", "publish"),
     )
     template_fields_renderers = {"modifications": "json", "message_ids": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijJourneyLink(),)
@@ -100,8 +101,7 @@ class CijCreateJourneyOperator(CijOperator):
 
         with failing_for_good():
             # A template that renders to "False" must not send mail.
-            if not isinstance(self.publish, bool):
-                raise CijInputError(f"publish is {self.publish!r}.", hint="Give True or False.")
+            set_switches(self, "publish")
             spec = JourneySpec(
                 template_id=self.template_id,
                 name=str(self.name),
@@ -197,16 +197,22 @@ class CijValidateJourneyOperator(CijOperator):
         verdict = self.call(validate)
         for line in _table(verdict.findings):
             self.log.info("%s", line)
+        result = {
+            "valid": verdict.valid,
+            "errors": [_plain(one) for one in verdict.errors],
+            "warnings": [_plain(one) for one in verdict.warnings],
+        }
+        context["ti"].xcom_push(key="validation", value=result)
         bad = not verdict.valid or (self.fail_on == "warning" and verdict.warnings)
         if bad and self.fail_on != "never":
             with failing_for_good():
                 what = verdict.in_words() if not verdict.valid else f"{len(verdict.warnings)} warnings"
                 raise CijJourneyInvalidError(f"The journey is not as it should be: {what}.", hint="The log lists them.")
-        return {
-            "valid": verdict.valid,
-            "errors": [one.as_dict() for one in verdict.errors],
-            "warnings": [one.as_dict() for one in verdict.warnings],
-        }
+        return result
+
+
+def _plain(one: Finding) -> dict[str, str]:
+    return {**one.as_dict(), "where": one.activity}
 
 
 def _table(findings: Sequence[Finding]) -> list[str]:
@@ -263,9 +269,10 @@ class CijPublishJourneyOperator(CijOperator):
         from airflow_provider_cij.api.journey_models import journey_summary
         from airflow_provider_cij.api.journey_watching import JourneyGoal, look, wait
 
-        deadline = time.time() + self.timeout
         with failing_for_good():
+            set_switches(self, "wait_until_live", "deferrable")
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
+        deadline = time.time() + self.timeout
 
         async def publish(cij: Cij) -> tuple[Journey, JourneyGoal, bool, float]:
             journey = await cij.journeys.get(self.journey_id)

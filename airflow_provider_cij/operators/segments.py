@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.errors import CijInputError, CijNotFoundError
+from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._arguments import one_of, set_switches
+from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
+from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ __all__ = [
 ]
 
 
-_DEFINITION = "cij_definition"
-
-
-class CijCreateSegmentOperator(CijOperator):
+class CijCreateSegmentOperator(Keyed):
     """Creates a segment as a draft, or brings the one of this key to what the DAG says.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
@@ -48,7 +46,8 @@ class CijCreateSegmentOperator(CijOperator):
     :param base_table: ``contact`` or ``lead`` (templated)
     :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to keep out
         (templated)
-    :param key: names the segment for good; by default ``dag_id.task_id`` and the map index (templated)
+    :param key: names the segment for good; by default ``dag_id.task_id``. A mapped task must give one for each entry
+        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
     :param description: a text for people (templated)
     :param static_snapshot: True freezes the members as of each publish
@@ -57,9 +56,12 @@ class CijCreateSegmentOperator(CijOperator):
     :param included_members: ids who are always in, in the API's oldest way; for organisations without groups, and
         never together with them
     :param excluded_members: ids who are never in, likewise; 108 at the most
+    :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
+        False such a group fails the task before anything is written. A renamed group is a dropped one
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool}``; the next task
-        takes the id as ``create.output["segment_id"]``
+    :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
+        {argument: {"old", "new"}}}``, counts in place of ids of people; the next task takes the id as
+        ``create.output["segment_id"]``
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
@@ -82,7 +84,6 @@ class CijCreateSegmentOperator(CijOperator):
         query: str = "",
         base_table: str = "contact",
         groups: Sequence[str | MemberGroup] = (),
-        key: str | None = None,
         if_exists: IfExists = "update",
         description: str | None = None,
         static_snapshot: bool = False,
@@ -90,6 +91,7 @@ class CijCreateSegmentOperator(CijOperator):
         business_unit_id: str | None = None,
         included_members: Sequence[str] = (),
         excluded_members: Sequence[str] = (),
+        allow_dropping_members: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -97,7 +99,6 @@ class CijCreateSegmentOperator(CijOperator):
         self.query = query
         self.base_table = base_table
         self.groups = groups
-        self.key = key
         self.if_exists = if_exists
         self.description = description
         self.static_snapshot = static_snapshot
@@ -105,14 +106,18 @@ class CijCreateSegmentOperator(CijOperator):
         self.business_unit_id = business_unit_id
         self.included_members = included_members
         self.excluded_members = excluded_members
+        self.allow_dropping_members = allow_dropping_members
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
         from airflow_provider_cij.api.spec import SegmentSpec, check
 
         with failing_for_good():
+            set_switches(self, "static_snapshot", "allow_dropping_members")
+            one_of("base_table", self.base_table, "contact", "lead")
+            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
             spec = SegmentSpec(
-                key=self._default_key(context) if self.key is None else self.key,
+                key=key_of(self, context),
                 display_name=self.display_name,
                 query=self.query,
                 groups=_groups(self.groups),
@@ -130,16 +135,13 @@ class CijCreateSegmentOperator(CijOperator):
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
-            made = self.call(lambda cij: cij.segments.create(spec, self.if_exists))
+            made = self.call(lambda cij: cij.segments.create(spec, self.if_exists, self.allow_dropping_members))
             for name, group_id in made.groups.items():
                 self.log.info("Group %r has the id %s", name, group_id)
         done = "created" if made.created else "updated" if made.changed else "left as it is"
         self.log.info("Segment %r %s: %s", spec.display_name, done, made.segment_id)
+        warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         return _made(made)
-
-    def _default_key(self, context: Context) -> str:
-        index = context["ti"].map_index
-        return f"{self.dag_id}.{self.task_id}" + (f".{index}" if index is not None and index >= 0 else "")
 
 
 def _groups(groups: Any) -> tuple[MemberGroup, ...]:
@@ -168,11 +170,13 @@ class CijUpdateSegmentOperator(CijOperator):
     :param display_name: what people see, up to 100 characters (templated)
     :param query: whom it finds (templated)
     :param groups: all static groups as they shall be: one of a name that is there keeps its members, a new one is
-        empty, and one that is not named is dropped with its members (templated)
+        empty, and one that is not named is dropped (templated)
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: wished for; the service has a cadence of its own
     :param description: a text for people (templated)
     :param business_unit_id: the owner, where business units are in use (templated)
+    :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
+        the task before anything is written. A renamed group is a dropped one
     :param cij_conn_id: the Airflow connection
     :return: as ``CijCreateSegmentOperator``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
@@ -200,9 +204,11 @@ class CijUpdateSegmentOperator(CijOperator):
         refresh_interval_minutes: int | None = None,
         description: str | None = None,
         business_unit_id: str | None = None,
+        allow_dropping_members: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.allow_dropping_members = allow_dropping_members
         self.segment_id = segment_id
         self.display_name = display_name
         self.query = query
@@ -215,6 +221,7 @@ class CijUpdateSegmentOperator(CijOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
         with failing_for_good():
+            set_switches(self, "static_snapshot", "allow_dropping_members")
             groups = None if self.groups is None else _groups(self.groups)
 
         async def update(cij: Cij) -> CreatedSegment:
@@ -229,113 +236,14 @@ class CijUpdateSegmentOperator(CijOperator):
                 refresh_interval_minutes=self.refresh_interval_minutes,
                 description=self.description,
                 business_unit_id=self.business_unit_id,
+                allow_dropping_members=self.allow_dropping_members,
             )
 
         with log_group(self.log, f"Update segment {self.segment_id}"):
             made = self.call(update)
         self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
+        warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         return _made(made)
-
-
-class CijStopSegmentsOperator(CijOperator):
-    """Stops segments: they are evaluated no more, and can be edited, published again or deleted.
-
-    The service stops them behind its reply: wait with ``CijSegmentSensor(until="stopped")``. It needs the application
-    version of April 2026.
-
-    Source: "Create a Customer Insights - Journeys segment using the Web API", section "Stop segments".
-
-    :param segment_ids: the segments (templated)
-    :param cij_conn_id: the Airflow connection
-    :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
-    :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
-    """
-
-    template_fields: Sequence[str] = ("segment_ids",)
-
-    def __init__(self, *, segment_ids: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.segment_ids = segment_ids
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Stop them."""
-        with failing_for_good():
-            # A single id would be read letter by letter.
-            ids = self.segment_ids
-            if isinstance(ids, (str, dict)) or not isinstance(ids, Iterable) or not ids:
-                raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
-            ids = [str(segment_id) for segment_id in ids]
-        stopped = self.call(lambda cij: cij.segments.stop(ids))
-        self.log.info("Stopped: %s", ", ".join(stopped))
-        return {"stopped": stopped}
-
-
-class CijDeleteSegmentOperator(CijOperator):
-    """Deletes a segment, both rows of it.
-
-    A definition that was left without its segment, by a create or a delete that died half-way, is deleted as well.
-
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param missing_ok: False fails when there is nothing to delete
-    :param stop_first: stop a live segment before, and wait until it is stopped
-    :param timeout: seconds to wait for that
-    :param cij_conn_id: the Airflow connection
-    :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
-    """
-
-    template_fields: Sequence[str] = ("segment_id",)
-
-    def __init__(
-        self,
-        *,
-        segment_id: str,
-        missing_ok: bool = True,
-        stop_first: bool = False,
-        timeout: float = 600,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.segment_id = segment_id
-        self.missing_ok = missing_ok
-        self.stop_first = stop_first
-        self.timeout = timeout
-
-    def execute(self, context: Context) -> None:
-        """Delete it."""
-        # The row that names the definition goes first: a retry must know it all the same.
-        store = context.get("task_state_store")
-        kept = str(store.get(_DEFINITION) or "") if store else ""
-
-        async def delete(cij: Cij) -> None:
-            if self.stop_first:
-                await self._stop(cij)
-            with suppress(CijNotFoundError):
-                segment = await cij.segments.get(self.segment_id)
-                if store and segment.definition_id:
-                    store.set(_DEFINITION, segment.definition_id)
-            if not await cij.segments.delete(self.segment_id, kept):
-                if not self.missing_ok and not kept:
-                    raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition of this id.")
-                self.log.info("There is no segment %s: nothing to delete", self.segment_id)
-
-        with log_group(self.log, f"Delete segment {self.segment_id}"):
-            self.call(delete)
-        if store:
-            store.delete(_DEFINITION)
-
-    async def _stop(self, cij: Cij) -> None:
-        from airflow_provider_cij.api.models import AT_REST, SegmentStatus
-        from airflow_provider_cij.api.watching import Goal, wait
-
-        try:
-            segment = await cij.segments.get(self.segment_id)
-        except CijNotFoundError:
-            return
-        if segment.status not in AT_REST:
-            await cij.segments.stop([segment.segment_id])
-        if segment.status not in AT_REST or segment.status == SegmentStatus.STOPPING:
-            deadline = time.time() + self.timeout
-            await wait(cij.segments, segment.segment_id, Goal("stopped"), poll_interval=5, deadline=deadline)
 
 
 def _made(made: CreatedSegment) -> dict[str, Any]:
@@ -345,4 +253,5 @@ def _made(made: CreatedSegment) -> dict[str, Any]:
         "groups": dict(made.groups),
         "created": made.created,
         "changed": made.changed,
+        "changes": {name: dict(change) for name, change in made.changes.items()},
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._task import failing_for_good, log_group, positive
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.operators._arguments import one_of, set_switches
 from airflow_provider_cij.operators._lists import TakesMembers, check_not_found_path, read_list
 from airflow_provider_cij.sources import Source, as_source, checked
 
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
 
 _KEY = "cij_raised"
 _MOST = 2500
+_ROOM = 60_000
+
+
+def _keep(store: Any, ledger: Ledger) -> None:
+    """Write the ledger for as long as the DAG run is kept.
+
+    :raises CijInputError: more people are unclear than the store has room for
+    """
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    noted = ledger.as_dict()
+    if len(json.dumps(noted)) > _ROOM:
+        raise CijInputError(
+            f"{len(ledger.unclear):,} people are unclear, more than can be noted.", hint="Nobody else was raised."
+        )
+    store.set(_KEY, noted, retention=NEVER_EXPIRE)
 
 
 class CijRaiseTriggerOperator(TakesMembers):
@@ -32,8 +50,9 @@ class CijRaiseTriggerOperator(TakesMembers):
     attribute checked before the first one is raised.
 
     On Airflow 3.3 and newer the task state store keeps how far a try has come, and a retry goes on from there, without
-    those a killed worker had on their way (25 at the most): they are ``unclear``. Older ones keep nothing, so there a
-    second try fails with an explanation and raises nobody.
+    those a killed worker had on their way (25 at the most): they are ``unclear``. The note is kept with the DAG run: a
+    task that is cleared after its success raises nobody unless ``raise_again`` says so. Older ones keep nothing, so
+    there a second try fails with an explanation and raises nobody.
 
     Sources: "Create custom triggers"; the fair use policy (2,500 triggers a minute for all of an organisation).
 
@@ -51,6 +70,8 @@ class CijRaiseTriggerOperator(TakesMembers):
     :param unclear_path: a CSV or Parquet file to write the ids of the unclear to. Without it a single unclear one fails
         the task; give it then, and clear the task: nobody is raised again, and the file is written (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param raise_again: True raises the trigger again for everybody when the task is cleared after a success; by default
+        False such a task fails and raises nobody
     :param cij_conn_id: the Airflow connection
     :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
     :raises AirflowFailException: no such trigger, or it is not ready to use; attributes are missing, empty or of
@@ -79,6 +100,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
         not_found_path: str | None = None,
+        raise_again: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,10 +115,12 @@ class CijRaiseTriggerOperator(TakesMembers):
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
         self.not_found_path = not_found_path
+        self.raise_again = raise_again
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, check the attributes, then raise."""
         store: Any = context.get("task_state_store")
+        most_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
         with failing_for_good():
             source = self._checked()
             if store is None and context["ti"].try_number > 1:
@@ -111,7 +135,7 @@ class CijRaiseTriggerOperator(TakesMembers):
             trigger = await cij.events.get(self.trigger)
             attributes = attributes_of(trigger, self.attributes or {})
             intake = await read_list(self, cij, source, self.table)
-            ledger = self._ledger(store, trigger.action, intake.ids)
+            ledger = self._ledger(store, trigger.action, intake.ids, most_tries)
 
             async def send(profile_id: str) -> None:
                 await cij.events.raise_for(trigger, profile_id, attributes, self.table)
@@ -119,6 +143,10 @@ class CijRaiseTriggerOperator(TakesMembers):
             with log_group(self.log, f"Raise {trigger.name} for {len(intake.ids)} people"):
                 await self._raise(cij, send, intake.ids, ledger, store)
             self._tell_unclear(ledger, intake.ids)
+            if store is not None and ledger.done_at is None:
+                # Kept after success: a task that is killed before Airflow notes its success runs again.
+                ledger.done_at = most_tries
+                _keep(store, ledger)
             return {
                 **{name: getattr(intake, name) for name in ("read", "invalid", "duplicate", "not_found")},
                 "raised": ledger.raised,
@@ -127,18 +155,20 @@ class CijRaiseTriggerOperator(TakesMembers):
             }
 
         report = self.call(work)
-        if store is not None:
-            store.delete(_KEY)  # so that Clear really raises again
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.items()))
         return report
 
     def _checked(self) -> Source:
         if (self.profile_id is None) == (self.members is None):
             raise CijInputError("Give profile_id for one person, or members for many.")
-        if not 0 < self.rate_per_minute <= _MOST:
+        one_of("table", self.table, "contact", "lead")
+        set_switches(self, "raise_again")
+        positive(rate_per_minute=self.rate_per_minute)
+        if self.rate_per_minute > _MOST:
             raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=f"The service takes {_MOST}.")
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise CijInputError(f"max_concurrency is {self.max_concurrency}.", hint="Give 1 or more.")
+        most = self.max_concurrency
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise CijInputError(f"max_concurrency is {most!r}.", hint="Give a whole number, 1 or more.")
         if not isinstance(self.attributes or {}, Mapping):
             raise CijInputError(f"attributes is a {type(self.attributes).__name__}.", hint="Give a dict.")
         check_not_found_path(self)
@@ -146,14 +176,23 @@ class CijRaiseTriggerOperator(TakesMembers):
             check_writable(str(self.unclear_path))
         return checked(as_source([self.profile_id]) if self.members is None else self.members)
 
-    def _ledger(self, store: Any, action: str, ids: IdSet) -> Ledger:
+    def _ledger(self, store: Any, action: str, ids: IdSet, most_tries: int) -> Ledger:
         """Give what an earlier try has noted, or a clean sheet."""
         from airflow_provider_cij.api.event_raising import Ledger
 
         ledger = Ledger(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
             return ledger
-        earlier = Ledger(**noted)
+        earlier = Ledger.of_dict(noted)
+        # Clear allows a task more tries than it had; a retry does not.
+        if earlier.done_at is not None and most_tries > earlier.done_at:
+            if self.raise_again:
+                self.log.warning("The trigger is raised again: for %d people it was before", earlier.raised)
+                return ledger
+            raise CijInputError(
+                f"This task of this run has raised the trigger for {earlier.raised} people, and was cleared since.",
+                hint="Nobody was raised now. Give raise_again=True to raise it again, or mark the task as success.",
+            )
         if earlier.of != ledger.of:
             raise CijInputError(
                 f"An earlier try has raised the trigger for {earlier.raised} people, and {len(earlier.unclear)} are "
@@ -169,7 +208,7 @@ class CijRaiseTriggerOperator(TakesMembers):
 
         def note(ledger: Ledger) -> None:
             if store is not None:
-                store.set(_KEY, ledger.as_dict())
+                _keep(store, ledger)
 
         try:
             await raise_for_all(

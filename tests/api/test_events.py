@@ -256,7 +256,7 @@ class World:
     def try_once(self, ids: IdSet) -> Ledger | None:
         """Run a try; give its ledger when it came to its end."""
         self.dead = False
-        ledger = Ledger(**self.noted) if self.noted else Ledger("x")
+        ledger = Ledger.of_dict(self.noted) if self.noted else Ledger("x")
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
         try:
             asyncio.run(work)
@@ -314,7 +314,7 @@ def test_what_is_for_nobody_leaves_everybody(how):
     world, ids = World(iter(["raised"] * 30 + [how])), people(100)
     assert world.try_once(ids) is None
     assert world.noted is not None
-    assert (world.noted["unclear"], world.noted["raised"]) == ([], len(world.seen))
+    assert (world.noted["unclear"], world.noted["raised"]) == ("", len(world.seen))
     ledger = world.try_once(ids)
     assert ledger is not None
     assert (ledger.raised, len(world.seen)) == (100, 100)

@@ -1,0 +1,57 @@
+"""Keys of mapped tasks, and words and switches of all operators."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk import DAG, task_group
+
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.operators._arguments import one_of, switch
+from airflow_provider_cij.operators.outbound import CijOutboundCreateJourneyOperator, CijOutboundCreateSegmentOperator
+from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
+
+CREATES = [
+    (CijCreateSegmentOperator, {"query": "PROFILE(contact)"}, "display_name"),
+    (CijOutboundCreateSegmentOperator, {}, "display_name"),
+    (CijOutboundCreateJourneyOperator, {"workflow": "[]"}, "name"),
+]
+
+
+@pytest.mark.parametrize(("operator", "arguments", "name"), CREATES)
+def test_a_mapped_create_without_keys_is_refused_while_parsing(operator, arguments, name):
+    """The map index names no row: every mapped create needs a key for each entry."""
+    with DAG("keys", schedule=None):
+        with pytest.raises(CijInputError, match="has no key"):
+            operator.partial(task_id="a", **arguments).expand(**{name: ["NL", "DE"]})
+        with pytest.raises(CijInputError, match="has no key"):
+            operator.partial(task_id="b", **arguments).expand_kwargs([{name: "NL"}])
+        with pytest.raises(CijInputError, match="one key"):
+            operator.partial(task_id="c", key="x", **arguments).expand(**{name: ["NL", "DE"]})
+        made = operator.partial(task_id="d", **arguments).expand_kwargs([{name: "NL", "key": "nl"}])
+        assert made.operator_class is operator
+
+
+def test_a_create_in_a_mapped_group_without_a_key_is_refused():
+    """A mapped task group gives its tasks a map index too."""
+
+    @task_group
+    def countries(country):
+        CijCreateSegmentOperator(task_id="create", display_name=country, query="PROFILE(contact)")
+
+    with DAG("keys", schedule=None), pytest.raises(CijInputError, match="has no key"):
+        countries.expand(country=["NL", "DE"])
+
+
+@pytest.mark.parametrize(("text", "meant"), [("True", True), (" false ", False), (True, True)])
+def test_a_rendered_switch_is_read(text, meant):
+    """A template renders a switch as a text."""
+    assert switch("publish", text) is meant
+
+
+@pytest.mark.parametrize("text", ["", "no", "1", 1, None, ["True"]])
+def test_what_is_no_switch_is_refused(text):
+    """A text that is neither true nor false is never taken for one."""
+    with pytest.raises(CijInputError, match="publish is"):
+        switch("publish", text)
+    with pytest.raises(CijInputError, match="table is"):
+        one_of("table", text, "contact", "lead")
