@@ -18,6 +18,7 @@ __all__ = [
     "CijInputError",
     "CijJourneyFailedError",
     "CijJourneyInvalidError",
+    "CijMovedError",
     "CijNotFoundError",
     "CijOutboundFailedError",
     "CijOutboundRemovedError",
@@ -169,6 +170,10 @@ class CijReplyError(CijError):
 
 class CijIncompleteError(CijReplyError):
     """The service cut a list short. Better no list than a part of one."""
+
+
+class CijMovedError(CijIncompleteError):
+    """A list changed while it was read, or lags: read again, it may be whole."""
 
 
 class CijSegmentFailedError(CijError):

@@ -172,7 +172,7 @@ def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
 
 
 def test_nothing_but_the_file_named_is_written(tmp_path):
-    """A link is replaced, not followed to what it leads to; a link to a folder and ".." lead where they do."""
+    """A link stays and the file it leads to is replaced; a link to a folder and ".." lead where they do."""
     outside, inside = tmp_path / "outside.csv", tmp_path / "inside"
     outside.write_text("old")
     (inside / "deep").mkdir(parents=True)
@@ -180,8 +180,8 @@ def test_nothing_but_the_file_named_is_written(tmp_path):
     (inside / "folder").symlink_to(inside / "deep")
     for path in (inside / "link.csv", inside / "folder" / "x.csv", inside / "deep" / ".." / "up.csv"):
         _written(str(path), ["id"], ["x"])
-    assert outside.read_text() == "old"
-    assert not (inside / "link.csv").is_symlink()
+    assert outside.read_text() == "id\nx\n"
+    assert (inside / "link.csv").is_symlink()
     names = sorted(str(path.relative_to(inside)) for path in inside.rglob("*") if path.is_file())
     assert names == ["deep/x.csv", "link.csv", "up.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "outside.csv"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from airflow_provider_cij.dataverse.odata import key_of
@@ -12,6 +14,8 @@ from airflow_provider_cij.errors import CijInputError
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
+
+T = TypeVar("T")
 
 ROWS = 1000
 """How many a source gives at a time."""
@@ -23,6 +27,24 @@ class Source(Protocol):
 
     def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
+
+
+async def in_thread(items: Generator[T, None, None], name: str) -> AsyncGenerator[T, None]:
+    """Run a generator in one thread of its own, outside the running event loop.
+
+    What a source reads from (a file system, an object store, a driver) blocks, may run an event loop itself, and may
+    know only the thread that opened it.
+
+    :param items: the generator; it is closed in that thread
+    :param name: of the thread
+    """
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, name) as thread:
+        try:
+            while (item := await loop.run_in_executor(thread, next, items, None)) is not None:
+                yield item
+        finally:
+            await loop.run_in_executor(thread, items.close)
 
 
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:
