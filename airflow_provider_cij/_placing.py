@@ -22,7 +22,7 @@ def refusal(path: Path) -> str:
         target = real(path)
         kind = target.stat().st_mode
     except FileNotFoundError:
-        parent = target.parent
+        parent = target.parent if path.is_symlink() else path.parent
         return "" if parent.is_dir() else f"there is no folder {str(parent)!r}"
     except NotADirectoryError:
         return f"there is no folder {str(path.parent)!r}"

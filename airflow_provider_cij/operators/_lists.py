@@ -254,6 +254,8 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
                 )
         said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
         task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
+    if not intake.read:
+        task.log.warning("There is not a single row in the list")
     rules.check_empty(intake.read)
     return intake
 

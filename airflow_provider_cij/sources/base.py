@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from airflow_provider_cij.dataverse.odata import key_of
@@ -29,22 +29,36 @@ class Source(Protocol):
         """Give the rows, some at a time."""
 
 
-async def in_thread(items: Generator[T, None, None], name: str) -> AsyncGenerator[T, None]:
+class InThread(Generic[T]):
     """Run a generator in one thread of its own, outside the running event loop.
 
     What a source reads from (a file system, an object store, a driver) blocks, may run an event loop itself, and may
-    know only the thread that opened it.
+    know only the thread that opened it. This is no asynchronous generator: at its end, a loop closes all of those at
+    once, in no order.
 
     :param items: the generator; it is closed in that thread
     :param name: of the thread
     """
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, name) as thread:
+
+    def __init__(self, items: Generator[T, None, None], name: str) -> None:
+        self._items = items
+        self._thread = ThreadPoolExecutor(1, name)
+
+    def __aiter__(self) -> InThread[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        item = await asyncio.get_running_loop().run_in_executor(self._thread, next, self._items, None)
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the generator, then the thread."""
         try:
-            while (item := await loop.run_in_executor(thread, next, items, None)) is not None:
-                yield item
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._items.close)
         finally:
-            await loop.run_in_executor(thread, items.close)
+            self._thread.shutdown(wait=False)
 
 
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:

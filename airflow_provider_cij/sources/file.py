@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, delimiter_of, format_of, reading, reading_text
-from airflow_provider_cij.sources.base import ROWS, in_thread, position_of, texts
+from airflow_provider_cij.sources.base import ROWS, InThread, position_of, texts
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
@@ -62,7 +62,7 @@ class FromFile:
         :raises CijInputError: there is no such file or column, or it is of another format; the error names file and
             line
         """
-        async with aclosing(in_thread(self._pages(), "FromFile")) as pages:
+        async with aclosing(InThread(self._pages(), "FromFile")) as pages:
             async for chunk in pages:
                 yield chunk
 

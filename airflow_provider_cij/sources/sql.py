@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources.base import in_thread, position_of, texts
+from airflow_provider_cij.sources.base import InThread, position_of, texts
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
@@ -67,7 +67,7 @@ class FromSql:
         for name, value in (("sql", self.sql), ("conn_id", self.conn_id)):
             if not isinstance(value, str) or not value.strip():
                 raise CijInputError(f"FromSql's {name} is {type(value).__name__}.", hint="Give text that is not empty.")
-        async with aclosing(in_thread(self._pages(), "FromSql")) as pages:
+        async with aclosing(InThread(self._pages(), "FromSql")) as pages:
             async for chunk in pages:
                 yield chunk
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.sources.base import ROWS, Source, in_thread
+from airflow_provider_cij.sources.base import ROWS, InThread, Source
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
@@ -27,7 +27,7 @@ class FromValues:
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
         # Another task's output is fetched by blocking calls.
-        async with aclosing(in_thread(self._parts(), "FromValues")) as parts:
+        async with aclosing(InThread(self._parts(), "FromValues")) as parts:
             async for part in parts:
                 yield part
 
