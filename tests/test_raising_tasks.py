@@ -108,7 +108,7 @@ def test_people_are_found_by_address(organisation):
         ({"members": ["nobody"]}, "None of the first 1 rows holds any id"),
         (
             {"members": ["0@x"], "match_on": "emailaddress1"},
-            "1 values of 1 rows match nobody, more than max_not_found=0",
+            "1 values of 1 rows match nobody",
         ),
         ({"members": []}, "The list has no row."),
         ({"members": PEOPLE, "max_invalid": "1.0"}, "max_invalid is '1.0', which could mean one row or all of them"),

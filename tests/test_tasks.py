@@ -210,7 +210,7 @@ GOOD = str(uuid.UUID(int=1))
         (
             "contactid\nx\n",
             {},
-            "None of the first 1 rows holds any id, more than max_invalid=0. Is it the right column? Nothing was sent.",
+            "None of the first 1 rows holds any id, more than max_invalid=0.",
         ),
         ("contactid\n" + "".join(f"{uuid.UUID(int=n)}\n" for n in range(200_001)), {}, "200001 different ids; a group"),
         (None, {"members": "{{ 'nonsense' }}"}, "members is a str. Give a list of ids"),

@@ -72,7 +72,9 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
     :param require_consent: True leaves out whose e-mail address has opted out of the commercial purpose;
-        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then
+        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then.
+        It reads rows that say no for ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive
+        one blocks also people without a row), other address columns and channels, or business units
     :param cij_conn_id: the Airflow connection
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts who was sent; with a single group nobody looks
