@@ -230,7 +230,7 @@ def test_a_link_that_leads_nowhere_writes_what_it_names(tmp_path):
 
 
 def test_what_a_killed_try_leaves_is_removed_by_the_next(tmp_path):
-    """Only the parts of the same file, and none that a live process is writing; nothing lies in the temporary folder."""
+    """Only the parts of the same file, and none that a live process writes; nothing lies in the temporary folder."""
     path = tmp_path / "members.csv"
     script = """
 import os, sys
