@@ -4,13 +4,19 @@ from __future__ import annotations
 
 try:
     from airflow.sdk import conf
-    from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSensorTimeout
+    from airflow.sdk.exceptions import (
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+    )
 except ImportError:  # Airflow 3.1
     from airflow.configuration import conf  # type: ignore[assignment]
     from airflow.exceptions import (  # type: ignore[no-redef]
         AirflowFailException,
         AirflowRescheduleException,
         AirflowSensorTimeout,
+        AirflowSkipException,
     )
 
 try:
@@ -26,6 +32,7 @@ __all__ = [
     "AirflowFailException",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "RetryDecision",
     "RetryPolicy",
     "conf",

@@ -19,6 +19,7 @@ __all__ = [
     "CijJourneyFailedError",
     "CijJourneyInvalidError",
     "CijMemberCountError",
+    "CijMovedError",
     "CijNotFoundError",
     "CijOutboundFailedError",
     "CijOutboundRemovedError",
@@ -170,6 +171,10 @@ class CijReplyError(CijError):
 
 class CijIncompleteError(CijReplyError):
     """The service cut a list short. Better no list than a part of one."""
+
+
+class CijMovedError(CijIncompleteError):
+    """A list changed while it was read, or lags: read again, it may be whole."""
 
 
 class CijSegmentFailedError(CijError):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import tempfile
-import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
+from airflow_provider_cij._placing import placed, refusal
 from airflow_provider_cij.errors import CijError, CijInputError
+
+T = TypeVar("T")
 
 CSV, JSON_LINES, PARQUET = "csv", "jsonl", "parquet"
 _FORMATS = {
@@ -25,7 +28,7 @@ _FORMATS = {
 }
 # Nobody means text by these names. A name that says nothing is CSV.
 _UNKNOWN = {".avro", ".bz2", ".db", ".feather", ".ods", ".orc", ".sqlite", ".xls", ".xlsx", ".xz", ".zip", ".zst"}
-_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PARQUET_ROWS = 50_000
 
 
@@ -62,11 +65,38 @@ def _local(path: str) -> Path | None:
 
 
 def _object(path: str) -> tuple[Any, str]:
-    """Give the file system that Airflow has for a URL, and the path within."""
-    from airflow.sdk import ObjectStoragePath
+    """Return the file system that Airflow has for a URL, and the path within. It blocks, and may run an event loop.
 
-    there = ObjectStoragePath(path)
-    return there.fs, there.path
+    :raises CijInputError: no store of this kind is known or installed
+    :raises CijError: the store can't be reached for now
+    """
+    try:
+        from airflow.sdk import ObjectStoragePath
+
+        there = ObjectStoragePath(path)
+        return there.fs, there.path
+    except (ValueError, ImportError) as error:
+        raise CijInputError(f"The store of {path!r} is not known: {error}.") from None
+    except Exception as error:  # such as a connection that Airflow can't be asked for: another try may mend it
+        raise CijError(f"The store of {path!r} can't be opened: {type(error).__name__}: {error}.") from None
+
+
+@asynccontextmanager
+async def outside(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager in a thread, outside the running event loop.
+
+    Use it for what may block or run a loop of its own, such as the opening of an object store.
+
+    :param manager: for one ``with``
+    """
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    except BaseException as error:
+        if not await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 @contextmanager
@@ -74,17 +104,25 @@ def reading(path: str) -> Iterator[IO[bytes]]:
     """Open a file or an object for one ``with``.
 
     :param path: a path, or a URL such as ``s3://bucket/members.csv``
-    :raises CijInputError: it can't be opened
+    :raises CijInputError: there is no such file, or it is no regular one
+    :raises CijError: it can't be opened or read for now
     """
+    local = _local(path)
     try:
-        if local := _local(path):
+        if local:
+            if local.exists() and not (local.is_file() or local.is_dir()):
+                raise CijInputError(f"The file {path!r} can't be read: it is a device, a pipe or a socket.")
             file: IO[bytes] = local.open("rb")
         else:
             store, key = _object(path)
             file = store.open(key, "rb")
-    except (*_NOT_THERE, ValueError, ImportError) as error:
-        raise CijInputError(f"The file {path!r} can't be opened: {error}.") from None
-    except Exception as error:  # the disk's trouble, or of whatever library reaches the store: another try may mend it
+    except CijError:
+        raise
+    except Exception as error:
+        # A store says "permission denied" also when its credential has just expired: another try may mend that.
+        known = (*_NOT_THERE, PermissionError, ValueError) if local else _NOT_THERE
+        if isinstance(error, known):
+            raise CijInputError(f"The file {path!r} can't be opened: {error}.") from None
         raise CijError(f"The file {path!r} can't be opened: {type(error).__name__}: {error}.") from None
     with file:
         try:
@@ -106,7 +144,7 @@ def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
             unzipped: Any = gzip.GzipFile(fileobj=raw) if _gzipped(path) else raw
             with TextIOWrapper(unzipped, encoding=encoding, errors="replace", newline="") as text:
                 yield text
-        except (LookupError, UnicodeError) as error:
+        except (LookupError, TypeError, UnicodeError) as error:
             raise CijInputError(f"The file {path!r} can't be read: {error}.") from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CijInputError(f"The file {path!r} is no whole gzip file: {error}. Nothing was sent.") from None
@@ -129,31 +167,16 @@ def check_writable(path: str) -> None:
     """
     if format_of(path) == JSON_LINES:
         raise CijInputError(f"The file {path!r} would be JSON.", hint="Give .csv or .parquet.")
-    local = _local(path)
-    if local is None:
-        try:
-            _object(path)
-        except (ValueError, ImportError) as error:
-            raise CijInputError(f"The file {path!r} can't be written: {error}.") from None
-    elif trouble := _no_name(local):
-        raise CijInputError(f"The file {path!r} can't be written: {trouble}.")
-    elif not local.parent.is_dir():
-        raise CijInputError(f"The file {path!r} can't be written: there is no folder {str(local.parent)!r}.")
-    if path.endswith("/") or (local and local.is_dir()):
+    if local := _local(path):
+        if trouble := refusal(local):
+            hint = "Give a file's name." if trouble == "it is a folder" else ""
+            raise CijInputError(f"The file {path!r} can't be written: {trouble}.", hint=hint)
+    else:
+        _object(path)
+    if path.endswith("/"):
         raise CijInputError(f"The file {path!r} can't be written: it is a folder.", hint="Give a file's name.")
     if format_of(path) == PARQUET:
         arrow()
-
-
-def _no_name(path: Path) -> str:
-    """Say why no file can have this name; "" when one can."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
 
 
 @contextmanager
@@ -172,36 +195,43 @@ def writing(path: str, columns: Sequence[str]) -> Iterator[Writer]:
         with _placed(path) as file, _writer(path, file, columns) as writer:
             yield writer
     except OSError as error:
-        raise CijError(f"The file {path!r} was not written: {error}.") from error
+        raise not_written(path, error) from error
+
+
+def not_written(path: str, error: Exception) -> CijError:
+    """Return the error for a file that was not written.
+
+    :param path: the file
+    :param error: what a library said
+    """
+    said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    return CijError(f"The file {path!r} was not written: {said}.")
 
 
 @contextmanager
 def _placed(path: str) -> Iterator[IO[bytes]]:
-    """Give a temporary file, and put it where it belongs at the end."""
+    """Open a temporary file, and put it where it belongs at the end."""
     if target := _local(path):
-        # Beside it: only there can it be renamed in one step. A name of its own: another task may write there too.
-        part = target.with_name(f".cij-{uuid.uuid4().hex}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with placed(target) as file:
+            yield file
         return
-    with tempfile.NamedTemporaryFile(prefix="cij-") as spool:
+    # A file without a name: nobody else can open it, and it is gone even when the process is killed.
+    with tempfile.TemporaryFile(prefix="cij-") as spool:
         yield spool
         spool.flush()
+        spool.seek(0)
         store, key = _object(path)
         try:
-            store.put_file(spool.name, key)
+            store.put_file(f"/dev/fd/{spool.fileno()}", key)
         except Exception as error:  # of whatever library reaches the store
-            raise CijError(f"The file {path!r} was not written: {type(error).__name__}: {error}.") from error
+            said = f"{type(error).__name__}: {error}"
+            raise CijError(f"The file {path!r} was not written: {said}.") from error
 
 
 @contextmanager
 def _writer(path: str, file: Any, columns: Sequence[str]) -> Iterator[Writer]:
     if format_of(path) == PARQUET:
-        with _Parquet(file, columns) as parquet:
+        with _Parquet(path, file, columns) as parquet:
             yield parquet
             parquet.flush()
         return
@@ -210,12 +240,13 @@ def _writer(path: str, file: Any, columns: Sequence[str]) -> Iterator[Writer]:
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="wb", filename=""))
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         stack.callback(text.detach)  # it would close the file
-        yield _Csv(text, columns, delimiter_of(path))
+        yield _Csv(path, text, columns)
 
 
 class _Csv:
-    def __init__(self, text: IO[str], columns: Sequence[str], delimiter: str) -> None:
-        self._text = text
+    def __init__(self, path: str, text: IO[str], columns: Sequence[str]) -> None:
+        delimiter = delimiter_of(path)
+        self._path, self._text = path, text
         self._one = len(columns) == 1
         self._special = (delimiter, '"', "\r")
         self._rows = csv.writer(_Lines(text), delimiter=delimiter)
@@ -223,6 +254,12 @@ class _Csv:
 
     def write(self, rows: Sequence[Any]) -> None:
         """Append rows."""
+        try:
+            self._write(rows)
+        except (csv.Error, TypeError, ValueError) as error:
+            raise not_written(self._path, error) from None
+
+    def _write(self, rows: Sequence[Any]) -> None:
         if not self._one:
             self._rows.writerows(rows)
             return
@@ -245,8 +282,8 @@ class _Lines:
 
 
 class _Parquet:
-    def __init__(self, file: Any, columns: Sequence[str]) -> None:
-        self._arrow = arrow()
+    def __init__(self, path: str, file: Any, columns: Sequence[str]) -> None:
+        self._path, self._arrow = path, arrow()
         self._schema = self._arrow.schema([(column, self._arrow.string()) for column in columns])
         self._file = self._arrow.parquet.ParquetWriter(file, self._schema)
         self._rows: list[Any] = []
@@ -269,7 +306,12 @@ class _Parquet:
             return
         columns = [self._rows] if len(self._schema) == 1 else zip(*self._rows, strict=True)
         texts = [[value if value is None else str(value) for value in column] for column in columns]
-        self._file.write_table(self._arrow.table(texts, schema=self._schema))
+        try:
+            self._file.write_table(self._arrow.table(texts, schema=self._schema))
+        except (self._arrow.ArrowException, TypeError, ValueError) as error:
+            if isinstance(error, OSError):  # the disk's trouble
+                raise
+            raise not_written(self._path, error) from None
         self._rows = []
 
 

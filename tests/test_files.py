@@ -3,8 +3,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij import files
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.files import check_writable, reading, writing
 
 anything = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -171,8 +174,96 @@ def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("older", "mask", "mode"), [(0o600, 0o022, 0o600), (0o664, 0o077, 0o664), (None, 0o027, 0o640)]
+)
+def test_a_file_has_the_mode_that_it_should_have(tmp_path, older, mask, mode):
+    """An older file's, or what the umask leaves; until it is whole nobody else can read it."""
+    path, before = tmp_path / "members.csv", os.umask(mask)
+    try:
+        if older is not None:
+            path.write_text("older")
+            path.chmod(older)
+            if os.getuid() == 0:
+                os.chown(path, 12345, 54321)
+        with writing(str(path), ["id"]):
+            (part,) = tmp_path.glob(".cij-*.part")
+            assert part.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+    if older is not None and os.getuid() == 0:
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
+
+
+def test_what_is_no_regular_file_is_neither_replaced_nor_read(tmp_path):
+    """A device, a pipe, a socket, and links to them, stay what they are."""
+    pipe, device, loop = tmp_path / "pipe", tmp_path / "device", tmp_path / "loop"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/full")
+    loop.symlink_to(loop)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for path in (pipe, device, "/dev/full", "/dev/stdin", tmp_path / "socket"):
+            with pytest.raises(CijInputError, match="a device, a pipe or a socket"), writing(str(path), ["id"]):
+                raise AssertionError
+            with pytest.raises(CijInputError, match="a device, a pipe or a socket"), reading(str(path)):
+                raise AssertionError
+    with pytest.raises(CijInputError, match="loop"):
+        check_writable(str(loop))
+    assert pipe.is_fifo()
+    assert device.is_symlink()
+    assert Path("/dev/full").is_char_device()
+    assert list(tmp_path.glob(".cij-*")) == []
+
+
+def test_a_link_that_leads_nowhere_writes_what_it_names(tmp_path):
+    """The link stays; without the folder it names, it is refused."""
+    link, target = tmp_path / "link.csv", tmp_path / "deep" / "target.csv"
+    link.symlink_to(target)
+    with pytest.raises(CijInputError, match="there is no folder"):
+        check_writable(str(link))
+    target.parent.mkdir()
+    _written(str(link), ["id"], ["x"])
+    assert link.is_symlink()
+    assert target.read_text() == "id\nx\n"
+
+
+def test_what_a_killed_try_leaves_is_removed_by_the_next(tmp_path):
+    """Only the parts of the same file, and none that a live process writes; nothing lies in the temporary folder."""
+    path = tmp_path / "members.csv"
+    script = """
+import os, sys
+from airflow_provider_cij.files import writing
+with writing(sys.argv[1], ["id"]) as writer:
+    writer.write(["x"])
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+    def start(name: str) -> subprocess.Popen:
+        env = os.environ | {"TMPDIR": str(tmp_path)}
+        command = [sys.executable, "-c", script, str(tmp_path / name)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        assert process.stdout.readline() == "written\n"
+        return process
+
+    with start("members.csv") as dead, start("other.csv") as other, start("members.csv") as live:
+        for process in (dead, other):
+            process.kill()
+            process.wait()
+        assert len(list(tmp_path.glob(".cij-*.part"))) == 3
+        _written(str(path), ["id"], ["mine"])
+        assert len(list(tmp_path.glob(".cij-*.part"))) == 2
+        live.communicate("")
+    assert live.returncode == 0
+    assert path.read_text() == "id\nx\n"
+    _written(str(tmp_path / "other.csv"), ["id"], ["mine"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["members.csv", "other.csv"]
+
+
 def test_nothing_but_the_file_named_is_written(tmp_path):
-    """A link is replaced, not followed to what it leads to; a link to a folder and ".." lead where they do."""
+    """A link stays and the file it leads to is replaced; a link to a folder and ".." lead where they do."""
     outside, inside = tmp_path / "outside.csv", tmp_path / "inside"
     outside.write_text("old")
     (inside / "deep").mkdir(parents=True)
@@ -180,8 +271,8 @@ def test_nothing_but_the_file_named_is_written(tmp_path):
     (inside / "folder").symlink_to(inside / "deep")
     for path in (inside / "link.csv", inside / "folder" / "x.csv", inside / "deep" / ".." / "up.csv"):
         _written(str(path), ["id"], ["x"])
-    assert outside.read_text() == "old"
-    assert not (inside / "link.csv").is_symlink()
+    assert outside.read_text() == "id\nx\n"
+    assert (inside / "link.csv").is_symlink()
     names = sorted(str(path.relative_to(inside)) for path in inside.rglob("*") if path.is_file())
     assert names == ["deep/x.csv", "link.csv", "up.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "outside.csv"]

@@ -88,10 +88,10 @@ def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
     """Unless it is meant."""
     run(CijAddSegmentMembersOperator, members=PEOPLE[:100])
     for members in (PEOPLE[:79], []):
-        assert run(CijMirrorSegmentMembersOperator, members=members, retries=2)[0] == "failed"
+        assert run(CijMirrorSegmentMembersOperator, members=members, on_empty="ok", retries=2)[0] == "failed"
         assert segment[1]("in") == PEOPLE[:100]
     out = capfd.readouterr().out
-    assert "21 of 100 members (21%) are not in the list and would be removed, more than max_removals=0.2." in out
+    assert "21 of 100 members (21%) are not in the list and would be removed, more than max_removals='20%'." in out
     assert "100 of 100 members (100%)" in out
     state, report, _ = run(CijMirrorSegmentMembersOperator, members=PEOPLE[:79], max_removals=0.21)
     assert (state, report["removed"]) == ("success", 21)
@@ -100,7 +100,7 @@ def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"max_removals": 1.5}, "max_removals is 1.5. Give a share, from 0 to 1."),
+        ({"max_removals": 1.5}, "max_removals is 1.5, which is no bound."),
         ({"group": []}, "group is []"),
         ({"not_found_path": "x.csv"}, "not_found_path is given without match_on"),
         ({"match_on": "emailaddress1", "not_found_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
@@ -138,6 +138,8 @@ def test_addresses_are_matched(run, segment, tmp_path):
         members=FromFile(str(source), "e-mail"),
         match_on="emailaddress1",
         not_found_path=str(missing),
+        max_invalid=1,
+        max_not_found=2,
     )
     assert state == "success"
     assert segment[1]("in") == expected
@@ -160,7 +162,7 @@ def test_the_log_has_nobodys_address(run, capfd, tmp_path):
     """Neither a found one nor a missing one."""
     contacts = _contacts()
     members = [contacts[0]["emailaddress1"], "nobody@nowhere.test"]
-    run(CijAddSegmentMembersOperator, members=members, match_on="emailaddress1")
+    run(CijAddSegmentMembersOperator, members=members, match_on="emailaddress1", max_not_found=1)
     captured = capfd.readouterr()
     for one in members:
         assert one not in captured.out + captured.err

@@ -81,7 +81,7 @@ def test_many_people(organisation, tmp_path):
     """From a file, each once; who is no id or comes twice is counted."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join(["contactid", *PEOPLE, *PEOPLE[:3], "nobody"]))
-    state, report, _ = run(members=FromFile(str(file)))
+    state, report, _ = run(members=FromFile(str(file)), max_invalid=1)
     assert (state, report) == ("success", {"read": 64, "invalid": 1, "duplicate": 3, "raised": 60})
     assert sorted(organisation.raised) == PEOPLE
 
@@ -90,7 +90,7 @@ def test_people_are_found_by_address(organisation):
     """And who is not is counted."""
     found = [{"contactid": one, "emailaddress1": f"{place}@x"} for place, one in enumerate(PEOPLE[:2])]
     organisation.script = [Answer(body={"value": found})]
-    state, report, _ = run(members=["0@x", "1@X", "2@x"], match_on="emailaddress1")
+    state, report, _ = run(members=["0@x", "1@X", "2@x"], match_on="emailaddress1", max_not_found="34%")
     assert (state, report) == ("success", {"read": 3, "not_found": 1, "raised": 2})
 
 
@@ -107,7 +107,14 @@ def test_people_are_found_by_address(organisation):
         ({"members": PEOPLE, "attributes": {"text": "", "colour": 1}}, "colour is unknown; text must be"),
         ({"members": PEOPLE, "unclear_path": "nowhere/x.csv"}, "can't be written"),
         ({"members": PEOPLE, "not_found_path": "x.csv"}, "without match_on"),
-        ({"members": ["nobody"]}, "None of the 1 rows holds any id"),
+        ({"members": ["nobody"]}, "None of the first 1 rows holds any id"),
+        (
+            {"members": ["0@x"], "match_on": "emailaddress1"},
+            "1 values of 1 rows match nobody",
+        ),
+        ({"members": []}, "The list has no row."),
+        ({"members": PEOPLE, "max_invalid": "1.0"}, "max_invalid is '1.0', which could mean one row or all of them"),
+        ({"members": PEOPLE, "on_empty": "pass"}, "on_empty is 'pass'. Use 'fail', 'skip' or 'ok'."),
     ],
 )
 def test_all_is_checked_before_anybody_is_raised(organisation, capfd, arguments, said):

@@ -140,7 +140,13 @@ class Consents:
 async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: ConsentTo = _COMMERCIAL_TO) -> IdSet:
     """Find those of a list whose e-mail address has opted out of a purpose, or of the topic that is given.
 
-    Who has no address has said nothing.
+    Who has no address has said nothing. This is less than what the service decides when it sends. It does not know:
+
+    - the enforcement model of the purpose and channel: under a restrictive one, no row blocks as well; under a disabled
+      one, opted-out people are mailed;
+    - addresses in other columns than ``emailaddress1``, and other channels;
+    - that the latest of several rows counts: any row that says no leaves the person out;
+    - business units and compliance profiles.
 
     :param client: open; its ``max_concurrency`` says how many batches at once
     :param ids: whom to look at

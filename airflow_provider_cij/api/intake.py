@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.models import MemberReport
 from airflow_provider_cij.dataverse.odata import keys_of
@@ -14,6 +15,7 @@ from airflow_provider_cij.errors import CijInputError
 log = logging.getLogger(__name__)
 
 _REJECTS_SHOWN = 100
+_RIGHT_COLUMN = "Is it the right column? Nothing was sent."
 
 Chunk = tuple[Sequence[int], Sequence[object]]
 """Some rows: their line numbers, and what stands where an id (or what shall be matched) should."""
@@ -44,13 +46,15 @@ class Intake:
 class Rejects:
     """Counts the rows that can't be used, and names the first of them by their lines.
 
-    :param max_invalid: how many there may be; None for any number
+    :param max_invalid: a bound as ``bounds.bound_of`` reads it; a share is one of the rows read
     :param what: what such a row lacks
+    :param early: True refuses the list as soon as a number of rows is exceeded, False only at its end
     """
 
-    def __init__(self, max_invalid: int | None, what: str = "id") -> None:
-        self._most = max_invalid
+    def __init__(self, max_invalid: object, what: str = "id", *, early: bool = True) -> None:
+        self._bound = max_invalid if isinstance(max_invalid, Bound) else bound_of("max_invalid", max_invalid)
         self._what = what
+        self._early = early and not self._bound.needs_total
         self._lines: list[int] = []
         self.count = 0
 
@@ -61,7 +65,7 @@ class Rejects:
         :param values: what stands in them
         :param bad: the positions of those that can't be used
         :param read: how many rows have been read so far
-        :raises CijInputError: there are too many by now
+        :raises CijInputError: there are more than the bound, and it is a number of rows
         """
         for position in bad:
             self.count += 1
@@ -71,31 +75,41 @@ class Rejects:
                 log.warning(
                     "Line %d holds no %s: %s", lines[position], self._what, _looks(values[position], self._what)
                 )
-        if self._most is not None and self.count > self._most:
-            raise CijInputError(
-                f"{self.count} of the first {read} rows hold no {self._what}, more than max_invalid={self._most}.",
-                hint=f"The first are on lines {', '.join(map(str, self._lines[:20]))}. Nothing was sent.",
-            )
+        if self._early:
+            self._check(read, "first ")
 
     def close(self, read: int) -> None:
-        """Sum up at the end of the list.
-
-        :raises CijInputError: not one row can be used
-        """
+        """Log how many more there were than have been named."""
         if self.count > len(self._lines):
             log.warning("%d more lines hold no %s", self.count - len(self._lines), self._what)
+
+    def check(self, read: int) -> None:
+        """Refuse the list at its end.
+
+        :param read: how many rows it has
+        :raises CijInputError: not one row can be used, or more than the bound can't
+        """
         if self.count and self.count == read:
-            raise CijInputError(
-                f"None of the {read} rows holds any {self._what}.",
-                hint="Is it the right column? Nothing was sent.",
-            )
+            raise CijInputError(f"None of the {read} rows holds any {self._what}.", hint=_RIGHT_COLUMN)
+        self._check(read)
+
+    def _check(self, read: int, first: str = "") -> None:
+        if self._bound.allows(self.count, read):
+            return
+        if self.count == read:
+            said = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."
+            raise CijInputError(said, hint=_RIGHT_COLUMN)
+        raise CijInputError(
+            f"{self.count} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
+            hint=f"The first are on lines {', '.join(map(str, self._lines[:20]))}. Nothing was sent.",
+        )
 
 
-async def take_in(chunks: AsyncIterator[Chunk], max_invalid: int | None = None) -> Intake:
+async def take_in(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> Intake:
     """Read a whole list of ids.
 
     :param chunks: the rows
-    :param max_invalid: how many rows may hold no id; None for any number
+    :param max_invalid: how many rows may hold no id: a bound as ``bounds.bound_of`` reads it
     :raises CijInputError: too many rows hold no id, or none does
     """
     ids, rejects, read = IdSet(), Rejects(max_invalid), 0
@@ -105,6 +119,7 @@ async def take_in(chunks: AsyncIterator[Chunk], max_invalid: int | None = None) 
         read += len(values)
         rejects.add(lines, values, bad, read)
     rejects.close(read)
+    rejects.check(read)
     return Intake(ids, read, rejects.count, read - rejects.count - len(ids))
 
 

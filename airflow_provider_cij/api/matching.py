@@ -14,10 +14,11 @@ import asyncio
 import logging
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.intake import Chunk, Intake, Rejects
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 OnNotFound = Callable[[Sequence[tuple[int, str]]], None]
 """Called with lines and values that match nobody. The values are people's data: never log them."""
+OnEnd = Callable[[], Awaitable[None]]
 OnProgress = Callable[[int, int, int], None]
 """Called after each query with queries done, values asked for, values that matched."""
 
@@ -55,9 +57,11 @@ async def match(
     *,
     table: str,
     column: str,
-    max_invalid: int | None = None,
+    max_invalid: object = None,
+    max_not_found: object = None,
     on_not_found: OnNotFound | None = None,
     on_progress: OnProgress | None = None,
+    on_end: OnEnd | None = None,
 ) -> Intake:
     """Find the records that have the values of a list, as many values a query as its URL holds.
 
@@ -68,19 +72,35 @@ async def match(
     :param chunks: the rows
     :param table: ``contact`` or ``lead``
     :param column: logical name of the column to look in, such as ``emailaddress1``
-    :param max_invalid: how many rows may hold no value; None for any number
+    :param max_invalid: how many rows may hold no value: a bound as ``bounds.bound_of`` reads it, a share is one of the
+        rows read
+    :param max_not_found: how many different values may match nobody: a bound of the rows read
     :param on_not_found: is told of each value that matches nobody, by its first row. A value is told of again only when
         100,000 others have stood between
     :param on_progress: is told of every query that succeeded
-    :raises CijInputError: there is no such table, this is no column's name, or too many rows hold no value
+    :param on_end: is awaited when every value has been looked up, before the bounds refuse the list: the place to
+        finish a file of ``on_not_found``. With it, no bound refuses the list before its end
+    :raises CijInputError: there is no such table, this is no column's name, too many rows hold no value, or too many
+        values match nobody
     :raises CijError: a query failed for good; the error never holds a value
     """
     if table not in _TABLES:
         raise CijInputError(f"The table is {table!r}.", hint=f"Segments are of {' or '.join(_TABLES)}.")
-    if not re.fullmatch(r"[a-z0-9_]+", column):
+    if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
     matching = _Matching(client, table, column, on_not_found, on_progress)
-    return await matching.run(chunks, Rejects(max_invalid, what="value"))
+    rejects = Rejects(max_invalid, what="value", early=on_end is None)
+    bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
+    intake = await matching.run(chunks, rejects)
+    if on_end:
+        await on_end()
+    rejects.check(intake.read)
+    if not bound.allows(intake.not_found, intake.read):
+        raise CijInputError(
+            f"{intake.not_found} values of {intake.read} rows match nobody, more than {bound}.",
+            hint=f"Is {column!r} the right column? not_found_path gives a file of them. Nothing was sent.",
+        )
+    return intake
 
 
 class _Matching:

@@ -12,13 +12,16 @@ from airflow_provider_cij.api.capabilities import inputs_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page, page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.mirror import GroupPlan, Plan, Share, check_room
+from airflow_provider_cij.api.mirror import IDS_A_GROUP, GroupPlan, Plan, Share, check_room
 from airflow_provider_cij.api.sending import OnBatch, Resume, Sending
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
-from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
+from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 _PAGE_SIZE = 5000
+# More than any organisation has people, and pages of them: lists without an end are told by these.
+_MOST_IDS = 100_000_000
+_MOST_PAGES = 50_000
 
 
 class Members:
@@ -136,16 +139,19 @@ class Members:
 
         :raises CijIncompleteError: pages came twice, or the group changed while it was listed
         """
-        listed = Listed()
+        listed, total = Listed(most=IDS_A_GROUP, of="the group"), 0
         body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
             asked = body | {"PageNo": listed.pages + 1}
             page = await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")
+            total = max(total, page.total or 0)
             if not page.ids:
                 break
             listed.add(page)
             yield page.ids
-        listed.check()
+        if page.has_next:
+            raise CijMovedError(f"The service says that there is more after page {listed.pages}, and gives none.")
+        listed.check(total)
 
     async def of_segment(self, segment_id: str) -> AsyncIterator[list[str]]:
         """List the members of a segment as of its last evaluation, page by page.
@@ -160,8 +166,10 @@ class Members:
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
-        listed = Listed()
+        listed = Listed(most=_MOST_IDS if first.total is None else first.total, of="the segment")
         while True:
+            if not page.ids and page.has_next:
+                raise CijMovedError("The service gave an empty page of members, and says that there are more.")
             listed.add(page)
             yield page.ids
             if not page.has_next:
@@ -171,7 +179,7 @@ class Members:
             if not page.ids or page.number not in (None, number):
                 raise CijIncompleteError(f"The service was asked for page {number} of the members and gave another.")
             if page.total != first.total:
-                raise CijIncompleteError("The members changed while they were listed.", hint="List them again.")
+                raise CijMovedError("The members changed while they were listed.", hint="List them again.")
         listed.check(first.total)
 
     async def _page(self, action: str, body: dict[str, object], output: str, list_name: str) -> Page:
@@ -194,9 +202,15 @@ class Members:
 
 
 class Listed:
-    """What a list has given so far: pages that shift while they are turned lose members without a word."""
+    """What a list has given so far: pages that shift while they are turned lose members without a word.
 
-    def __init__(self) -> None:
+    :param most: how many ids it can have; more are refused, for a list may have no end
+    :param of: whose members these are, for errors
+    """
+
+    def __init__(self, most: int = _MOST_IDS, of: str = "the segment") -> None:
+        self._most = most
+        self._of = of
         self.pages = 0
         self._read = 0
         self._ids = IdSet()
@@ -205,7 +219,7 @@ class Listed:
     def add(self, page: Page) -> None:
         """Take note of a page.
 
-        :raises CijIncompleteError: it is the last one once more
+        :raises CijIncompleteError: it is the last one once more, or the list has no end
         """
         if self.pages and page.ids == self._last:
             raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
@@ -213,6 +227,14 @@ class Listed:
         self._read += len(page.ids)
         self._ids.update(keys_of(page.ids)[0])
         self._last = page.ids
+        if self.pages & (self.pages - 1) == 0:  # 1, 2, 4, 8, … pages: a list that goes in a circle is told early
+            self._check_distinct()
+        if self._read > self._most or self.pages > _MOST_PAGES:
+            raise CijMovedError(
+                f"The service lists more members of {self._of} than there can be: {self._read:,} on {self.pages:,} "
+                f"pages, of {self._most:,} at the most.",
+                hint="List them again. If this stays so, the service's list has no end.",
+            )
 
     def check(self, total: int | None = None) -> None:
         """Check the list at its end.
@@ -220,10 +242,13 @@ class Listed:
         :raises CijIncompleteError: somebody came twice, or fewer came than the service speaks of
         """
         if total is not None and self._read < total:
-            raise CijIncompleteError(f"The service speaks of {total} members and listed {self._read}.")
+            raise CijMovedError(f"The service speaks of {total} members and listed {self._read}.")
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
         if self.pages > 1 and len(self._ids) < self._read:
             twice = self._read - len(self._ids)
-            raise CijIncompleteError(
+            raise CijMovedError(
                 f"{twice} members came twice: the list changed while it was read, so others may be missing.",
                 hint="List them again.",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.errors import CijInputError
@@ -57,6 +58,11 @@ class Plan:
         """How many of them are not in the list."""
         return sum(len(part.removed) for part in self.parts)
 
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to do: the groups hold the list, and nobody else."""
+        return not len(self.missing) and not self.removals
+
     def shares(self, *, removing: bool) -> list[Share]:
         """Deal the missing members out, group after group.
 
@@ -82,16 +88,16 @@ class Plan:
             count <= part.room(removing=False) for part, (_, count) in zip(self.parts, shares, strict=True)
         )
 
-    def check(self, max_removals: float) -> None:
+    def check(self, max_removals: Bound) -> None:
         """Refuse to remove more than one would expect of a list that is whole.
 
-        :param max_removals: the share of what is there that may be removed, from 0 to 1
+        :param max_removals: how many may be removed; a share is one of the members that the groups hold now
         :raises CijInputError: more would be
         """
-        if self.removals > max_removals * self.there:
+        if not max_removals.allows(self.removals, self.there):
             raise CijInputError(
                 f"{self.removals} of {self.there} members ({self.removals / self.there:.0%}) are not in the list and "
-                f"would be removed, more than max_removals={max_removals}.",
+                f"would be removed, more than {max_removals}.",
                 hint="Is the list whole? If it is, allow more. Nothing was changed.",
             )
 

@@ -19,6 +19,7 @@ class Cursor:
     """
 
     def __init__(self, context: Any, log: Any) -> None:
+        self.context = context
         self._store = context.get("task_state_store")
         self._log = log
         self._job = ""

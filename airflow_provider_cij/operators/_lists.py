@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._compat import AirflowSkipException
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.purposes import ConsentTo
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._cursor import Cursor
 from airflow_provider_cij.sources import Source, as_source, checked
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.models import MemberReport, Segment
     from airflow_provider_cij.api.sending import Resume
     from airflow_provider_cij.hooks.cij import Cij
+
+
+LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
+"""The templated fields of a task that takes a list."""
 
 
 class TakesMembers(CijOperator):
@@ -45,7 +51,7 @@ class TakesMembers(CijOperator):
 class MemberListOperator(TakesMembers):
     """Does something to static groups with a list of people."""
 
-    template_fields: Sequence[str] = ("segment_id", "group", "members", "match_on", "not_found_path")
+    template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
@@ -60,7 +66,9 @@ class MemberListOperator(TakesMembers):
         group: str | Sequence[str],
         members: Iterable[object] | Source,
         match_on: str | None = None,
-        max_invalid: int | None = None,
+        max_invalid: int | float | str | None = 0,
+        max_not_found: int | float | str | None = 0,
+        on_empty: str = "fail",
         not_found_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -70,6 +78,8 @@ class MemberListOperator(TakesMembers):
         self.members = members
         self.match_on = match_on
         self.max_invalid = max_invalid
+        self.max_not_found = max_not_found
+        self.on_empty = on_empty
         self.not_found_path = not_found_path
 
     async def _change(
@@ -78,21 +88,26 @@ class MemberListOperator(TakesMembers):
         """Do it; give the counts of the report that the list does not give."""
         raise NotImplementedError
 
+    def _check_arguments(self) -> None:
+        """Refuse arguments that can't be right, after rendering and before the first request."""
+        names = self._group_names()
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
+        rules_of(self)
+
+    def _group_names(self) -> list[str]:
+        several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
+        return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
+
     def _check(self, intake: Intake, groups: int) -> None:
-        """Refuse a list for what it is, before the service is asked anything about it."""
-        if not intake.read:
-            self.log.warning("There is not a single row: nobody will be added or removed")
+        """Refuse a list for what it is, before the groups are looked up."""
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
         with failing_for_good():
             source = checked(self.members)
-            names = [self.group] if isinstance(self.group, str) else list(self.group or ())
-            if not names or not all(isinstance(name, str) and name for name in names):
-                raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
-            if self.max_invalid is not None and (not isinstance(self.max_invalid, int) or self.max_invalid < 0):
-                raise CijInputError(f"max_invalid is {self.max_invalid!r}.", hint="Give a number from 0 on, or None.")
-            check_not_found_path(self)
+            self._check_arguments()
+            names = self._group_names()
 
         cursor = Cursor(context, self.log)
 
@@ -132,45 +147,117 @@ class MemberListOperator(TakesMembers):
         return segment
 
 
-async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
-    """Read a list to its end, and look its values up if the task has ``match_on``.
+@dataclass(frozen=True)
+class ListRules:
+    """What a task accepts of its list.
 
-    :param task: has ``match_on``, ``max_invalid`` and ``not_found_path``
-    :param cij: open
-    :param source: the list
-    :param table: to look in, ``contact`` or ``lead``
+    :param max_invalid: how many rows may hold no id, or no value to match
+    :param max_not_found: how many different values may match nobody
+    :param on_empty: ``fail``, ``skip`` or ``ok``: what a list without a row does to the task
     """
-    from airflow_provider_cij.api.intake import take_in
-    from airflow_provider_cij.api.matching import match
 
-    with log_group(task.log, f"Read members from {source!r}"), ExitStack() as files:
-        chunks = source.chunks(cij.dataverse)
-        if not task.match_on:
-            intake = await take_in(chunks, task.max_invalid)
-        else:
-            not_found = None
-            if task.not_found_path is not None:
-                not_found = files.enter_context(writing(str(task.not_found_path), ("line", task.match_on)))
-            intake = await match(
-                cij.dataverse,
-                chunks,
-                table=table,
-                column=task.match_on,
-                max_invalid=task.max_invalid,
-                on_not_found=not_found.write if not_found else None,
-                on_progress=_Looking(task.log),
-            )
-        said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-        task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-    return intake
+    max_invalid: Bound
+    max_not_found: Bound
+    on_empty: str
+
+    def check_empty(self, read: int) -> None:
+        """Fail or skip the task when the list has no row.
+
+        :param read: how many rows there are
+        :raises CijInputError: ``on_empty`` is ``fail``
+        :raises AirflowSkipException: ``on_empty`` is ``skip``
+        """
+        if read or self.on_empty == "ok":
+            return
+        if self.on_empty == "skip":
+            raise AirflowSkipException("The list has no row. Nothing was sent.")
+        raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
 
 
-def check_not_found_path(task: Any) -> None:
-    """Refuse a file for what matches nobody that can't be written, or that is given without ``match_on``."""
+def rules_of(task: Any) -> ListRules:
+    """Read and check the arguments of a task that takes a list.
+
+    :param task: has ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty`` and ``not_found_path``
+    :raises CijInputError: one of them can't be right; the error names it
+    """
+    if task.match_on is not None and not isinstance(task.match_on, str):
+        raise CijInputError(f"match_on is a {type(task.match_on).__name__}.", hint="Give a column's logical name.")
     if task.not_found_path is not None:
         if not task.match_on:
             raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
         check_writable(str(task.not_found_path))
+    return ListRules(
+        bound_of("max_invalid", task.max_invalid),
+        bound_of("max_not_found", task.max_not_found),
+        checked_on_empty(task.on_empty),
+    )
+
+
+def checked_on_empty(on_empty: object) -> str:
+    """Return ``on_empty`` when it is a known word.
+
+    :raises CijInputError: it is none
+    """
+    if on_empty not in ("fail", "skip", "ok"):
+        raise CijInputError(f"on_empty is {on_empty!r}.", hint="Use 'fail', 'skip' or 'ok'.")
+    return str(on_empty)
+
+
+def switch(name: str, value: object) -> bool:
+    """Read a switch, which a template may have rendered to text.
+
+    :param name: the argument's name, for the error
+    :param value: True, False, or one of these as text
+    :raises CijInputError: it is neither
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise CijInputError(f"{name} is {value!r}.", hint="Give True or False.")
+
+
+async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
+    """Read a list to its end, and look its values up if the task has ``match_on``.
+
+    :param task: has what ``rules_of`` reads
+    :param cij: open
+    :param source: the list
+    :param table: to look in, ``contact`` or ``lead``
+    :raises CijInputError: the list has no row, or is beyond a bound; ``not_found_path`` is written before that
+    :raises AirflowSkipException: the list has no row, and ``on_empty`` is ``skip``
+    """
+    from airflow_provider_cij.api.intake import take_in
+    from airflow_provider_cij.api.matching import match
+
+    rules = rules_of(task)
+    with log_group(task.log, f"Read members from {source!r}"):
+        chunks = source.chunks(cij.dataverse)
+        if not task.match_on:
+            intake = await take_in(chunks, rules.max_invalid)
+        else:
+            async with AsyncExitStack() as files:
+                not_found = None
+                if task.not_found_path is not None:
+                    file = outside(writing(str(task.not_found_path), ("line", task.match_on)))
+                    not_found = await files.enter_async_context(file)
+                intake = await match(
+                    cij.dataverse,
+                    chunks,
+                    table=table,
+                    column=task.match_on,
+                    max_invalid=rules.max_invalid,
+                    max_not_found=rules.max_not_found,
+                    on_not_found=not_found.write if not_found else None,
+                    on_progress=_Looking(task.log),
+                    on_end=files.aclose if not_found else None,
+                )
+        said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
+        task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
+    if not intake.read:
+        task.log.warning("There is not a single row in the list")
+    rules.check_empty(intake.read)
+    return intake
 
 
 def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress, check_not_found_path, read_list
+from airflow_provider_cij.operators._exporting import Standing, export
+from airflow_provider_cij.operators._lists import LIST_FIELDS, MemberListOperator, Progress, read_list, rules_of
 from airflow_provider_cij.operators._outbound import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
 
@@ -35,13 +37,17 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     segments".
 
     :param segment_id: the segment (templated)
-    :param operation: ``"add"`` or ``"remove"``
+    :param operation: ``"add"`` or ``"remove"`` (templated)
     :param members: contact ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``; the
         service ignores ids of nobody (templated)
     :param query: instead of ``members``: whom to add or remove, such as ``PROFILE(contact).FILTER(…)`` (templated)
     :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids
         (templated)
-    :param max_invalid: fail, before anything is sent, when more rows than this hold no id; None for any number
+    :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
+        (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
     :param cij_conn_id: the Airflow connection
     :return: the member report, in which ``added`` or ``removed`` counts who was sent; with ``query``
@@ -49,7 +55,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :raises AirflowFailException: no such segment, file or column; it is not static; or the service refuses
     """
 
-    template_fields: Sequence[str] = ("segment_id", "members", "query", "match_on", "not_found_path")
+    template_fields: Sequence[str] = ("segment_id", "operation", "query", *LIST_FIELDS)
 
     def __init__(
         self,
@@ -70,7 +76,11 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         with failing_for_good():
             if (self.query is not None) == self.by_members:
                 raise CijInputError("Give either members or query.")
-            check_not_found_path(self)
+            if self.operation not in ("add", "remove"):
+                raise CijInputError(f"operation is {self.operation!r}.", hint="Use 'add' or 'remove'.")
+            if self.query is not None and not isinstance(self.query, str):
+                raise CijInputError(f"query is a {type(self.query).__name__}.", hint="Give text.")
+            rules_of(self)
             source = checked(self.members)
         if self.query is not None:
             query = self.query
@@ -86,7 +96,6 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         async def by_ids(cij: Cij) -> MemberReport:
             segment = await self._outbound(cij, context)
             intake = await read_list(self, cij, source, "contact")
-            self._check(intake, 1)
             with log_group(self.log, f"Send {len(intake.ids)} members to {self.operation}"):
                 batches = await cij.outbound.members.update(segment, self.operation, intake.ids, Progress(self.log))
             done = "added" if self.operation == "add" else "removed"
@@ -116,42 +125,55 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
         ``.parquet`` needs the extra ``parquet`` (templated)
     :param how: ``"query"``, which the document recommends, or ``"fetchxml"``, which it calls deprecated and which ends
         at 50,000 contacts
+    :param max_missing: how many members the list may lack against the segment's count as of its last evaluation: a
+        number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
+        for half a minute, then the task fails and the older file stays (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"count", "path"}``
     :raises AirflowFailException: no such segment or folder
     :raises CijIncompleteError: the service gave a part of the list; nothing was written
     """
 
-    template_fields: Sequence[str] = ("segment_id", "path")
+    template_fields: Sequence[str] = ("segment_id", "path", "max_missing")
 
     def __init__(
-        self, *, segment_id: str, path: str, how: Literal["query", "fetchxml"] = "query", **kwargs: Any
+        self,
+        *,
+        segment_id: str,
+        path: str,
+        how: Literal["query", "fetchxml"] = "query",
+        max_missing: int | float | str | None = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(segment_id=segment_id, **kwargs)
         self.path = path
         self.how = how
+        self.max_missing = max_missing
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
-        target = str(self.path)
+        target = str(self.path or "")
         with failing_for_good():
             check_writable(target)
+            bound = bound_of("max_missing", self.max_missing)
 
-        async def export(cij: Cij) -> int:
+        async def work(cij: Cij) -> int:
             segment = await cij.outbound.segments.get(self.segment_id)
             self._show(context, segment.row_id, segment.name)
             # Before it was first evaluated the service knows of no members.
             level = INFO if segment.status_name in ("live", "stopped") else WARNING
             self.log.log(level, "Outbound segment %r is %s", segment.name, segment.status_name)
-            count = 0
-            with writing(target, ("contactid",)) as file:
-                async for page in cij.outbound.members.of_segment(segment, self.how):
-                    file.write(page)
-                    count += len(page)
-                    self.log.info("%d members", count)
-            return count
+
+            async def read() -> Standing:
+                row = await cij.outbound.segments.get(segment.row_id)
+                return Standing(row.member_count, (row.status_name,))
+
+            def pages() -> AsyncIterator[list[str]]:
+                return cij.outbound.members.of_segment(segment, self.how)
+
+            return await export(self.log, target, "contactid", pages, read, bound)
 
         with log_group(self.log, f"Export to {target}"):
-            count = self.call(export)
+            count = self.call(work)
         self.log.info("Wrote %d members to %s", count, target)
         return {"count": count, "path": target}

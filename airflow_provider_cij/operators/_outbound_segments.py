@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._arguments import one_of, set_switches
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._lists import TakesMembers
+from airflow_provider_cij.operators._lists import ListRules, TakesMembers, checked_on_empty
 from airflow_provider_cij.operators._outbound import (
     Deletes,
     Moves,
@@ -19,7 +20,7 @@ from airflow_provider_cij.operators._outbound import (
     fails_on,
     made,
 )
-from airflow_provider_cij.sources import Source, checked
+from airflow_provider_cij.sources import FromValues, Source, checked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +45,11 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
     :param query: whom a dynamic one finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
         compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)`` (templated)
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
-        20,000 at the most; one that is there keeps its members (templated)
+        20,000 at the most; one that is there keeps its members. None gives no list (templated)
+    :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
+        any number. Default 0. More fail before anything is sent (templated)
+    :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
+        (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
         (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
@@ -56,7 +61,9 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
-    template_fields: Sequence[str] = ("display_name", "segment_type", "query", "members", "key", "description")
+    template_fields: Sequence[str] = (
+        *("display_name", "segment_type", "query", "members", "max_invalid", "on_empty", "key", "description"),
+    )
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
@@ -68,7 +75,9 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
         display_name: str,
         segment_type: SegmentType = "static",
         query: str = "",
-        members: Iterable[object] | Source = (),
+        members: Iterable[object] | Source | None = None,
+        max_invalid: int | float | str | None = 0,
+        on_empty: str = "fail",
         if_exists: IfExists = "update",
         description: str | None = None,
         publish: bool = False,
@@ -79,6 +88,8 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
         self.segment_type = segment_type
         self.query = query
         self.members = members
+        self.max_invalid = max_invalid
+        self.on_empty = on_empty
         self.if_exists = if_exists
         self.description = description
         self.publish = publish
@@ -93,10 +104,16 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
             set_switches(self, "publish")
             one_of("if_exists", self.if_exists, "update", "reuse", "fail")
             one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
-            source = checked(self.members)
+            listed = self.members is not None
+            source = checked(self.members if listed else FromValues(()))
+            bound = bound_of("max_invalid", self.max_invalid)
+            rules = ListRules(bound, bound, checked_on_empty(self.on_empty))
 
         async def create(cij: Cij) -> CreatedOutbound:
-            with (await take_in(source.chunks(cij.dataverse), max_invalid=0)).ids as ids:
+            intake = await take_in(source.chunks(cij.dataverse), bound)
+            if listed:
+                rules.check_empty(intake.read)
+            with intake.ids as ids:
                 spec = OutboundSegmentSpec(
                     key=key,
                     display_name=self.display_name,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.purposes import ConsentTo
-from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import check_writable, writing
+from airflow_provider_cij.errors import CijError
+from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._cursor import Cursor
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume
+from airflow_provider_cij.operators._exporting import Standing, export
+from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume, switch
+from airflow_provider_cij.operators._removed import Removed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,10 +65,16 @@ class CijAddSegmentMembersOperator(_FillOperator):
         (templated)
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts (templated)
-    :param max_invalid: fail, before anything is sent, when more rows than this hold no id; None for any number
+    :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
+        (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
     :param require_consent: True leaves out whose e-mail address has opted out of the commercial purpose;
-        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then
+        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then.
+        It reads rows that say no for ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive
+        one blocks also people without a row), other address columns and channels, or business units
     :param cij_conn_id: the Airflow connection
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts who was sent; with a single group nobody looks
@@ -100,7 +109,9 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     :param group: the group's name or id; or several, and they are removed from each (templated)
     :param members: whom to remove, as ``CijAddSegmentMembersOperator`` takes them (templated)
     :param match_on: as there (templated)
-    :param max_invalid: as there
+    :param max_invalid: how many rows may hold no id, or no value to match. Default 0 (templated)
+    :param max_not_found: how many different values may match nobody. Default 0 (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: as there (templated)
     :param cij_conn_id: the Airflow connection
     :return: the member report; ``removed`` counts who was sent, in the group or not
@@ -133,45 +144,99 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param group: the group's name or id; or several that hold the list together (templated)
     :param members: whom the group shall hold, as ``CijAddSegmentMembersOperator`` takes them (templated)
     :param match_on: as there (templated)
-    :param max_invalid: as there
+    :param max_invalid: how many rows may hold no id, or no value to match. Default 0 (templated)
+    :param max_not_found: how many different values may match nobody. Default 0 (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: as there (templated)
     :param require_consent: as there; who has opted out is removed if he is in the group
-    :param max_removals: the share of the group that may be removed, from 0 to 1; more fails before anything is changed,
-        for a list that was cut short removes people whom nobody meant to remove
-    :param dry_run: only show and return the plan
+    :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
+        (default) or 0.2, or None for any number. More fail before anything is changed, for a list that was cut short
+        removes people by accident (templated)
+    :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; feed it to
+        ``CijAddSegmentMembersOperator`` to undo the mirror (templated)
+    :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
+        differ from the list, the mirror is planned and sent again, up to 3 times, then the task fails: another writer
+        changes the group. This costs a second listing, a request for every 5,000 members; False skips it (templated)
+    :param dry_run: True only shows and returns the plan: nothing is sent, no file of removed ids is written (templated
+        as ``plan_only``)
     :param cij_conn_id: the Airflow connection
     :return: the member report, exact: ``added``, ``removed`` and ``unchanged``; with ``dry_run`` what they would be
     :raises AirflowFailException: as there; or more than ``max_removals`` would be removed
+    :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
 
-    def __init__(self, *, max_removals: float = 0.2, dry_run: bool = False, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = (
+        *MemberListOperator.template_fields,
+        *("max_removals", "removed_path", "verify", "plan_only"),
+    )
+
+    def __init__(
+        self,
+        *,
+        max_removals: int | float | str | None = "20%",
+        removed_path: str | None = None,
+        verify: bool = True,
+        dry_run: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.max_removals = max_removals
+        self.removed_path = removed_path
+        self.verify = verify
         self.plan_only = dry_run
 
-    def _check(self, intake: Intake, groups: int) -> None:
-        super()._check(intake, groups)
-        if not isinstance(self.max_removals, (int, float)) or not 0 <= self.max_removals <= 1:
-            raise CijInputError(f"max_removals is {self.max_removals!r}.", hint="Give a share, from 0 to 1.")
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        bound_of("max_removals", self.max_removals)
+        switch("verify", self.verify)
+        switch("dry_run", self.plan_only)
+        if self.removed_path is not None:
+            check_writable(str(self.removed_path))
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
+        from airflow_provider_cij.api.verifying import ROUNDS, verified
+
+        bound, where = bound_of("max_removals", self.max_removals), (segment.segment_id, groups, intake.ids)
         with log_group(self.log, "Plan"):
-            plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
+            plan = await cij.members.plan(*where)
             self.log.info(
                 "%d members are there: %d stay, %d will be removed, %d will be added",
                 *(plan.there, plan.unchanged, plan.removals, len(plan.missing)),
             )
-        plan.check(self.max_removals)
-        report = {"added": len(plan.missing), "removed": plan.removals, "unchanged": plan.unchanged}
-        if self.plan_only:
+        plan.check(bound)
+        report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
+        if switch("dry_run", self.plan_only):
             plan.shares(removing=True)
             self.log.info("This was a dry run: nothing is changed")
-            return report
-        with log_group(self.log, f"Remove {plan.removals} members from group {named(groups)}, add {len(plan.missing)}"):
-            batches = await cij.members.mirror(segment.segment_id, plan, Progress(self.log))
-        return {**report, "batches": batches}
+            return report | {"added": len(plan.missing), "removed": plan.removals}
+        removed = None
+        if self.removed_path is not None:
+            column = f"{segment.base_table or 'contact'}id"
+            removed = Removed(str(self.removed_path), column, cursor.context, self.log)
+        for number in range(1, ROUNDS + 1):
+            if removed:
+                await removed.keep(plan)
+            said = f"Remove {plan.removals} members from group {named(groups)}, add {len(plan.missing)}"
+            with log_group(self.log, said):
+                report["batches"] += await cij.members.mirror(segment.segment_id, plan, Progress(self.log))
+            report["added"] += len(plan.missing)
+            report["removed"] += plan.removals
+            if plan.done or not switch("verify", self.verify):
+                return report
+            with log_group(self.log, "Verify"):
+                plan = await verified(cij.members, *where)
+            if plan.done:
+                return report
+            lacks = f"{len(plan.missing):,} of the list are not in it, {plan.removals:,} others are"
+            self.log.warning("Group %s is not equal to the list after round %d: %s", named(groups), number, lacks)
+            plan.check(bound)
+        raise CijError(
+            f"Group {named(groups)} was mirrored {ROUNDS} times and is not equal to the list: {lacks}. Another writer "
+            "changes this group.",
+            hint="Does another DAG, or another run of this one, fill it? Let one task at a time write to a group.",
+        )
 
 
 class CijExportSegmentMembersOperator(CijOperator):
@@ -186,20 +251,32 @@ class CijExportSegmentMembersOperator(CijOperator):
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
         ``.parquet`` needs the extra ``parquet`` (templated)
     :param group: a static group's name or id; by default the segment's members (templated)
+    :param max_missing: how many members the list may lack against the segment's count as of the same evaluation: a
+        number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
+        for half a minute, then the task fails and the older file stays. A group has no count (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"count", "path"}``
     :raises AirflowFailException: no such segment, group or folder
     :raises CijIncompleteError: the service gave a part of the list; nothing was written
     """
 
-    template_fields: Sequence[str] = ("segment_id", "path", "group")
+    template_fields: Sequence[str] = ("segment_id", "path", "group", "max_missing")
     operator_extra_links = (CijSegmentLink(),)
 
-    def __init__(self, *, segment_id: str, path: str, group: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        segment_id: str,
+        path: str,
+        group: str | None = None,
+        max_missing: int | float | str | None = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
         self.path = path
         self.group = group
+        self.max_missing = max_missing
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
@@ -208,27 +285,31 @@ class CijExportSegmentMembersOperator(CijOperator):
         target = str(self.path or "")
         with failing_for_good():
             check_writable(target)
+            bound = bound_of("max_missing", self.max_missing)
 
-        async def export(cij: Cij) -> int:
+        async def work(cij: Cij) -> int:
             segment = await cij.segments.get(self.segment_id)
             CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+            column = f"{segment.base_table or 'contact'}id"
             if self.group is not None:
                 group = await cij.segments.group(segment, self.group)
-                pages = cij.members.of_group(segment.segment_id, group.group_id)
-            else:
-                level = INFO if segment.status in LIVE else WARNING
-                said = "Segment %r is %s: these are the members of its last evaluation"
-                self.log.log(level, said, segment.display_name, segment.status_name)
-                pages = cij.members.of_segment(segment.segment_id)
-            count = 0
-            with writing(target, (f"{segment.base_table or 'contact'}id",)) as file:
-                async for page in pages:
-                    file.write(page)
-                    count += len(page)
-                    self.log.info("%d members", count)
-            return count
+                group_id = group.group_id
+                return await export(
+                    self.log, target, column, lambda: cij.members.of_group(segment.segment_id, group_id)
+                )
+            level = INFO if segment.status in LIVE else WARNING
+            said = "Segment %r is %s: these are the members of its last evaluation"
+            self.log.log(level, said, segment.display_name, segment.status_name)
+
+            async def read() -> Standing:
+                row = await cij.segments.get(segment.segment_id)
+                last = await cij.segments.last_execution(row) if row.definition_id else None
+                return Standing(row.member_count, (row.status, last and (last.execution_id, last.status)))
+
+            pages = cij.members.of_segment
+            return await export(self.log, target, column, lambda: pages(segment.segment_id), read, bound)
 
         with log_group(self.log, f"Export to {target}"):
-            count = self.call(export)
+            count = self.call(work)
         self.log.info("Wrote %d members to %s", count, target)
         return {"count": count, "path": target}

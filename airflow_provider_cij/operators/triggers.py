@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from airflow_provider_cij._task import failing_for_good, log_group, positive
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.operators._arguments import one_of, set_switches
-from airflow_provider_cij.operators._lists import TakesMembers, check_not_found_path, read_list
+from airflow_provider_cij.operators._lists import LIST_FIELDS, TakesMembers, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ class CijRaiseTriggerOperator(TakesMembers):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids (templated)
     :param table: ``contact`` or ``lead``
-    :param max_invalid: fail, before anybody is raised, when more rows than this hold no id; None for any number
+    :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
+        ``"5%"``, or None for any number. Default 0. More fail before the first one is raised (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
+        (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param rate_per_minute: how many a minute, of this task alone; up to 2,500
     :param max_concurrency: how many at once; by default what the connection says
     :param unclear_path: a CSV or Parquet file to write the ids of the unclear to. Without it a single unclear one fails
@@ -79,9 +84,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         who was raised
     """
 
-    template_fields: Sequence[str] = (
-        *("trigger", "profile_id", "members", "attributes", "match_on", "unclear_path", "not_found_path"),
-    )
+    template_fields: Sequence[str] = (*("trigger", "profile_id", "attributes", "unclear_path", *LIST_FIELDS),)
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
@@ -95,7 +98,9 @@ class CijRaiseTriggerOperator(TakesMembers):
         attributes: Mapping[str, Any] | None = None,
         match_on: str | None = None,
         table: str = "contact",
-        max_invalid: int | None = None,
+        max_invalid: int | float | str | None = 0,
+        max_not_found: int | float | str | None = 0,
+        on_empty: str = "fail",
         rate_per_minute: float = 2000,
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
@@ -111,6 +116,8 @@ class CijRaiseTriggerOperator(TakesMembers):
         self.match_on = match_on
         self.table = table
         self.max_invalid = max_invalid
+        self.max_not_found = max_not_found
+        self.on_empty = on_empty
         self.rate_per_minute = rate_per_minute
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
@@ -142,7 +149,7 @@ class CijRaiseTriggerOperator(TakesMembers):
 
             with log_group(self.log, f"Raise {trigger.name} for {len(intake.ids)} people"):
                 await self._raise(cij, send, intake.ids, ledger, store)
-            self._tell_unclear(ledger, intake.ids)
+            await asyncio.to_thread(self._tell_unclear, ledger, intake.ids)  # an object store may run a loop
             if store is not None and ledger.done_at is None:
                 # Kept after success: a task that is killed before Airflow notes its success runs again.
                 ledger.done_at = most_tries
@@ -171,7 +178,7 @@ class CijRaiseTriggerOperator(TakesMembers):
             raise CijInputError(f"max_concurrency is {most!r}.", hint="Give a whole number, 1 or more.")
         if not isinstance(self.attributes or {}, Mapping):
             raise CijInputError(f"attributes is a {type(self.attributes).__name__}.", hint="Give a dict.")
-        check_not_found_path(self)
+        rules_of(self)
         if self.unclear_path is not None:
             check_writable(str(self.unclear_path))
         return checked(as_source([self.profile_id]) if self.members is None else self.members)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import asyncio
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from airflow_provider_cij.dataverse.odata import key_of
@@ -12,6 +14,8 @@ from airflow_provider_cij.errors import CijInputError
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
+
+T = TypeVar("T")
 
 ROWS = 1000
 """How many a source gives at a time."""
@@ -23,6 +27,38 @@ class Source(Protocol):
 
     def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
+
+
+class InThread(Generic[T]):
+    """Run a generator in one thread of its own, outside the running event loop.
+
+    What a source reads from (a file system, an object store, a driver) blocks, may run an event loop itself, and may
+    know only the thread that opened it. This is no asynchronous generator: at its end, a loop closes all of those at
+    once, in no order.
+
+    :param items: the generator; it is closed in that thread
+    :param name: of the thread
+    """
+
+    def __init__(self, items: Generator[T, None, None], name: str) -> None:
+        self._items = items
+        self._thread = ThreadPoolExecutor(1, name)
+
+    def __aiter__(self) -> InThread[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        item = await asyncio.get_running_loop().run_in_executor(self._thread, next, self._items, None)
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the generator, then the thread."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._items.close)
+        finally:
+            self._thread.shutdown(wait=False)
 
 
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:

@@ -46,6 +46,9 @@ class FromDataverse:
         """
         from airflow_provider_cij.dataverse.odata import query
 
+        for name, value in (("table", self.table), ("filter", self.filter or ""), ("column", self.column or "")):
+            if not isinstance(value, str):
+                raise CijInputError(f"FromDataverse's {name} is a {type(value).__name__}.", hint="Give text.")
         entity_set = _SETS.get(self.table, self.table)
         column = self.column or _IDS.get(entity_set)
         if not column:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing
 from itertools import accumulate, islice
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, delimiter_of, format_of, reading, reading_text
-from airflow_provider_cij.sources.base import ROWS, position_of, texts
+from airflow_provider_cij.sources.base import ROWS, InThread, position_of, texts
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
@@ -61,16 +62,25 @@ class FromFile:
         :raises CijInputError: there is no such file or column, or it is of another format; the error names file and
             line
         """
+        async with aclosing(InThread(self._pages(), "FromFile")) as pages:
+            async for chunk in pages:
+                yield chunk
+
+    def _pages(self) -> Generator[Chunk, None, None]:
         path = str(self.path)
         form = self.format or format_of(path)
-        if form == PARQUET:
-            with reading(path) as file:
-                for chunk in self._parquet(file):
-                    yield chunk
-            return
-        with reading_text(path, self.encoding) as text:
-            for chunk in self._csv(text) if form == CSV else self._json_lines(text):
-                yield chunk
+        try:
+            if form == PARQUET:
+                with reading(path) as file:
+                    yield from self._parquet(file)
+                return
+            with reading_text(path, self.encoding) as text:
+                yield from self._csv(text) if form == CSV else self._json_lines(text)
+        except CijError:
+            raise
+        except Exception as error:  # of whatever library reads it, such as an object store's
+            said = f"{type(error).__name__}: {error}"
+            raise CijError(f"The file {path!r} can't be read to its end: {said}.") from None
 
     def _csv(self, text: IO[str]) -> Iterator[Chunk]:
         delimiter = self.delimiter or delimiter_of(str(self.path))
@@ -137,7 +147,7 @@ class FromFile:
             for batch in parquet.iter_batches(ROWS, columns=[column], use_threads=False):
                 yield range(first, first + len(batch)), texts(batch.column(0).to_pylist())
                 first += len(batch)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
+        except (pyarrow.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
             if getattr(error, "errno", None):  # the disk's trouble, not the file's
                 raise
             raise self._broken(first, str(error)) from None

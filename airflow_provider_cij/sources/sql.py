@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources.base import position_of, texts
+from airflow_provider_cij.sources.base import InThread, position_of, texts
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _PAGE = 5000
-# What no retry can mend, as PEP 249 names it (drivers share the names, not the classes) and as Airflow does when a
-# connection is not defined, or of a type that is not installed.
-_PERMANENT = {"ProgrammingError", "NotSupportedError", "AirflowException", "ImportError"}
+# What no retry can mend when a query runs, as PEP 249 names it: drivers share the names, not the classes.
+_QUERY = frozenset({"ProgrammingError", "NotSupportedError"})
+# And when a connection opens: a driver that is not installed. Airflow answers "not found" also for a connection that it
+# could not ask for, so that is none.
+_OPENING = frozenset({"ImportError"})
+_NO_HOOK = "Unknown hook type"
 # What a driver quotes may be somebody's value, so its words end there; unless it says that it is a name.
 _QUOTED = re.compile(
     r"""((?:table|relation|column|schema|database|view|function|object name) (["'`])[\w.$]+\2)|["'`].*""", re.IGNORECASE
@@ -63,16 +64,12 @@ class FromSql:
         :raises CijInputError: the connection is none to a database, the query is wrong, or has no such column
         :raises CijError: the database does not answer
         """
-        pages = self._pages()
-        loop = asyncio.get_running_loop()
-        # Drivers block, Airflow's connections are fetched by blocking calls, and SQLite knows only the thread that
-        # opened it: one thread for all of it.
-        with ThreadPoolExecutor(1, "FromSql") as thread:
-            try:
-                while chunk := await loop.run_in_executor(thread, next, pages, None):
-                    yield chunk
-            finally:
-                await loop.run_in_executor(thread, pages.close)
+        for name, value in (("sql", self.sql), ("conn_id", self.conn_id)):
+            if not isinstance(value, str) or not value.strip():
+                raise CijInputError(f"FromSql's {name} is {type(value).__name__}.", hint="Give text that is not empty.")
+        async with aclosing(InThread(self._pages(), "FromSql")) as pages:
+            async for chunk in pages:
+                yield chunk
 
     def _pages(self) -> Generator[Chunk, None, None]:
         with closing(self._connect()) as connection:
@@ -82,7 +79,7 @@ class FromSql:
             except CijError:
                 raise
             except Exception as error:
-                raise _told(error, f"The query on connection {self.conn_id!r} failed", quoting=False) from None
+                raise _told(error, f"The query on connection {self.conn_id!r} failed", _QUERY, quoting=False) from None
             finally:
                 with suppress(Exception):  # of its own: it would hide the first
                     cursor.close()
@@ -97,7 +94,7 @@ class FromSql:
             if isinstance(hook, DbApiHook):
                 return hook.get_conn()
         except Exception as error:
-            raise _told(error, f"The database of connection {self.conn_id!r} can't be opened") from None
+            raise _told(error, f"The database of connection {self.conn_id!r} can't be opened", _OPENING) from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 
     def _read(self, cursor: Any) -> Generator[Chunk, None, None]:
@@ -131,11 +128,17 @@ def _cursor(connection: Any) -> Any:
     return connection.cursor()
 
 
-def _told(error: Exception, what: str, *, quoting: bool = True) -> CijError:
-    """Say what a driver says, without the values in it."""
+def _told(error: Exception, what: str, permanent: frozenset[str] = _QUERY, *, quoting: bool = True) -> CijError:
+    """Say what a driver says, without the values in it.
+
+    :param error: the driver's, or Airflow's
+    :param what: what failed
+    :param permanent: the names of the errors that no retry can mend
+    :param quoting: False cuts what the driver quotes, unless it says that it is a name
+    """
     words = [word for word in error.args if isinstance(word, str)] or [str(error)]
     line = (words[-1].strip().splitlines() or [""])[0]
     if not quoting:
         line = _QUOTED.sub(lambda found: found[1] or "…", line)
-    permanent = any(kind.__name__ in _PERMANENT for kind in type(error).__mro__)
-    return (CijInputError if permanent else CijError)(f"{what}: {type(error).__name__}: {line}")
+    known = any(kind.__name__ in permanent for kind in type(error).__mro__) or line.startswith(_NO_HOOK)
+    return (CijInputError if known else CijError)(f"{what}: {type(error).__name__}: {line}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.sources.base import ROWS, Source
+from airflow_provider_cij.sources.base import ROWS, InThread, Source
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.intake import Chunk
@@ -25,6 +26,12 @@ class FromValues:
 
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
         """Give the rows, some at a time."""
+        # Another task's output is fetched by blocking calls.
+        async with aclosing(InThread(self._parts(), "FromValues")) as parts:
+            async for part in parts:
+                yield part
+
+    def _parts(self) -> Generator[Chunk, None, None]:
         values, first = iter(self.values), 1
         while part := list(islice(values, ROWS)):
             if isinstance(part[0], (list, tuple)):

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api import mirror
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.members import Members
@@ -152,7 +153,9 @@ def test_everybody_gets_a_place_where_there_is_room(groups, missing, removing, s
         (0, 0, 0.2, False),
         (10, 0, 0.0, False),
         (10, 1, 0.0, True),
-        (10, 10, 1.0, False),
+        (10, 10, "100%", False),
+        (10, 2, 1, True),
+        (10, 10, None, False),
     ],
 )
 def test_a_list_that_is_not_whole_is_noticed(there, gone, limit, refused):
@@ -160,9 +163,9 @@ def test_a_list_that_is_not_whole_is_noticed(there, gone, limit, refused):
     plan = plan_of([there], [gone], 0)
     if refused:
         with pytest.raises(CijInputError, match=rf"{gone} of {there} members .* max_removals={limit}\. Is the list"):
-            plan.check(limit)
+            plan.check(bound_of("max_removals", limit))
     else:
-        plan.check(limit)
+        plan.check(bound_of("max_removals", limit))
 
 
 def test_who_must_not_be_mailed_is_out_first():

@@ -225,7 +225,7 @@ def test_the_weekly_refresh(airflow, warehouse):
     third = airflow.trigger(dag_id)
     states = _states(airflow, dag_id, third)
     assert (states["mirror_members"], states["refresh_segment"]) == ("failed", "upstream_failed")
-    assert "would be removed, more than max_removals=0.2" in airflow.log(dag_id, third, "mirror_members")
+    assert "would be removed, more than max_removals='20%'" in airflow.log(dag_id, third, "mirror_members")
     # A member count out of bounds ends the job before anybody is told.
     warehouse(people[200:2500])
     fourth = airflow.trigger(dag_id, {"most": 100})

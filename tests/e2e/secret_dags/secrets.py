@@ -42,10 +42,16 @@ with DAG("secrets", schedule=None, params=PARAMS, default_args={"retries": 0}):
         add("add_ids", file("ids.csv", "contactid")),
         add("add_in_the_dag", IN_THE_DAG),
         add("add_found", FromDataverse("contact", "emailaddress1 eq '{{ params.email }}'")),
-        add("match", file("emails.csv"), match_on="emailaddress1", not_found_path="{{ params.folder }}/nobody.csv"),
+        add(
+            "match",
+            file("emails.csv"),
+            match_on="emailaddress1",
+            not_found_path="{{ params.folder }}/nobody.csv",
+            max_not_found=None,
+        ),
     ]
     mirror = CijMirrorSegmentMembersOperator(
-        task_id="mirror", segment_id=segment_id, group="in", members=file("ids.csv", "contactid"), max_removals=1
+        task_id="mirror", segment_id=segment_id, group="in", members=file("ids.csv", "contactid"), max_removals=None
     )
     publish = CijPublishSegmentOperator(task_id="publish", segment_id=segment_id, deferrable=True, poll_interval=5)
     [*filling] >> mirror >> publish
