@@ -27,7 +27,7 @@ demo: .venv/.installed
 ui: .venv/.installed
 	@$(BIN)/python -m demo ui
 
-# A file a process: much of the tests' time is waiting.
+# A file at a time in each process; tests/conftest.py says how many there are.
 TEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: .venv/.installed

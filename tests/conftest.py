@@ -31,6 +31,11 @@ settings.register_profile("tests", deadline=None, max_examples=200)
 settings.load_profile("tests")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two files a core: much of their time is waiting, for servers and for looks that come later."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
     """Give an organisation that answers as the test says."""

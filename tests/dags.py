@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from airflow.sdk import DAG
 
@@ -44,7 +46,10 @@ def run_dag(dag: DAG, conf: dict[str, Any] | None = None) -> Ran:
         bag = DagBag(dag_folder=str(nowhere), bundle_path=nowhere)
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
-    return _what_came(dag.test(run_conf=conf))
+    # dag.test() sleeps a whole second whenever a task waits to be rescheduled or retried.
+    sleep = time.sleep
+    with patch.object(time, "sleep", lambda seconds: sleep(0.1 if type(seconds) is int else seconds)):
+        return _what_came(dag.test(run_conf=conf))
 
 
 @functools.cache
