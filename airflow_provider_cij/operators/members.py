@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.purposes import ConsentTo
-from airflow_provider_cij.errors import CijError
+from airflow_provider_cij.errors import CijError, CijRefusedError
 from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._cursor import Cursor
@@ -302,8 +303,9 @@ class CijExportSegmentMembersOperator(CijOperator):
             self.log.log(level, said, segment.display_name, segment.status_name)
 
             async def read() -> Standing:
-                row = await cij.segments.get(segment.segment_id)
-                last = await cij.segments.last_execution(row) if row.definition_id else None
+                row, last = await cij.segments.get(segment.segment_id), None
+                with suppress(CijRefusedError):  # without the log the count alone tells one evaluation from the next
+                    last = await cij.segments.last_execution(row) if row.definition_id else None
                 return Standing(row.member_count, (row.status, last and (last.execution_id, last.status)))
 
             pages = cij.members.of_segment
