@@ -145,7 +145,7 @@ class Season:
         parts = runpy.run_path(str(EXAMPLE))
         create, mirror, refresh = parts["create"], parts["mirror"], parts["refresh"]
         create.query, create.groups = self.model.query, list(self.model.spec.groups)
-        mirror.members = source
+        mirror.members, mirror.max_invalid = source, None
         refresh.poll_interval = 0.03
         dag = create.dag
         for task in dag.tasks:
