@@ -50,6 +50,9 @@ class CijError(Exception):
     unclear: bool = False
     """True when what was asked for may have been done all the same."""
 
+    inside: bool = False
+    """True when the reply's HTTP status was a success and its body said no."""
+
     def __init__(
         self,
         message: str,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.texts import storable
 from airflow_provider_cij.errors import (
     CijError,
     CijJourneyFailedError,
@@ -48,12 +50,20 @@ class WaitTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to say; every end is an event."""
         try:
-            yield TriggerEvent({"status": self.until, **await self._wait()})  # type: ignore[no-untyped-call]
+            yield event_of({"status": self.until, **await self._wait()})
         except CijError as error:
             yield _sad_event(error)
         except Exception as error:
             # Raised, it would reach the task as a bare "Trigger failure".
-            yield _sad_event(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
+            yield _sad_event(CijError(f"The trigger failed: {type(error).__name__}: {words_of(str(error), bool)}"))
+
+
+def event_of(payload: Mapping[str, Any]) -> TriggerEvent:
+    """Make an event that Airflow can store: one that it can't would end the triggerer.
+
+    :param payload: what it is to hold
+    """
+    return TriggerEvent(storable(payload))  # type: ignore[no-untyped-call]
 
 
 def _sad_event(error: CijError) -> TriggerEvent:
@@ -64,4 +74,4 @@ def _sad_event(error: CijError) -> TriggerEvent:
         if isinstance(error, (CijSegmentFailedError, CijJourneyFailedError, CijOutboundFailedError))
         else "error"
     )
-    return TriggerEvent({"status": status, "error": error.as_dict()})  # type: ignore[no-untyped-call]
+    return event_of({"status": status, "error": error.as_dict()})
