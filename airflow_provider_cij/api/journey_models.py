@@ -55,7 +55,7 @@ class Journey:
         """
         try:
             return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
-        except (CijInputError, KeyError, TypeError, ValueError) as error:
+        except (CijInputError, KeyError, TypeError, OverflowError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {error!r}.") from None
 
     @property
