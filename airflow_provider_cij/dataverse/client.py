@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import uuid
@@ -14,6 +13,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from airflow_provider_cij.dataverse.asking import UnansweredError, content_of, reply_to
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
@@ -25,18 +25,16 @@ from airflow_provider_cij.dataverse.replies import (
     error_of,
     outputs_of,
     rows_of,
-    unreadable,
     value_of,
 )
 from airflow_provider_cij.dataverse.retry import Failure, RetryRules, again, failure_of
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
+from airflow_provider_cij.dataverse.wire import open_client
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
     CijIncompleteError,
-    CijInputError,
     CijNotFoundError,
     CijRefusedError,
     CijReplyError,
@@ -57,8 +55,6 @@ _MOST_REDIRECTS = 5
 # Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
-# A page of 5000 rows has a few megabytes. What goes on past this would end a worker, not a task.
-_LARGEST_BODY = 256 * 2**20
 # Pages in a row without a row, and pages in all: 100 million rows.
 _MOST_EMPTY = 100
 _MOST_PAGES = 20_000
@@ -223,7 +219,7 @@ class DataverseClient:
         """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
         asked = f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
-        content = _content(body, asked)
+        content = content_of(body, asked)
         ids = asked_ids(path, body)
         failures: list[Failure] = []
         rejected = ""
@@ -233,7 +229,7 @@ class DataverseClient:
             try:
                 token = await self._token(rejected)
                 return read(await self._once(method, path, content, headers or {}, token, asked, ids))
-            except _UnansweredError as nothing:
+            except UnansweredError as nothing:
                 failure, error = nothing.failure, nothing.error
             except CijError as said:
                 failure, error = failure_of(said), said
@@ -264,7 +260,7 @@ class DataverseClient:
         try:
             return await bearer_token(self.settings, rejected)
         except CijUnreachableError as error:
-            raise _UnansweredError(Failure.NO_TOKEN, error) from None
+            raise UnansweredError(Failure.NO_TOKEN, error) from None
 
     async def _once(
         self,
@@ -279,7 +275,7 @@ class DataverseClient:
         """Send one time, redirects within the organisation included.
 
         :raises CijError: as ``replies.error_of`` makes it of the reply
-        :raises _UnansweredError: there is none
+        :raises UnansweredError: there is none
         """
         target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
@@ -322,57 +318,13 @@ class DataverseClient:
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
-        try:
-            async with self._places:
-                status, got, read = await exchange(
-                    self._http,
-                    method,
-                    target,
-                    content=content,
-                    headers={**own, **headers},
-                    seconds=self.settings.timeout_seconds,
-                    largest=_LARGEST_BODY,
-                )
-                return Reply(status, got, read, asked)
-        except (httpx.InvalidURL, UnicodeError):
-            raise CijReplyError(f"{asked} was answered with a link or an etag that can't be sent.") from None
-        except TooLargeError:
-            said = f"{asked} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
-            raise CijReplyError(said) from None
-        except EncodingError as error:
-            raise CijReplyError(f"{asked} was answered with {error}. It was not read.") from None
-        except BrokenError as broken:
-            if broken.status is None:
-                raise _unanswered(broken, asked) from None
-            reply = Reply(broken.status, broken.headers, b"", asked)
-            if reply.status < 300:
-                raise unreadable(reply, f"a body that broke off: {broken.why}") from None
-            return reply  # a refusal stays one without its words
-
-
-def _content(body: Mapping[str, Any] | None, asked: str) -> bytes | None:
-    if body is None:
-        return None
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        why = "holds a number that is none" if isinstance(error, ValueError) else "can't be written as JSON"
-        raise CijInputError(f"{asked} was not sent: what it is to send {why}.") from None
-
-
-class _UnansweredError(Exception):
-    """There was no reply, and ``failure`` says how far the request got."""
-
-    def __init__(self, failure: Failure, error: CijError) -> None:
-        super().__init__(failure, error)
-        self.failure = failure
-        self.error = error
-
-
-def _unanswered(broken: BrokenError, asked: str) -> _UnansweredError:
-    if not broken.sent:
-        said = f"{asked} was not sent: {broken.why}"
-        hint = "Check the host, the network and ca_bundle."
-        return _UnansweredError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
-    said = f"{asked} got no reply: {broken.why}"
-    return _UnansweredError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))
+        async with self._places:
+            return await reply_to(
+                self._http,
+                method,
+                target,
+                content=content,
+                headers={**own, **headers},
+                seconds=self.settings.timeout_seconds,
+                asked=asked,
+            )
