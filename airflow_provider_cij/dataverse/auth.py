@@ -236,8 +236,8 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
         def managed(fresh: bool) -> dict[str, Any]:
             # msal has no way to drop a managed identity's token, but its cache is its client's.
             client = msal.ManagedIdentityClient(identity, http_client=http)
-            http.begin()
-            answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
+            with http.login():
+                answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
             return answer
 
         return managed
@@ -252,10 +252,10 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     )
 
     def confidential(fresh: bool) -> dict[str, Any]:
-        http.begin()
         if fresh:
             app.remove_tokens_for_client()
-        answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
+        with http.login():
+            answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
         return answer
 
     return confidential
@@ -268,6 +268,7 @@ def _client_credential(settings: Settings) -> str | dict[str, Any]:
         return {"client_assertion": functools.partial(_assertion, settings.federated_token_file)}
     path, passphrase = settings.certificate_path, settings.private_key_passphrase or None
     if path.endswith((".pfx", ".p12")):
+        _bytes(path, "certificate_path")
         return {"private_key_pfx_path": path, "passphrase": passphrase, "public_certificate": True}
     pem = settings.certificate_private_key or _read(path, "certificate_path")
     if "PRIVATE KEY" not in pem or "BEGIN CERTIFICATE" not in pem:
@@ -292,7 +293,14 @@ def _assertion(path: str) -> str:
 
 def _read(path: str, what: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        return _bytes(path, what).decode().strip()
+    except UnicodeDecodeError:
+        raise CijInputError(f"The file that the connection's {what} names is no text in UTF-8.") from None
+
+
+def _bytes(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         # The path is not quoted: a PEM or a token may have been put there.
         raise CijInputError(

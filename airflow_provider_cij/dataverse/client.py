@@ -160,15 +160,21 @@ class DataverseClient:
         try:
             await self._send(value_of, "DELETE", path, repeatable=True)
         except CijRefusedError as error:
-            if not isinstance(error, CijConflictError) and error.code.lower() != _NO_SUCH_ROW:
-                raise
-            try:
-                await self.get(path)
-            except CijNotFoundError:
+            clashed = isinstance(error, CijConflictError) or error.code.lower() == _NO_SUCH_ROW
+            if clashed and not isinstance(error, CijNotFoundError) and await self._is_gone(path):
                 if error.unclear:
                     return
-                raise
+                raise CijNotFoundError(error.message, code=error.code, request_id=error.request_id) from None
             raise
+
+    async def _is_gone(self, path: str) -> bool:
+        try:
+            await self.get(path)
+        except CijNotFoundError:
+            return True
+        except CijError:
+            pass
+        return False
 
     async def action(
         self, name: str, parameters: Mapping[str, Any], *, repeatable: bool, refusals: bool = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
@@ -67,11 +68,15 @@ class LoginClient:
         self._authority = authority
         self._context = context
         self._seconds = seconds
-        self.begin()
+        self._until: float | None = None
 
-    def begin(self) -> None:
-        """Begin a login: its time runs from here."""
-        self._until = time.monotonic() + self._seconds
+    @contextmanager
+    def login(self) -> Iterator[None]:
+        """Let all requests within, and those before it, share one time; the next login has its own."""
+        try:
+            yield
+        finally:
+            self._until = None
 
     def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> LoginReply:
         """Send a GET; other arguments of ``requests`` are not heeded."""
@@ -100,7 +105,9 @@ class LoginClient:
     def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> LoginReply:
         if self._authority and not _trusted(url, self._authority):
             raise BusyError("its discovery document names another host for tokens. The credential was not sent there")
-        left = max(0.01, self._until - time.monotonic())
+        now = time.monotonic()
+        self._until = self._until or now + self._seconds
+        left = max(0.01, self._until - now)
 
         async def main() -> tuple[int, Mapping[str, str], bytes]:
             async with open_client(url, self._context, left, 1) as client:

@@ -16,9 +16,11 @@ from airflow_provider_cij.dataverse.texts import one_line, shortened
 
 _SHORTEST = 4
 _MOST_TOKENS = 50
+_LONGEST_READ = 20_000
 _GUID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])")
-_ADDRESS = re.compile(r"[^\s\"'<>()\[\]{},;:=@/?&]+(?:@|%40)[^\s\"'<>()\[\]{},;:=@/?&]+")
-_PERSON = re.compile(r"\b(contacts|leads|accounts)\([^)]*\)")
+# From the start of a word on: from within, each of a long word's letters would be tried.
+_ADDRESS = re.compile(r"(?<![^\s\"'<>()\[\]{},;:=@/?&])[^\s\"'<>()\[\]{},;:=@/?&]+(?:@|%40)[^\s\"'<>()\[\]{},;:=@/?&]+")
+_PERSON = re.compile(r"\b(contacts|leads|accounts)\([^)]{0,300}\)")
 # Whatever the secret: a bearer token, a JWT, a PEM block, a field of a login form.
 _SECRET_LIKE = re.compile(
     r"(?<=bearer )[\w.~+/=-]{8,}"
@@ -117,7 +119,8 @@ def words_of(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
     :param text: a server's words
     :param known: as in ``without_people``
     """
-    return shortened(one_line(without_people(struck(text), known)))
+    # Secrets first: of one that is cut, a part would be left.
+    return shortened(one_line(without_people(struck(text)[:_LONGEST_READ], known)))
 
 
 def ids_in(text: str) -> frozenset[str]:
@@ -134,7 +137,7 @@ def _clean(record: logging.LogRecord) -> bool:
     # The query first: striking in it could leave a part that no longer looks like one.
     said = told
     if name in ("httpx", "httpcore") and any(host in said.lower() for host in _hosts):
-        said = without_person(_QUERY.sub("", said))
+        said = without_people(without_person(_QUERY.sub("", said)), bool)
     said = struck(said)
     if name == "httpcore":
         said = _HEADERS.sub("[…]", said)

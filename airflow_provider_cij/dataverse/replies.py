@@ -29,6 +29,9 @@ from airflow_provider_cij.errors import (
 _REQUEST_IDS = ("x-ms-service-request-id", "req_id", "x-ms-request-id")
 _ENTITY_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
 
+DUPLICATE = "0x80040333"
+"""A duplicate detection rule found a row like the one that was sent."""
+
 # The service's word for how long to wait counts up to this: beyond it, it is down.
 DAY = 86_400.0
 _WORDS_READ = 200_000
@@ -51,7 +54,7 @@ _BY_CODE: dict[str, tuple[type[CijError], str]] = {
     ),
     "0x80040225": (CijForbiddenError, "The application user is disabled or in no business unit."),
     # Duplicate detection: 412 as documented, 500 in Microsoft's own sample (api-2 10.12).
-    "0x80040333": (CijConflictError, "A duplicate detection rule of the organisation found a row like it."),
+    DUPLICATE: (CijConflictError, "A duplicate detection rule of the organisation found a row like it."),
     # Dataverse docs, "Service protection API limits": time, requests, requests at once.
     **dict.fromkeys(("0x80072321", "0x80072322", "0x80072326"), _THROTTLED),
 }
@@ -119,6 +122,7 @@ def value_of(reply: Reply) -> dict[str, Any]:
     """Read the body of a success. An empty one (204) is an empty dict.
 
     :raises CijReplyError: it is no JSON object
+    :raises CijError: it is an error and nothing else; its ``inside`` is True
     """
     if not reply.body.strip():
         return {}
@@ -128,6 +132,13 @@ def value_of(reply: Reply) -> dict[str, Any]:
         raise unreadable(reply, "a body that is no JSON") from None
     if not isinstance(value, dict):
         raise unreadable(reply, "JSON that is no object")
+    if (
+        reply.status < 300
+        and value.keys() == {"error"}
+        and isinstance(value["error"], Mapping)
+        and (found := refusal_of(value))
+    ):
+        raise _inside(reply, found)
     return value
 
 
@@ -188,11 +199,15 @@ def outputs_of(reply: Reply) -> dict[str, Any]:
     outputs = value_of(reply)
     found = refusal_of(outputs)
     if found:
-        status, code, said = found
-        error = _error(reply, status, reply.words(code)[:100], reply.words(said) or "no message")
-        error.inside = True
-        raise error
+        raise _inside(reply, found)
     return outputs
+
+
+def _inside(reply: Reply, found: tuple[int, str, str]) -> CijError:
+    status, code, said = found
+    error = _error(reply, status, reply.words(code)[:100], reply.words(said) or "no message")
+    error.inside = True
+    return error
 
 
 _STATUS_NAMES = {status.name.replace("_", "").lower(): status.value for status in http.HTTPStatus}
@@ -213,7 +228,7 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = 2) -> tuple[int, str, st
     fields = {name.replace("_", "").lower(): value for name, value in outputs.items() if not name.startswith("@")}
     error = fields.get("error")
     status = next((said for name in _STATUS_FIELDS if (said := _status(fields.get(name)))), 0)
-    if "title" in fields or "detail" in fields:  # problem details (RFC 9457)
+    if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
         status = status or _status(fields.get("status"))
     failed = any(str(fields.get(name)).lower() == "false" for name in _SUCCESS_FIELDS)
     if error or status or failed:
@@ -266,8 +281,8 @@ def _said(reply: Reply) -> tuple[str, str]:
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     said = reply.body[:_WORDS_READ].decode("utf-8", "replace")
-    title = re.search(r"<title>(.*?)</title>", said, re.IGNORECASE | re.DOTALL)
-    words = " ".join(reply.words(title[1] if title else re.sub(r"<[^>]*>", " ", said)).split())
+    title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
+    words = " ".join(reply.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
     return "", words[:300] or f"HTTP {reply.status} without a body"
 
 

@@ -89,14 +89,14 @@ class Settings:
     client_id: str = ""
     credential: str = "client_secret"
     client_secret: str = field(default="", repr=False)
-    certificate_path: str = ""
+    certificate_path: str = field(default="", repr=False)
     certificate_private_key: str = field(default="", repr=False)
     private_key_passphrase: str = field(default="", repr=False)
-    federated_token_file: str = ""
+    federated_token_file: str = field(default="", repr=False)
     managed_identity_client_id: str = ""
     authority: str = ""
     api_version: str = "v9.2"
-    ca_bundle: str = ""
+    ca_bundle: str = field(default="", repr=False)
     max_concurrency: int = 8
     timeout_seconds: float = 120
     max_hold_seconds: float = 60

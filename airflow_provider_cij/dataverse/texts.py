@@ -8,18 +8,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_cij._lines import cleaned, one_line
+
+__all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of"]
+
 LONGEST_WORDS = 1000
 """Characters of a server's words in an error or a log line."""
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The same as escapes, at any depth of JSON in strings. A pair of halves at one depth is a whole character.
-_ESCAPES = re.compile(
-    r"(?<!\\)(?P<pair>(?P<depth>\\|\\{2}|\\{4}|\\{8})u[dD][89abAB][0-9a-fA-F]{2}(?P=depth)u[dD][c-fC-F][0-9a-fA-F]{2})"
-    r"|(?P<before>\\+u)(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)"
+_PAIRS = "|".join(
+    rf"(?:\\{{{2 * n}}})*\\{{{n}}}u[dD][89abAB][0-9a-fA-F]{{2}}\\{{{n}}}u[dD][c-fC-F][0-9a-fA-F]{{2}}"
+    for n in (1, 2, 4, 8)
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_COMMAND = re.compile(r"::(?=[a-z]+[ \w=,.-]*::)", re.IGNORECASE)
+_ESCAPES = re.compile(rf"(?<!\\)(?P<pair>{_PAIRS})|(?<!\\)(?P<before>\\+u)(?:[dD][89a-fA-F][0-9a-fA-F]{{2}}|0000)")
 _LARGEST = 2**63
+_DEEPEST = 20
 
 
 def text_of(body: bytes) -> str:
@@ -61,15 +64,11 @@ def _bounded(text: str) -> int:
     return number
 
 
-def cleaned(text: str) -> str:
-    """Replace what no database stores: NUL and halves of surrogate pairs."""
-    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
-
-
-def storable(value: Any) -> Any:
+def storable(value: Any, depth: int = _DEEPEST) -> Any:
     """Return a copy of a value that Airflow can serialize and a database can store.
 
     :param value: of any type; what JSON has no word for becomes text
+    :param depth: levels of lists and objects to keep
     """
     if value is None or isinstance(value, bool):
         return value
@@ -79,19 +78,13 @@ def storable(value: Any) -> Any:
         return int(value) if -_LARGEST <= value < _LARGEST else hex(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
-    try:
-        if isinstance(value, Mapping):
-            return {cleaned(str(name)): storable(one) for name, one in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [storable(one) for one in value]
-        return cleaned(str(value))
-    except RecursionError:
+    if not depth:
         return "nested too deeply"
-
-
-def one_line(text: str) -> str:
-    """Take out control characters and the commands that log viewers follow (``::group::``)."""
-    return _COMMAND.sub(": :", _CONTROL.sub(" ", cleaned(text))).strip()
+    if isinstance(value, Mapping):
+        return {cleaned(str(name)): storable(one, depth - 1) for name, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [storable(one, depth - 1) for one in value]
+    return cleaned(str(value))
 
 
 def shortened(text: str, limit: int = LONGEST_WORDS) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import time
 
 import pytest
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_cij.dataverse.texts import json_of, storable
-from airflow_provider_cij.errors import CijReplyError
+from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.dataverse.test_client import converse
 from tests.scripted import Answer
+
+LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
 
 
 def _who(client):
@@ -48,3 +52,23 @@ def test_an_event_holds_only_what_airflow_stores(value):
     event = event_of({"name": value})
     assert isinstance(event, TriggerEvent)
     json.dumps(event.payload, ensure_ascii=False, allow_nan=False).encode()
+
+
+def test_a_backslash_before_a_character_spares_it():
+    """The run of backslashes tells at which depth an escape is."""
+    assert json_of(rb'"\\\ud83d\ude00"') == "\\\U0001f600"
+    assert json.loads(json_of(rb'"[\"\\\\\\ud83d\\ude00\"]"')) == ["\\\U0001f600"]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    "piece", [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
+)
+def test_long_words_are_read_in_no_time(scripted, status, piece):
+    """A pattern that goes back and forth over a mebibyte would hold the event loop for hours."""
+    body = piece * (2**20 // len(piece))
+    for sent in (body, b'{"error": {"message": "\\\\u0041' + body + b'"}}'):
+        started = time.process_time()
+        with contextlib.suppress(CijError):
+            converse(scripted, Answer(status, sent), talk=_who)
+        assert time.process_time() - started < 3
