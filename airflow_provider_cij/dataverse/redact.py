@@ -75,9 +75,12 @@ def _add(where: dict[str, None], texts: tuple[str, ...], most: int | None) -> No
 def _forms(secret: str) -> Iterator[str]:
     """Give the ways in which a server may write a secret back."""
     raw = secret.encode("utf-8", "replace")
-    escaped = json.dumps(secret)[1:-1]
-    yield from (secret, secret.strip(), escaped, escaped.replace("/", r"\/"), html.escape(secret), repr(secret)[1:-1])
-    for coded in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+    yield from (secret, secret.strip(), html.escape(secret), repr(secret)[1:-1])
+    for ascii_only in (True, False):
+        escaped = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+        within = json.dumps(escaped, ensure_ascii=ascii_only)[1:-1]  # JSON in a string
+        yield from (escaped, escaped.replace("/", r"\/"), within)
+    for coded in (quote(raw, safe=""), quote(raw), quote_plus(raw), quote(quote_plus(raw)), quote(quote(raw, safe=""))):
         yield coded
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), coded)
     # In base64 a text looks different at each of three places in what surrounds it; the ends belong to both.
