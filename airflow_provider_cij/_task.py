@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import Cij, CijHook
 
 T = TypeVar("T")
+
+# Beyond it neither a timedelta nor a clock goes for long.
+_LONGEST = 10 * 366 * 86_400
 
 
 def hook_of(task: Any) -> CijHook:
@@ -45,13 +47,13 @@ def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = Fa
 
 
 def positive(**numbers: float) -> None:
-    """Refuse a number that is none, or not more than 0.
+    """Refuse a number that is none, not more than 0, or more than ten years of seconds.
 
     :raises CijInputError: naming it
     """
     for name, number in numbers.items():
-        if not isinstance(number, (int, float)) or not 0 < number < inf:
-            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0.")
+        if not isinstance(number, (int, float)) or not 0 < number <= _LONGEST:
+            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0 and at most ten years.")
 
 
 def check_fail_on(fail_on: str, *words: str) -> None:

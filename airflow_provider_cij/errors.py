@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from airflow_provider_cij._lines import one_line
+
 __all__ = [
     "CijAuthError",
     "CijConflictError",
@@ -52,6 +54,9 @@ class CijError(Exception):
     unclear: bool = False
     """True when what was asked for may have been done all the same."""
 
+    inside: bool = False
+    """True when the reply's HTTP status was a success and its body said no."""
+
     def __init__(
         self,
         message: str,
@@ -62,8 +67,9 @@ class CijError(Exception):
         hint: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        # A name or a library's words within may hold a line end, or what steers a log viewer.
+        self.message = one_line(message)
+        super().__init__(self.message)
         self.code = code
         self.http_status = http_status
         self.request_id = request_id

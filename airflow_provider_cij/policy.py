@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Seconds: tasks that were throttled together must not come back together.
 _SPREAD = 10.0
+_LONGEST = 24 * 3600.0
 
 
 class CijRetryPolicy(RetryPolicy):
@@ -37,7 +38,7 @@ class CijRetryPolicy(RetryPolicy):
         if error.permanent:
             return RetryDecision.fail(str(error))
         if isinstance(error, CijThrottledError) and error.retry_after is not None:
-            wait = error.retry_after + random.random() * _SPREAD  # noqa: S311  # spreads, guards nothing
+            wait = max(0.0, min(error.retry_after, _LONGEST)) + random.random() * _SPREAD  # noqa: S311  # spreads, guards nothing
             return RetryDecision.retry(timedelta(seconds=wait), str(error))
         return RetryDecision.default()
 

@@ -6,10 +6,12 @@ segments.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,12 +26,18 @@ TENANT = "11111111-2222-3333-4444-555555555555"
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply: a dict is sent as JSON; ``hang_up`` closes the connection instead."""
+    """One reply: a dict is sent as JSON; ``hang_up`` closes the connection instead.
+
+    :param raw: gives the bytes to write in place of all that, piece by piece
+    :param pause: seconds after each piece
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_up: bool = False
+    raw: Callable[[], Iterable[bytes]] | None = None
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class ScriptedServer:
         self.asked: list[Asked] = []
         self.logins: list[str] = []
         self.login_answers: list[Answer] = []
+        self.token_host = ""
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -112,7 +121,7 @@ class ScriptedServer:
                     body={
                         "issuer": f"{login}/v2.0",
                         "authorization_endpoint": f"{login}/oauth2/v2.0/authorize",
-                        "token_endpoint": f"{login}/oauth2/v2.0/token",
+                        "token_endpoint": f"{self.token_host or self.url}/{TENANT}/oauth2/v2.0/token",
                     }
                 )
             if request.path.endswith("/oauth2/v2.0/token"):
@@ -128,13 +137,18 @@ class ScriptedServer:
 def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart: 40 ms each
 
         def _reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = server.answer(Asked(self.command, self.path, headers, body))
-            if answer.hang_up:
+            if answer.hang_up or answer.raw:
                 self.close_connection = True
+                with contextlib.suppress(OSError):  # whoever asked had enough
+                    for piece in answer.raw() if answer.raw else ():
+                        self.wfile.write(piece)
+                        time.sleep(answer.pause)
                 return
             sent = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)

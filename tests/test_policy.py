@@ -32,9 +32,9 @@ def _decide(exception: BaseException) -> RetryDecision:
 
 
 def test_throttled_waits_as_told():
-    """Not a second less, and not much more, with the reason."""
-    for wait in (0.0, 90.0, 999_999_999.0):
-        decision = _decide(CijThrottledError("busy", http_status=429, retry_after=wait))
+    """Not a second less, and not much more, with the reason; a day at the most, whatever number it is."""
+    for told, wait in ((0.0, 0.0), (90.0, 90.0), (999_999_999.0, 86_400.0), (1e300, 86_400.0)):
+        decision = _decide(CijThrottledError("busy", http_status=429, retry_after=told))
         assert decision.action is RetryAction.RETRY
         assert timedelta(seconds=wait) <= decision.retry_delay <= timedelta(seconds=wait + 10)
         assert "busy [HTTP 429]" in decision.reason

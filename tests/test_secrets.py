@@ -9,7 +9,7 @@ from airflow_provider_cij.dataverse.auth import ssl_context
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijUnreachableError
 from tests.dataverse.test_client import converse
-from tests.scripted import Answer
+from tests.scripted import Answer, ScriptedServer
 
 CUT = b'{"token_type": "Bearer", "expires_in": 3599, "access_token": "canary-eyJ0eXAiOi'
 
@@ -38,11 +38,14 @@ def test_the_query_of_an_address_is_in_no_log(scripted, caplog):
     assert not [line for line in told if "canary" in line]
 
 
-def test_what_others_log_stays_as_it_is(scripted, caplog):
-    """Only addresses of the Web API are cut: a DAG may use httpx for more than that."""
+def test_what_others_log_stays_as_it_is(scripted, caplog, tmp_path):
+    """Only addresses of connections' hosts are cut: a DAG may use httpx for more than that."""
     converse(scripted, Answer(body={}), talk=_who)
-    httpx.get(f"{scripted.url}/other?a=1", verify=ssl_context(scripted.ca))
-    assert f'GET {scripted.url}/other?a=1 "HTTP' in caplog.text
+    (tmp_path / "other").mkdir()
+    with ScriptedServer(tmp_path / "other") as other:
+        other.script = [Answer(body={})]
+        httpx.get(f"{other.url}/other?a=1", verify=ssl_context(other.ca))
+        assert f'GET {other.url}/other?a=1 "HTTP' in caplog.text
 
 
 @pytest.mark.parametrize("credential", ["client_secret", "managed_identity"])

@@ -27,6 +27,7 @@ from airflow_provider_cij.dataverse.odata import (
     query,
     row_path,
 )
+from airflow_provider_cij.dataverse.replies import DUPLICATE
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -120,7 +121,9 @@ class Consents:
     async def _create(self, row: dict[str, Any]) -> bool:
         try:
             await self._client.post(CONSENTS, row, repeatable=True)
-        except CijConflictError:
+        except CijConflictError as error:
+            if error.code.lower() == DUPLICATE:
+                raise
             return False
         return True
 

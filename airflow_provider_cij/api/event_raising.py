@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.redact import without_people
 from airflow_provider_cij.errors import (
     CijError,
     CijForbiddenError,
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 25
 """How many are noted at once, and so how many may be unclear after a worker's sudden death."""
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 OnProgress = Callable[[int, int], None]
 """Called after each block with how many are settled, and of how many."""
@@ -259,4 +258,4 @@ def _of_one(error: CijError) -> bool:
 
 def _without_ids(error: CijError) -> CijError:
     """Take people out of the service's words."""
-    return CijError.from_dict(error.as_dict() | {"message": _GUID.sub("…", error.message)})
+    return CijError.from_dict(error.as_dict() | {"message": without_people(error.message)})

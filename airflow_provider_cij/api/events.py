@@ -138,7 +138,7 @@ def attributes_of(trigger: CustomTrigger, given: Mapping[str, Any]) -> dict[str,
             if value is None:
                 raise ValueError("is missing" if name not in by_name else "is null")
             values[own_name] = _typed(value, wanted[own_name])
-        except (CijInputError, TypeError, ValueError) as error:
+        except (CijInputError, OverflowError, TypeError, ValueError) as error:
             wrong.append(f"{name.removeprefix(_PREFIX)} {error if value is None else _kind(wanted[own_name])}")
     if wrong:
         raise CijInputError(

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
@@ -55,7 +56,7 @@ class Journey:
         """
         try:
             return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
-        except (CijInputError, KeyError, TypeError, ValueError) as error:
+        except (CijInputError, KeyError, TypeError, OverflowError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {error!r}.") from None
 
     @property
@@ -149,16 +150,16 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
     """Read a list of what is wrong: JSON in a string as documented, ``null``, nothing, or a list as it is."""
     try:
         entries = json.loads(text) if isinstance(text, str) and text.strip() else text
-    except ValueError:
+    except (RecursionError, ValueError):
         entries = [text]  # words, not JSON
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         if not isinstance(entry, Mapping):
-            yield Finding("", str(entry), warning=warning)
+            yield Finding("", words_of(str(entry), bool), warning=warning)
             continue
         fields = {name.lower(): value for name, value in entry.items()}
 
         def first(*names: str, fields: Mapping[str, Any] = fields) -> str:
-            return next((str(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
+            return next((words_of(str(fields[name]), bool) for name in names if fields.get(name) not in (None, "")), "")
 
         yield Finding(
             code=first("errorcode", "code"),

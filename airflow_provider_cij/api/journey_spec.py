@@ -127,7 +127,7 @@ def _value(path: str, value: Any) -> str:
         return iso(moment) if moment else ""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise CijInputError(f"modifications has for {path} what is no JSON: {error}.") from None
 
 
@@ -140,7 +140,10 @@ def _moment(name: str, value: datetime | str | None) -> datetime | None:
         raise CijInputError(f"{name} is {value!r}.", hint="Give a datetime, or ISO 8601.") from None
     if moment.tzinfo is None:
         raise CijInputError(f"{name} is {value!r}, without a time zone.", hint="Add one, such as +00:00.")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise CijInputError(f"{name} is {value!r}, which no calendar has in UTC.") from None
 
 
 def iso(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_cij.dataverse.odata import keys_of, texts_of
-from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError, CijReplyError
+from airflow_provider_cij.errors import CijIncompleteError, CijReplyError
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,10 @@ def page_of(answer: Mapping[str, Any], output: str, list_name: str) -> Page:
     :param answer: the action's outputs
     :param output: the output that holds the text, such as ``ResultText``
     :param list_name: the list within it, such as ``members``
-    :raises CijRefusedError: the answer says by its own ``StatusCode`` that it failed
     :raises CijReplyError: there is no such list in it
     """
     fields = {name.lower(): value for name, value in answer.items()}
     text = fields.get(output.lower())
-    status = fields.get("statuscode")
-    if isinstance(status, int) and not 200 <= status < 300:
-        raise CijRefusedError(f"The list of members was refused: {str(text)[:300]}", code=str(status))
     if not isinstance(text, str):
         raise CijReplyError(f"The answer has no text in {output}.")
     return page_of_text(text, list_name)

@@ -19,6 +19,7 @@ from airflow_provider_cij.api.rows import read, read_name
 from airflow_provider_cij.api.spec import IfExists, check_name, id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
 
 CONSENTS = {
@@ -120,7 +121,10 @@ def moment(value: datetime | str | None, what: str) -> str | None:
         raise CijInputError(f"{what} is {value!r}.", hint="Give a datetime, or ISO 8601.") from None
     if read.tzinfo is None:
         raise CijInputError(f"{what} is {value!r}, without a time zone.", hint="Add one, such as +00:00.")
-    return read.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
+    try:
+        return read.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
+    except (OverflowError, ValueError):
+        raise CijInputError(f"{what} is {value!r}, which no calendar has in UTC.") from None
 
 
 def _code(word: str | None, codes: Mapping[str, int], what: str) -> int | None:
@@ -206,7 +210,7 @@ class Finding:
         """
         title = (titles or {}).get(self.activity_id)
         where = f"activity {self.activity_id}" + (f" ({title})" if title else "") if self.activity_id else "journey"
-        return f"{where}: {self.fault}" + (f" ({', '.join(self.arguments)})" if self.arguments else "")
+        return words_of(f"{where}: {self.fault}" + (f" ({', '.join(self.arguments)})" if self.arguments else ""), bool)
 
 
 @dataclass(frozen=True)
@@ -254,8 +258,10 @@ def checked_of(answer: Mapping[str, Any]) -> Checked:
             )
             for one in said.get("ActivityValidationResults") or ()
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise CijReplyError(f"The result of the check for errors can't be read: {str(text)[:300]}") from None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise CijReplyError(
+            f"The result of the check for errors can't be read: {words_of(str(text), bool)[:300]}"
+        ) from None
     return Checked(str(result), findings)
 
 

@@ -153,11 +153,12 @@ class OutboundMembers:
 
     async def state(self, segment_id: str) -> OperationsState:
         """Ask how far the changes of members are."""
-        return state_of(await self._act(get_state(segment_id)))
+        # A failure in this answer is that of a change, not of the question.
+        return state_of(await self._act(get_state(segment_id), refusals=False))
 
-    async def _act(self, body: dict[str, str]) -> dict[str, Any]:
+    async def _act(self, body: dict[str, str], *, refusals: bool = True) -> dict[str, Any]:
         with removal_explained():
-            return await self._client.action(_ACTION, body, repeatable=True)
+            return await self._client.action(_ACTION, body, repeatable=True, refusals=refusals)
 
     async def of_segment(self, segment: OutboundSegment, how: How = "query") -> AsyncIterator[list[str]]:
         """List the members, page by page, until a page is empty.

@@ -192,7 +192,7 @@ class OutboundJourney(OutboundRow):
 def _readable(entity_set: str) -> Iterator[None]:
     try:
         yield
-    except (CijInputError, KeyError, TypeError, ValueError) as error:
+    except (CijInputError, KeyError, TypeError, OverflowError, ValueError) as error:
         raise CijReplyError(f"A row of {entity_set} can't be read: {error!r}.") from None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
+import os
 import re
 import ssl
 import threading
@@ -20,7 +20,9 @@ from typing import Any
 import httpx
 import msal
 
-from airflow_provider_cij.dataverse.replies import Reply
+from airflow_provider_cij.dataverse.login import BusyError, LoginClient
+from airflow_provider_cij.dataverse.redact import clean_logs, remember, remember_token, words_of
+from airflow_provider_cij.dataverse.replies import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 
@@ -29,6 +31,8 @@ _REFUSAL_STANDS = 60
 # msal counts a token with less left as expired.
 _EXPIRES_EARLY = 300
 _LOGIN_TIMEOUT = 30
+# From 1.35 on msal takes a certificate in PEM without its thumbprint.
+_PEM_SINCE = (1, 35)
 
 # OAuth's words for it (RFC 6749, 4.1.2.1); they come as dicts, like every refusal.
 _TRANSIENT = ("temporarily_unavailable", "server_error")
@@ -79,13 +83,27 @@ def ssl_context(ca_bundle: str) -> ssl.SSLContext:
 
 @functools.cache
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
-    context = httpx.create_ssl_context()
+    try:
+        context = httpx.create_ssl_context()
+    except (OSError, ValueError) as error:
+        named = " and ".join(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
+        raise CijInputError(
+            f"The certificates that {named or 'this machine'} names can't be read: {type(error).__name__}.",
+            hint="Name a PEM file that exists, or unset the environment variable." if named else "",
+        ) from None
     if ca_bundle:
         try:
             context.load_verify_locations(cafile=ca_bundle)
-        except (OSError, ssl.SSLError) as error:
-            raise CijInputError(f"The connection's ca_bundle {ca_bundle!r} can't be used: {error}.") from None
+        except (OSError, ValueError) as error:
+            raise CijInputError(
+                f"The connection's ca_bundle can't be used: {_reason(error)}.", hint="Give a PEM file's path."
+            ) from None
     return context
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file can't be used, without its name: a secret may have been put there."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 class _TokenSource:
@@ -99,61 +117,86 @@ class _TokenSource:
         self._good_until = 0.0
         self._refusal = ""
         self._refused_until = 0.0
+        self._tries = 0
+        self._no_reply: CijUnreachableError | None = None
 
     def kept(self, rejected: str) -> str:
         """Give the token at hand, or "" when it has expired or was rejected."""
         return self._token if self._token != rejected and time.time() < self._good_until else ""
 
     def fetch(self, rejected: str) -> str:
+        """Ask for a token. Those who waited for another's try share what became of it.
+
+        :param rejected: a token that the organisation has just refused
+        """
+        tries = self._tries
         with self._lock:
             token = self.kept(rejected)
             if token:
                 return token
             if self._refusal and time.time() < self._refused_until:
                 raise self._refused(self._refusal)
-            answer, seconds = self._ask(bool(rejected))
-            if not answer.get("access_token"):
-                said = str(answer.get("error_description") or answer.get("error") or "no reason given")
-                if answer.get("error") in _TRANSIENT:
-                    raise self._unreachable(_first_line(said))
-                self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
-                raise self._refused(said)
-            token = str(answer["access_token"])
-            if not re.fullmatch(r"[\x21-\x7e]+", token):
-                # httpx would quote it in its error.
-                raise self._unreachable("what it gave can't be sent in a header")
-            self._token = token
-            self._good_until = time.time() + seconds - _EXPIRES_EARLY
-            return self._token
+            if self._no_reply and self._tries != tries:
+                raise CijError.from_dict(self._no_reply.as_dict())
+            try:
+                return self._fetch(rejected)
+            except CijUnreachableError as error:
+                self._no_reply = error
+                raise
+            finally:
+                self._tries += 1
+
+    def _fetch(self, rejected: str) -> str:
+        self._no_reply = None
+        answer, seconds = self._ask(bool(rejected))
+        if not answer.get("access_token"):
+            said = str(answer.get("error_description") or answer.get("error") or "no reason given")
+            if answer.get("error") in _TRANSIENT:
+                raise self._unreachable(words_of(_first_line(said)))
+            self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
+            raise self._refused(said)
+        token = str(answer["access_token"])
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            # httpx would quote it in its error.
+            raise self._unreachable("what it gave can't be sent in a header")
+        remember_token(token)
+        self._token = token
+        self._good_until = time.time() + min(seconds, DAY) - _EXPIRES_EARLY
+        return self._token
 
     def _ask(self, fresh: bool) -> tuple[dict[str, Any], int]:
         try:
             self._acquire = self._acquire or _acquirer(self._settings)
+        except (CijError, BusyError) as error:
+            raise self._known(error) from None
+        except ValueError as error:
+            # msal's word for an authority or a key it can't use.
+            raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
+        except Exception as error:
+            raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
+        try:
             answer = dict(self._acquire(fresh))
             return answer, int(answer.get("expires_in") or 0)
-        except CijError:
-            raise
-        except _BusyError as busy:
-            raise self._unreachable(str(busy), busy.retry_after) from None
-        except httpx.LocalProtocolError:  # its words quote the header: a managed identity's secret
-            raise self._unreachable("what it wants can't be sent in a header") from None
-        except (httpx.HTTPError, msal.exceptions.MsalServiceError, OSError) as error:
-            raise self._unreachable(f"{type(error).__name__}: {error}") from None
+        except (CijError, BusyError) as error:
+            raise self._known(error) from None
         except Exception as error:
-            if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
-                # msal's word for an authority or a key it can't use.
-                raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
             # msal fell over what came, one way or another: a proxy's page, most likely.
             raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
+
+    def _known(self, error: CijError | BusyError) -> CijError:
+        return self._unreachable(str(error), error.retry_after) if isinstance(error, BusyError) else error
 
     @property
     def _where(self) -> str:
         return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
 
     def _unreachable(self, said: str, retry_after: float | None = None) -> CijUnreachableError:
+        hint = "Check the network, the proxy and ca_bundle."
+        if retry_after is not None and retry_after >= DAY:
+            hint = "It asked to wait a day or more. Come back when it is well."
         return CijUnreachableError(
             f"The login service at {self._where} gave no token: {said}.",
-            hint="Check the network, the proxy and ca_bundle.",
+            hint=hint,
             retry_after=retry_after,
         )
 
@@ -161,7 +204,7 @@ class _TokenSource:
         code = re.search(r"AADSTS\d+", said)
         found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
         return CijAuthError(
-            f"The login service at {self._where} refused: {_first_line(said)}",
+            f"The login service at {self._where} refused: {words_of(_first_line(said), bool)}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
             hint=_HINTS.get(code[0], hint) if code else hint,
@@ -179,14 +222,13 @@ def _is_managed(settings: Settings) -> bool:
 
 def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     """Build what asks for a token; told True, it does not answer from msal's own cache."""
-    # A token an hour: no connection is worth keeping.
-    none_kept = httpx.Limits(max_keepalive_connections=0)
-    http = _LoginClient(
-        verify=ssl_context(settings.ca_bundle),
-        timeout=_LOGIN_TIMEOUT,
-        limits=none_kept,
-        event_hooks={"response": [_raise_when_busy, _raise_when_broken]},
+    remember(settings, os.environ.get("IDENTITY_HEADER", "") if _is_managed(settings) else "")
+    http = LoginClient(
+        "" if _is_managed(settings) else settings.login_url,
+        ssl_context(settings.ca_bundle),
+        min(_LOGIN_TIMEOUT, settings.timeout_seconds),
     )
+    clean_logs()
     if _is_managed(settings):
         which = settings.managed_identity_client_id
         identity = msal.UserAssignedManagedIdentity(client_id=which) if which else msal.SystemAssignedManagedIdentity()
@@ -194,7 +236,8 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
         def managed(fresh: bool) -> dict[str, Any]:
             # msal has no way to drop a managed identity's token, but its cache is its client's.
             client = msal.ManagedIdentityClient(identity, http_client=http)
-            answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
+            with http.login():
+                answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
             return answer
 
         return managed
@@ -211,7 +254,8 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     def confidential(fresh: bool) -> dict[str, Any]:
         if fresh:
             app.remove_tokens_for_client()
-        answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
+        with http.login():
+            answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
         return answer
 
     return confidential
@@ -221,55 +265,45 @@ def _client_credential(settings: Settings) -> str | dict[str, Any]:
     if settings.credential == "client_secret":
         return settings.client_secret
     if settings.credential == "workload_identity":
-        return {"client_assertion": functools.partial(_read, settings.federated_token_file, "federated_token_file")}
+        return {"client_assertion": functools.partial(_assertion, settings.federated_token_file)}
     path, passphrase = settings.certificate_path, settings.private_key_passphrase or None
     if path.endswith((".pfx", ".p12")):
+        _bytes(path, "certificate_path")
         return {"private_key_pfx_path": path, "passphrase": passphrase, "public_certificate": True}
     pem = settings.certificate_private_key or _read(path, "certificate_path")
     if "PRIVATE KEY" not in pem or "BEGIN CERTIFICATE" not in pem:
         raise CijInputError("The connection's certificate must hold both the private key and the certificate, in PEM.")
+    if _version(msal.__version__) < _PEM_SINCE:
+        raise CijInputError(
+            f"A certificate in PEM needs msal 1.35 or newer; installed is {msal.__version__}.",
+            hint="Install msal>=1.35, or give the certificate as a .pfx file.",
+        )
     return {"private_key": pem, "public_certificate": pem, "passphrase": passphrase}
 
 
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+
+
+def _assertion(path: str) -> str:
+    text = _read(path, "federated_token_file")
+    remember_token(text)
+    return text
+
+
 def _read(path: str, what: str) -> str:
-    if "-----" in path or path.startswith("eyJ"):  # PEM, a JWT: secrets that must not be shown
-        raise CijInputError(f"The connection's {what} is no path.", hint="Give the file's path, not what is in it.")
     try:
-        return Path(path).read_text().strip()
+        return _bytes(path, what).decode().strip()
+    except UnicodeDecodeError:
+        raise CijInputError(f"The file that the connection's {what} names is no text in UTF-8.") from None
+
+
+def _bytes(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise CijInputError(f"The connection's {what} {path!r} can't be read: {error}.") from None
-
-
-class _BusyError(Exception):
-    """The login service can't answer now; ``retry_after`` as it said."""
-
-    def __init__(self, said: str, retry_after: float | None) -> None:
-        super().__init__(said)
-        self.retry_after = retry_after
-
-
-def _raise_when_busy(response: httpx.Response) -> None:
-    # Before msal sees it: it would make a final refusal of a 429, and keep the answer while we come again.
-    if response.status_code == 429 or response.status_code >= 500:
-        reply = Reply(response.status_code, response.headers)
-        raise _BusyError(f"HTTP {response.status_code}", reply.retry_after(time.time()))
-
-
-def _raise_when_broken(response: httpx.Response) -> None:
-    # Before msal sees it: it would log what it can't read, and that may begin like a token.
-    if response.is_success:
-        response.read()
-        try:
-            response.json()
-        except (ValueError, RecursionError):
-            raise _BusyError("its answer can't be read", None) from None
-
-
-class _LoginClient(httpx.Client):
-    """What msal sends with: the same TLS and proxy rules as the Web API's client."""
-
-    def post(self, url: Any, *, data: Any = None, **others: Any) -> httpx.Response:
-        # msal hands a signed assertion over as bytes, which httpx would write as "b'eyJ…'".
-        if isinstance(data, dict):
-            data = {name: value.decode() if isinstance(value, bytes) else value for name, value in data.items()}
-        return super().post(url, data=data, **others)
+        # The path is not quoted: a PEM or a token may have been put there.
+        raise CijInputError(
+            f"The connection's {what} can't be read: {_reason(error)}.",
+            hint="Give the file's path, not what is in it.",
+        ) from None

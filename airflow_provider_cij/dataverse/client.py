@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import uuid
@@ -14,18 +13,30 @@ from urllib.parse import urljoin
 
 import httpx
 
+from airflow_provider_cij.dataverse.asking import UnansweredError, content_of, reply_to
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.replies import Reply, entity_id, error_of, rows_of, unreadable, value_of
+from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
+from airflow_provider_cij.dataverse.replies import (
+    Reply,
+    asked_ids,
+    entity_id,
+    error_of,
+    outputs_of,
+    rows_of,
+    value_of,
+)
 from airflow_provider_cij.dataverse.retry import Failure, RetryRules, again, failure_of
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
+from airflow_provider_cij.dataverse.wire import open_client
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
     CijIncompleteError,
     CijNotFoundError,
+    CijRefusedError,
     CijReplyError,
     CijStoppedError,
     CijThrottledError,
@@ -38,27 +49,16 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_CONNECT_TIMEOUT = 10
 # Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
 _MOST_CONNECTIONS = 16
 _MOST_REDIRECTS = 5
 # Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
-# A page of 5000 rows has a few megabytes. What goes on past this would end a worker, not a task.
-_LARGEST_BODY = 256 * 2**20
-
-
-def _without_query(record: logging.LogRecord) -> bool:
-    """Take the query out of the Web API's URLs, which httpx logs at INFO: a filter may hold an e-mail address."""
-
-    def bare(arg: object) -> object:
-        ours = isinstance(arg, httpx.URL) and arg.path.startswith("/api/data/")
-        return arg.copy_with(query=None) if ours else arg  # type: ignore[attr-defined]
-
-    if isinstance(record.args, tuple):
-        record.args = tuple(map(bare, record.args))
-    return True
+# Pages in a row without a row, and pages in all: 100 million rows.
+_MOST_EMPTY = 100
+_MOST_PAGES = 20_000
+_NO_SUCH_ROW = "0x80040217"
 
 
 class DataverseClient:
@@ -78,26 +78,29 @@ class DataverseClient:
         self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
         self._stopped = False
+        # What waits for a connection has not begun, so its time does not run yet.
+        self._places = asyncio.Semaphore(self._connections)
+
+    @property
+    def _connections(self) -> int:
+        return min(self.settings.max_concurrency, _MOST_CONNECTIONS)
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        logging.getLogger("httpx").addFilter(_without_query)  # adding it again does nothing
+        remember(self.settings)
+        clean_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        connections = min(self.settings.max_concurrency, _MOST_CONNECTIONS)
-        self._http = httpx.AsyncClient(
-            base_url=self.settings.api_url,
+        self._http = open_client(
+            self.settings.base_url,
+            context,
+            self.settings.timeout_seconds,
+            self._connections,
             headers={
                 "Accept": "application/json",
                 "OData-Version": "4.0",
                 "OData-MaxVersion": "4.0",
                 **({"CallerObjectId": self.settings.caller_object_id} if self.settings.caller_object_id else {}),
             },
-            verify=context,
-            timeout=httpx.Timeout(self.settings.timeout_seconds, connect=_CONNECT_TIMEOUT, pool=None),
-            # httpx would close an idle connection after 5 s: a reconnect for every poll.
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=90
-            ),
         )
         return self
 
@@ -150,18 +153,43 @@ class DataverseClient:
         await self._send(value_of, "PATCH", path, row, repeatable=True, headers={"If-Match": if_match})
 
     async def delete(self, path: str) -> None:
-        """Delete a row. When a try whose reply was lost is repeated and finds nothing, that try had deleted it."""
-        await self._send(value_of, "DELETE", path, repeatable=True)
+        """Delete a row. When a try whose reply was lost is repeated and finds nothing, that try had deleted it.
 
-    async def action(self, name: str, parameters: Mapping[str, Any], *, repeatable: bool) -> dict[str, Any]:
+        :raises CijNotFoundError: there is no such row, or somebody else is deleting it
+        """
+        try:
+            await self._send(value_of, "DELETE", path, repeatable=True)
+        except CijRefusedError as error:
+            clashed = isinstance(error, CijConflictError) or error.code.lower() == _NO_SUCH_ROW
+            if clashed and not isinstance(error, CijNotFoundError) and await self._is_gone(path):
+                if error.unclear:
+                    return
+                raise CijNotFoundError(error.message, code=error.code, request_id=error.request_id) from None
+            raise
+
+    async def _is_gone(self, path: str) -> bool:
+        try:
+            await self.get(path)
+        except CijNotFoundError:
+            return True
+        except CijError:
+            pass
+        return False
+
+    async def action(
+        self, name: str, parameters: Mapping[str, Any], *, repeatable: bool, refusals: bool = True
+    ) -> dict[str, Any]:
         """Call an unbound action.
 
         :param name: such as ``msdynmkt_PublishSegmentDefinition``
         :param parameters: its inputs
-        :param repeatable: True when doing it twice is as good as once
+        :param repeatable: True when it is idempotent
+        :param refusals: False when an error in its outputs is no refusal of the call itself
         :return: its outputs; 204 gives an empty dict
+        :raises CijError: it was refused, by its HTTP status or by what its outputs say
         """
-        return await self._send(value_of, "POST", name, parameters, repeatable=repeatable)
+        read = outputs_of if refusals else value_of
+        return await self._send(read, "POST", name, parameters, repeatable=repeatable)
 
     async def pages(self, path: str, *, page_size: int = _PAGE_SIZE) -> AsyncIterator[list[dict[str, Any]]]:
         """Read rows page by page, following ``@odata.nextLink`` as it is (Dataverse docs, Page results).
@@ -170,12 +198,18 @@ class DataverseClient:
         :param page_size: rows a page, 5000 at the most
         """
         prefer = {"Prefer": f"odata.maxpagesize={page_size}"}
-        link, seen = path, set[str]()
+        link, seen, empty = path, set[int](), 0
         while link:
-            if link in seen:
+            if hash(link) in seen:
                 raise CijIncompleteError("The service gave the same page of rows twice: it does not turn pages.")
-            seen.add(link)
+            if len(seen) >= _MOST_PAGES or empty >= _MOST_EMPTY:
+                raise CijIncompleteError(
+                    f"The service's pages of rows did not end: {len(seen):,} were read, the last {empty:,} empty.",
+                    hint="Narrow the query, or try again later.",
+                )
+            seen.add(hash(link))
             rows, link = await self._send(rows_of, "GET", link, repeatable=True, headers=prefer)
+            empty = 0 if rows else empty + 1
             yield rows
 
     async def _send(
@@ -190,8 +224,9 @@ class DataverseClient:
     ) -> T:
         """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
-        asked = f"{method} {path.partition('?')[0].removeprefix(self.settings.api_url)}"
-        content = None if body is None else json.dumps(body).encode()
+        asked = f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
+        content = content_of(body, asked)
+        ids = asked_ids(path, body)
         failures: list[Failure] = []
         rejected = ""
         unclear: CijError | None = None
@@ -199,8 +234,8 @@ class DataverseClient:
             token = ""
             try:
                 token = await self._token(rejected)
-                return read(await self._once(method, path, content, headers or {}, token, asked))
-            except _UnansweredError as nothing:
+                return read(await self._once(method, path, content, headers or {}, token, asked, ids))
+            except UnansweredError as nothing:
                 failure, error = nothing.failure, nothing.error
             except CijError as said:
                 failure, error = failure_of(said), said
@@ -231,22 +266,29 @@ class DataverseClient:
         try:
             return await bearer_token(self.settings, rejected)
         except CijUnreachableError as error:
-            raise _UnansweredError(Failure.NO_TOKEN, error) from None
+            raise UnansweredError(Failure.NO_TOKEN, error) from None
 
     async def _once(
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], token: str, asked: str
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        token: str,
+        asked: str,
+        ids: frozenset[str],
     ) -> Reply:
         """Send one time, redirects within the organisation included.
 
         :raises CijError: as ``replies.error_of`` makes it of the reply
-        :raises _UnansweredError: there is none
+        :raises UnansweredError: there is none
         """
         target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
             target = self._within(target, url, asked)
             async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, asked):
                 sent_at = self._clock.now()
-                reply = await self._exchange(method, target, content, headers, token, asked)
+                reply = replace(await self._exchange(method, target, content, headers, token, asked), ids=ids)
                 if reply.status < 300:
                     self._throttle.answered()
                     return reply
@@ -282,50 +324,13 @@ class DataverseClient:
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
-        reply: Reply | None = None
-        try:
-            async with self._http.stream(method, target, content=content, headers={**own, **headers}) as response:
-                reply = Reply(response.status_code, response.headers, b"", asked)
-                return replace(reply, body=await _body(response, asked))
-        except (httpx.InvalidURL, UnicodeError):
-            raise CijReplyError(f"{asked} was answered with a link or an etag that can't be sent.") from None
-        except httpx.HTTPError as error:
-            if reply is None:
-                raise _unanswered(error, asked) from None
-            if reply.status < 300:
-                raise unreadable(reply, f"a body that broke off: {type(error).__name__}") from None
-            return reply  # a refusal stays one without its words
-
-
-async def _body(response: httpx.Response, asked: str) -> bytes:
-    chunks, size = [], 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > _LARGEST_BODY:
-            raise CijReplyError(
-                f"{asked} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
+        async with self._places:
+            return await reply_to(
+                self._http,
+                method,
+                target,
+                content=content,
+                headers={**own, **headers},
+                seconds=self.settings.timeout_seconds,
+                asked=asked,
             )
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-class _UnansweredError(Exception):
-    """There was no reply, and ``failure`` says how far the request got."""
-
-    def __init__(self, failure: Failure, error: CijError) -> None:
-        super().__init__(failure, error)
-        self.failure = failure
-        self.error = error
-
-
-# With these nothing has left yet. All else may have arrived.
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-
-
-def _unanswered(error: httpx.HTTPError, asked: str) -> _UnansweredError:
-    if isinstance(error, _NOT_SENT):
-        said = f"{asked} was not sent: {type(error).__name__}: {error}"
-        hint = "Check the host, the network and ca_bundle."
-        return _UnansweredError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
-    said = f"{asked} got no reply: {type(error).__name__}: {error}"
-    return _UnansweredError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import email.utils
+import http
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_cij.dataverse.redact import ids_in, without_person, words_of
+from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.errors import (
     CijAuthError,
     CijConflictError,
@@ -25,6 +28,13 @@ from airflow_provider_cij.errors import (
 # Under these names servers and gateways give the id that support asks for.
 _REQUEST_IDS = ("x-ms-service-request-id", "req_id", "x-ms-request-id")
 _ENTITY_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
+
+DUPLICATE = "0x80040333"
+"""A duplicate detection rule found a row like the one that was sent."""
+
+# The service's word for how long to wait counts up to this: beyond it, it is down.
+DAY = 86_400.0
+_WORDS_READ = 200_000
 
 _THROTTLED = (CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool.")
 # Dataverse docs, "Compose HTTP requests and handle errors"; "Web service error codes".
@@ -43,6 +53,8 @@ _BY_CODE: dict[str, tuple[type[CijError], str]] = {
         "A security role of the application user lacks the privilege named above.",
     ),
     "0x80040225": (CijForbiddenError, "The application user is disabled or in no business unit."),
+    # Duplicate detection: 412 as documented, 500 in Microsoft's own sample (api-2 10.12).
+    DUPLICATE: (CijConflictError, "A duplicate detection rule of the organisation found a row like it."),
     # Dataverse docs, "Service protection API limits": time, requests, requests at once.
     **dict.fromkeys(("0x80072321", "0x80072322", "0x80072326"), _THROTTLED),
 }
@@ -71,47 +83,62 @@ class Reply:
     :param headers: by lower-case name
     :param body: as received
     :param asked: the request in words, such as ``POST msdynmkt_segments``; goes into errors
+    :param ids: ids of no person that were asked about: errors may repeat them
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     asked: str = "request"
+    ids: frozenset[str] = frozenset()
 
     @property
     def request_id(self) -> str:
         """The server's id of this request, if it gave one."""
-        return next((self.headers[name] for name in _REQUEST_IDS if self.headers.get(name)), "")
+        return next((words_of(found, bool)[:100] for name in _REQUEST_IDS if (found := self.headers.get(name))), "")
 
     def retry_after(self, now: float) -> float | None:
         """Read ``Retry-After``, which is a number of seconds or a date.
 
         :param now: the time as epoch seconds
-        :return: seconds to wait from now, or None without a readable header
+        :return: seconds to wait from now, at most ``DAY``; None without a readable header
         """
         text = self.headers.get("retry-after", "").strip()
-        # More digits than this are no wait but a mistake, and more than a timedelta holds.
-        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-            return float(text)
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+            return min(DAY, float(text))
         try:
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-        except (ValueError, OverflowError):
+            return min(DAY, max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now))
+        except OverflowError:
+            return DAY
+        except (TypeError, ValueError):
             return None
+
+    def words(self, text: str) -> str:
+        """Make the service's words fit for an error (``redact.words_of``)."""
+        return words_of(text, lambda one: one in self.ids)
 
 
 def value_of(reply: Reply) -> dict[str, Any]:
     """Read the body of a success. An empty one (204) is an empty dict.
 
     :raises CijReplyError: it is no JSON object
+    :raises CijError: it is an error and nothing else; its ``inside`` is True
     """
     if not reply.body.strip():
         return {}
     try:
-        value = json.loads(reply.body)
+        value = json_of(reply.body)
     except (ValueError, RecursionError):
         raise unreadable(reply, "a body that is no JSON") from None
     if not isinstance(value, dict):
         raise unreadable(reply, "JSON that is no object")
+    if (
+        reply.status < 300
+        and value.keys() == {"error"}
+        and isinstance(value["error"], Mapping)
+        and (found := refusal_of(value))
+    ):
+        raise _inside(reply, found)
     return value
 
 
@@ -145,33 +172,134 @@ def error_of(reply: Reply, now: float) -> CijError:
     :param now: the time as epoch seconds, for ``Retry-After`` given as a date
     """
     code, said = _said(reply)
-    kind, hint = _kind(reply.status, code, said)
+    return _error(reply, reply.status, code, said, reply.retry_after(now))
+
+
+def _error(reply: Reply, status: int, code: str, said: str, retry_after: float | None = None) -> CijError:
+    kind, hint = _kind(status, code, said)
+    if retry_after is not None and retry_after >= DAY:
+        asked = reply.words(reply.headers.get("retry-after", ""))[:40]
+        hint = f"The service asked to wait a day or more (Retry-After: {asked}). Come back when it is well. {hint}"
     return kind(
-        f"{reply.asked} was refused: {said}" if reply.status < 500 else f"{reply.asked} failed: {said}",
+        f"{reply.asked} was refused: {said}" if status < 500 else f"{reply.asked} failed: {said}",
         code=code,
-        http_status=reply.status,
+        http_status=status,
         request_id=reply.request_id,
-        hint=hint,
-        retry_after=reply.retry_after(now),
+        hint=hint.strip(),
+        retry_after=retry_after,
     )
+
+
+def outputs_of(reply: Reply) -> dict[str, Any]:
+    """Read the outputs of an action.
+
+    :raises CijReplyError: they are no JSON object
+    :raises CijError: they say that the action failed, whatever the HTTP status; its ``inside`` is True
+    """
+    outputs = value_of(reply)
+    found = refusal_of(outputs)
+    if found:
+        raise _inside(reply, found)
+    return outputs
+
+
+def _inside(reply: Reply, found: tuple[int, str, str]) -> CijError:
+    status, code, said = found
+    error = _error(reply, status, reply.words(code)[:100], reply.words(said) or "no message")
+    error.inside = True
+    return error
+
+
+_STATUS_NAMES = {status.name.replace("_", "").lower(): status.value for status in http.HTTPStatus}
+_STATUS_FIELDS = ("statuscode", "httpstatuscode", "responsecode")
+_SUCCESS_FIELDS = ("issuccess", "success", "succeeded", "issuccessful", "issuccessstatuscode")
+_WORDS_FIELDS = ("message", "errormessage", "error_description", "detail", "resulttext", "response", "title", "reason")
+# Beyond this it is a list of members, or a journey.
+_LONGEST_REFUSAL = 65_536
+
+
+def refusal_of(outputs: Mapping[str, Any], depth: int = 2) -> tuple[int, str, str] | None:
+    """Find a refusal in what an action answered with 200.
+
+    :param outputs: its outputs, or an object within them
+    :param depth: how many levels of objects, and of JSON in strings, to look into
+    :return: the HTTP status that it stands for (400 where it names none), its code and its words; None for a success
+    """
+    fields = {name.replace("_", "").lower(): value for name, value in outputs.items() if not name.startswith("@")}
+    error = fields.get("error")
+    status = next((said for name in _STATUS_FIELDS if (said := _status(fields.get(name)))), 0)
+    if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
+        status = status or _status(fields.get("status"))
+    failed = any(str(fields.get(name)).lower() == "false" for name in _SUCCESS_FIELDS)
+    if error or status or failed:
+        return _refused(fields, error, status)
+    if not depth:
+        return None
+    for value in fields.values():
+        within = _object(value)
+        if within is not None and (found := refusal_of(within, depth - 1)):
+            return found
+    return None
+
+
+def _refused(fields: Mapping[str, Any], error: Any, status: int) -> tuple[int, str, str]:
+    inner = error if isinstance(error, Mapping) else _object(error) or {}
+    about = {str(name).replace("_", "").lower(): value for name, value in inner.items()}
+    status = status or next((found for name in (*_STATUS_FIELDS, "status") if (found := _status(about.get(name)))), 0)
+    code = next((str(one) for one in (about.get("code"), fields.get("code"), fields.get("errorcode")) if one), "")
+    said = [str(about[name.replace("_", "")]) for name in _WORDS_FIELDS if about.get(name.replace("_", ""))]
+    said += [error] if isinstance(error, str) and not inner else []
+    said += [str(fields[name.replace("_", "")]) for name in _WORDS_FIELDS if fields.get(name.replace("_", ""))]
+    return status or _status(code) or 400, code or (str(status) if status else ""), said[0] if said else ""
+
+
+def _status(value: Any) -> int:
+    """Read an HTTP status of 300 and more, as a number, a text or .NET's name of it; 0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return 0
+    text = re.sub(r"[\s_]", "", str(value)).lower()
+    found = re.fullmatch(r"([3-5][0-9]{2})(?:\.0|[a-z-].*)?", text)
+    status = int(found[1]) if found else _STATUS_NAMES.get(text, 0)
+    return status if status >= 300 else 0
+
+
+def _object(value: Any) -> Mapping[str, Any] | None:
+    """Give an object, or the one that a string holds as JSON."""
+    if isinstance(value, str) and len(value) <= _LONGEST_REFUSAL and value.lstrip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, Mapping) else None
 
 
 def _said(reply: Reply) -> tuple[str, str]:
     """Give the service's code and words; gateways answer in HTML, or nothing at all."""
     try:
-        error = json.loads(reply.body)["error"]
-        return _clean(str(error.get("code") or "")), _clean(str(error.get("message") or "no message"))
+        error = json_of(reply.body)["error"]
+        return reply.words(str(error.get("code") or ""))[:100], reply.words(str(error.get("message") or "no message"))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
-    said = reply.body[:2000].decode("utf-8", "replace")
-    title = re.search(r"<title>(.*?)</title>", said, re.IGNORECASE | re.DOTALL)
-    words = " ".join((title[1] if title else re.sub(r"<[^>]*>", " ", said)).split())
+    said = reply.body[:_WORDS_READ].decode("utf-8", "replace")
+    title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
+    words = " ".join(reply.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
     return "", words[:300] or f"HTTP {reply.status} without a body"
 
 
-def _clean(text: str) -> str:
-    # JSON can hold half a character ("\\ud800"), which no log file takes.
-    return text.encode("utf-8", "replace").decode().strip()
+def asked_ids(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
+    """Give the ids in a request that are of no person: errors may repeat them.
+
+    :param path: its path
+    :param body: what it sends
+    """
+    own = [without_person(path.partition("?")[0])]
+    for name, value in (body or {}).items():
+        if _NO_PERSON.search(name):
+            own += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    return ids_in(" ".join(own))
+
+
+_NO_PERSON = re.compile(r"segment|journey|definition|group|template|purpose|topic|requestid", re.IGNORECASE)
 
 
 def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
@@ -215,5 +343,8 @@ def unreadable(reply: Reply, what: str) -> CijReplyError:
         request_id=reply.request_id,
         hint=" ".join(hints),
     )
-    error.raw = reply.body.decode("utf-8", "replace")
+    try:
+        error.raw = text_of(reply.body)
+    except ValueError:
+        error.raw = reply.body.decode("utf-8", "replace")
     return error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from airflow_provider_cij.dataverse.replies import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
 
 _UNTIL_TIRED = 1000  # as often as RetryRules.attempts allows
@@ -28,6 +29,8 @@ class Failure(Enum):
     """5xx: it may have been done."""
     INNER_ERROR = ("error of a service behind", True, 1)
     """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
+    BEHIND = ("service behind busy or failing", True, _UNTIL_TIRED)
+    """2xx whose body says 429 or 5xx: it may have been done."""
     UNREADABLE = ("reply broken off", True, 2)
     """2xx, so it was done: but the body is cut off, which passes, or a proxy's page, which mostly stays."""
     REFUSED = ("refused", False, 0)
@@ -43,6 +46,10 @@ def failure_of(error: CijError) -> Failure:
     """Sort what ``replies`` made of a reply; an error without one is our own word, and final."""
     if error.http_status is None:
         return Failure.REFUSED
+    if error.inside:
+        # Dataverse took the request; only the service behind it did not, or not to its end.
+        passes = isinstance(error, (CijServerError, CijThrottledError))
+        return Failure.BEHIND if passes else Failure.REFUSED
     if isinstance(error, CijThrottledError):
         return Failure.THROTTLED
     if isinstance(error, CijServerError):
@@ -106,6 +113,6 @@ def again(
     if failures.count(failure) > failure.repeats or (tries >= rules.attempts and not fresh_token):
         return None
     if retry_after is not None:
-        return Again(retry_after + jitter, fresh_token) if retry_after <= max_hold else None
+        return Again(retry_after + jitter, fresh_token) if retry_after <= max_hold and retry_after < DAY else None
     backoff = 0.0 if fresh_token else rules.first_wait * 2 ** (tries - 1)
     return Again(backoff * (1 + jitter), fresh_token) if backoff <= max_hold else None

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.odata import key_of
 from airflow_provider_cij.errors import CijInputError
 
 CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
@@ -20,9 +20,12 @@ _LOGIN_HOSTS = {
 _PUBLIC_LOGIN_HOST = "login.microsoftonline.com"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
-_AUTHORITY = re.compile(r"https://[\w.-]+(:\d+)?(/[^?#]*)?")
+_AUTHORITY = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.%/-]*)?", re.ASCII)
 # The service takes 52 of a user on one server; each is a task of the event loop.
 _MOST_AT_ONCE = 1000
+_NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
+# A day, in seconds.
+_LONGEST = 86_400
 
 
 def organisation_url(host: str, port: int | None = None) -> str:
@@ -48,9 +51,11 @@ def organisation_url(host: str, port: int | None = None) -> str:
         raise CijInputError("The connection's host has a user in it, so it is not an address alone.", hint=hint)
     name = parts.hostname or ""
     if not _HOST.fullmatch(name) or parts.path.strip("/") or parts.query or parts.fragment:
-        raise CijInputError(f"The connection's host is {host!r}, which is not an address alone.", hint=hint)
+        raise CijInputError("The connection's host is not an address alone.", hint=hint)
     if parts.scheme != "https" and not (parts.scheme == "http" and name in _LOOPBACK):
-        raise CijInputError(f"The connection's host begins with {parts.scheme}://.", hint="Use https://.")
+        raise CijInputError("The connection's host does not begin with https://.", hint=hint)
+    if not 0 <= (port or 0) <= 65535:
+        raise CijInputError("The connection's port is no port.", hint="From 1 to 65535; 443 is usual.")
     number = own_port or port or 443
     return f"{parts.scheme}://" + (f"[{name}]" if ":" in name else name) + ("" if number == 443 else f":{number}")
 
@@ -73,8 +78,8 @@ class Settings:
     :param api_version: of the Dataverse Web API
     :param ca_bundle: PEM file of certificates to trust besides the public ones
     :param max_concurrency: requests at once; the service allows a user 52
-    :param timeout_seconds: for one request; the service gives up after 120
-    :param max_hold_seconds: a longer wait for a throttling service is not slept: it is raised, to free the worker
+    :param timeout_seconds: for one request, from connecting to the reply's last byte; the service gives up after 120
+    :param max_hold_seconds: at most a day. A longer wait for a throttling service is raised instead of slept
     :param caller_object_id: Entra object id of the user to act for
     :raises CijInputError: something is missing or malformed; the error names it
     """
@@ -84,14 +89,14 @@ class Settings:
     client_id: str = ""
     credential: str = "client_secret"
     client_secret: str = field(default="", repr=False)
-    certificate_path: str = ""
+    certificate_path: str = field(default="", repr=False)
     certificate_private_key: str = field(default="", repr=False)
     private_key_passphrase: str = field(default="", repr=False)
-    federated_token_file: str = ""
+    federated_token_file: str = field(default="", repr=False)
     managed_identity_client_id: str = ""
     authority: str = ""
     api_version: str = "v9.2"
-    ca_bundle: str = ""
+    ca_bundle: str = field(default="", repr=False)
     max_concurrency: int = 8
     timeout_seconds: float = 120
     max_hold_seconds: float = 60
@@ -100,7 +105,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.credential not in CREDENTIALS:
             raise CijInputError(
-                f"The connection's credential is {self.credential!r}.", hint=f"Use one of: {', '.join(CREDENTIALS)}."
+                "The connection's credential is unknown.", hint=f"Use one of: {', '.join(CREDENTIALS)}."
             )
         needed = {
             "client_secret": ["client_secret"],
@@ -116,21 +121,23 @@ class Settings:
                 f"The connection lacks {', '.join(_FORM.get(name, name) for name in missing)}, "
                 f"which the credential {self.credential!r} needs."
             )
-        if self.authority and not _AUTHORITY.fullmatch(self.authority):
+        # No value is quoted in any of these: a secret may have been put into the wrong field.
+        if self.authority and not _is_address(self.authority):
             raise CijInputError(
-                f"The connection's authority is {self.authority!r}.", hint="It must begin with https://."
+                "The connection's authority is no address.",
+                hint="It must begin with https://, such as https://login.microsoftonline.com.",
             )
-        if not re.fullmatch(r"v\d+\.\d+", self.api_version):
-            raise CijInputError(f"The connection's api_version is {self.api_version!r}.", hint="It looks like v9.2.")
-        if not 1 <= self.max_concurrency <= _MOST_AT_ONCE:
-            hint = f"From 1 to {_MOST_AT_ONCE}."
-            raise CijInputError(f"The connection's max_concurrency is {self.max_concurrency}.", hint=hint)
-        if not self.timeout_seconds > 0:
-            raise CijInputError(f"The connection's timeout_seconds is {self.timeout_seconds}.", hint="More than 0.")
-        if not self.max_hold_seconds >= 0:  # nor is "nan" any number of seconds
-            raise CijInputError(f"The connection's max_hold_seconds is {self.max_hold_seconds}.", hint="At least 0.")
-        if self.caller_object_id:
-            guid(self.caller_object_id, "The connection's caller_object_id")
+        for name, text in (("tenant_id", self.tenant_id), ("client_id", self.client_id)):
+            if text and not _NAME.fullmatch(text):
+                raise CijInputError(f"The connection's {name} is neither a GUID nor a domain.")
+        if not re.fullmatch(r"v\d{1,3}\.\d{1,3}", self.api_version, re.ASCII):
+            raise CijInputError("The connection's api_version is no version.", hint="It looks like v9.2.")
+        _check_number("max_concurrency", self.max_concurrency, 1, _MOST_AT_ONCE)
+        _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
+        _check_number("max_hold_seconds", self.max_hold_seconds, 0, _LONGEST)
+        if self.caller_object_id and key_of(self.caller_object_id) is None:
+            hint = "Give the Entra object id of the user to act for, such as 00000000-...."
+            raise CijInputError("The connection's caller_object_id is no GUID.", hint=hint)
 
     @property
     def api_url(self) -> str:
@@ -146,6 +153,21 @@ class Settings:
         host = urlsplit(self.base_url).hostname or ""
         login = next((login for end, login in _LOGIN_HOSTS.items() if host.endswith(end)), _PUBLIC_LOGIN_HOST)
         return f"https://{login}/{self.tenant_id}"
+
+
+def _check_number(name: str, value: object, least: float, most: float, *, above: bool = False) -> None:
+    hint = f"{'More than' if above else 'From'} {least}{' and at most' if above else ' to'} {most}."
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise CijInputError(f"The connection's {name} is no number.", hint=hint)
+    if not least <= value <= most or (above and value == least):  # "nan" is in no range
+        raise CijInputError(f"The connection's {name} is out of range.", hint=hint)
+
+
+def _is_address(authority: str) -> bool:
+    try:
+        return bool(_AUTHORITY.fullmatch(authority)) and urlsplit(authority).port != 0
+    except ValueError:  # a port beyond 65535
+        return False
 
 
 _FORM = {

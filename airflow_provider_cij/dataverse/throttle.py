@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.replies import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijThrottledError
 
@@ -45,8 +46,8 @@ class Pace:
     run: int = 0
 
     def told_to_wait(self, seconds: float, *, sent_at: float, now: float) -> Pace:
-        """Close until then; half as many from then on, once for all that were on their way together."""
-        closed = replace(self, closed_until=max(self.closed_until, now + seconds), run=0)
+        """Close until then, a day at most; half as many from then on, once for all that were on their way together."""
+        closed = replace(self, closed_until=max(self.closed_until, now + min(seconds, DAY)), run=0)
         return closed if sent_at <= self.cut_at else replace(closed, limit=max(1, self.limit // 2), cut_at=now)
 
     def answered(self) -> Pace:
@@ -86,7 +87,7 @@ class Throttle:
         held = 0.0
         while True:
             while (pause := self._pace.closed_until - clock.now()) > 0:
-                if held + pause > max_hold:
+                if held + pause > min(max_hold, DAY - 1):
                     raise CijThrottledError(
                         f"{asked} was not sent: the service wants no request for another {pause:.0f} s.",
                         hint=f"The connection's max_hold_seconds is {max_hold:g}: come back later.",

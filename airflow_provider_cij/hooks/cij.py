@@ -20,9 +20,11 @@ from airflow_provider_cij.api.outbound import Outbound
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.replies import DAY
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
+from airflow_provider_cij.hooks.running import run_anywhere
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -115,6 +117,7 @@ class CijHook(BaseHook):
         :param rules: how patient to be with a failing service
         :return: what it returns
         """
+        # Also where an event loop runs already: then in a thread.
         self.settings()
 
         async def main() -> T:
@@ -123,11 +126,15 @@ class CijHook(BaseHook):
                 return await work(cij)
 
         try:
-            return asyncio.run(main())
+            return run_anywhere(main, self.stop)
         except asyncio.CancelledError:
             raise CijStoppedError("The task was told to end, and ended.") from None
         finally:
             self._at_work = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what may be pickled: neither the secrets nor an open client."""
+        return self.__dict__ | {"_settings": None, "_at_work": None}
 
     def stop(self) -> None:
         """End what ``run`` does: nothing new is sent. Safe to call from a signal handler."""
@@ -135,8 +142,8 @@ class CijHook(BaseHook):
             self._at_work.stop()
 
     def asks_for_too_much(self, error: CijThrottledError) -> bool:
-        """Tell whether the service wants more patience than a worker is to have (``max_hold_seconds``)."""
-        return error.retry_after is not None and error.retry_after > self.settings().max_hold_seconds
+        """Tell whether the service wants more patience than a worker is to have, and less than a day."""
+        return error.retry_after is not None and self.settings().max_hold_seconds < error.retry_after < DAY
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
@@ -208,7 +215,8 @@ def settings_of(connection: Connection) -> Settings:
                 return number
         except (OverflowError, TypeError, ValueError):
             pass
-        raise CijInputError(f"The connection's {name} is {extra[name]!r}, which is no number.")
+        # Its value is not quoted: a secret may have been put there.
+        raise CijInputError(f"The connection's {name} is no number.")
 
     credential = text("credential") or "client_secret"
     # Azure's webhook sets these in a pod with a workload identity.

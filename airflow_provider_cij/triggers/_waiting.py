@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.texts import storable
 from airflow_provider_cij.errors import (
     CijError,
     CijJourneyFailedError,
@@ -65,8 +67,16 @@ class WaitTrigger(BaseTrigger):
             payload = _sad(error)
         except Exception as error:
             # Raised, it would reach the task as a bare "Trigger failure".
-            payload = _sad(CijError(f"The trigger failed: {type(error).__name__}: {error}"))
-        yield TriggerEvent({**payload, **self._handed_back()})  # type: ignore[no-untyped-call]
+            payload = _sad(CijError(f"The trigger failed: {type(error).__name__}: {words_of(str(error), bool)}"))
+        yield event_of({**payload, **self._handed_back()})
+
+
+def event_of(payload: Mapping[str, Any]) -> TriggerEvent:
+    """Return an event that Airflow can store: one that it can't would end the triggerer.
+
+    :param payload: what it is to hold
+    """
+    return TriggerEvent(storable(payload))  # type: ignore[no-untyped-call]
 
 
 def _sad(error: CijError) -> dict[str, Any]:

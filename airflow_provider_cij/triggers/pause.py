@@ -10,6 +10,9 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_cij.dataverse.replies import DAY
+from airflow_provider_cij.triggers._waiting import event_of
+
 
 class CijPauseTrigger(BaseTrigger):
     """Waits until a moment. Its event is ``{"status": "go_on", "since": …}``.
@@ -30,6 +33,9 @@ class CijPauseTrigger(BaseTrigger):
         return "airflow_provider_cij.triggers.pause.CijPauseTrigger", {"until": self.until, "since": self.since}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait; tasks that were throttled together do not come back together."""
-        await asyncio.sleep(max(0.0, self.until - time.time()) + random.random() * 5)  # noqa: S311
-        yield TriggerEvent({"status": "go_on", "since": self.since})  # type: ignore[no-untyped-call]
+        """Wait, a day at most; tasks that were throttled together do not come back together."""
+        pause = self.until - time.time()
+        # "nan" compares as no pause.
+        pause = min(pause, DAY) if pause > 0 else 0.0
+        await asyncio.sleep(pause + random.random() * 5)  # noqa: S311
+        yield event_of({"status": "go_on", "since": self.since})

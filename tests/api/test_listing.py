@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.api.listing import page_of, page_of_text, paging_inputs
 from airflow_provider_cij.dataverse.replies import Reply, value_of
-from airflow_provider_cij.errors import CijError, CijIncompleteError, CijRefusedError, CijReplyError
+from airflow_provider_cij.errors import CijError, CijIncompleteError, CijReplyError
 
 A, B = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
 # As "View members" of the article prints it, with an unescaped quote before "]".
@@ -74,10 +74,8 @@ def test_nobody_is_an_empty_page(text):
     assert page_of_text(text, "members").ids == []
 
 
-def test_the_status_within_counts_too():
-    """HTTP 200 may carry a refusal."""
-    with pytest.raises(CijRefusedError, match="no such segment"):
-        page_of({"StatusCode": 404, "ResultText": "no such segment"}, "ResultText", "members")
+def test_an_answer_without_a_list_is_an_error():
+    """An output that is missing is no empty list."""
     with pytest.raises(CijReplyError, match="no text in ResultText"):
         page_of({"StatusCode": 200}, "ResultText", "members")
 

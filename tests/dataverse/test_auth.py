@@ -114,7 +114,7 @@ def test_a_certificate_that_cant_be_used_says_so(sandbox, tmp_path):
     path.write_bytes(CERTIFICATE.public_bytes(serialization.Encoding.PEM))
     with pytest.raises(CijInputError, match="both the private key and the certificate"):
         _who(sandbox, credential="certificate", certificate_path=str(path))
-    with pytest.raises(CijInputError, match=r"certificate_path '/nowhere\.pem' can't be read"):
+    with pytest.raises(CijInputError, match="certificate_path can't be read: No such file"):
         _who(sandbox, credential="certificate", certificate_path="/nowhere.pem")
     with pytest.raises(CijAuthError, match="refused"):
         _who(sandbox, credential="certificate", certificate_private_key=_pem(b"x"), private_key_passphrase="wrong")

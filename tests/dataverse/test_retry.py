@@ -52,6 +52,7 @@ def test_it_always_ends(conversation, repeatable):
         (Failure.LOST, 4, 0),
         (Failure.SERVER_ERROR, 4, 0),
         (Failure.INNER_ERROR, 1, 0),
+        (Failure.BEHIND, 4, 0),
         (Failure.UNREADABLE, 2, 0),
         (Failure.REFUSED, 0, 0),
     ],

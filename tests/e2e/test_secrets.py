@@ -55,7 +55,7 @@ GOOD = {
 BAD = {
     "add_wrong_secret": "AADSTS7000215",
     "add_wrong_passphrase": "refused",
-    "add_pasted_key": "certificate_path is no path",
+    "add_pasted_key": "certificate_path can't be read",
     "add_pasted_assertion": "federated_token_file is no path",
     "bad_emails_for_ids": "holds any id",
     "bad_headerless": "its first row is no header",

@@ -1,0 +1,96 @@
+"""Text from outside becomes text that logs, databases and Airflow's serializers take. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_cij._lines import cleaned, one_line
+
+__all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of"]
+
+LONGEST_WORDS = 1000
+"""Characters of a server's words in an error or a log line."""
+
+# The same as escapes, at any depth of JSON in strings. A pair of halves at one depth is a whole character.
+_PAIRS = "|".join(
+    rf"(?:\\{{{2 * n}}})*\\{{{n}}}u[dD][89abAB][0-9a-fA-F]{{2}}\\{{{n}}}u[dD][c-fC-F][0-9a-fA-F]{{2}}"
+    for n in (1, 2, 4, 8)
+)
+_ESCAPES = re.compile(rf"(?<!\\)(?P<pair>{_PAIRS})|(?<!\\)(?P<before>\\+u)(?:[dD][89a-fA-F][0-9a-fA-F]{{2}}|0000)")
+_LARGEST = 2**63
+_DEEPEST = 20
+
+
+def text_of(body: bytes) -> str:
+    """Decode a body; what can't be stored becomes U+FFFD.
+
+    :param body: in UTF-8, UTF-16 or UTF-32
+    :raises ValueError: it is none of these
+    """
+    return cleaned(body.decode(json.detect_encoding(body), "surrogatepass"))
+
+
+def json_of(body: bytes) -> Any:
+    """Parse a body that every later step can store.
+
+    :param body: JSON
+    :raises ValueError: it is no JSON, or holds a number that is none or has more than 64 bits
+    :raises RecursionError: it is nested too deeply
+    """
+    text = text_of(body)
+    if "\\u" in text:
+        text = _ESCAPES.sub(lambda found: found["pair"] or found["before"] + "fffd", text)
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_bounded)
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or not -_LARGEST <= (number := int(text)) < _LARGEST:
+        raise ValueError("a number is too large")
+    return number
+
+
+def storable(value: Any, depth: int = _DEEPEST) -> Any:
+    """Return a copy of a value that Airflow can serialize and a database can store.
+
+    :param value: of any type; what JSON has no word for becomes text
+    :param depth: levels of lists and objects to keep
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return cleaned(str(value))
+    if isinstance(value, int):
+        return int(value) if -_LARGEST <= value < _LARGEST else hex(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if not depth:
+        return "nested too deeply"
+    if isinstance(value, Mapping):
+        return {cleaned(str(name)): storable(one, depth - 1) for name, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [storable(one, depth - 1) for one in value]
+    return cleaned(str(value))
+
+
+def shortened(text: str, limit: int = LONGEST_WORDS) -> str:
+    """Cut a text.
+
+    :param text: to be cut
+    :param limit: characters to keep
+    """
+    return text if len(text) <= limit else f"{text[:limit]}…"

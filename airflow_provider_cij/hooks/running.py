@@ -1,0 +1,47 @@
+"""Running a coroutine from sync code, wherever that is called."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_LAST_SECONDS = 5.0
+
+
+def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], None]) -> T:
+    """Run a coroutine function to its end.
+
+    A loop that runs already can't run another one in its thread (a notebook, an async test): then a thread does.
+
+    :param main: what to run
+    :param stop: ends it, when whoever waits for the thread is interrupted
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    given: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            given.append(asyncio.run(main()))
+        except BaseException as error:  # raised again where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="cij", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        stop()
+        thread.join(_LAST_SECONDS)
+        raise
+    if failed:
+        raise failed[0]
+    return given[0]

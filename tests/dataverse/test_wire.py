@@ -1,0 +1,72 @@
+"""One exchange is bounded in time, and what it brings can be stored."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import time
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_cij.dataverse.texts import json_of, storable
+from airflow_provider_cij.errors import CijError, CijReplyError
+from airflow_provider_cij.triggers._waiting import event_of
+from tests.dataverse.test_client import converse
+from tests.scripted import Answer
+
+LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
+
+
+def _who(client):
+    return client.get("WhoAmI")
+
+
+def test_two_encodings_are_refused_and_one_is_read(scripted):
+    """A small reply in two encodings can stand for gigabytes."""
+    body = gzip.compress(b'{"a": 1}')
+    assert converse(scripted, Answer(200, body, {"Content-Encoding": "gzip"}), talk=_who) == {"a": 1}
+    with pytest.raises(CijReplyError, match="not asked for"):
+        converse(scripted, Answer(200, gzip.compress(body), {"Content-Encoding": "gzip, gzip"}), talk=_who)
+
+
+@pytest.mark.parametrize("text", [r'"\ud83d"', r'"\u0000"', r'"{\"a\": \"\\ud83d\"}"', r'"\\\ud83d\\\ude00"'])
+def test_half_a_character_is_replaced_at_any_depth(text):
+    """JSON within a string is parsed later, and has to be clean too."""
+    value = json_of(text.encode())
+    value = json.loads(value) if value.startswith("{") else value
+    assert storable(value) == value
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+def test_a_whole_character_stays():
+    """Two halves at one depth are one character."""
+    assert json_of(rb'"\ud83d\ude00"') == "\U0001f600"
+    assert json.loads(json_of(rb'"[\"\\ud83d\\ude00\"]"')) == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("value", ["\ud83d", "\x00", 2**80, float("nan"), {"\ud83d": [object()]}])
+def test_an_event_holds_only_what_airflow_stores(value):
+    """Anything else would end the triggerer."""
+    event = event_of({"name": value})
+    assert isinstance(event, TriggerEvent)
+    json.dumps(event.payload, ensure_ascii=False, allow_nan=False).encode()
+
+
+def test_a_backslash_before_a_character_spares_it():
+    """The run of backslashes tells at which depth an escape is."""
+    assert json_of(rb'"\\\ud83d\ude00"') == "\\\U0001f600"
+    assert json.loads(json_of(rb'"[\"\\\\\\ud83d\\ude00\"]"')) == ["\\\U0001f600"]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("piece", LONG)
+def test_long_words_are_read_in_no_time(scripted, status, piece):
+    """A pattern that goes back and forth over a mebibyte would hold the event loop for hours."""
+    body = piece * (2**20 // len(piece))
+    for sent in (body, b'{"error": {"message": "\\\\u0041' + body + b'"}}'):
+        started = time.process_time()
+        with contextlib.suppress(CijError):
+            converse(scripted, Answer(status, sent), talk=_who)
+        assert time.process_time() - started < 3
