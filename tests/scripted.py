@@ -151,8 +151,8 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                         time.sleep(answer.pause)
                 return
             sent = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
+            self.send_response_only(answer.status)
+            for name, value in {"Date": self.date_time_string(), **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(0 if answer.body is None else len(sent)))
             self.end_headers()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from airflow.sdk import DAG
@@ -302,6 +303,24 @@ def test_no_sensor_asks_earlier_than_it_was_told(wait, scripted, monkeypatch, mo
     assert wait(mode, told, segment(1)).states == {"wait": "success"}
     assert time.monotonic() - started >= 3
     assert len(scripted.asked) == 2
+
+
+@every_mode
+@pytest.mark.parametrize("skew", [-900, 900], ids=["behind", "ahead"])
+def test_a_clock_that_differs_makes_no_evaluation_ours(wait, mode, skew):  # noqa: F811
+    """An evaluation from before the DAG run never counts, and a later one does, whatever time it is at the service."""
+
+    def at(answer: Answer, seconds: float) -> Answer:
+        moment = datetime.now(UTC) + timedelta(seconds=skew + seconds)
+        for row in answer.body.get("value", ()):
+            row["msdynmkt_startedon"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = datetime.now(UTC) + timedelta(seconds=skew)
+        return Answer(answer.status, answer.body, {"Date": format_datetime(now, usegmt=True)})
+
+    early, late = at(run_of(SUCCEEDED), -60), at(run_of(SUCCEEDED), 120)
+    row = at(segment(1, 3), 0)
+    ran = wait(mode, row, early, row, early, row, late, at(segment(1, 5), 0), until="refreshed")
+    assert ran.result("wait")["member_count"] == 5
 
 
 @pytest.mark.parametrize("trouble", [429, 503])

@@ -34,6 +34,7 @@ ARGUMENTS = {
     "max_change": "20%",
     "count_before": 5,
     "first": False,
+    "by_our_clock": False,
 }
 
 

@@ -48,6 +48,11 @@ class Lifecycle:
     def __init__(self, client: DataverseClient) -> None:
         self._client = client
 
+    @property
+    def service_ahead(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
+        return self._client.service_ahead
+
     async def get(self, segment_id: str) -> Segment:
         """Read a segment.
 

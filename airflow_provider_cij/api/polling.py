@@ -41,6 +41,11 @@ class SharedPoll:
         self._rows = _Together(self._many, _ROWS_A_QUESTION)
         self._executions = _Together(self._many_executions, _EXECUTIONS_A_QUESTION)
 
+    @property
+    def service_ahead(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
+        return self._segments.service_ahead
+
     async def get(self, segment_id: str) -> Segment:
         """Read a segment, with those that others ask for now."""
         found = await self._rows.ask(guid(segment_id, "segment_id"))
@@ -109,6 +114,11 @@ class GroupLooks:
         self._members = members
         self._group = group
         self._at_least = at_least
+
+    @property
+    def service_ahead(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
+        return self._segments.service_ahead
 
     async def get(self, segment_id: str) -> Segment:
         """Read the segment, and count the group."""

@@ -43,10 +43,16 @@ _EXECUTION_FAILED = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT
 _EXECUTION_ENDED = _EXECUTION_FAILED | {ExecutionStatus.SUCCEEDED}
 # How many evaluations may begin within one second, which is as exact as the log is.
 _KNOWN = 50
+# Seconds that two clocks may differ, and a reply may take, without being noticed.
+_SAME_TIME = 3.0
 
 
 class Looks(Protocol):
     """Where looks come from: the segments themselves, or a poll that many waits share."""
+
+    @property
+    def service_ahead(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
 
     async def get(self, segment_id: str) -> Segment:
         """Read a segment."""
@@ -84,6 +90,7 @@ class Goal:
     :param until: ``live``; ``refreshed``: an evaluation that began at or after ``since`` has succeeded; ``stopped``:
         it is evaluated no more; ``members``: whatever its status, it has enough of them
     :param since: epoch seconds, for ``refreshed``
+    :param by_our_clock: ``since`` was read from our clock: the service's may show another time
     :param before: what it was before it was published, when ``live`` is to come of that
     :param min_members: how many it must have as well
     :param limits: how many it may have at the most, and how far that may be from the evaluation before
@@ -91,6 +98,7 @@ class Goal:
 
     until: Until = "live"
     since: float = 0.0
+    by_our_clock: bool = False
     before: Before | None = None
     min_members: int = 0
     limits: SizeLimits = field(default_factory=SizeLimits)
@@ -102,6 +110,17 @@ class Goal:
             return self.before.started_on
         moment = datetime.fromtimestamp(self.since, UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if self.until == "refreshed" else ""
+
+    def at_the_service(self, ahead: float) -> Goal:
+        """Return the goal by the service's clock.
+
+        :param ahead: seconds by which that is ahead of ours; a few are no difference, because the header is in
+            whole seconds
+        """
+        if not self.by_our_clock or abs(ahead) < _SAME_TIME:
+            return self
+        # Rather a second too late: an evaluation from before must not count.
+        return replace(self, since=self.since + ahead + 1, by_our_clock=False)
 
     def after(self, segment: Segment) -> Goal:
         """Forget what was before a publish once the segment has left it, and nothing was under way: all is new then."""
@@ -202,6 +221,7 @@ async def look(looks: Looks, segment_id: str, goal: Goal) -> Seen:
     :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
     segment = await looks.get(segment_id)
+    goal = goal.at_the_service(looks.service_ahead)
     runs: list[Execution] = []
     if goal.needs_log(segment):
         try:

@@ -78,6 +78,8 @@ class DataverseClient:
         self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
         self._stopped = False
+        self.service_ahead = 0.0
+        """Seconds by which the service's clock is ahead of ours, as of its last reply; it tells whole seconds only."""
         # What waits for a connection has not begun, so its time does not run yet.
         self._places = asyncio.Semaphore(self._connections)
 
@@ -289,6 +291,8 @@ class DataverseClient:
             async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, asked):
                 sent_at = self._clock.now()
                 reply = replace(await self._exchange(method, target, content, headers, token, asked), ids=ids)
+                if (date := reply.date()) is not None:
+                    self.service_ahead = date - self._clock.now()
                 if reply.status < 300:
                     self._throttle.answered()
                     return reply

@@ -113,6 +113,13 @@ class Reply:
         except (TypeError, ValueError):
             return None
 
+    def date(self) -> float | None:
+        """Read ``Date``: the service's own time as epoch seconds, None without a readable header."""
+        try:
+            return email.utils.parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (OverflowError, TypeError, ValueError):
+            return None
+
     def words(self, text: str) -> str:
         """Make the service's words fit for an error (``redact.words_of``)."""
         return words_of(text, lambda one: one in self.ids)

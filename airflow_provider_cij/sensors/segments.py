@@ -76,7 +76,7 @@ class CijSegmentSensor(_SegmentWait):
     :param until: ``"live"``; ``"refreshed"``: an evaluation that began at or after ``since`` has succeeded;
         ``"stopped"``: it is stopped or has expired
     :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601 (templated); by default the start of
-        the DAG run
+        the DAG run, by the service's clock
     :param min_members: how many members it must have as well; by default any number (templated)
     :param max_members: how many members it may have at the most: more fail the task; by default any number (templated)
     :param max_change: how far their number may be from that of the evaluation before, by the log of evaluations: a
@@ -119,7 +119,8 @@ class CijSegmentSensor(_SegmentWait):
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
         least = count_of("min_members", self.min_members) or 0
         limits = limits_of(self.max_members, self.max_change)
-        return Goal(self.until, self._moment(context), min_members=least, limits=limits)
+        ours = self.since is None
+        return Goal(self.until, self._moment(context), by_our_clock=ours, min_members=least, limits=limits)
 
     def _moment(self, context: Context) -> float:
         if self.until != "refreshed":

@@ -40,12 +40,14 @@ class CijSegmentTrigger(WaitTrigger):
     :param max_change: how far their number may be from ``count_before``: a number, or a share such as ``"20%"``
     :param count_before: their number before; None when it is to be read from the log of evaluations
     :param first: True when there is no number before
+    :param by_our_clock: True when ``since`` was read from our clock
     """
 
     arguments = (
         *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
         *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
         *("before_execution_ids", "under_way", "max_members", "max_change", "count_before", "first"),
+        "by_our_clock",
     )
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -70,6 +72,7 @@ class CijSegmentTrigger(WaitTrigger):
         max_change: int | float | str | None = None,
         count_before: int | None = None,
         first: bool = False,
+        by_our_clock: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -90,6 +93,7 @@ class CijSegmentTrigger(WaitTrigger):
         self.max_change = max_change
         self.count_before = count_before
         self.first = first
+        self.by_our_clock = by_our_clock
 
     @classmethod
     def towards(
@@ -123,12 +127,13 @@ class CijSegmentTrigger(WaitTrigger):
             max_change=limits.max_change,
             count_before=limits.count_before,
             first=limits.first,
+            by_our_clock=goal.by_our_clock,
         )
 
     def goal(self) -> Goal:
         """Return what is waited for, as ``towards`` was given it."""
         from airflow_provider_cij.api.sizes import SizeLimits
-        from airflow_provider_cij.api.watching import Before, Goal
+        from airflow_provider_cij.api.watching import Before, Goal, Until
 
         before = None
         if self.before_status is not None:
@@ -136,7 +141,8 @@ class CijSegmentTrigger(WaitTrigger):
             known = (*old, *self.before_execution_ids)
             before = Before(self.before_status, known, self.before_started_on, self.under_way)
         limits = SizeLimits(self.max_members, self.max_change, self.count_before, self.first)
-        return Goal(self.until, self.since, before, self.min_members, limits)  # type: ignore[arg-type]  # from the database
+        until: Until = self.until  # type: ignore[assignment]  # from the database
+        return Goal(until, self.since, self.by_our_clock, before, self.min_members, limits)
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
