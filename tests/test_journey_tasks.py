@@ -234,8 +234,10 @@ def test_a_journey_is_validated(run, scripted, capfd, fail_on, answer, state):
     if fail_on == "never":
         assert ran.result("t") == {
             "valid": False,
-            "errors": [{"activity": "mail-1", "code": "NonExistingMessage", "message": "No such mail."}],
-            "warnings": [{"activity": "", "code": "Odd", "message": "Hm."}],
+            "errors": [
+                {"activity": "mail-1", "code": "NonExistingMessage", "message": "No such mail.", "where": "mail-1"}
+            ],
+            "warnings": [{"activity": "", "code": "Odd", "message": "Hm.", "where": ""}],
         }
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
@@ -55,8 +56,8 @@ class Journey:
         """
         try:
             return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
-        except (CijInputError, KeyError, TypeError, ValueError) as error:
-            raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {error!r}.") from None
+        except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None
 
     @property
     def status_name(self) -> str:
@@ -151,14 +152,16 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
         entries = json.loads(text) if isinstance(text, str) and text.strip() else text
     except ValueError:
         entries = [text]  # words, not JSON
+    except RecursionError:
+        entries = ["It is nested too deeply to be read."]
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         if not isinstance(entry, Mapping):
-            yield Finding("", str(entry), warning=warning)
+            yield Finding("", _said(entry), warning=warning)
             continue
         fields = {name.lower(): value for name, value in entry.items()}
 
         def first(*names: str, fields: Mapping[str, Any] = fields) -> str:
-            return next((str(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
+            return next((_said(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
 
         yield Finding(
             code=first("errorcode", "code"),
@@ -166,3 +169,10 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
             activity=first("activityname", "activityid", "actionname", "actionid", "nodeid"),
             warning=warning or "warn" in first("severity", "level", "errortype", "type").lower(),
         )
+
+
+def _said(value: Any) -> str:
+    try:
+        return str(value)
+    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+        return f"a {type(value).__name__} that can't be shown"

@@ -280,5 +280,5 @@ def _too_old(error: CijUnavailableError) -> CijUnavailableError:
 def _moment(text: Any) -> float:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (OverflowError, ValueError):
         return 0.0

@@ -177,12 +177,12 @@ def _minute(text: Any) -> object:
     """Read a moment to the minute: of journeys the service keeps no more."""
     try:
         return datetime.fromisoformat(str(text)).replace(second=0, microsecond=0)
-    except ValueError:
+    except (OverflowError, ValueError):
         return text
 
 
 def _plain(text: Any) -> object:
     try:
         return json.loads(str(text))
-    except ValueError:
+    except (RecursionError, ValueError):
         return text

@@ -12,7 +12,7 @@ from airflow_provider_cij._task import check_fail_on, failing_for_good, log_grou
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
-from airflow_provider_cij.operators._arguments import one_of, set_switches
+from airflow_provider_cij.operators._arguments import set_switches
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._outbound import (
     Deletes,
@@ -152,9 +152,10 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
         from airflow_provider_cij.api.outbound_journeys import journey_id_of, journey_row
+        from airflow_provider_cij.api.spec import check_if_exists
 
         with failing_for_good():
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            check_if_exists(self.if_exists)
             spec = self._spec()
             journey_row(spec)  # what can't be right is refused before anybody is asked
             key = key_of(self, context)

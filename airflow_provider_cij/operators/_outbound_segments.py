@@ -98,11 +98,12 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
         """Create it."""
         from airflow_provider_cij.api.intake import take_in
         from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec, check
+        from airflow_provider_cij.api.spec import check_if_exists
 
         with failing_for_good():
             key = key_of(self, context)
             set_switches(self, "publish")
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            check_if_exists(self.if_exists)
             one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
             listed = self.members is not None
             source = checked(self.members if listed else FromValues(()))
