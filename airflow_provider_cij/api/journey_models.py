@@ -32,6 +32,15 @@ class JourneyStatus(IntEnum):
     STOPPING = 9
 
 
+SUPERSEDED = "it is superseded by a later version, which an edit of the live journey has made"
+
+
+def superseded(row: Mapping[str, Any]) -> bool:
+    """Tell whether a later version has taken a journey's place; False where the organisation has no such column."""
+    said = {name.lower(): value for name, value in row.items()}.get("msdynmkt_issupersededbylaterversion")
+    return str(said).lower() in ("true", "1")
+
+
 def journey_status_name(code: int) -> str:
     """Say a journey's status in one word; an unknown code as its number."""
     try:

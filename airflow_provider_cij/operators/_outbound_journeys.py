@@ -213,7 +213,9 @@ class CijOutboundValidateJourneyOperator(_Described):
         (templated)
     :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
     :param cij_conn_id: the Airflow connection
-    :return: ``{"valid": bool, "result", "errors": [{"activity_id", "fault", "arguments"}], "warnings": […]}``
+    :return: ``{"valid": bool, "result", "errors": [{"code", "message", "where", "activity_id", "fault", "arguments"}],
+        "warnings": […]}``; ``code`` and ``fault`` are the service's code, ``where`` and ``activity_id`` the tile,
+        ``message`` says both in words. In XCom as ``validation`` too, before the task fails
     :raises AirflowFailException: it has errors (or warnings); they are in the message and in the log
     """
 
@@ -264,8 +266,8 @@ class CijOutboundValidateJourneyOperator(_Described):
         result = {
             "valid": checked.valid,
             "result": checked.result,
-            "errors": [_plain(one) for one in checked.errors],
-            "warnings": [_plain(one) for one in checked.warnings],
+            "errors": [_plain(one, titles) for one in checked.errors],
+            "warnings": [_plain(one, titles) for one in checked.warnings],
         }
         context["ti"].xcom_push(key="validation", value=result)
         with failing_for_good():
@@ -279,8 +281,9 @@ class CijOutboundValidateJourneyOperator(_Described):
         return result
 
 
-def _plain(one: Finding) -> dict[str, Any]:
-    return {"activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
+def _plain(one: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
+    shared = {"code": one.fault, "message": one.said(titles), "where": one.activity_id}
+    return {**shared, "activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
 
 
 class CijOutboundPublishJourneyOperator(Moves, OutboundJourneyTask):
