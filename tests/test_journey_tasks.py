@@ -99,6 +99,38 @@ def test_a_journey_that_cant_become_it_fails_the_task(wait, capfd, mode, soft_fa
 
 
 @every_mode
+@pytest.mark.parametrize("column", ["msdynmkt_issupersededbylaterversion", "msdynmkt_IsSupersededByLaterVersion"])
+def test_a_superseded_version_is_no_stopped_journey(wait, capfd, mode, column):
+    """The error says that a later version runs; an organisation without the column gives the plain words."""
+    row = {column: True, "msdynmkt_errorDetails": "Old."}
+    assert wait(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
+    said = capfd.readouterr().out
+    assert "is draining, and was to become completed: it is superseded by a later version" in said
+    assert "Wait for the id of the later version." in said
+    row[column] = False
+    assert wait(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
+    assert "was to become completed: Old." in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("later", [True, False, None])
+def test_a_superseded_version_is_not_published(run, scripted, capfd, later):
+    """Nothing is sent, and the hint names what to do."""
+    row = journey(3, **({} if later is None else {"msdynmkt_issupersededbylaterversion": later}))
+    assert run(CijPublishJourneyOperator, journey(3), journey(3), row, journey_id=ID).states == {"t": "failed"}
+    hint = "Give the id of the later version." if later else "A stop is final: create the journey anew"
+    assert hint in capfd.readouterr().out
+    assert {asked.method for asked in scripted.asked} == {"GET"}
+
+
+@pytest.mark.parametrize(("later", "warned"), [(True, True), (False, False)])
+def test_a_superseded_version_that_stopped_is_warned_of(wait, heard, later, warned):
+    """The version runs no more; the journey may."""
+    row = journey(3, msdynmkt_issupersededbylaterversion=later)
+    assert wait("poke", journey(2), journey(3), row, until="stopped").states == {"t": "success"}
+    assert ("superseded by a later version" in heard.text) is warned
+
+
+@every_mode
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
 def test_a_timeout_fails_or_skips(wait, mode, soft_fail, state):
     """As Airflow's users expect it of each sensor."""
@@ -234,8 +266,10 @@ def test_a_journey_is_validated(run, scripted, capfd, fail_on, answer, state):
     if fail_on == "never":
         assert ran.result("t") == {
             "valid": False,
-            "errors": [{"activity": "mail-1", "code": "NonExistingMessage", "message": "No such mail."}],
-            "warnings": [{"activity": "", "code": "Odd", "message": "Hm."}],
+            "errors": [
+                {"activity": "mail-1", "code": "NonExistingMessage", "message": "No such mail.", "where": "mail-1"}
+            ],
+            "warnings": [{"activity": "", "code": "Odd", "message": "Hm.", "where": ""}],
         }
 
 

@@ -390,14 +390,16 @@ def test_members_that_cant_be_right_are_refused(wait, scripted, capfd, arguments
 def test_segments_are_validated(run, capfd):
     """An error fails the task, unless it is only to be known; both ways it is in XCom."""
     state, result, _ = run(CijOutboundValidateSegmentOperator, display_name="D", query=QUERY)
-    assert (state, result) == ("success", {"valid": True, "errors": []})
+    assert (state, result) == ("success", {"valid": True, "errors": [], "warnings": []})
     bad = {"display_name": "D", "query": "PROFILE(UnknownEntity)"}
-    error = {"code": "SegmentDciValidator_SegmentInvalid", "field": "msdyncrm_query"}
+    where = dict.fromkeys(("where", "field"), "msdyncrm_query")
+    error = {"code": "SegmentDciValidator_SegmentInvalid", "message": "", **where}
+    found = {"valid": False, "errors": [error], "warnings": []}
     state, _, ran = run(CijOutboundValidateSegmentOperator, **bad, retries=3)
-    assert (state, ran.xcoms["t"]["validation"]) == ("failed", {"valid": False, "errors": [error]})
+    assert (state, ran.xcoms["t"]["validation"]) == ("failed", found)
     assert "is not valid: SegmentDciValidator_SegmentInvalid in msdyncrm_query." in capfd.readouterr().out
     state, result, _ = run(CijOutboundValidateSegmentOperator, **bad, fail_on="never")
-    assert (state, result) == ("success", {"valid": False, "errors": [error]})
+    assert (state, result) == ("success", found)
     assert run(CijOutboundValidateSegmentOperator, **bad, fail_on="warning")[0] == "failed"
     assert run(CijOutboundValidateSegmentOperator, **bad, segment_type="x")[0] == "failed"
 
@@ -458,7 +460,8 @@ def test_journeys_are_checked_for_errors(run, capfd):
     state, _, ran = run(CijOutboundValidateJourneyOperator, **described, **recurring, retries=3)
     result = ran.xcoms["t"]["validation"]
     assert (state, result["result"], result["valid"]) == ("failed", "Error", False)
-    assert result["errors"] == [{"activity_id": "", "fault": fault, "arguments": []}]
+    shared = {"code": fault, "message": f"journey: {fault}", "where": ""}
+    assert result["errors"] == [{**shared, "activity_id": "", "fault": fault, "arguments": []}]
     assert f"The check of the outbound journey 'J' ended in Error: journey: {fault}." in capfd.readouterr().out
     key = uuid.uuid4().hex
     journey_id = run(CijOutboundCreateJourneyOperator, **described, key=key)[1]["journey_id"]
@@ -478,7 +481,9 @@ def test_warnings_fail_only_where_they_are_to(wait, scripted, capfd, fail_on, st
         CijOutboundValidateJourneyOperator(task_id="t", name="J", workflow=workflow, fail_on=fail_on)
     ran = run_dag(dag)
     assert ran.states == {"t": state}
-    assert ran.xcoms["t"]["validation"]["warnings"][0]["fault"] == "Slow"
+    shared = {"code": "Slow", "message": "activity 01_0_1 (Email 'Mail'): Slow (x)", "where": "01_0_1"}
+    own = {"activity_id": "01_0_1", "fault": "Slow", "arguments": ["x"]}
+    assert ran.xcoms["t"]["validation"]["warnings"] == [{**shared, **own}]
     assert "Warning: activity 01_0_1 (Email 'Mail'): Slow (x)" in capfd.readouterr().out
 
 

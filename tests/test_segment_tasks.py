@@ -59,7 +59,7 @@ def test_the_life_of_a_segment(dag_id):  # noqa: F811
         stop = CijStopSegmentsOperator(task_id="stop", segment_ids=[segment_id])
         wait = CijSegmentSensor(task_id="wait", segment_id=segment_id, until="stopped", poke_interval=0.2)
         again = CijRefreshSegmentOperator(task_id="again", segment_id=segment_id, **SOON)
-        delete = CijDeleteSegmentOperator(task_id="delete", segment_id=segment_id, stop_first=True)
+        delete = CijDeleteSegmentOperator(task_id="delete", segment_id=segment_id, stop_first=True, **SOON)
         create >> publish >> update >> refresh >> stop >> wait >> again >> delete
     ran = run_dag(dag)
     assert set(ran.states.values()) == {"success"}

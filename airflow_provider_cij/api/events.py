@@ -10,12 +10,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from airflow_provider_cij.api.capabilities import custom_api
+from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, literal, query
-from airflow_provider_cij.errors import CijInputError, CijNotFoundError
+from airflow_provider_cij.dataverse.replies import wrong_with
+from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
 
 _SET = "msdynmkt_eventmetadataset"  # irregular: the table is msdynmkt_eventmetadata
 _COLUMNS = ("msdynmkt_uniquename", "msdynmkt_state", "_msdynmkt_customapiid_value")
@@ -28,6 +31,8 @@ _STATES = (
 _TIMES = ("msdynmkt_signaltimestamp", "msdynmkt_signalingestiontimestamp")
 _PEOPLE = ("msdynmkt_profileid", "msdynmkt_signaluserauthid")
 _BINDING = "bindingid"
+# The most that a decimal of .NET holds, which is what the service reads decimals and money into.
+_MOST_DECIMAL = 7.9e28
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,13 @@ class Events:
             )
         unique, api_id = str(rows[0].get("msdynmkt_uniquename") or ""), rows[0].get("_msdynmkt_customapiid_value")
         api = await custom_api(self._client, f"customapiid eq {guid(api_id)}") if api_id else {}
-        inputs = {
-            str(row.get("uniquename")): int(row.get("type") or 0) for row in api.get("CustomAPIRequestParameters") or ()
-        }
-        return CustomTrigger(unique, str(api.get("uniquename") or ""), int(rows[0].get("msdynmkt_state") or 0), inputs)
+        try:
+            parameters = api.get("CustomAPIRequestParameters") or ()
+            inputs = {str(row.get("uniquename")): int(row.get("type") or 0) for row in parameters}
+            state = int(rows[0].get("msdynmkt_state") or 0)
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise CijReplyError(f"The custom trigger {unique!r} can't be read: {wrong_with(error)}.") from None
+        return CustomTrigger(unique, str(api.get("uniquename") or ""), state, inputs)
 
     async def raise_for(
         self, trigger: CustomTrigger, profile_id: str, attributes: Mapping[str, Any], table: str = "contact"
@@ -149,7 +157,10 @@ def attributes_of(trigger: CustomTrigger, given: Mapping[str, Any]) -> dict[str,
 
 
 def _typed(value: Any, kind: int) -> Any:
-    return _TYPES[kind][1](value) if kind in _TYPES else value
+    if kind in _TYPES:
+        return _TYPES[kind][1](value)
+    json_text("it", value)
+    return value
 
 
 def _kind(kind: int) -> str:
@@ -162,23 +173,27 @@ def _boolean(value: Any) -> bool:
 
 
 def _moment(value: Any) -> str:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    if moment.tzinfo is None:
-        raise ValueError
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso(moment_of("it", value))
 
 
 def _number(value: Any) -> float:
     number = _no(value) if isinstance(value, bool) else float(value)
-    return number if abs(number) != float("inf") and number == number else _no(value)
+    return number if isfinite(number) else _no(value)
+
+
+def _decimal(value: Any) -> float:
+    number = _number(value)
+    return number if abs(number) <= _MOST_DECIMAL else _no(value)
 
 
 def _integer(value: Any) -> int:
-    return int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", str(value)) else _no(value)
+    number = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", str(value)) else _no(value)
+    return number if -MOST - 1 <= number <= MOST else _no(value)
 
 
 def _text(value: Any) -> str:
-    return str(value) if isinstance(value, (str, int, float)) and str(value) else _no(value)
+    broken = isinstance(value, float) and not isfinite(value)
+    return str(value) if isinstance(value, (str, int, float)) and str(value) and not broken else _no(value)
 
 
 def _texts(value: Any) -> list[str]:
@@ -186,7 +201,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def _row(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) and "@odata.type" in value else _no(value)
+    if not isinstance(value, Mapping) or "@odata.type" not in value:
+        _no(value)
+    json_text("it", value)
+    return dict(value)
 
 
 def _no(value: Any) -> Any:
@@ -197,13 +215,13 @@ def _no(value: Any) -> Any:
 _TYPES: dict[int, tuple[str, Callable[[Any], Any]]] = {
     0: ("true or false", _boolean),
     1: ("a datetime with its time zone, or ISO 8601", _moment),
-    2: ("a number", _number),
+    2: ("a number", _decimal),
     3: ("a row with its @odata.type and its id", _row),
     5: ("a row with its @odata.type and its id", _row),
     6: ("a number", _number),
-    7: ("a whole number", _integer),
-    8: ("a number", _number),
-    9: ("the number of a choice", _integer),
+    7: ("a whole number of 32 bits", _integer),
+    8: ("a number", _decimal),
+    9: ("the number of a choice, of 32 bits", _integer),
     10: ("a text that is not empty", _text),
     11: ("a list of texts", _texts),
     12: ("an id", lambda value: guid(value)),

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
@@ -30,6 +31,15 @@ class JourneyStatus(IntEnum):
     COMPLETING = 7
     COMPLETED = 8
     STOPPING = 9
+
+
+SUPERSEDED = "it is superseded by a later version, which an edit of the live journey has made"
+
+
+def superseded(row: Mapping[str, Any]) -> bool:
+    """Tell whether a later version has taken a journey's place; False where the organisation has no such column."""
+    said = {name.lower(): value for name, value in row.items()}.get("msdynmkt_issupersededbylaterversion")
+    return str(said).lower() in ("true", "1")
 
 
 def journey_status_name(code: int) -> str:
@@ -56,8 +66,8 @@ class Journey:
         """
         try:
             return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
-        except (CijInputError, KeyError, TypeError, OverflowError, ValueError) as error:
-            raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {error!r}.") from None
+        except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None
 
     @property
     def status_name(self) -> str:
@@ -150,16 +160,18 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
     """Read a list of what is wrong: JSON in a string as documented, ``null``, nothing, or a list as it is."""
     try:
         entries = json.loads(text) if isinstance(text, str) and text.strip() else text
-    except (RecursionError, ValueError):
+    except ValueError:
         entries = [text]  # words, not JSON
+    except RecursionError:
+        entries = ["It is nested too deeply to be read."]
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         if not isinstance(entry, Mapping):
-            yield Finding("", words_of(str(entry), bool), warning=warning)
+            yield Finding("", _said(entry), warning=warning)
             continue
         fields = {name.lower(): value for name, value in entry.items()}
 
         def first(*names: str, fields: Mapping[str, Any] = fields) -> str:
-            return next((words_of(str(fields[name]), bool) for name in names if fields.get(name) not in (None, "")), "")
+            return next((_said(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
 
         yield Finding(
             code=first("errorcode", "code"),
@@ -167,3 +179,10 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
             activity=first("activityname", "activityid", "actionname", "actionid", "nodeid"),
             warning=warning or "warn" in first("severity", "level", "errortype", "type").lower(),
         )
+
+
+def _said(value: Any) -> str:
+    try:
+        return words_of(str(value), bool)
+    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+        return f"a {type(value).__name__} that can't be shown"

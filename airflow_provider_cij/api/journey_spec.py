@@ -5,13 +5,14 @@ Source: "Use the Create Journey From Template API": parameters, "JSONPath modifi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from airflow_provider_cij.api.checks import iso, json_text, moment_of
+from airflow_provider_cij.api.spec import business_unit
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError
 
@@ -54,12 +55,15 @@ def body_of(spec: JourneySpec) -> dict[str, Any]:
 
     :raises CijInputError: something in it can't be right
     """
-    if not spec.name.strip() or len(spec.name) > _LONGEST_NAME:
-        raise CijInputError(f"The journey's name is {spec.name!r}.", hint=f"Give 1 to {_LONGEST_NAME} characters.")
+    if not isinstance(spec.name, str) or not spec.name.strip() or len(spec.name) > _LONGEST_NAME:
+        raise CijInputError(
+            f"The journey's name is {repr(spec.name)[:200]}.", hint=f"Give 1 to {_LONGEST_NAME} characters."
+        )
     start, end = (_moment(name, value) for name, value in (("starts_at", spec.starts_at), ("ends_at", spec.ends_at)))
     if start and end and not timedelta() < end - start <= _LONGEST:
         raise CijInputError(f"The journey is to start at {start} and end at {end}.", hint="It may take up to 365 days.")
     changes = _changes(spec)
+    unit = spec.business_unit_id
     given = {
         "msdynmkt_journeytemplateid": guid(spec.template_id, "template_id"),
         "msdynmkt_journeyname": spec.name,
@@ -67,7 +71,7 @@ def body_of(spec: JourneySpec) -> dict[str, Any]:
         "msdynmkt_journeystarttime": start and iso(start),
         "msdynmkt_journeyendtime": end and iso(end),
         "msdynmkt_createmode": "Publish" if spec.publish else "Draft",
-        "msdynmkt_owningbusinessunitid": spec.business_unit_id and guid(spec.business_unit_id, "business_unit_id"),
+        "msdynmkt_owningbusinessunitid": None if unit is None else business_unit(unit),
     }
     return {name: value for name, value in given.items() if value}
 
@@ -87,8 +91,10 @@ def _changes(spec: JourneySpec) -> dict[str, Any]:
     changes = dict(spec.modifications)
     exclusions = [guid(one, "an exclusion segment") for one in spec.exclusion_segment_ids]
     suppressions = [guid(one, "a suppression segment") for one in spec.suppression_segment_ids]
+    # One that a template renders to nothing would leave the audience to the journey's template.
+    audience = spec.audience_segment_id
     named = {
-        "$.trigger.audience": spec.audience_segment_id and guid(spec.audience_segment_id, "audience_segment_id"),
+        "$.trigger.audience": None if audience is None else guid(audience, "audience_segment_id"),
         "$.trigger.exclusionSegments": exclusions,
         "$.exitCriteria.suppressionSegments": suppressions,
         **{
@@ -116,36 +122,18 @@ def encoded(changes: Mapping[str, Any]) -> str:
             raise CijInputError(f"modifications has {path!r}, which is no JSONPath.", hint="It begins with '$'.")
         if value is None:
             raise CijInputError(f"modifications has nothing for {path}.", hint="Parts of a template can't be removed.")
-    return json.dumps({path: _value(path, value) for path, value in changes.items()}, ensure_ascii=False)
+    return json_text(
+        "modifications", {path: _value(path, value) for path, value in changes.items()}, ensure_ascii=False
+    )
 
 
 def _value(path: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        moment = _moment(path, value)
-        return iso(moment) if moment else ""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (RecursionError, TypeError, ValueError) as error:
-        raise CijInputError(f"modifications has for {path} what is no JSON: {error}.") from None
+        return iso(moment_of(f"modifications[{path!r}]", value))
+    return json_text(f"modifications[{path!r}]", value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _moment(name: str, value: datetime | str | None) -> datetime | None:
-    if value in (None, ""):
-        return None
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
-        raise CijInputError(f"{name} is {value!r}.", hint="Give a datetime, or ISO 8601.") from None
-    if moment.tzinfo is None:
-        raise CijInputError(f"{name} is {value!r}, without a time zone.", hint="Add one, such as +00:00.")
-    try:
-        return moment.astimezone(UTC)
-    except (OverflowError, ValueError):
-        raise CijInputError(f"{name} is {value!r}, which no calendar has in UTC.") from None
-
-
-def iso(moment: datetime) -> str:
-    """Write a moment as the service does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if value is None else moment_of(name, value)

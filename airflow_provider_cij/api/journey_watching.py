@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from airflow_provider_cij.api.journey_models import Journey, JourneyStatus
+from airflow_provider_cij.api.journey_models import SUPERSEDED, Journey, JourneyStatus
 from airflow_provider_cij.api.waiting import poll
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.errors import CijJourneyFailedError
@@ -68,7 +68,7 @@ class JourneyLooks(Protocol):
         """Read a journey."""
 
     async def last_words(self, journey_id: str) -> str:
-        """Ask why its last publish failed."""
+        """Ask why its last publish failed, or whether a later version runs (``SUPERSEDED``)."""
 
 
 async def look(looks: JourneyLooks, journey_id: str, goal: JourneyGoal) -> tuple[Journey, Outcome]:
@@ -80,11 +80,18 @@ async def look(looks: JourneyLooks, journey_id: str, goal: JourneyGoal) -> tuple
     outcome = judge(journey, goal)
     if outcome == "failed":
         words = await looks.last_words(journey.journey_id)
+        later = words == SUPERSEDED
         raise CijJourneyFailedError(
             f"Journey {journey.name!r} ({journey.journey_id}) is {journey.status_name}, and was to become "
-            f"{goal.until}: {words or 'the service gives no reason.'}",
-            hint="" if words else "Open the journey in Dynamics 365 to see why.",
+            f"{goal.until}: {f'{words}.' if later else words or 'the service gives no reason.'}",
+            hint="Wait for the id of the later version."
+            if later
+            else ""
+            if words
+            else "Open the journey in Dynamics 365 to see why.",
         )
+    if outcome == "done" and goal.until == "stopped" and await looks.last_words(journey.journey_id) == SUPERSEDED:
+        log.warning("Journey %s is %s, but %s", journey.journey_id, journey.status_name, SUPERSEDED)
     return journey, outcome
 
 

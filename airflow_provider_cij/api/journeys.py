@@ -14,7 +14,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_cij.api.capabilities import inputs_of
-from airflow_provider_cij.api.journey_models import JOURNEY_COLUMNS, Journey, JourneyStatus, Verdict, verdict_of
+from airflow_provider_cij.api.journey_models import (
+    JOURNEY_COLUMNS,
+    SUPERSEDED,
+    Journey,
+    JourneyStatus,
+    Verdict,
+    superseded,
+    verdict_of,
+)
 from airflow_provider_cij.api.journey_spec import JourneySpec, body_of, check_times
 from airflow_provider_cij.api.models import LIVE
 from airflow_provider_cij.api.segments import Segments
@@ -76,12 +84,14 @@ class Journeys:
         return str((await self._client.get(path)).get("msdynmkt_journeyjson") or "")
 
     async def last_words(self, journey_id: str) -> str:
-        """Ask why its last publish failed; ``""`` when the service does not say."""
+        """Ask why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason."""
         try:
-            # Its casing differs between organisations' documents: the row is asked for whole.
+            # Casing differs between organisations' documents, and older ones lack columns: the row is asked for whole.
             row = await self._client.get(row_path(JOURNEYS, journey_id))
         except CijError:
             return ""
+        if superseded(row):
+            return SUPERSEDED
         return next(
             (str(value) for name, value in row.items() if name.lower() == "msdynmkt_errordetails" and value), ""
         )
@@ -138,7 +148,7 @@ class Journeys:
         if not rows:
             return None
         # Each edit of a live journey makes a row of its own: only the newest version counts.
-        rows = [row for row in rows if not row.get("msdynmkt_issupersededbylaterversion")] or rows
+        rows = [row for row in rows if not superseded(row)] or rows
         me = str((await self._client.get("WhoAmI")).get("UserId")).lower()
         maker = rows[0].get("_createdby_value") or rows[0].get("_ownerid_value")
         if (
@@ -209,9 +219,13 @@ class Journeys:
             log.info("Journey %r is %s already", journey.name, journey.status_name)
             return journey
         if journey.status != _S.DRAFT:
+            later = await self.last_words(journey.journey_id) == SUPERSEDED
             raise CijJourneyFailedError(
-                f"Journey {journey.name!r} ({journey.journey_id}) is {journey.status_name}: only a draft is published.",
-                hint="A stop is final: create the journey anew, under another name.",
+                f"Journey {journey.name!r} ({journey.journey_id}) is {journey.status_name}"
+                + (f"; {SUPERSEDED}. Only a draft is published." if later else ": only a draft is published."),
+                hint="Give the id of the later version."
+                if later
+                else "A stop is final: create the journey anew, under another name.",
             )
         body = await self._publish_inputs(journey.journey_id)
         try:
@@ -280,5 +294,5 @@ def _too_old(error: CijUnavailableError) -> CijUnavailableError:
 def _moment(text: Any) -> float:
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (OverflowError, ValueError):
         return 0.0

@@ -20,7 +20,7 @@ from airflow_provider_cij.api.models import (
     Execution,
     Segment,
 )
-from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS
+from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS, delete_row
 from airflow_provider_cij.api.spec import definition_id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
@@ -167,15 +167,14 @@ class Lifecycle:
                 f"Segment {segment.display_name!r} ({segment.segment_id}) is used by {journeys} live journeys.",
                 hint="Stop them first. Nothing was deleted.",
             )
+        # Of two deletes at once, the one that takes the row away has deleted it, whoever finds the definition.
         deleted = await self._delete(SEGMENTS.entity_set, segment.segment_id)
         if segment.definition_id:
-            deleted |= await self._delete(DEFINITIONS.entity_set, segment.definition_id)
+            await self._delete(DEFINITIONS.entity_set, segment.definition_id)
         return deleted
 
     async def _delete(self, entity_set: str, row_id: str) -> bool:
-        try:
-            await self._client.delete(row_path(entity_set, row_id))
-        except CijNotFoundError:
+        if not await delete_row(self._client, row_path(entity_set, row_id)):
             return False
         log.info("Deleted %s(%s)", entity_set, row_id)
         return True

@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from airflow_provider_cij.api.checks import iso, moment_of, whole
 from airflow_provider_cij.api.outbound_models import JOURNEY, OutboundJourney, OutboundStatus, removal_explained
 from airflow_provider_cij.api.outbound_rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.outbound_workflow import Workflow, compact, workflow_text
@@ -20,6 +21,7 @@ from airflow_provider_cij.api.spec import IfExists, check_name, id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
 
 CONSENTS = {
@@ -92,7 +94,7 @@ def journey_row(spec: OutboundJourneySpec) -> dict[str, Any]:
         "msgdpr_requiredconsent": _code(spec.required_consent, CONSENTS, "required_consent"),
         "msdyncrm_customerjourneydesignerstate": compact(state) if isinstance(state, Mapping) else state,
         "msdyncrm_workflowdefinition": None if spec.workflow is None else workflow_text(spec.workflow),
-        "msdyncrm_customerjourneytimezone": spec.time_zone,
+        "msdyncrm_customerjourneytimezone": _count(spec.time_zone, "time_zone"),
         "msdyncrm_contentsettingsId@odata.bind": _bind("msdyncrm_contentsettingss", spec.content_settings_id),
         "msdyncrm_SuppressionSegmentId@odata.bind": _bind("msdyncrm_segments", spec.suppression_segment_id),
         "msdyncrm_enddatetime": ends_at,
@@ -115,28 +117,17 @@ def moment(value: datetime | str | None, what: str) -> str | None:
     """
     if value is None:
         return None
-    try:
-        read = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise CijInputError(f"{what} is {value!r}.", hint="Give a datetime, or ISO 8601.") from None
-    if read.tzinfo is None:
-        raise CijInputError(f"{what} is {value!r}, without a time zone.", hint="Add one, such as +00:00.")
-    try:
-        return read.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
-    except (OverflowError, ValueError):
-        raise CijInputError(f"{what} is {value!r}, which no calendar has in UTC.") from None
+    return iso(moment_of(what, value).replace(second=0)).replace("Z", ".000Z")
 
 
 def _code(word: str | None, codes: Mapping[str, int], what: str) -> int | None:
-    if word is not None and word not in codes:
-        raise CijInputError(f"{what} is {word!r}.", hint=f"Use {', '.join(codes)}.")
+    if word is not None and (not isinstance(word, str) or word not in codes):
+        raise CijInputError(f"{what} is {repr(word)[:60]}.", hint=f"Use {', '.join(codes)}.")
     return None if word is None else codes[word]
 
 
 def _count(number: int | None, what: str) -> int | None:
-    if number is not None and number < 0:
-        raise CijInputError(f"{what} is {number}.", hint="At least 0.")
-    return number
+    return None if number is None else whole(what, number)
 
 
 def _bind(entity_set: str, row_id: str | None) -> str | None:
@@ -258,10 +249,8 @@ def checked_of(answer: Mapping[str, Any]) -> Checked:
             )
             for one in said.get("ActivityValidationResults") or ()
         )
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        raise CijReplyError(
-            f"The result of the check for errors can't be read: {words_of(str(text), bool)[:300]}"
-        ) from None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise CijReplyError(f"The result of the check for errors can't be read: {wrong_with(error)}.") from None
     return Checked(str(result), findings)
 
 

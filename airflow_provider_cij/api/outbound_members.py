@@ -16,6 +16,7 @@ from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.listing import Page
 from airflow_provider_cij.api.members import Listed
 from airflow_provider_cij.api.outbound_models import (
+    MEMBERS,
     ORGANISATION_SCOPE,
     SEGMENT_TYPES,
     OutboundSegment,
@@ -146,7 +147,7 @@ class OutboundMembers:
     async def update_by_query(self, segment: OutboundSegment, operation: Operation, query: str) -> None:
         """Add the contacts that a query finds to a static segment, or remove them; likewise behind the reply."""
         _check(segment, operation)
-        check_query(f"Outbound segment {segment.name!r}", query)
+        check_query(f"Outbound segment {segment.name!r}", query, MEMBERS)
         if not query.strip():
             raise CijInputError("The query for the members is empty. Nothing was sent.")
         await self._act(by_query(segment.row_id, operation, query.strip()))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from airflow_provider_cij.api.rows import Table
 from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import (
     CijError,
     CijForbiddenError,
@@ -26,6 +27,8 @@ from airflow_provider_cij.errors import (
 SegmentType = Literal["static", "dynamic", "compound"]
 SEGMENT_TYPES: Mapping[str, int] = {"static": 192350001, "dynamic": 192350000, "compound": 192350002}
 ORGANISATION_SCOPE = 270100000
+MEMBERS = "contact"
+"""The table whose rows are members of outbound segments."""
 
 
 class OutboundStatus(IntEnum):
@@ -192,8 +195,8 @@ class OutboundJourney(OutboundRow):
 def _readable(entity_set: str) -> Iterator[None]:
     try:
         yield
-    except (CijInputError, KeyError, TypeError, OverflowError, ValueError) as error:
-        raise CijReplyError(f"A row of {entity_set} can't be read: {error!r}.") from None
+    except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise CijReplyError(f"A row of {entity_set} can't be read: {wrong_with(error)}.") from None
 
 
 def _number(value: Any) -> int | None:

@@ -19,7 +19,7 @@ from airflow_provider_cij.api.outbound_models import (
     check_move,
     removal_explained,
 )
-from airflow_provider_cij.api.rows import Changes, bring, read
+from airflow_provider_cij.api.rows import Changes, bring, delete_row, read
 from airflow_provider_cij.api.spec import IfExists, check_if_exists
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, query, row_path
@@ -131,14 +131,11 @@ class OutboundRows(Generic[R]):
         """
         try:
             with removal_explained():
-                await self._client.delete(self._path(row_id))
-        except CijNotFoundError:
-            return False
+                return await delete_row(self._client, self._path(row_id))
         except CijRefusedError as error:
             if error.code.lower() != _IN_USE:
                 raise
             raise CijInUseError(error.message, code=error.code, hint=await self._users(row_id)) from error
-        return True
 
     async def _users(self, row_id: str) -> str:
         return ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_cij.api.outbound_models import (
     JOURNEY,
+    MEMBERS,
     SEGMENT,
     SEGMENT_TYPES,
     OutboundSegment,
@@ -23,6 +24,7 @@ from airflow_provider_cij.api.outbound_rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.spec import IfExists, check_name, check_query, id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, query
+from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import CijConflictError, CijInputError, CijReplyError
 
 # Table reference of msdyncrm_segment: the most characters of msdyncrm_segmentmemberids.
@@ -72,7 +74,7 @@ def check(spec: OutboundSegmentSpec) -> None:
         raise CijInputError(f"{name} is {spec.segment_type} and has no query.")
     if not static and spec.member_ids:
         raise CijInputError(f"{name} is {spec.segment_type}: it can't be given members.", hint="Make it static.")
-    check_query(name, spec.query)
+    check_query(name, spec.query, MEMBERS)
     if len(created_with(spec.member_ids)) > _LONGEST_MEMBERS:
         raise CijInputError(
             f"{name} has {len(spec.member_ids)} members, more than fit into its row.",
@@ -126,10 +128,10 @@ def faults_of(answer: Mapping[str, Any]) -> list[SegmentFault]:
     try:
         entries = json.loads(text) if isinstance(text, str) else text
         if not isinstance(entries, list):
-            raise TypeError
+            raise TypeError("it is no list")
         faults = [{name.lower(): value for name, value in entry.items()} for entry in entries]
-    except (AttributeError, TypeError, ValueError):
-        raise CijReplyError(f"The result of the validation can't be read: {str(text)[:300]}") from None
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise CijReplyError(f"The result of the validation can't be read: {wrong_with(error)}.") from None
     return [SegmentFault(str(one.get("errorcode") or "unnamed"), str(one.get("fieldname") or "")) for one in faults]
 
 
@@ -184,7 +186,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
             check_name(name, display_name)
             row["msdyncrm_segmentname"] = display_name
         if query is not None:
-            check_query(name, query)
+            check_query(name, query, MEMBERS)
             if (await self.get(segment_id)).segment_type == SEGMENT_TYPES["static"]:
                 raise CijInputError(f"{name} is static: it has no query.", hint="Add members by query instead.")
             if not query.strip():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from airflow_provider_cij.api.checks import json_text
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijInputError
 
@@ -86,7 +87,7 @@ def titles_of(workflow: Workflow) -> dict[str, str]:
 
 def compact(value: object) -> str:
     """Write JSON as the document does."""
-    return json.dumps(value, separators=(",", ":"))
+    return json_text("The workflow or designer_state", value, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,28 @@ async def _change(
             there = now
 
 
+async def delete_row(client: DataverseClient, path: str) -> bool:
+    """Delete a row. A conflict (412) is another change or delete of the same row: the delete is sent again.
+
+    :param client: open
+    :param path: of the row
+    :return: False when there is none
+    :raises CijConflictError: the third try meets a conflict, too
+    """
+    left = 3
+    while True:
+        try:
+            await client.delete(path)
+        except CijNotFoundError:
+            return False
+        except CijConflictError:
+            left -= 1
+            if not left:
+                raise
+        else:
+            return True
+
+
 def _values(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if "@" not in name}
 
@@ -177,12 +199,12 @@ def _minute(text: Any) -> object:
     """Read a moment to the minute: of journeys the service keeps no more."""
     try:
         return datetime.fromisoformat(str(text)).replace(second=0, microsecond=0)
-    except ValueError:
+    except (OverflowError, ValueError):
         return text
 
 
 def _plain(text: Any) -> object:
     try:
         return json.loads(str(text))
-    except ValueError:
+    except (RecursionError, ValueError):
         return text

@@ -142,10 +142,10 @@ class Segments(Lifecycle):
             row["msdynmkt_displayname"] = display_name
         if description is not None:
             row["msdynmkt_description"] = description
-        if business_unit_id:
+        if business_unit_id is not None:
             row |= owner(business_unit_id)
         if query is not None:
-            check_query(name, query)
+            check_query(name, query, segment.base_table)
             definition["msdynmkt_segmentquery"] = query.strip()
         if groups is not None:
             check_groups(name, groups)

@@ -5,10 +5,12 @@ Source: "Create a Customer Insights - Journeys segment using the Web API".
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from airflow_provider_cij.api.checks import whole
 from airflow_provider_cij.api.groups import MemberGroup, groups_text, with_ids
 from airflow_provider_cij.dataverse.odata import guid, keys_of, texts_of
 from airflow_provider_cij.errors import CijInputError
@@ -100,14 +102,14 @@ def check(spec: SegmentSpec) -> None:
     if not isinstance(spec.key, str) or not spec.key.strip():
         raise CijInputError(f"{name} has an empty key.")
     check_name(name, spec.display_name)
-    check_query(name, spec.query)
+    check_query(name, spec.query, spec.base_table)
     if not spec.query.strip() and not spec.groups and not spec.included_members:
         raise CijInputError(f"{name} has neither a query nor a group: it could never have members.")
     check_groups(name, spec.groups)
     _check_older_generation(name, spec)
     check_interval(name, spec.refresh_interval_minutes)
-    if spec.business_unit_id:
-        guid(spec.business_unit_id, f"{name}: business_unit_id")
+    if spec.business_unit_id is not None:
+        business_unit(spec.business_unit_id)
 
 
 def check_name(name: str, display_name: str) -> None:
@@ -116,18 +118,44 @@ def check_name(name: str, display_name: str) -> None:
         raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
 
 
-def check_query(name: str, query: str) -> None:
-    """Refuse a query that can't be whole."""
+def check_query(name: str, query: str, base_table: str = "") -> None:
+    """Refuse a query that can't be whole, or that finds rows of another table for certain.
+
+    :param name: what the query belongs to, for the error
+    :param query: the text
+    :param base_table: the table whose rows are members; ``""`` when it is not known
+    :raises CijInputError: naming what is wrong
+    """
     if not isinstance(query, str):
         raise CijInputError(f"{name}: its query is a {type(query).__name__}.", hint="Give text, or leave it out.")
     if trouble := unbalanced(query):
         raise CijInputError(f"{name}: its query has {trouble}.", hint=f"The query is {query!r}.")
+    found = tables_found(query)
+    if base_table and found and base_table.lower() not in found:
+        raise CijInputError(
+            f"{name}: its query is over {', '.join(map(repr, found))}, and its members are rows of {base_table!r}.",
+            hint=f"Begin the query with PROFILE({base_table}), or give the segment another base table.",
+        )
+
+
+_QUOTED = re.compile(r"'[^']*'")
+_PROFILE = re.compile(r"\bPROFILE\s*\(\s*(\w+)", re.IGNORECASE)
+# Behind these steps and sources a query may find rows of a table that no PROFILE names.
+_LEADS_ELSEWHERE = re.compile(r"\b(?:TRAVERSE|RELATE\w*|SEGMENT|INTERACTION)\s*\(", re.IGNORECASE)
+
+
+def tables_found(query: str) -> list[str]:
+    """Return the tables that the rows found by a query come from, in lower case; none where that is not certain."""
+    text = _QUOTED.sub("''", query)
+    if _LEADS_ELSEWHERE.search(text):
+        return []
+    return list(dict.fromkeys(table.lower() for table in _PROFILE.findall(text)))
 
 
 def check_interval(name: str, minutes: int | None) -> None:
     """Refuse a refresh interval that is none."""
-    if minutes is not None and (not isinstance(minutes, int) or minutes < 1):
-        raise CijInputError(f"{name}: refresh_interval_minutes is {minutes!r}.", hint="A whole number, at least 1.")
+    if minutes is not None:
+        whole(f"{name}: refresh_interval_minutes", minutes, 1)
 
 
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
@@ -206,11 +234,22 @@ def segment_row(spec: SegmentSpec) -> dict[str, Any]:
     }
     if spec.description is not None:
         row["msdynmkt_description"] = spec.description
-    if spec.business_unit_id:
+    if spec.business_unit_id is not None:
         row |= owner(spec.business_unit_id)
     return row
 
 
 def owner(business_unit_id: str) -> dict[str, str]:
     """Bind the business unit that owns a segment; writable only where modernised business units are on."""
-    return {"owningbusinessunit@odata.bind": f"/businessunits({guid(business_unit_id, 'business_unit_id')})"}
+    return {"owningbusinessunit@odata.bind": f"/businessunits({business_unit(business_unit_id)})"}
+
+
+def business_unit(value: str) -> str:
+    """Return the id of a business unit, in lower case.
+
+    :param value: the id in any spelling
+    :raises CijInputError: the value is blank, or no GUID
+    """
+    if not str(value).strip():
+        raise CijInputError("business_unit_id is empty.", hint="Give the id of a business unit, or leave it out.")
+    return guid(value, "business_unit_id")

@@ -12,7 +12,7 @@ from airflow_provider_cij._task import check_fail_on, failing_for_good, log_grou
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
-from airflow_provider_cij.operators._arguments import one_of, set_switches
+from airflow_provider_cij.operators._arguments import set_switches
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._outbound import (
     Deletes,
@@ -152,9 +152,10 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
         from airflow_provider_cij.api.outbound_journeys import journey_id_of, journey_row
+        from airflow_provider_cij.api.spec import check_if_exists
 
         with failing_for_good():
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            check_if_exists(self.if_exists)
             spec = self._spec()
             journey_row(spec)  # what can't be right is refused before anybody is asked
             key = key_of(self, context)
@@ -212,7 +213,9 @@ class CijOutboundValidateJourneyOperator(_Described):
         (templated)
     :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
     :param cij_conn_id: the Airflow connection
-    :return: ``{"valid": bool, "result", "errors": [{"activity_id", "fault", "arguments"}], "warnings": […]}``
+    :return: ``{"valid": bool, "result", "errors": [{"code", "message", "where", "activity_id", "fault", "arguments"}],
+        "warnings": […]}``; ``code`` and ``fault`` are the service's code, ``where`` and ``activity_id`` the tile,
+        ``message`` says both in words. In XCom as ``validation`` too, before the task fails
     :raises AirflowFailException: it has errors (or warnings); they are in the message and in the log
     """
 
@@ -263,8 +266,8 @@ class CijOutboundValidateJourneyOperator(_Described):
         result = {
             "valid": checked.valid,
             "result": checked.result,
-            "errors": [_plain(one) for one in checked.errors],
-            "warnings": [_plain(one) for one in checked.warnings],
+            "errors": [_plain(one, titles) for one in checked.errors],
+            "warnings": [_plain(one, titles) for one in checked.warnings],
         }
         context["ti"].xcom_push(key="validation", value=result)
         with failing_for_good():
@@ -278,8 +281,9 @@ class CijOutboundValidateJourneyOperator(_Described):
         return result
 
 
-def _plain(one: Finding) -> dict[str, Any]:
-    return {"activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
+def _plain(one: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
+    shared = {"code": one.fault, "message": one.said(titles), "where": one.activity_id}
+    return {**shared, "activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
 
 
 class CijOutboundPublishJourneyOperator(Moves, OutboundJourneyTask):

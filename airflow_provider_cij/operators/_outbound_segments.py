@@ -98,11 +98,12 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
         """Create it."""
         from airflow_provider_cij.api.intake import take_in
         from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec, check
+        from airflow_provider_cij.api.spec import check_if_exists
 
         with failing_for_good():
             key = key_of(self, context)
             set_switches(self, "publish")
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            check_if_exists(self.if_exists)
             one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
             listed = self.members is not None
             source = checked(self.members if listed else FromValues(()))
@@ -247,7 +248,9 @@ class CijOutboundValidateSegmentOperator(CijOperator):
     :param publish: True asks for a segment in Going live, False for a draft
     :param fail_on: ``"error"`` fails the task when there is one, ``"never"`` does not
     :param cij_conn_id: the Airflow connection
-    :return: ``{"valid": bool, "errors": [{"code", "field"}]}``
+    :return: ``{"valid": bool, "errors": [{"code", "message", "where", "field"}], "warnings": []}``; ``where`` is the
+        column, as is ``field``; the service gives no ``message`` and no warnings. In XCom as ``validation`` too, before
+        the task fails
     :raises AirflowFailException: it has errors; they are in the message and in the log
     """
 
@@ -283,10 +286,10 @@ class CijOutboundValidateSegmentOperator(CijOperator):
                 raise CijInputError(f"segment_type is {self.segment_type!r}.", hint=f"Use {', '.join(SEGMENT_TYPES)}.")
         spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
         faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
-        errors = [{"code": fault.code, "field": fault.field} for fault in faults]
+        errors = [{"code": one.code, "message": "", "where": one.field, "field": one.field} for one in faults]
         for error in errors:
             self.log.warning("Error: %(code)s in %(field)s", error)
-        result = {"valid": not errors, "errors": errors}
+        result = {"valid": not errors, "errors": errors, "warnings": []}
         context["ti"].xcom_push(key="validation", value=result)
         with failing_for_good():
             if fails_on(self.fail_on, errors=bool(errors)):

@@ -179,17 +179,18 @@ class CijValidateJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
-        import json
+        from airflow_provider_cij.api.checks import json_text
 
         with failing_for_good():
             if (self.journey_id is None) == (self.journey_json is None):
                 raise CijInputError("Give journey_id or journey_json.")
             check_fail_on(self.fail_on, "error", "warning", "never")
+            given = self.journey_json
+            text = given if isinstance(given, str) else json_text("journey_json", given)
 
         async def validate(cij: Cij) -> Verdict:
             if self.journey_id is None:
-                given = self.journey_json
-                return await cij.journeys.validate(given if isinstance(given, str) else json.dumps(given))
+                return await cij.journeys.validate(text)
             journey = await cij.journeys.get(self.journey_id)
             CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
             return await cij.journeys.validate(await cij.journeys.json_of(journey.journey_id))

@@ -110,12 +110,12 @@ class CijCreateSegmentOperator(Keyed):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
-        from airflow_provider_cij.api.spec import SegmentSpec, check
+        from airflow_provider_cij.api.spec import SegmentSpec, check, check_if_exists
 
         with failing_for_good():
             set_switches(self, "static_snapshot", "allow_dropping_members")
             one_of("base_table", self.base_table, "contact", "lead")
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
+            check_if_exists(self.if_exists)
             spec = SegmentSpec(
                 key=key_of(self, context),
                 display_name=self.display_name,

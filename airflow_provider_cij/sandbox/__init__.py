@@ -18,9 +18,10 @@ POST /sandbox/triggers {"name": "msdynmkt_...", "attributes": {"msdynmkt_...": "
 tells which were raised, for whom and when. One contact in ten has opted out of commercial e-mail, one in ten opted in.
 
 It goes wrong when told to: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST to
-/sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a regular expression, by default for
-all of the Web API; "method", "count" (so many are struck), "after" (so many are let through before), "probability" and
-"seed" choose further. The first rule that strikes wins; a request without a good token is refused before. Faults are:
+/sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a part of the request's path, by
+default "^/api/data/": * stands for anything, ^ and $ for its ends, a backslash before a sign for that sign; "method",
+"count" (so many are struck), "after" (so many are let through before), "probability" and "seed" choose further. The
+first rule that strikes wins; a request without a good token is refused before. Faults are:
 - 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is worth nothing any more),
   500, 502, 503, 504 ("body": "html" or "json", "processed": what was asked for was done); also for the login endpoint;
 - reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
@@ -51,8 +52,8 @@ Where the documents are silent it assumes:
   builds upon those whose ids stand in its definition's msdynmkt_targetedsegmentids, while it is live (status 1 or 7);
 - what a live journey uses keeps its query and its rows (400), not its static members; else a live segment may be
   deleted; deleting a definition takes its groups, members and runs with it;
-- journeys are ordinary rows otherwise (names may be used twice, statuses set), but one that is Live, Publishing,
-  Draining, Completing or Stopping is not deleted;
+- journeys are ordinary rows otherwise (names may be used twice, statuses set), but one that was ever live is not
+  deleted, as documented, and one that is Publishing neither: 400 in the plug-in's frame, in our words;
 - PublishJourneyV2 is unbound, takes msdynmkt_journeyid and answers 204; it takes drafts only, and --compute-seconds;
 - CreateJourneyJsonFromTemplate takes what CreateJourneyFromTemplate does, but for mode, unit and merged journey, and
   answers msdynmkt_journeyjson, msdynmkt_isvalid and msdynmkt_errors; in ValidateJourneyJson only the JSON matters;

@@ -151,7 +151,7 @@ class Rows:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
             if table is JOURNEY:
-                check_deletable(row)
+                check_deletable(connection, row)
             outbound.deleting(connection, table, row_id)
             used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
             for segment_id in used:

@@ -123,19 +123,15 @@ class CijSegmentSensor(_SegmentWait):
         return Goal(self.until, self._moment(context), by_our_clock=ours, min_members=least, limits=limits)
 
     def _moment(self, context: Context) -> float:
+        from airflow_provider_cij.api.checks import moment_of
+
         if self.until != "refreshed":
             return 0.0
         moment = self.since
         if moment is None:
             # There from the first try on, so that a retry waits for the same.
             moment = context["dag_run"].start_date
-        try:
-            read = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
-        except ValueError:
-            raise CijInputError(f"since is {moment!r}.", hint="Give a datetime, or ISO 8601.") from None
-        if read.tzinfo is None:
-            raise CijInputError(f"since is {moment!r}, without a time zone.", hint="Add one, such as +00:00.")
-        return read.timestamp()
+        return moment_of("since", moment).timestamp()
 
 
 class CijSegmentMembersSensor(_SegmentWait):

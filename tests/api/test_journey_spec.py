@@ -13,6 +13,7 @@ from airflow_provider_cij.api.journey_models import JourneyStatus, verdict_of
 from airflow_provider_cij.api.journey_spec import JourneySpec, body_of, check_times, encoded
 from airflow_provider_cij.api.journey_watching import Journey, JourneyGoal, judge
 from airflow_provider_cij.errors import CijInputError, CijReplyError
+from tests.api.test_checks import deep
 
 A, B, C = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 PLAIN = st.recursive(
@@ -125,12 +126,22 @@ def test_a_draft_is_the_default():
         ({"name": "n" * 151}, "Give 1 to 150 characters"),
         ({"template_id": "spring"}, "template_id is 'spring', which is no GUID"),
         ({"starts_at": "soon"}, "starts_at is 'soon'"),
+        ({"starts_at": ""}, "starts_at is ''"),
+        ({"ends_at": "9999-12-31T23:59:59-01:00"}, "ends_at is '9999-12-31T23:59:59-01:00', which is out of range"),
+        ({"starts_at": "0001-01-01T00:00:00+01:00"}, "out of range"),
+        ({"modifications": {"$.a": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))}}, "out of range"),
+        ({"modifications": {"$.a": float("nan")}}, "can't be written as JSON"),
+        ({"modifications": {"$.a": deep(100_000)}}, "nested too deeply"),
+        ({"business_unit_id": ""}, "business_unit_id is empty"),
+        ({"business_unit_id": " "}, "business_unit_id is empty"),
+        ({"audience_segment_id": ""}, "audience_segment_id is ''"),
+        ({"name": 5}, "The journey's name is 5"),
         ({"ends_at": "2026-12-01T09:00:00"}, "without a time zone"),
         ({"starts_at": "2026-12-02T00:00:00Z", "ends_at": "2026-12-01T00:00:00Z"}, "up to 365 days"),
         ({"starts_at": "2026-12-02T00:00:00Z", "ends_at": "2028-12-01T00:00:00Z"}, "up to 365 days"),
         ({"modifications": {"trigger.audience": A}}, "which is no JSONPath"),
         ({"modifications": {"$.trigger.audience": None}}, "can't be removed"),
-        ({"modifications": {"$.a": {1, 2}}}, "no JSON"),
+        ({"modifications": {"$.a": {1, 2}}}, "modifications['$.a'] can't be written as JSON"),
         ({"modifications": {"$.trigger.audience": A}, "audience_segment_id": B}, "so does an argument of its own"),
         ({"exclusion_segment_ids": ("VIP",)}, "an exclusion segment is 'VIP'"),
         ({"message_ids": {"x": "mail"}}, "the message of action x is 'mail'"),

@@ -165,7 +165,7 @@ def test_if_exists(outbound, key):
 
 def test_what_is_wrong_with_a_segment_is_said(outbound, key):
     """By validating it, and by the service when it is to go live; as a draft nobody looks."""
-    bad = OutboundSegmentSpec(key, "B", "dynamic", "PROFILE(UnknownEntity)")
+    bad = OutboundSegmentSpec(key, "B", "dynamic", "PROFILE(contact).FILTER(no_such_column == 1)")
 
     async def work(outbound):
         assert await outbound.segments.validate(replace(bad, query=QUERY)) == []

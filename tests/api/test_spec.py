@@ -88,13 +88,37 @@ def test_ids_are_for_good():
         ({"groups": (MemberGroup("a", True, "x"), MemberGroup("b", True, "x"))}, "same group_id"),
         ({"groups": (MemberGroup(" "),)}, "without a name"),
         ({"refresh_interval_minutes": 0}, "refresh_interval_minutes is 0"),
+        ({"refresh_interval_minutes": 2**31}, "refresh_interval_minutes is 2147483648"),
         ({"business_unit_id": "sales"}, "business_unit_id is 'sales'"),
+        ({"business_unit_id": ""}, "business_unit_id is empty"),
+        ({"business_unit_id": " "}, "business_unit_id is empty"),
+        ({"query": "PROFILE(lead)"}, "over 'lead', and its members are rows of 'contact'"),
+        ({"query": "profile ( Lead ,l).FILTER(l.a == 'PROFILE(contact)')"}, "over 'lead'"),
+        ({"query": "PROFILE(lead) UNION PROFILE(account)"}, "over 'lead', 'account'"),
+        ({"base_table": "lead"}, "over 'contact', and its members are rows of 'lead'"),
     ],
 )
 def test_what_cant_be_right_is_refused_before_anything_is_sent(changed, said):
     """Each with what is wrong."""
     with pytest.raises(CijInputError, match=said):
         check(SegmentSpec(**({"key": "k", "display_name": "n", "query": QUERY} | changed)))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Profile(Contact, c)",
+        "PROFILE(lead).TRAVERSE(contact_lead, c)",
+        "PROFILE(lead).RELATEOPTIONAL(contact_lead, c).FILTER(ISNOTNULL(c.a))",
+        "PROFILE(lead) UNION SEGMENT(x)",
+        "PROFILE(contact) INTERSECT PROFILE(lead)",
+        "INTERACTION(msdynmkt_emaildelivered, msdynmkt_entityid)",
+        "SOMETHING(new)",
+    ],
+)
+def test_a_query_that_may_find_members_is_the_services_to_judge(query):
+    """Related tables may stand beside the base table."""
+    check(SegmentSpec("k", "n", query))
 
 
 @pytest.mark.parametrize("query", ["", "PROFILE(contact)", "F(a == ')' && b == '((' && c == 'O''Brien')"])

@@ -14,7 +14,7 @@ from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.errors import CijInUseError, CijReplyError, CijUnavailableError
+from airflow_provider_cij.errors import CijInUseError, CijRefusedError, CijReplyError, CijUnavailableError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from tests.scripted import Answer
@@ -82,9 +82,10 @@ def test_what_uses_a_segment_is_named(organisation, key):
         assert (await _until(cij, free, "stopped")).status_name == "stopped"
         with pytest.raises(CijInUseError, match="is used by 1 live journeys"):
             await cij.segments.delete(used)
-        # What is live is not deleted.
+        # What was live is not deleted, and uses nothing any more when it is stopped.
         await cij.dataverse.patch(f"msdynmkt_journeys({journey})", {"statecode": 2, "statuscode": 3})
-        await cij.dataverse.delete(f"msdynmkt_journeys({journey})")
+        with pytest.raises(CijRefusedError, match="has been live"):
+            await cij.dataverse.delete(f"msdynmkt_journeys({journey})")
 
     organisation(main)
 

@@ -135,6 +135,8 @@ def test_a_group_made_elsewhere_keeps_its_id_and_its_kind(organisation, key):
         ({"groups": (MemberGroup("a"), MemberGroup("a"))}, "two groups of the same name"),
         ({"groups": tuple(MemberGroup(str(n)) for n in range(11))}, "has 11 groups; the service allows 10"),
         ({"refresh_interval_minutes": 0}, "refresh_interval_minutes is 0"),
+        ({"query": "PROFILE(lead)"}, "its query is over 'lead', and its members are rows of 'contact'"),
+        ({"business_unit_id": ""}, "business_unit_id is empty"),
         ({"business_unit_id": "sales"}, "business_unit_id is 'sales', which is no GUID"),
     ],
 )

@@ -1,6 +1,8 @@
 """The decision which request goes wrong, without a server."""
 
 import json
+import re
+import time
 
 import pytest
 from hypothesis import given
@@ -109,9 +111,12 @@ def test_after_a_clear_the_sequence_begins_anew():
         ({"fault": "429", "count": 1.5}, "a whole number"),
         ({"fault": "429", "probability": 1.01}, "from 0 to 1"),
         ({"fault": "429", "probability": float("nan")}, "from 0 to 1"),
-        ({"fault": "429", "path": "("}, "a regular expression"),
-        ({"fault": "429", "path": "a{99999999999999999999}"}, "a regular expression"),
-        ({"fault": "429", "path": "\ud800"}, "a regular expression"),
+        ({"fault": "429", "path": "(a+)+$"}, "a part of the path"),
+        ({"fault": "429", "path": "a{99999999999999999999}"}, "a part of the path"),
+        ({"fault": "429", "path": r"contacts\b"}, "a part of the path"),
+        ({"fault": "429", "path": "contacts|leads"}, "a part of the path"),
+        ({"fault": "429", "path": "a" * 1001}, "of up to 1,000 characters"),
+        ({"fault": "429", "path": "\ud800"}, "a part of the path"),
         ({"fault": "429", "method": "post"}, "one of GET, POST"),
         ({"fault": "503", "processed": 1}, "true or false"),
         ({"fault": "503", "body": "xml"}, "html, json"),
@@ -123,6 +128,50 @@ def test_wrong_rules_are_refused_with_the_reason(rule, words):
     """A rule with anything unknown in it is refused, and the message says what is expected."""
     with pytest.raises(ValueError, match=words):
         read(rule)
+
+
+@pytest.mark.parametrize(
+    ("path", "hits"),
+    [
+        ("Members$", [1]),
+        ("^/api/data/", [0, 1]),
+        ("^/api/*/contacts$", [0]),
+        ("^/api/data/v9.2/contacts$", [0]),
+        ("^contacts$", []),
+        ("/api/*Static*$", [1]),
+        ("msdynmkt_.*Members", [1]),
+        (r"v9\.2", [0, 1]),
+        ("*", [0, 1, 2]),
+        ("", [0, 1, 2]),
+        ("^$", []),
+        ("contacts*contacts", []),
+        ("^/api*api", []),
+    ],
+)
+def test_a_path_is_a_part_with_stars_and_ends(path, hits):
+    """Nothing else of it means anything."""
+    (rule,) = read({"fault": "429", "path": path})
+    assert [place for place, one in enumerate(PATHS) if rule.matches("GET", one)] == hits
+
+
+TEXTS = st.text("ab/", max_size=6)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.sampled_from(["", "^"]), st.sampled_from(["", "$"]), TEXTS)
+def test_paths_fit_as_the_regular_expression_would_say(pieces, begin, end, path):
+    """Each star is anything."""
+    (rule,) = read({"fault": "429", "path": begin + "*".join(pieces) + end})
+    slow = re.compile(begin + ".*".join(map(re.escape, pieces)) + (r"\Z" if end else ""))
+    assert rule.matches("GET", path) == bool(slow.search(path))
+
+
+@pytest.mark.parametrize("path", ["*a" * 400 + "$", "^" + "*a" * 400 + "b", "(a*)*" * 150 + "b", "a.*" * 300 + "b$"])
+def test_no_path_can_hang_the_sandbox(path):
+    """Patterns that a regular expression takes years for are decided at once, on the longest of requests."""
+    (rule,) = read({"fault": "429", "path": path})
+    begun = time.process_time()
+    assert not rule.matches("GET", "/api/data/" + "a" * 50_000 + "c")
+    assert time.process_time() - begun < 1
 
 
 keys = st.sampled_from(["fault", "path", "method", "count", "probability", "code", "retry_after", "delay", "x"])

@@ -145,7 +145,10 @@ def test_a_segment_in_a_live_journey_keeps_its_query(org):
     reply = org.web.delete(f"msdynmkt_journeys({journey})")
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80040265")
     assert org.web.patch(f"msdynmkt_journeys({journey})", json={"statecode": 2, "statuscode": 3}).status_code == 204
-    assert org.web.delete(f"msdynmkt_journeys({journey})").status_code == 204
+    # "You can't delete journeys once created and made live": stopped ones, and drafts that were live, neither.
+    assert "Stopped and cannot be deleted" in org.web.delete(f"msdynmkt_journeys({journey})").text
+    assert org.web.patch(f"msdynmkt_journeys({journey})", json={"statecode": 0, "statuscode": 1}).status_code == 204
+    assert "Draft and cannot be deleted" in org.web.delete(f"msdynmkt_journeys({journey})").text
     assert org.get(f"msdynmkt_segments({segment})")["msdynmkt_publishedjourneycount"] == 0
     assert org.web.delete(f"msdynmkt_segments({segment})").status_code == 204
     assert org.web.delete(path).status_code == 204
@@ -170,4 +173,6 @@ def test_journeys_are_rows_with_states_of_their_own(org, state, status):
     row = org.post("msdynmkt_journeys", body, 201, Prefer="return=representation").json()
     assert {name: row[name] for name in body} == body
     assert (row["statecode"], row["statuscode"]) == (state or 0, status or 1)
-    org.web.delete(f"msdynmkt_journeys({row['msdynmkt_journeyid']})")
+    # Draft and Deleted have never been live.
+    deleted = org.web.delete(f"msdynmkt_journeys({row['msdynmkt_journeyid']})")
+    assert deleted.status_code == (204 if status in (1, 6, None) else 400)

@@ -7,12 +7,17 @@ import sqlite3
 from .. import errors
 from ..tables import JOURNEY
 
-# Live, Publishing, Draining, Completing, Stopping.
-_AT_WORK = (2, 4, 5, 7, 9)
+_PUBLISHING = 4
 
 
-def check_deletable(journey: sqlite3.Row) -> None:
-    """Refuse to delete a journey that is at work; one that was stopped or is completed may go."""
-    if journey["statuscode"] in _AT_WORK:
-        label = JOURNEY.statuses[journey["statuscode"]][1]
-        raise errors.plug_in(f"Journey {journey['msdynmkt_journeyid']} is {label} and cannot be deleted; stop it first")
+def check_deletable(connection: sqlite3.Connection, journey: sqlite3.Row) -> None:
+    """Refuse to delete a journey that was ever live, stopped and completed ones included, or is on its way to it.
+
+    Assumption: the rule is documented, code and words are not.
+    """
+    journey_id, status = journey["msdynmkt_journeyid"], journey["statuscode"]
+    was_live = connection.execute("SELECT 1 FROM journey_live WHERE journey_id = ?", (journey_id,)).fetchone()
+    if was_live or status == _PUBLISHING:
+        label = JOURNEY.statuses[status][1]
+        why = "it has been live" if was_live else "it is about to be live"
+        raise errors.plug_in(f"Journey {journey_id} is {label} and cannot be deleted; {why}")

@@ -144,8 +144,16 @@ CONSENT = Table(
     "msdynmkt_ContactPointConsent4",
 )
 
-# What is no table of Dataverse: work on journeys that is under way, and the events that were raised.
+# What is no table of Dataverse: work on journeys that is under way, those that were ever live (Live, Stopped,
+# Draining, Completing, Completed, Stopping), and the events that were raised.
 STATE = """
+CREATE TABLE IF NOT EXISTS journey_live (journey_id TEXT PRIMARY KEY);
+CREATE TRIGGER IF NOT EXISTS journey_made_live AFTER INSERT ON msdynmkt_journey
+    WHEN NEW.statuscode IN (2, 3, 5, 7, 8, 9)
+    BEGIN INSERT OR IGNORE INTO journey_live VALUES (NEW.msdynmkt_journeyid); END;
+CREATE TRIGGER IF NOT EXISTS journey_went_live AFTER UPDATE OF statuscode ON msdynmkt_journey
+    WHEN NEW.statuscode IN (2, 3, 5, 7, 8, 9)
+    BEGIN INSERT OR IGNORE INTO journey_live VALUES (NEW.msdynmkt_journeyid); END;
 CREATE TABLE IF NOT EXISTS journey_job (journey_id TEXT PRIMARY KEY, asked REAL NOT NULL, due REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS raised_event (
     number INTEGER PRIMARY KEY AUTOINCREMENT, trigger_name TEXT NOT NULL, profile_id TEXT NOT NULL, time REAL NOT NULL

@@ -1,0 +1,191 @@
+"""What is out of range: an error of ours that names the argument, or the row, whatever the value."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
+from airflow_provider_cij.api.events import CustomTrigger, attributes_of
+from airflow_provider_cij.api.journey_models import Journey, verdict_of
+from airflow_provider_cij.api.journeys import _moment as created_at
+from airflow_provider_cij.api.models import Execution, Segment
+from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec, checked_of, journey_row
+from airflow_provider_cij.api.outbound_models import OutboundJourney, OutboundSegment
+from airflow_provider_cij.api.outbound_segments import faults_of
+from airflow_provider_cij.api.rows import _same
+from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
+
+ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
+zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+edges = st.sampled_from([datetime.min, datetime.max]) | st.datetimes()  # made aware below
+odd = st.one_of(
+    st.floats(), st.integers(), st.text(), st.none(), st.booleans(), st.lists(st.integers(), max_size=2), st.binary()
+)
+
+
+def deep(levels: int) -> list:
+    """Nest lists."""
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def attempt(work, *arguments):
+    """Return what came of it, or the words of the error of ours; any other error is raised."""
+    try:
+        return work(*arguments), ""
+    except CijError as error:
+        return None, str(error)
+
+
+DEEP_TEXT = "[" * 200_000 + "]" * 200_000
+
+
+@given(edges, zones)
+def test_a_moment_is_one_of_the_years_1_to_9999_or_refused(naive, zone):
+    """A time zone may carry the first and the last day of the calendar out of it."""
+    value = naive.replace(tzinfo=zone)
+    for given_as in (value, value.isoformat()):
+        moment, said = attempt(moment_of, "starts_at", given_as)
+        if said:
+            assert said.startswith("starts_at is ")
+            assert "out of range" in said
+            assert naive.year in (1, 9999)
+        else:
+            assert moment == value
+            assert datetime.fromisoformat(iso(moment)) == moment.replace(microsecond=0)
+            assert len(iso(moment)) == len("2026-12-01T09:00:00Z")
+
+
+@given(odd)
+def test_what_is_no_moment_is_refused_by_name(value):
+    """Nothing but text and datetimes can be one."""
+    found, said = attempt(moment_of, "ends_at", value)
+    assert found or said.startswith("ends_at is ")
+
+
+@given(odd | st.just(10**5000))
+def test_a_whole_number_fits_or_is_refused_by_name(value):
+    """True is no number, and neither is 1.0."""
+    found, said = attempt(whole, "count", value)
+    if said:
+        assert said.startswith("count is ")
+        assert len(said) < 200
+    else:
+        assert type(found) is int
+        assert 0 <= found <= MOST
+
+
+@pytest.mark.parametrize("value", [deep(100_000), float("inf"), {"a": float("nan")}, {1, 2}, {(1, 2): 3}])
+def test_what_is_no_json_is_refused_by_name(value):
+    """Of all that Python would write, or would die of."""
+    with pytest.raises(CijInputError, match="journey_json can't be written as JSON"):
+        json_text("journey_json", value)
+
+
+@given(st.sampled_from([float("inf"), float("-inf"), float("nan"), [], {}, "x", 10**400, "9" * 5000]))
+def test_a_row_out_of_range_is_a_reply_that_cant_be_read(number):
+    """Each kind of row, in each of its numbers."""
+    rows = [
+        (Journey, {"msdynmkt_journeyid": ID, "statuscode": 1}, ["statuscode"]),
+        (Segment, {"msdynmkt_segmentid": ID, "statuscode": 1}, ["statuscode", "msdynmkt_membercount"]),
+        (Execution, {}, ["statuscode", "msdynmkt_membershipcount"]),
+        (
+            OutboundSegment,
+            {"msdyncrm_segmentid": ID, "statuscode": 1, "msdyncrm_segmenttype": 1},
+            ["statuscode", "msdyncrm_segmenttype", "msdyncrm_segmentsize", "msdyncrm_scope"],
+        ),
+        (OutboundJourney, {"msdyncrm_customerjourneyid": ID, "statuscode": 1}, ["statuscode"]),
+    ]
+    for kind, row, columns in rows:
+        for column in columns:
+            found, said = attempt(kind.of, row | {column: number})
+            assert found or "can't be read" in said
+
+
+TYPES = [*range(13), 99]
+
+
+@given(st.sampled_from(TYPES), odd | edges | st.builds(lambda naive, zone: naive.replace(tzinfo=zone), edges, zones))
+def test_attributes_of_triggers_fit_what_they_are(kind, value):
+    """What is sent is JSON, within what the type holds; all else is refused by the attribute's name."""
+    trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
+    found, said = attempt(attributes_of, trigger, {"x": value})
+    if said:
+        assert "x must be" in said or "x is" in said
+        return
+    (sent,) = found.values()
+    json.dumps(sent, allow_nan=False)
+    if kind in (7, 9):
+        assert -(2**31) <= sent < 2**31
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (1, datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))),
+        (1, "0001-01-01T00:00:00+14:00"),
+        (2, 10**400),
+        (2, 1e29),
+        (6, "inf"),
+        (7, 2**31),
+        (7, "9" * 5000),
+        (8, float("nan")),
+        (9, -(2**31) - 1),
+        (10, float("inf")),
+        (3, {"@odata.type": "x", "a": float("inf")}),
+        (3, {"@odata.type": "x", "a": deep(100_000)}),
+        (99, float("nan")),
+    ],
+)
+def test_an_attribute_out_of_range_is_refused_before_anything_is_sent(kind, value):
+    """With its name."""
+    trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
+    with pytest.raises(CijInputError, match=r"The attributes of 't': x (must be|is of)"):
+        attributes_of(trigger, {"x": value})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("starts_at", "9999-12-31T23:59:59-01:00"),
+        ("ends_at", datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))),
+        ("time_zone", 2**31),
+        ("recurrence_count", -1),
+        ("recurrence_interval_days", "3"),
+        ("recurrence_interval_days", 2**40),
+        ("required_consent", ["marketing"]),
+        ("target", {}),
+    ],
+)
+def test_an_outbound_journey_out_of_range_is_refused_by_name(argument, value):
+    """Before anything is sent."""
+    with pytest.raises(CijInputError, match=rf"^{argument} is "):
+        journey_row(OutboundJourneySpec(name="n", **{argument: value}))
+
+
+def test_json_too_deep_to_read_is_an_error_of_ours():
+    """In each answer that holds JSON in a string, and in the rows that are compared."""
+    for read in (checked_of, faults_of):
+        with pytest.raises(CijReplyError, match="can't be read"):
+            read({"ValidationResult": DEEP_TEXT})
+    (finding,) = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": DEEP_TEXT}).findings
+    assert finding.message == "It is nested too deeply to be read."
+    assert verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": [deep(100_000)]}).findings
+    assert not _same("msdyncrm_workflowdefinition", "[]", {"msdyncrm_workflowdefinition": DEEP_TEXT})
+    for value in (deep(100_000), DEEP_TEXT):
+        with pytest.raises(CijError):
+            journey_row(OutboundJourneySpec(name="n", workflow=value))
+    with pytest.raises(CijInputError, match="designer_state"):
+        journey_row(OutboundJourneySpec(name="n", designer_state={"a": deep(100_000)}))
+
+
+def test_the_first_moment_of_the_calendar_is_older_than_any_run():
+    """A row says so where its maker has no clock."""
+    assert created_at("0001-01-01T00:00:00") <= datetime(2026, 1, 1, tzinfo=UTC).timestamp()
