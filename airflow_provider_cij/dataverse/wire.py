@@ -68,6 +68,9 @@ def open_client(url: str, context: SSLContext, timeout: float, connections: int,
     """
     name, proxy = proxy_of(url)
     try:
+        parts = urlsplit(proxy or "http://none")
+        if not parts.hostname or parts.port == 0:  # reading a port out of range raises
+            raise ValueError
         return httpx.AsyncClient(
             verify=context,
             # The service's cookie would pin every request to one of its servers.

@@ -7,7 +7,14 @@ import json
 import pytest
 
 from airflow_provider_cij.dataverse.replies import refusal_of
-from airflow_provider_cij.errors import CijError, CijRefusedError, CijServerError, CijThrottledError
+from airflow_provider_cij.errors import (
+    CijConflictError,
+    CijError,
+    CijNotFoundError,
+    CijRefusedError,
+    CijServerError,
+    CijThrottledError,
+)
 from tests.dataverse.test_client import FakeClock, converse
 from tests.scripted import Answer
 
@@ -69,3 +76,67 @@ def test_people_and_secrets_are_not_in_an_error(scripted):
     assert segment in said
     for secret in (member, "@", "canary", "\n", "::error::", "\x1b"):
         assert secret not in said
+
+
+DUPLICATE = {"error": {"code": "0x80040333", "message": "A record that has the attribute values already exists."}}
+
+
+@pytest.mark.parametrize("status", [412, 500])
+def test_a_duplicate_is_known_by_its_code(scripted, status):
+    """Microsoft's own sample shows it as 500: it is not sent again."""
+    with pytest.raises(CijConflictError, match="duplicate detection"):
+        converse(
+            scripted,
+            Answer(status, DUPLICATE),
+            talk=lambda client: client.post("contacts", {"contactid": "x"}, repeatable=True),
+        )
+    assert len(scripted.asked) == 1
+
+
+BUSY = Answer(503)
+GONE = Answer(404, {"error": {"code": "0x80040217", "message": "Does Not Exist"}})
+CLASH = Answer(412, {"error": {"code": "0x80060882", "message": "The version does not match"}})
+ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
+
+
+@pytest.mark.parametrize(
+    ("answers", "raised"),
+    [
+        ([BUSY, GONE], None),
+        ([BUSY, CLASH, GONE], None),
+        ([BUSY, CLASH, Answer(body={})], CijConflictError),
+        ([GONE], CijNotFoundError),
+        ([CLASH, GONE], CijNotFoundError),
+        ([CLASH, Answer(body={})], CijConflictError),
+        ([CLASH, Answer(403)], CijConflictError),
+    ],
+)
+def test_deleting_what_is_being_deleted(scripted, answers, raised):
+    """After an unclear try it was ours; without one somebody else's, and there is no such row."""
+
+    def delete():
+        converse(scripted, *answers, talk=lambda client: client.delete(ROW), clock=FakeClock())
+
+    if raised is None:
+        delete()
+    else:
+        with pytest.raises(CijError) as caught:
+            delete()
+        assert type(caught.value) is raised
+
+
+CALLS = {
+    "get": lambda client: client.get("WhoAmI"),
+    "rows": lambda client: client.rows("contacts?$top=1"),
+    "post": lambda client: client.post("contacts", {}, repeatable=False),
+    "patch": lambda client: client.patch(ROW, {}),
+    "delete": lambda client: client.delete(ROW),
+    "action": lambda client: client.action("A", {}, repeatable=False, refusals=False),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_error_alone_is_no_success(scripted, call):
+    """Whatever was asked for, a 200 with nothing but an error did not do it."""
+    with pytest.raises(CijRefusedError, match="not today"):
+        converse(scripted, Answer(body={"error": {"code": "0x1", "message": "not today"}}), talk=CALLS[call])
