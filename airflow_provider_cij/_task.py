@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.errors import CijError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.models import Segment
@@ -42,26 +41,6 @@ def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = Fa
     """Run a coroutine function on an open client; ``soft_fail`` as in ``failing_for_good``."""
     with failing_for_good(soft_fail):
         return hook.run(work)
-
-
-def positive(**numbers: float) -> None:
-    """Refuse a number that is none, or not more than 0.
-
-    :raises CijInputError: naming it
-    """
-    for name, number in numbers.items():
-        if not isinstance(number, (int, float)) or not 0 < number < inf:
-            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0.")
-
-
-def check_fail_on(fail_on: str, *words: str) -> None:
-    """Refuse a word that nobody knows.
-
-    :raises CijInputError: it is none of these
-    """
-    if fail_on not in words:
-        known = f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
-        raise CijInputError(f"fail_on is {fail_on!r}.", hint=f"Use {known}.")
 
 
 @contextmanager

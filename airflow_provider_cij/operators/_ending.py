@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group, positive
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError
-from airflow_provider_cij.operators._arguments import set_switches
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,11 +44,13 @@ class CijStopSegmentsOperator(CijOperator):
         """Stop them."""
         with failing_for_good():
             # A single id would be read letter by letter.
-            ids = self.segment_ids
-            if isinstance(ids, (str, dict)) or not isinstance(ids, Iterable) or not ids:
-                raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
-            ids = [str(segment_id) for segment_id in ids]
-        stopped = self.call(lambda cij: cij.segments.stop(ids))
+            given = self.segment_ids
+            if isinstance(given, (str, dict)) or not isinstance(given, Iterable) or not given:
+                raise CijInputError(f"segment_ids is {given!r}.", hint="Give a list of ids.")
+            segment_ids = [str(segment_id) for segment_id in given]
+            for segment_id in segment_ids:
+                row_ids(segment_ids=segment_id)
+        stopped = self.call(lambda cij: cij.segments.stop(segment_ids))
         self.log.info("Stopped: %s", ", ".join(stopped))
         return {"stopped": stopped}
 
@@ -59,14 +61,14 @@ class CijDeleteSegmentOperator(CijOperator):
     A definition that was left without its segment, by a create or a delete that died half-way, is deleted as well.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param missing_ok: False fails when there is nothing to delete
-    :param stop_first: stop a live segment before, and wait until it is stopped
-    :param timeout: seconds to wait for that
+    :param missing_ok: False fails when there is nothing to delete; default True (templated)
+    :param stop_first: True stops a live segment before, and waits until it is stopped; default False (templated)
+    :param timeout: seconds to wait for that; default 600
     :param cij_conn_id: the Airflow connection
     :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
     """
 
-    template_fields: Sequence[str] = ("segment_id",)
+    template_fields: Sequence[str] = ("segment_id", "missing_ok", "stop_first")
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class CijDeleteSegmentOperator(CijOperator):
         with failing_for_good():
             set_switches(self, "missing_ok", "stop_first")
             positive(timeout=self.timeout)
+            row_ids(segment_id=self.segment_id)
         # The row that names the definition goes first: a retry must know it all the same. The note outlives success:
         # a retry of a task that was killed after its last request must not fail because nothing is left to delete.
         store = context.get("task_state_store")
