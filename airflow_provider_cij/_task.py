@@ -7,16 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.errors import CijError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.models import Segment
     from airflow_provider_cij.hooks.cij import Cij, CijHook
 
 T = TypeVar("T")
-
-# Beyond it neither a timedelta nor a clock goes for long.
-_LONGEST = 10 * 366 * 86_400
 
 
 def hook_of(task: Any) -> CijHook:
@@ -44,26 +41,6 @@ def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = Fa
     """Run a coroutine function on an open client; ``soft_fail`` as in ``failing_for_good``."""
     with failing_for_good(soft_fail):
         return hook.run(work)
-
-
-def positive(**numbers: float) -> None:
-    """Refuse a number that is none, not more than 0, or more than ten years of seconds.
-
-    :raises CijInputError: naming it
-    """
-    for name, number in numbers.items():
-        if not isinstance(number, (int, float)) or not 0 < number <= _LONGEST:
-            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0 and at most ten years.")
-
-
-def check_fail_on(fail_on: str, *words: str) -> None:
-    """Refuse a word that nobody knows.
-
-    :raises CijInputError: it is none of these
-    """
-    if fail_on not in words:
-        known = f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
-        raise CijInputError(f"fail_on is {fail_on!r}.", hint=f"Use {known}.")
 
 
 @contextmanager

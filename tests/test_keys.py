@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import DAG, task_group
 
+from airflow_provider_cij._arguments import one_of, switch
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.operators._arguments import one_of, switch
 from airflow_provider_cij.operators.outbound import CijOutboundCreateJourneyOperator, CijOutboundCreateSegmentOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 

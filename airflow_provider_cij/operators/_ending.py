@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import failing_for_good, log_group, positive, summary_of
+from airflow_provider_cij._task import failing_for_good, log_group, summary_of
 from airflow_provider_cij.errors import (
     CijError,
     CijInputError,
@@ -18,7 +19,6 @@ from airflow_provider_cij.errors import (
     CijSegmentFailedError,
     CijStoppedError,
 )
-from airflow_provider_cij.operators._arguments import set_switches
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,11 +52,13 @@ class CijStopSegmentsOperator(CijOperator):
         """Stop them."""
         with failing_for_good():
             # A single id would be read letter by letter.
-            ids = self.segment_ids
-            if isinstance(ids, (str, dict)) or not isinstance(ids, Iterable) or not ids:
-                raise CijInputError(f"segment_ids is {self.segment_ids!r}.", hint="Give a list of ids.")
-            ids = [str(segment_id) for segment_id in ids]
-        stopped = self.call(lambda cij: cij.segments.stop(ids))
+            given = self.segment_ids
+            if isinstance(given, (str, dict)) or not isinstance(given, Iterable) or not given:
+                raise CijInputError(f"segment_ids is {given!r}.", hint="Give a list of ids.")
+            segment_ids = [str(segment_id) for segment_id in given]
+            for segment_id in segment_ids:
+                row_ids(segment_ids=segment_id)
+        stopped = self.call(lambda cij: cij.segments.stop(segment_ids))
         self.log.info("Stopped: %s", ", ".join(stopped))
         return {"stopped": stopped}
 
@@ -68,8 +70,8 @@ class CijDeleteSegmentOperator(CijOperator):
     segment that somebody else deletes meanwhile counts as missing.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param missing_ok: False fails when there is nothing to delete; default True
-    :param stop_first: True stops a live segment before, and waits until it is stopped; default False
+    :param missing_ok: False fails when there is nothing to delete; default True (templated)
+    :param stop_first: True stops a live segment before, and waits until it is stopped; default False (templated)
     :param poll_interval: seconds between looks while it stops; default 5. The first look of a deferred task comes after
         5 s at the earliest
     :param timeout: seconds to wait until it is stopped; default 600
@@ -79,7 +81,7 @@ class CijDeleteSegmentOperator(CijOperator):
     :raises CijTimeoutError: it is not stopped in time; nothing was deleted
     """
 
-    template_fields: Sequence[str] = ("segment_id",)
+    template_fields: Sequence[str] = ("segment_id", "missing_ok", "stop_first")
 
     def __init__(
         self,
@@ -105,6 +107,7 @@ class CijDeleteSegmentOperator(CijOperator):
         with failing_for_good():
             set_switches(self, "missing_ok", "stop_first", "deferrable")
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
+            row_ids(segment_id=self.segment_id)
         deadline = time.time() + self.timeout
         if self.stop_first and (stopping := self.call(self._stop)):
             self._until_stopped(*stopping, deadline)

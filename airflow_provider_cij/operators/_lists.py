@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import one_of, row_ids
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import AirflowSkipException
 from airflow_provider_cij._task import failing_for_good, log_group
@@ -44,7 +45,7 @@ class TakesMembers(CijOperator):
 
     @members.setter
     def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and shown in the UI: ids of people.
+        # A bare list would be rendered id by id, and a text with the ids that it renders to, and shown in the UI.
         self._members = as_source(members)
 
 
@@ -93,6 +94,7 @@ class MemberListOperator(TakesMembers):
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
+        row_ids(segment_id=self.segment_id)
         rules_of(self)
 
     def _group_names(self) -> list[str]:
@@ -198,23 +200,7 @@ def checked_on_empty(on_empty: object) -> str:
 
     :raises CijInputError: it is none
     """
-    if on_empty not in ("fail", "skip", "ok"):
-        raise CijInputError(f"on_empty is {on_empty!r}.", hint="Use 'fail', 'skip' or 'ok'.")
-    return str(on_empty)
-
-
-def switch(name: str, value: object) -> bool:
-    """Read a switch, which a template may have rendered to text.
-
-    :param name: the argument's name, for the error
-    :param value: True, False, or one of these as text
-    :raises CijInputError: it is neither
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    raise CijInputError(f"{name} is {value!r}.", hint="Give True or False.")
+    return one_of("on_empty", on_empty, "fail", "skip", "ok")
 
 
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:

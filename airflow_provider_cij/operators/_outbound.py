@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_cij._arguments import positive, row_ids, set_switches, switch
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import AirflowFailException, conf
-from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, positive, summary_of
+from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, summary_of
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
-from airflow_provider_cij.operators._arguments import set_switches
 from airflow_provider_cij.operators._keys import warn_of_rename
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class OutboundTask(CijOperator):
 
     def _id(self) -> str:
         raise NotImplementedError
+
+    def _check_id(self) -> None:
+        """Raise CijInputError when the row's id is none."""
+        row_ids(**{f"{self.what}_id": self._id()})
 
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
         raise NotImplementedError
@@ -109,7 +113,9 @@ class Moves(OutboundTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it, and wait or defer."""
         with failing_for_good():
-            set_switches(self, "wait", "deferrable")
+            self.wait = switch(f"wait_until_{self._until}", self.wait)
+            set_switches(self, "deferrable")
+            self._check_id()
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
         return self._move(context, time.time() + self.timeout)
 
@@ -222,6 +228,7 @@ class Deletes(OutboundTask):
         """Delete it."""
         with failing_for_good():
             set_switches(self, "missing_ok")
+            self._check_id()
 
         async def delete(cij: Cij) -> None:
             done = await self._rows(cij).delete(self._id())

@@ -7,12 +7,12 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
-from airflow_provider_cij.operators._arguments import set_switches
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._outbound import (
     Deletes,
@@ -82,7 +82,7 @@ class _Described(CijOperator):
     def _spec(self) -> OutboundJourneySpec:
         from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec
 
-        set_switches(self, "recurring")
+        set_switches(self, "recurring", or_none=True)
         given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
@@ -190,6 +190,7 @@ class CijOutboundUpdateJourneyOperator(_Described):
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
         with failing_for_good():
+            row_ids(journey_id=self.journey_id)
             spec = self._spec()
 
         async def update(cij: Cij) -> CreatedOutbound:
@@ -242,9 +243,11 @@ class CijOutboundValidateJourneyOperator(_Described):
         from airflow_provider_cij.api.outbound_workflow import titles_of
 
         with failing_for_good():
-            check_fail_on(self.fail_on, "error", "warning", "never")
+            one_of("fail_on", self.fail_on, "error", "warning", "never")
             if self.journey_id is None and not self.name:
                 raise CijInputError("Give journey_id, or at least the name of the journey to check.")
+            if self.journey_id is not None:
+                row_ids(journey_id=self.journey_id)
             row = journey_row(self._spec())
             key = key_of(self, context) if self.journey_id is None else ""
 

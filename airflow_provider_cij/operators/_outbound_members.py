@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cij._arguments import filled, one_of, row_ids
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
@@ -76,10 +77,10 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         with failing_for_good():
             if (self.query is not None) == self.by_members:
                 raise CijInputError("Give either members or query.")
-            if self.operation not in ("add", "remove"):
-                raise CijInputError(f"operation is {self.operation!r}.", hint="Use 'add' or 'remove'.")
-            if self.query is not None and not isinstance(self.query, str):
-                raise CijInputError(f"query is a {type(self.query).__name__}.", hint="Give text.")
+            one_of("operation", self.operation, "add", "remove")
+            row_ids(segment_id=self.segment_id)
+            if self.query is not None:
+                filled(query=self.query)
             rules_of(self)
             source = checked(self.members)
         if self.query is not None:
@@ -154,6 +155,8 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
         """List and write."""
         target = str(self.path or "")
         with failing_for_good():
+            one_of("how", self.how, "query", "fetchxml")
+            self._check_id()
             check_writable(target)
             bound = bound_of("max_missing", self.max_missing)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cij._arguments import filled, one_of, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import check_fail_on, failing_for_good, log_group
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.errors import CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._arguments import one_of, set_switches
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._lists import ListRules, TakesMembers, checked_on_empty
 from airflow_provider_cij.operators._outbound import (
@@ -168,6 +168,10 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
+        with failing_for_good():
+            self._check_id()
+            if self.display_name is not None:
+                filled(display_name=self.display_name)
 
         async def update(cij: Cij) -> CreatedOutbound:
             segment = await cij.outbound.segments.get(self.segment_id)
@@ -276,14 +280,12 @@ class CijOutboundValidateSegmentOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
-        from airflow_provider_cij.api.outbound_models import SEGMENT_TYPES
         from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
 
         with failing_for_good():
-            check_fail_on(self.fail_on, "error", "never")
+            one_of("fail_on", self.fail_on, "error", "never")
             set_switches(self, "publish")
-            if self.segment_type not in SEGMENT_TYPES:
-                raise CijInputError(f"segment_type is {self.segment_type!r}.", hint=f"Use {', '.join(SEGMENT_TYPES)}.")
+            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
         spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
         faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
         errors = [{"code": one.code, "message": "", "where": one.field, "field": one.field} for one in faults]

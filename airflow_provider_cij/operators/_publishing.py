@@ -9,9 +9,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
-from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, positive, summary, summary_of
+from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, summary, summary_of
 from airflow_provider_cij.errors import CijError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 
@@ -46,7 +47,8 @@ class CijPublishSegmentOperator(CijOperator):
     of msdynmkt_segmentexecution.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait_until_live: False returns as soon as the service has accepted, and checks no member count
+    :param wait_until_live: False returns as soon as the service has accepted, and checks no member count; default True
+        (templated)
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
         default any number (templated)
     :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)
@@ -63,7 +65,7 @@ class CijPublishSegmentOperator(CijOperator):
     :raises CijTimeoutError: the segment is not live in time
     """
 
-    template_fields: Sequence[str] = ("segment_id", "min_members", "max_members", "max_change")
+    template_fields: Sequence[str] = ("segment_id", "wait_until_live", "min_members", "max_members", "max_change")
     operator_extra_links = (CijSegmentLink(),)
 
     def __init__(
@@ -92,7 +94,9 @@ class CijPublishSegmentOperator(CijOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and wait or defer."""
         with failing_for_good():
+            set_switches(self, "wait_until_live", "deferrable")
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
+            row_ids(segment_id=self.segment_id)
             limits = self._limits()
         return self._publish(context, limits, time.time() + self.timeout)
 
@@ -233,7 +237,8 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     of msdynmkt_segmentexecution. There is no action that only refreshes.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait_until_live: False returns as soon as the service has accepted, and checks no member count
+    :param wait_until_live: False returns as soon as the service has accepted, and checks no member count; default True
+        (templated)
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
         default any number (templated)
     :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)

@@ -7,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cij._arguments import one_of, positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import (
-    check_fail_on,
     cosmetic,
     failing_for_good,
     log_group,
     name_of,
-    positive,
     summary_of,
 )
 from airflow_provider_cij.errors import CijError, CijInputError, CijJourneyInvalidError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink
-from airflow_provider_cij.operators._arguments import set_switches
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -184,7 +182,9 @@ class CijValidateJourneyOperator(CijOperator):
         with failing_for_good():
             if (self.journey_id is None) == (self.journey_json is None):
                 raise CijInputError("Give journey_id or journey_json.")
-            check_fail_on(self.fail_on, "error", "warning", "never")
+            if self.journey_id is not None:
+                row_ids(journey_id=self.journey_id)
+            one_of("fail_on", self.fail_on, "error", "warning", "never")
             given = self.journey_json
             text = given if isinstance(given, str) else json_text("journey_json", given)
 
@@ -273,6 +273,7 @@ class CijPublishJourneyOperator(CijOperator):
         with failing_for_good():
             set_switches(self, "wait_until_live", "deferrable")
             positive(poll_interval=self.poll_interval, timeout=self.timeout)
+            row_ids(journey_id=self.journey_id)
         deadline = time.time() + self.timeout
 
         async def publish(cij: Cij) -> tuple[Journey, JourneyGoal, bool, float]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import filled, row_ids, switch
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
@@ -16,7 +17,7 @@ from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._cursor import Cursor
 from airflow_provider_cij.operators._exporting import Standing, export
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume, switch
+from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume
 from airflow_provider_cij.operators._removed import Removed
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class _FillOperator(MemberListOperator):
     def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.require_consent = require_consent
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        if not isinstance(self.require_consent, ConsentTo):
+            self.require_consent = switch("require_consent", self.require_consent)
 
     def _check(self, intake: Intake, groups: int) -> None:
         from airflow_provider_cij.api.mirror import check_room
@@ -285,6 +291,9 @@ class CijExportSegmentMembersOperator(CijOperator):
 
         target = str(self.path or "")
         with failing_for_good():
+            row_ids(segment_id=self.segment_id)
+            if self.group is not None:
+                filled(group=self.group)
             check_writable(target)
             bound = bound_of("max_missing", self.max_missing)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._arguments import one_of, set_switches
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
@@ -73,6 +73,8 @@ class CijCreateSegmentOperator(Keyed):
         "key",
         "description",
         "business_unit_id",
+        "static_snapshot",
+        "allow_dropping_members",
     )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
@@ -189,6 +191,8 @@ class CijUpdateSegmentOperator(CijOperator):
         "groups",
         "description",
         "business_unit_id",
+        "static_snapshot",
+        "allow_dropping_members",
     )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
@@ -221,7 +225,9 @@ class CijUpdateSegmentOperator(CijOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
         with failing_for_good():
-            set_switches(self, "static_snapshot", "allow_dropping_members")
+            set_switches(self, "allow_dropping_members")
+            set_switches(self, "static_snapshot", or_none=True)
+            row_ids(segment_id=self.segment_id)
             groups = None if self.groups is None else _groups(self.groups)
 
         async def update(cij: Cij) -> CreatedSegment:

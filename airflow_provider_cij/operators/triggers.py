@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import filled, one_of, positive, set_switches, whole
 from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij._task import failing_for_good, log_group, positive
+from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._arguments import one_of, set_switches
 from airflow_provider_cij.operators._lists import LIST_FIELDS, TakesMembers, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.sources.values import private, revealed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,19 +53,20 @@ class CijRaiseTriggerOperator(TakesMembers):
 
     On Airflow 3.3 and newer the task state store keeps how far a try has come, and a retry goes on from there, without
     those a killed worker had on their way (25 at the most): they are ``unclear``. The note is kept with the DAG run: a
-    task that is cleared after its success raises nobody unless ``raise_again`` says so. Older ones keep nothing, so
-    there a second try fails with an explanation and raises nobody.
+    task that is cleared after its success fails and raises nobody, unless ``raise_again`` is True. The same goes for a
+    cleared task without a note: Airflow's setting ``[state_store] clear_on_success`` deletes it. Older Airflows keep
+    nothing, so there a second try fails with an explanation and raises nobody.
 
     Sources: "Create custom triggers"; the fair use policy (2,500 triggers a minute for all of an organisation).
 
     :param trigger: its unique name, as its code snippet shows it, with or without ``msdynmkt_`` (templated)
-    :param profile_id: for whom: a contact's or lead's id (templated)
+    :param profile_id: for whom: a contact's or lead's id; the UI does not show it (templated)
     :param members: or for whom: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
         (templated)
-    :param attributes: all attributes of the trigger, the same for everybody (templated)
+    :param attributes: all attributes of the trigger, the same for everybody; the UI shows their names only (templated)
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids (templated)
-    :param table: ``contact`` or ``lead``
+    :param table: ``contact`` (default) or ``lead`` (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
         ``"5%"``, or None for any number. Default 0. More fail before the first one is raised (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
@@ -76,7 +78,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         the task; give it then, and clear the task: nobody is raised again, and the file is written (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
     :param raise_again: True raises the trigger again for everybody when the task is cleared after a success; by default
-        False such a task fails and raises nobody
+        False such a task fails and raises nobody (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
     :raises AirflowFailException: no such trigger, or it is not ready to use; attributes are missing, empty or of
@@ -84,10 +86,34 @@ class CijRaiseTriggerOperator(TakesMembers):
         who was raised
     """
 
-    template_fields: Sequence[str] = (*("trigger", "profile_id", "attributes", "unclear_path", *LIST_FIELDS),)
+    template_fields: Sequence[str] = (
+        *("trigger", "profile_id", "attributes", "unclear_path", "table", "raise_again"),
+        *LIST_FIELDS,
+    )
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
+
+    @property
+    def profile_id(self) -> Any:
+        """For whom the trigger is raised. Not shown in the UI."""
+        return self._profile_id
+
+    @profile_id.setter
+    def profile_id(self, profile_id: Any) -> None:
+        self._profile_id = private(profile_id)
+
+    @property
+    def attributes(self) -> Any:
+        """The trigger's attributes. The UI shows their names."""
+        return self._attributes
+
+    @attributes.setter
+    def attributes(self, attributes: Any) -> None:
+        if isinstance(attributes, Mapping):
+            self._attributes: Any = {name: private(value) for name, value in attributes.items()}
+        else:
+            self._attributes = private(attributes)
 
     def __init__(
         self,
@@ -129,18 +155,16 @@ class CijRaiseTriggerOperator(TakesMembers):
         store: Any = context.get("task_state_store")
         most_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
         with failing_for_good():
-            source = self._checked()
-            if store is None and context["ti"].try_number > 1:
-                raise CijInputError(
-                    "An earlier try of this task may have raised the trigger, and this Airflow keeps no note of it.",
-                    hint="Nobody was raised now. Find out who was, and run the DAG anew for those who were not.",
-                )
+            set_switches(self, "raise_again")
+            # Before the arguments are checked: a task that is cleared with better ones has its note.
+            self._begin(store, context["ti"].try_number, most_tries)
+            source, given = self._checked(), self._given()
 
         async def work(cij: Cij) -> dict[str, int]:
             from airflow_provider_cij.api.events import attributes_of
 
             trigger = await cij.events.get(self.trigger)
-            attributes = attributes_of(trigger, self.attributes or {})
+            attributes = attributes_of(trigger, given)
             intake = await read_list(self, cij, source, self.table)
             ledger = self._ledger(store, trigger.action, intake.ids, most_tries)
 
@@ -168,29 +192,60 @@ class CijRaiseTriggerOperator(TakesMembers):
     def _checked(self) -> Source:
         if (self.profile_id is None) == (self.members is None):
             raise CijInputError("Give profile_id for one person, or members for many.")
+        filled(trigger=self.trigger)
         one_of("table", self.table, "contact", "lead")
-        set_switches(self, "raise_again")
         positive(rate_per_minute=self.rate_per_minute)
         if self.rate_per_minute > _MOST:
             raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=f"The service takes {_MOST}.")
-        most = self.max_concurrency
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise CijInputError(f"max_concurrency is {most!r}.", hint="Give a whole number, 1 or more.")
-        if not isinstance(self.attributes or {}, Mapping):
-            raise CijInputError(f"attributes is a {type(self.attributes).__name__}.", hint="Give a dict.")
+        whole(max_concurrency=self.max_concurrency)
         rules_of(self)
         if self.unclear_path is not None:
             check_writable(str(self.unclear_path))
-        return checked(as_source([self.profile_id]) if self.members is None else self.members)
+        return checked(as_source([revealed(self.profile_id)]) if self.members is None else self.members)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the attributes as they are sent."""
+        given = revealed(self.attributes) or {}
+        if not isinstance(given, Mapping):
+            raise CijInputError(f"attributes is a {type(given).__name__}.", hint="Give a dict.")
+        return {name: revealed(value) for name, value in given.items()}
+
+    def _begin(self, store: Any, try_number: int, most_tries: int) -> None:
+        """Note that this task may raise people, before anybody is raised.
+
+        :param store: Airflow's task state store, None before Airflow 3.3
+        :param try_number: of this try, from 1
+        :param most_tries: how many retries Airflow allows; Clear raises it
+        :raises CijInputError: an earlier try may have raised people, and there is no note of who
+        """
+        from airflow_provider_cij.api.event_raising import Ledger
+
+        if store is None:
+            if try_number > 1:
+                raise CijInputError(
+                    "An earlier try of this task may have raised the trigger, and this Airflow keeps no note of it.",
+                    hint="Nobody was raised now. Find out who was, and run the DAG anew for those who were not.",
+                )
+        elif not store.get(_KEY):
+            # A try that comes as far as this has noted it: a cleared task without a note has lost it.
+            if try_number > 1 and most_tries > (self.retries or 0) and not self.raise_again:
+                raise CijInputError(
+                    "This task was cleared, and the note of whom it has raised is gone, as with Airflow's setting "
+                    "[state_store] clear_on_success: it may have raised everybody.",
+                    hint="Nobody was raised now. Find out who was. raise_again=True raises the trigger for all.",
+                )
+            _keep(store, Ledger(""))
 
     def _ledger(self, store: Any, action: str, ids: IdSet, most_tries: int) -> Ledger:
-        """Give what an earlier try has noted, or a clean sheet."""
+        """Return what an earlier try has noted, or an empty ledger."""
         from airflow_provider_cij.api.event_raising import Ledger
 
         ledger = Ledger(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
             return ledger
         earlier = Ledger.of_dict(noted)
+        if not earlier.of:  # an earlier try has raised nobody
+            return ledger
         # Clear allows a task more tries than it had; a retry does not.
         if earlier.done_at is not None and most_tries > earlier.done_at:
             if self.raise_again:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_cij._arguments import positive, set_switches
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij._compat import AirflowRescheduleException, AirflowSensorTimeout, conf
-from airflow_provider_cij._task import cosmetic, failing_for_good, name_of, positive, run, summary_of
+from airflow_provider_cij._task import cosmetic, failing_for_good, name_of, run, summary_of
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class WaitSensor(CijTask, BaseSensorOperator):
         """Wait, in the worker or in the triggerer."""
         with failing_for_good():
             goal = self._goal(context)
-            positive(poke_interval=self.poke_interval)
+            set_switches(self, "deferrable", "soft_fail")
+            positive(poke_interval=self.poke_interval, timeout=self.timeout)
         if not self.deferrable:
             return super().execute(context)
         deadline = time.time() + self.timeout

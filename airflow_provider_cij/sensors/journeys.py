@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij._arguments import one_of, row_ids
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
 
@@ -48,8 +48,8 @@ class CijJourneySensor(WaitSensor):
     def _goal(self, context: Context) -> JourneyGoal:
         from airflow_provider_cij.api.journey_watching import JourneyGoal
 
-        if self.until not in ("live", "completed", "stopped"):
-            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'completed' or 'stopped'.")
+        one_of("until", self.until, "live", "completed", "stopped")
+        row_ids(journey_id=self.journey_id)
         return JourneyGoal(self.until)
 
     def _trigger(self, goal: JourneyGoal, deadline: float, not_before: float) -> BaseTrigger:

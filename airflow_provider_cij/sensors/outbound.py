@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij._arguments import one_of, row_ids
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
 
@@ -30,8 +30,8 @@ class _OutboundWait(WaitSensor):
         raise NotImplementedError
 
     def _goal(self, context: Context) -> str:
-        if self.until not in (("finished",) if self.what == "operations" else ("live", "stopped")):
-            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live' or 'stopped'.")
+        one_of("until", self.until, *(("finished",) if self.what == "operations" else ("live", "stopped")))
+        row_ids(**{"journey_id" if self.what == "journey" else "segment_id": self._row_id()})
         return self.until
 
     def _trigger(self, goal: str, deadline: float, not_before: float) -> BaseTrigger:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cij._arguments import filled, one_of, row_ids
 from airflow_provider_cij._task import summary
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
@@ -113,8 +114,8 @@ class CijSegmentSensor(_SegmentWait):
         from airflow_provider_cij.api.sizes import count_of, limits_of
         from airflow_provider_cij.api.watching import Goal
 
-        if self.until not in ("live", "refreshed", "stopped"):
-            raise CijInputError(f"until is {self.until!r}.", hint="Use 'live', 'refreshed' or 'stopped'.")
+        one_of("until", self.until, "live", "refreshed", "stopped")
+        row_ids(segment_id=self.segment_id)
         if self.since is not None and self.until != "refreshed":
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
         least = count_of("min_members", self.min_members) or 0
@@ -160,6 +161,9 @@ class CijSegmentMembersSensor(_SegmentWait):
         from airflow_provider_cij.api.sizes import count_of
         from airflow_provider_cij.api.watching import Goal
 
+        row_ids(segment_id=self.segment_id)
+        if self.group is not None:
+            filled(group=self.group)
         return Goal("members", min_members=count_of("at_least", self.at_least, 1) or 1)
 
     def _group(self) -> str:

@@ -44,20 +44,62 @@ class FromValues:
         return f"{len(self.values)} values" if isinstance(self.values, Sequence) else type(self.values).__name__
 
 
+class Private:
+    """A field that the UI must not show, such as a person's id.
+
+    Airflow keeps the text of a rendered field, and the serialized DAG has it too: of this one there is none.
+
+    :param value: the field as given (templated)
+    """
+
+    template_fields = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "not shown"
+
+
+def private(value: Any) -> Any:
+    """Return a field that the UI must not show; None and what Airflow has yet to resolve stay as they are.
+
+    :param value: the field as given, or as rendered
+    """
+    return value if value is None or isinstance(value, Private) or hasattr(value, "resolve") else Private(value)
+
+
+def revealed(value: Any) -> Any:
+    """Return what a field holds.
+
+    :param value: the field, private or not
+    """
+    return value.value if isinstance(value, Private) else value
+
+
 def as_source(members: Any) -> Any:
-    """Make a source of a list or the like; leave a source, a template and what Airflow has yet to resolve alone."""
-    plain = isinstance(members, Iterable) and not isinstance(members, (str, bytes, dict, Source))
-    return FromValues(members) if plain and not hasattr(members, "resolve") else members
+    """Return a source of a list or the like, a source as it is, and anything else as a private field.
+
+    A template stays templated; it must not show the ids that it renders to.
+
+    :param members: the field as given, or as rendered
+    """
+    if isinstance(members, Source) or hasattr(members, "resolve"):
+        return members
+    plain = isinstance(members, Iterable) and not isinstance(members, (str, bytes, dict))
+    return FromValues(members) if plain else private(members)
 
 
 def checked(members: Any) -> Source:
-    """Give the source that members have become.
+    """Return the source that members have become.
 
+    :param members: the rendered field
     :raises CijInputError: they are none
     """
-    if isinstance(members, Source):
-        return members
+    found = as_source(revealed(members))
+    if isinstance(found, Source):
+        return found
     raise CijInputError(
-        f"members is a {type(members).__name__}.",
+        f"members is a {type(revealed(found)).__name__}.",
         hint="Give a list of ids, another task's output, FromFile(…), FromSql(…) or FromDataverse(…).",
     )

@@ -149,7 +149,7 @@ def test_a_killed_worker(airflow, sandbox, people):
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
 def test_a_killed_worker_raises_nobody_twice(airflow, sandbox, tmp_path):
-    """Who was on the way is unclear and written down; everybody else is raised once; Clear really raises again."""
+    """Who was on the way is unclear and written down; everybody else is raised once."""
     ids = [str(uuid.UUID(int=number)) for number in range(1, 301)]
     file, unclear = tmp_path / "people.csv", tmp_path / "unclear.csv"
     file.write_text("\n".join(["contactid", *ids]))
@@ -168,10 +168,36 @@ def test_a_killed_worker_raises_nobody_twice(airflow, sandbox, tmp_path):
     assert report["raised"] == 300 - len(left_open) == len(set(seen) - left_open)
     assert "it goes on from there" in airflow.log("raise", run_id, "raise", 2)
 
-    again = {"dry_run": False, "task_ids": ["raise"], "dag_run_id": run_id, "only_failed": False}
-    airflow.rest("POST", "dags/raise/clearTaskInstances", json=again)
-    assert [task["state"] for task in airflow.watch("raise", run_id)][-1] == "success"
-    assert airflow.result("raise", run_id, "raise")["raised"] == 300
+
+@pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
+def test_a_task_that_dies_after_its_return_raises_nobody_twice(airflow, sandbox, tmp_path):
+    """A retry before Airflow has recorded the success ends well; Clear fails; raise_again raises everybody again."""
+    ids = [str(uuid.UUID(int=number)) for number in range(9_001, 9_041)]
+    file, returned = tmp_path / "people.csv", tmp_path / "returned"
+    file.write_text("\n".join(["contactid", *ids]))
+
+    def times() -> set[int]:
+        seen = Counter(event["profile_id"] for event in sandbox.events())
+        return {seen[one] for one in ids}
+
+    def clear() -> str:
+        again = {"dry_run": False, "task_ids": ["raise"], "dag_run_id": run_id, "only_failed": False}
+        airflow.rest("POST", "dags/raise_and_die/clearTaskInstances", json=again)
+        return [task["state"] for task in airflow.watch("raise_and_die", run_id)][-1]
+
+    airflow.wait_for_dag("raise_and_die")
+    run_id = airflow.trigger("raise_and_die", {"file": str(file), "returned": str(returned)})
+    assert [task["state"] for task in airflow.watch("raise_and_die", run_id)][-1] == "success"
+    assert returned.read_text() == "40"
+    assert (times(), airflow.result("raise_and_die", run_id, "raise")["raised"]) == ({1}, 40)
+
+    assert clear() == "failed"
+    assert "raised the trigger for 40 people, and was cleared since" in airflow.log("raise_and_die", run_id, "raise", 3)
+    assert times() == {1}
+
+    airflow.rest("POST", "variables", json={"key": "raise_again", "value": "True"})
+    assert clear() == "success"
+    assert times() == {2}
 
 
 def test_a_task_that_is_marked_failed_ends(airflow, sandbox, people):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import timedelta
+from pathlib import Path
 
 from airflow.sdk import DAG
 
@@ -32,6 +35,26 @@ with DAG("raise", schedule=None, params={"file": "", "unclear": ""}):
         rate_per_minute=1200,
         retries=1,
         retry_delay=timedelta(seconds=1),
+    )
+
+
+def die_once(context, result):
+    """Kill the task's own process behind the return of execute, at its first try."""
+    if context["ti"].try_number == 1:
+        Path(context["params"]["returned"]).write_text(str(result["raised"]))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+with DAG("raise_and_die", schedule=None, params={"file": "", "returned": ""}):
+    CijRaiseTriggerOperator(
+        task_id="raise",
+        trigger="msdynmkt_cartabandoned",
+        members=FromFile("{{ params.file }}", column="contactid"),
+        attributes={"carturl": "https://contoso.com/cart"},
+        raise_again="{{ var.value.get('raise_again', 'false') }}",
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+        post_execute=die_once,
     )
 
 with DAG("timeout", schedule=None, params={"file": "", "segment_id": ""}):

@@ -1,0 +1,106 @@
+"""Check arguments that decide about irreversible things, after rendering and before the first request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_cij.errors import CijInputError
+
+_TEN_YEARS = 10 * 366 * 86_400
+_SWITCH = {"true": True, "false": False}
+
+
+def _wrong(name: str, value: object, hint: str) -> CijInputError:
+    what = repr(value[:40]) if isinstance(value, str) else repr(value) if _plain(value) else f"a {type(value).__name__}"
+    return CijInputError(f"{name} is {what}.", hint=hint)
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def switch(name: str, value: object) -> bool:
+    """Return a switch as a bool.
+
+    :param name: the argument's name, for the error
+    :param value: a bool, or the text ``true`` or ``false`` in any case, as a template renders it
+    :raises CijInputError: the value is anything else
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (found := _SWITCH.get(value.strip().lower())) is not None:
+        return found
+    raise _wrong(name, value, "Give True or False.")
+
+
+def set_switches(task: Any, *names: str, or_none: bool = False) -> None:
+    """Replace rendered switches of a task by bools.
+
+    :param task: the operator
+    :param names: its attributes that hold switches
+    :param or_none: True lets None stay None, for a switch that may be left out. Default False
+    :raises CijInputError: one of them is no switch
+    """
+    for name in names:
+        if not (or_none and getattr(task, name) is None):
+            setattr(task, name, switch(name, getattr(task, name)))
+
+
+def one_of(name: str, value: object, *words: str) -> str:
+    """Return a word, checked against those that are known.
+
+    :param name: the argument's name, for the error
+    :param value: the argument
+    :param words: the accepted values
+    :raises CijInputError: the value is none of them
+    """
+    if isinstance(value, str) and value in words:
+        return value
+    *most, last = map(repr, words)
+    raise _wrong(name, value, f"Use {', '.join(most)} or {last}." if most else f"Use {last}.")
+
+
+def positive(**numbers: object) -> None:
+    """Check numbers that must be more than 0, such as seconds, and that a moment can be as far away as they say.
+
+    :param numbers: the arguments by their names
+    :raises CijInputError: one is no number, not more than 0, or more than ten years of seconds
+    """
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= _TEN_YEARS:
+            raise _wrong(name, number, "Give a number, more than 0 and at most ten years of seconds.")
+
+
+def whole(**numbers: object) -> None:
+    """Check whole numbers of 1 or more; None is a number that was left out.
+
+    :param numbers: the arguments by their names
+    :raises CijInputError: one is no whole number, or less than 1
+    """
+    for name, number in numbers.items():
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise _wrong(name, number, "Give a whole number, 1 or more.")
+
+
+def filled(**texts: object) -> None:
+    """Check texts that must not be empty.
+
+    :param texts: the arguments by their names
+    :raises CijInputError: one is no text, or an empty one
+    """
+    for name, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            raise _wrong(name, text, "Give text that is not empty.")
+
+
+def row_ids(**given: object) -> None:
+    """Check ids of rows, in any spelling of a GUID.
+
+    :param given: the arguments by their names
+    :raises CijInputError: one is no GUID
+    """
+    from airflow_provider_cij.dataverse.odata import key_of
+
+    for name, one in given.items():
+        if key_of(one) is None:
+            raise _wrong(name, one, "Give an id, such as 01234567-89ab-cdef-0123-456789abcdef.")

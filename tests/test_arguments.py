@@ -1,0 +1,161 @@
+"""Arguments of every operator and sensor, checked by type and value before the service is asked for anything."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG, BaseSensorOperator
+
+from airflow_provider_cij._base import CijTask
+from airflow_provider_cij._compat import AirflowFailException
+from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from tests.scripted import Answer
+
+ID = "11111111-2222-3333-4444-555555555555"
+GOOD = {
+    "segment_id": ID,
+    "journey_id": ID,
+    "template_id": ID,
+    "segment_ids": [ID],
+    "display_name": "Gold",
+    "name": "Gold",
+    "query": "PROFILE(contact)",
+    "workflow": "[]",
+    "group": "in",
+    "members": [ID],
+    "trigger": "order",
+    "at_least": 1,
+}
+NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_concurrency")
+IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
+WORDS = (
+    *("if_exists", "fail_on", "until", "operation", "table", "how", "on_empty", "segment_type", "base_table"),
+    *("target", "journey_type", "required_consent"),
+)
+TEXTS = ("group", "trigger")
+BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "max_members", "max_change", "min_members")
+OPTIONAL = ("static_snapshot", "recurring")
+
+
+def _tasks():
+    for module in ("segments", "members", "journeys", "triggers", "outbound"):
+        yield from _of(f"operators.{module}")
+    for module in ("segments", "journeys", "outbound"):
+        yield from _of(f"sensors.{module}")
+
+
+def _of(module):
+    found = vars(import_module(f"airflow_provider_cij.{module}"))
+    return [
+        one
+        for name, one in found.items()
+        if name.startswith("Cij") and inspect.isclass(one) and issubclass(one, CijTask)
+    ]
+
+
+def _parameters(kind):
+    """Return the arguments of a class and of those it is made of, with their defaults."""
+    found = {}
+    for one in kind.__mro__:
+        if one.__module__.startswith("airflow_provider_cij") and "__init__" in vars(one):
+            for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items():
+                found.setdefault(name, parameter.default)
+    if issubclass(kind, BaseSensorOperator):
+        found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
+    return found
+
+
+def _good(kind, parameters):
+    given = {name: value for name, value in GOOD.items() if name in parameters}
+    if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
+        del given["query"]
+    return given
+
+
+def _cases():
+    for kind in dict.fromkeys(_tasks()):
+        parameters = _parameters(kind)
+        for name, default in parameters.items():
+            bad = ()
+            if isinstance(default, bool) or name in (*OPTIONAL, "require_consent"):
+                bad = ("flase", "", 1, ["True"])
+            elif name in NUMBERS:
+                bad = (float("nan"), float("inf"), "soon", True, -1, 0)
+            elif name in IDS:
+                bad = ("", "Gold", 7) if name != "segment_ids" else ([""], ID, [])
+            elif name in WORDS:
+                bad = ("contacts", 7) if name != "required_consent" else ("contacts",)
+            elif name in TEXTS:
+                bad = ("", 7)
+            elif name in BOUNDS:
+                bad = ("many", True, -1)
+            for value in bad:
+                yield pytest.param(kind, name, value, id=f"{kind.__name__}-{name}-{value!r}")
+
+
+CASES = list(_cases())
+
+
+def test_every_task_has_cases():
+    """No operator or sensor is left out, and each kind of argument has some."""
+    assert {case.values[0].__name__ for case in CASES} >= {kind.__name__ for kind in _tasks()}
+    assert {case.values[1] for case in CASES} >= {
+        "publish",
+        "raise_again",
+        "verify",
+        "missing_ok",
+        "deferrable",
+        *WORDS,
+    }
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Give what a task reads of Airflow's context."""
+    now = datetime.now(UTC)
+    ti = SimpleNamespace(map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None)
+    return {"ti": ti, "dag_run": SimpleNamespace(start_date=now, run_after=now), "run_id": "r"}
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), CASES)
+def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, monkeypatch, context, kind, name, value):
+    """A switch, number, word, id or bound of another type or value never reaches the service."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
+    with DAG("arguments", schedule=None):
+        given = _good(kind, _parameters(kind)) | {name: value}
+        if "path" in _parameters(kind):
+            given["path"] = "members.csv"
+        try:
+            task = kind(task_id="t", **given)
+        except Exception:  # Airflow itself refuses some while the DAG file is parsed
+            return
+    with pytest.raises((AirflowFailException, CijInputError), match=f"^{name} is "):
+        task.execute(context)
+    assert scripted.asked == scripted.logins == []
+
+
+SWITCHES = sorted(
+    {(kind, name) for kind in _tasks() for name, default in _parameters(kind).items() if isinstance(default, bool)},
+    key=str,
+)
+
+
+@pytest.mark.parametrize(("kind", "name"), SWITCHES)
+def test_a_rendered_switch_is_read_as_one(scripted, monkeypatch, context, kind, name):
+    """A template renders False to a text, which must not be taken for True."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    with DAG("arguments", schedule=None):
+        given = _good(kind, _parameters(kind))
+        if "path" in _parameters(kind):
+            given["path"] = "members.csv"
+        task = kind(task_id="t", **given | {name: " faLse "})
+    scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
+    with pytest.raises((AirflowFailException, CijRefusedError), match="asked"):
+        task.execute(context)
+    if name not in ("dry_run", "verify"):
+        assert getattr(task, name, getattr(task, "wait", None)) is False
