@@ -52,10 +52,10 @@ def test_the_metadata_names_what_it_needs(wheel):
 
 
 def test_no_file_has_grown_past_reading():
-    """350 lines are the limit of the house: past it a file has two reasons to change."""
+    """500 lines are the limit of the house: past it a file has two reasons to change."""
     long = {
         str(path.relative_to(ROOT)): lines
         for path in (ROOT / "airflow_provider_cij").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 350
+        if (lines := len(path.read_text().splitlines())) > 500
     }
     assert long == {}
