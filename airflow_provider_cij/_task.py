@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij._compat import AirflowFailException
@@ -44,14 +43,21 @@ def run(hook: CijHook, work: Callable[[Cij], Awaitable[T]], soft_fail: bool = Fa
         return hook.run(work)
 
 
+# Ten years in seconds; more than a timedelta holds is an error of Python's where the task defers.
+_LONGEST = 3650 * 86_400
+
+
 def positive(**numbers: float) -> None:
-    """Refuse a number that is none, or not more than 0.
+    """Refuse a number that is none, not more than 0, or more than 315,360,000.
 
     :raises CijInputError: naming it
     """
     for name, number in numbers.items():
-        if not isinstance(number, (int, float)) or not 0 < number < inf:
-            raise CijInputError(f"{name} is {number!r}.", hint="Give seconds, more than 0.")
+        if not isinstance(number, (int, float)) or not number > 0:
+            said = repr(number)[:60] if not isinstance(number, int) or number > -(10**60) else "far below 0"
+            raise CijInputError(f"{name} is {said}.", hint="Give seconds, more than 0.")
+        if number > _LONGEST:
+            raise CijInputError(f"{name} is more than {_LONGEST:,}.", hint="Give seconds, up to ten years.")
 
 
 def check_fail_on(fail_on: str, *words: str) -> None:
