@@ -11,12 +11,15 @@ _SWITCH = {"true": True, "false": False}
 
 
 def _wrong(name: str, value: object, hint: str) -> CijInputError:
-    what = repr(value[:40]) if isinstance(value, str) else repr(value) if _plain(value) else f"a {type(value).__name__}"
-    return CijInputError(f"{name} is {what}.", hint=hint)
+    return CijInputError(f"{name} is {_shown(value)}.", hint=hint)
 
 
-def _plain(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float))
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return repr(value[:40])
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of more than 60 digits"  # thousands of them can't be written out
+    return repr(value) if value is None or isinstance(value, (int, float)) else f"a {type(value).__name__}"
 
 
 def switch(name: str, value: object) -> bool:

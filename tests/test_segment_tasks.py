@@ -76,6 +76,23 @@ def test_the_life_of_a_segment(dag_id):  # noqa: F811
         _segment(made["segment_id"])
 
 
+def test_what_changes_is_shown(dag_id, capfd):  # noqa: F811
+    """A rename and a group that turns from in to out are warnings outside the folded log, and stand in the result."""
+    with DAG(dag_id, schedule=None) as dag:
+        create = CijCreateSegmentOperator(task_id="create", display_name="A", groups=["staff"], key=dag_id)
+        CijCreateSegmentOperator(
+            task_id="again", display_name="B", groups=[MemberGroup("staff", False)], key=dag_id
+        ).set_upstream(create)
+    changes = run_dag(dag).result("again")["changes"]
+    assert changes["display_name"] == {"old": "A", "new": "B"}
+    assert changes["groups"] == {"old": {"staff": "include"}, "new": {"staff": "exclude"}}
+    said = capfd.readouterr().out
+    *_, shown = said.split("::group::Create segment 'B'")[1].split("::endgroup::", 1)
+    assert "was 'A' and is now 'B'" in shown
+    assert "Group 'staff'" in shown
+    assert "was to include its members, and is to exclude them" in shown
+
+
 def test_nothing_to_delete(dag_id, capfd):  # noqa: F811
     """Is fine, unless it is not."""
     nobody = str(uuid.uuid4())

@@ -22,7 +22,8 @@ _BIND = "@odata.bind"
 
 
 Changes = Mapping[str, Mapping[str, Any]]
-"""What was written to a row: by argument, ``{"old": …, "new": …}``; counts where the value holds people."""
+"""What was written to a row: by argument, ``{"old": …, "new": …}``; counts where the value holds people, and of groups
+``{name: "include" or "exclude"}``."""
 
 _ARGUMENTS = {
     "msdynmkt_displayname": "display_name",
@@ -50,7 +51,7 @@ def _change_of(column: str, new: Any, there: Mapping[str, Any]) -> dict[str, Any
     if column in _PEOPLE:
         return {"old": _people(old), "new": _people(new)}
     if column == "msdynmkt_staticlistmembers":
-        return {"old": _names(old), "new": _names(new)}
+        return {"old": _groups(old), "new": _groups(new)}
     return {"old": old, "new": new.split("(")[-1].rstrip(")") if column.endswith(_BIND) else new}
 
 
@@ -58,8 +59,8 @@ def _people(text: Any) -> int:
     return len([one for one in re.split(r"[\s,;\[\]]+", str(text or "")) if one])
 
 
-def _names(text: Any) -> list[str]:
-    return [group.name for group in groups_of(text)]
+def _groups(text: Any) -> dict[str, str]:
+    return {group.name: "include" if group.include else "exclude" for group in groups_of(text)}
 
 
 @dataclass(frozen=True)

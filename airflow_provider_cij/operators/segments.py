@@ -60,8 +60,8 @@ class CijCreateSegmentOperator(Keyed):
         False such a group fails the task before anything is written. A renamed group is a dropped one
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
-        {argument: {"old", "new"}}}``, counts in place of ids of people; the next task takes the id as
-        ``create.output["segment_id"]``
+        {argument: {"old", "new"}}}``, counts in place of ids of people, and groups as ``{name: "include" or
+        "exclude"}``; the next task takes the id as ``create.output["segment_id"]``
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
@@ -143,6 +143,7 @@ class CijCreateSegmentOperator(Keyed):
         done = "created" if made.created else "updated" if made.changed else "left as it is"
         self.log.info("Segment %r %s: %s", spec.display_name, done, made.segment_id)
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
+        _warn_of_turned(self.log, made)
         return _made(made)
 
 
@@ -249,7 +250,18 @@ class CijUpdateSegmentOperator(CijOperator):
             made = self.call(update)
         self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
+        _warn_of_turned(self.log, made)
         return _made(made)
+
+
+def _warn_of_turned(log: Any, made: CreatedSegment) -> None:
+    """Warn of groups whose members were in and are kept out from now on, or the other way round."""
+    change = made.changes.get("groups") or {"old": {}, "new": {}}
+    for name, new in change["new"].items():
+        if (old := change["old"].get(name, new)) != new:
+            log.warning(
+                "Group %r of segment %s was to %s its members, and is to %s them", name, made.segment_id, old, new
+            )
 
 
 def _made(made: CreatedSegment) -> dict[str, Any]:

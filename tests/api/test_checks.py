@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_cij._task import positive
 from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
 from airflow_provider_cij.api.events import CustomTrigger, attributes_of
 from airflow_provider_cij.api.journey_models import Journey, verdict_of
@@ -168,6 +169,13 @@ def test_an_outbound_journey_out_of_range_is_refused_by_name(argument, value):
     """Before anything is sent."""
     with pytest.raises(CijInputError, match=rf"^{argument} is "):
         journey_row(OutboundJourneySpec(name="n", **{argument: value}))
+
+
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf"), 1e300, 10**400, -(10**400), "5", None])
+def test_seconds_out_of_range_are_refused_by_name(number):
+    """Before the task defers for longer than Airflow can store."""
+    with pytest.raises(CijInputError, match=r"^timeout is "):
+        positive(timeout=number)
 
 
 def test_json_too_deep_to_read_is_an_error_of_ours():
