@@ -91,7 +91,7 @@ def journey_row(spec: OutboundJourneySpec) -> dict[str, Any]:
         "msgdpr_requiredconsent": _code(spec.required_consent, CONSENTS, "required_consent"),
         "msdyncrm_customerjourneydesignerstate": compact(state) if isinstance(state, Mapping) else state,
         "msdyncrm_workflowdefinition": None if spec.workflow is None else workflow_text(spec.workflow),
-        "msdyncrm_customerjourneytimezone": spec.time_zone,
+        "msdyncrm_customerjourneytimezone": _count(spec.time_zone, "time_zone"),
         "msdyncrm_contentsettingsId@odata.bind": _bind("msdyncrm_contentsettingss", spec.content_settings_id),
         "msdyncrm_SuppressionSegmentId@odata.bind": _bind("msdyncrm_segments", spec.suppression_segment_id),
         "msdyncrm_enddatetime": ends_at,
@@ -130,8 +130,8 @@ def _code(word: str | None, codes: Mapping[str, int], what: str) -> int | None:
 
 
 def _count(number: int | None, what: str) -> int | None:
-    if number is not None and number < 0:
-        raise CijInputError(f"{what} is {number}.", hint="At least 0.")
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
+        raise CijInputError(f"{what} is {number!r}.", hint="Give a whole number, 0 or more.")
     return number
 
 
