@@ -12,6 +12,7 @@ from airflow.sdk import DAG, BaseSensorOperator
 
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij._compat import AirflowFailException
+from airflow_provider_cij.api.outbound_workflow import Tile, segment_email_workflow
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from tests.scripted import Answer
 
@@ -24,7 +25,7 @@ GOOD = {
     "display_name": "Gold",
     "name": "Gold",
     "query": "PROFILE(contact)",
-    "workflow": "[]",
+    "workflow": segment_email_workflow([Tile(ID, "S")], Tile(ID, "Mail")),
     "group": "in",
     "members": [ID],
     "trigger": "order",
@@ -38,6 +39,7 @@ WORDS = (
 )
 TEXTS = ("group", "trigger")
 BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "max_members", "max_change", "min_members")
+COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes")
 OPTIONAL = ("static_snapshot", "recurring")
 
 
@@ -53,7 +55,7 @@ def _of(module):
     return [
         one
         for name, one in found.items()
-        if name.startswith("Cij") and inspect.isclass(one) and issubclass(one, CijTask)
+        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(one) and issubclass(one, CijTask)
     ]
 
 
@@ -64,6 +66,8 @@ def _parameters(kind):
         if one.__module__.startswith("airflow_provider_cij") and "__init__" in vars(one):
             for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items():
                 found.setdefault(name, parameter.default)
+    if "wait_until_live" in found or "wait_until_stopped" in found:
+        found.pop("wait", None)
     if issubclass(kind, BaseSensorOperator):
         found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
     return found
@@ -76,24 +80,29 @@ def _good(kind, parameters):
     return given
 
 
+BAD = [
+    ((*OPTIONAL, "require_consent"), ("flase", "", 1, ["True"])),
+    (NUMBERS, (float("nan"), float("inf"), "soon", True, -1, 0)),
+    (COUNTS, ("many", True, -1)),
+    (("segment_ids",), ([""], ID, [])),
+    (IDS, ("", "Gold", 7)),
+    (("required_consent",), ("contacts",)),
+    (WORDS, ("contacts", 7)),
+    (TEXTS, ("", 7)),
+    (BOUNDS, ("many", True, -1)),
+]
+
+
+def _bad(kind, name, default):
+    values = BAD[0][1] if isinstance(default, bool) else next((bad for names, bad in BAD if name in names), ())
+    # Airflow makes a float of a sensor's own numbers.
+    return [one for one in values if not (one is True and name in NUMBERS and issubclass(kind, BaseSensorOperator))]
+
+
 def _cases():
     for kind in dict.fromkeys(_tasks()):
-        parameters = _parameters(kind)
-        for name, default in parameters.items():
-            bad = ()
-            if isinstance(default, bool) or name in (*OPTIONAL, "require_consent"):
-                bad = ("flase", "", 1, ["True"])
-            elif name in NUMBERS:
-                bad = (float("nan"), float("inf"), "soon", True, -1, 0)
-            elif name in IDS:
-                bad = ("", "Gold", 7) if name != "segment_ids" else ([""], ID, [])
-            elif name in WORDS:
-                bad = ("contacts", 7) if name != "required_consent" else ("contacts",)
-            elif name in TEXTS:
-                bad = ("", 7)
-            elif name in BOUNDS:
-                bad = ("many", True, -1)
-            for value in bad:
+        for name, default in _parameters(kind).items():
+            for value in _bad(kind, name, default):
                 yield pytest.param(kind, name, value, id=f"{kind.__name__}-{name}-{value!r}")
 
 

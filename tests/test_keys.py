@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from airflow.sdk import DAG, task_group
+from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_cij._arguments import one_of, switch
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.operators.outbound import CijOutboundCreateJourneyOperator, CijOutboundCreateSegmentOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
+from tests.dags import run_dag
 
 CREATES = [
     (CijCreateSegmentOperator, {"query": "PROFILE(contact)"}, "display_name"),
@@ -40,6 +41,36 @@ def test_a_create_in_a_mapped_group_without_a_key_is_refused():
 
     with DAG("keys", schedule=None), pytest.raises(CijInputError, match="has no key"):
         countries.expand(country=["NL", "DE"])
+
+
+@pytest.mark.parametrize("mapped", ["expand_kwargs", "group"])
+def test_a_mapped_create_that_another_task_gives_no_keys_asks_for_nothing(scripted, monkeypatch, capfd, mapped):
+    """What another task returns is known only when the task runs, and it fails before its first request."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    with DAG(f"keyless_{mapped}", schedule=None) as dag:
+
+        @task
+        def entries():
+            return [{"display_name": "NL", "key": None}, {"display_name": "DE", "key": None}]
+
+        @task
+        def keys():
+            return [None, None]
+
+        @task_group
+        def country(key):
+            CijCreateSegmentOperator(task_id="create", display_name="X", groups=["in"], key=key)
+
+        if mapped == "group":
+            country.expand(key=keys())
+        else:
+            CijCreateSegmentOperator.partial(task_id="create", groups=["in"]).expand_kwargs(entries())
+    states = run_dag(dag).states
+    assert sorted(states.values()) == ["failed", "failed", "success"]
+    said = capfd.readouterr().out
+    assert "has no key: the map index is no name" in said
+    assert '.expand_kwargs([{"key": "newsletter-nl"' in said
+    assert scripted.asked == scripted.logins == []
 
 
 @pytest.mark.parametrize(("text", "meant"), [("True", True), (" false ", False), (True, True)])

@@ -165,9 +165,11 @@ def test_nobody_is_a_warning(dag_id, capfd, tmp_path):
 
 
 def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):
-    """The default key has the map index in it."""
+    """Each entry brings its key, so that its segment stays its own whatever the order of the list."""
     with DAG(dag_id, schedule=None) as dag:
-        create = CijCreateSegmentOperator.partial(task_id="create", groups=["in"]).expand(display_name=["A", "B"])
+        create = CijCreateSegmentOperator.partial(task_id="create", groups=["in"]).expand_kwargs(
+            [{"display_name": name, "key": f"{dag_id}.{name}"} for name in ("A", "B")]
+        )
         CijAddSegmentMembersOperator.partial(task_id="add", group="in", members=[str(uuid.uuid4())]).expand(
             segment_id=create.output.map(lambda made: made["segment_id"])
         )

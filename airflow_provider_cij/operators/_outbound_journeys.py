@@ -189,9 +189,12 @@ class CijOutboundUpdateJourneyOperator(_Described):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
+        from airflow_provider_cij.api.outbound_journeys import journey_row
+
         with failing_for_good():
             row_ids(journey_id=self.journey_id)
             spec = self._spec()
+            journey_row(spec)  # what can't be right is refused before anybody is asked
 
         async def update(cij: Cij) -> CreatedOutbound:
             journey = await cij.outbound.journeys.get(self.journey_id)

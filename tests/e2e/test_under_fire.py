@@ -195,6 +195,12 @@ def test_a_task_that_dies_after_its_return_raises_nobody_twice(airflow, sandbox,
     assert "raised the trigger for 40 people, and was cleared since" in airflow.log("raise_and_die", run_id, "raise", 3)
     assert times() == {1}
 
+    # As [state_store] clear_on_success does when the success is recorded.
+    airflow.rest("DELETE", f"dags/raise_and_die/dagRuns/{run_id}/taskInstances/raise/state-store/cij_raised")
+    assert clear() == "failed"
+    assert "the note of whom it has raised is gone" in airflow.log("raise_and_die", run_id, "raise", 4)
+    assert times() == {1}
+
     airflow.rest("POST", "variables", json={"key": "raise_again", "value": "True"})
     assert clear() == "success"
     assert times() == {2}
