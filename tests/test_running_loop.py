@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 
 import pytest
 
 from airflow_provider_cij.errors import CijNotFoundError, CijStoppedError
-from airflow_provider_cij.hooks import cij as hook_module
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.scripted import Answer
 
@@ -64,8 +64,6 @@ def test_who_waits_is_interrupted_there(hook):
     main_thread = threading.get_ident()
 
     async def wait(cij):
-        import signal
-
         threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGALRM)).start()
         try:
             await asyncio.sleep(60)
@@ -75,8 +73,6 @@ def test_who_waits_is_interrupted_there(hook):
     def alarm(*_):
         raise KeyboardInterrupt
 
-    import signal
-
     before = signal.signal(signal.SIGALRM, alarm)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -85,4 +81,3 @@ def test_who_waits_is_interrupted_there(hook):
         signal.signal(signal.SIGALRM, before)
     assert ended.is_set()
     assert hook._at_work is None
-    assert hook_module.CijHook is CijHook
