@@ -18,6 +18,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction  # noqa: E402
 from airflow_provider_cij import errors, policy  # noqa: E402
 from airflow_provider_cij.errors import CijError, CijServerError, CijThrottledError, CijUnreachableError  # noqa: E402
 from airflow_provider_cij.hooks.cij import CijHook  # noqa: E402
+from airflow_provider_cij.operators.segments import CijStopSegmentsOperator  # noqa: E402
 from airflow_provider_cij.policy import CijRetryPolicy  # noqa: E402
 from tests.dags import run_dag  # noqa: E402
 from tests.scripted import Answer  # noqa: E402
@@ -159,3 +160,13 @@ print([name for name in sorted(set(sys.modules) - before) if name.startswith({HE
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_day_and_more_to_wait_fails_the_task_with_what_was_asked(scripted, monkeypatch):
+    """It is no deferral, and no number that overflows."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    scripted.script = [Answer(429, BUSY.body, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"})]
+    with DAG("absurd", schedule=None) as dag:
+        CijStopSegmentsOperator(task_id="ask", segment_ids=["0f5b0c7f-395d-447b-b14c-315a601f878e"], retries=0)
+    assert run_dag(dag).states["ask"] == "failed"
+    assert len(scripted.asked) == 1

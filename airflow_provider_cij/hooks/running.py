@@ -27,20 +27,24 @@ def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], 
         return asyncio.run(main())
     given: list[T] = []
     failed: list[BaseException] = []
+    # An interrupted Thread.join takes the thread for ended (Python 3.11).
+    done = threading.Event()
 
     def work() -> None:
         try:
             given.append(asyncio.run(main()))
         except BaseException as error:  # raised again where it is waited for
             failed.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="cij", daemon=True)
     thread.start()
     try:
-        thread.join()
+        done.wait()
     except BaseException:
         stop()
-        thread.join(_LAST_SECONDS)
+        done.wait(_LAST_SECONDS)
         raise
     if failed:
         raise failed[0]

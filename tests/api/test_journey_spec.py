@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.api.journey_models import JourneyStatus, verdict_of
 from airflow_provider_cij.api.journey_spec import JourneySpec, body_of, check_times, encoded
 from airflow_provider_cij.api.journey_watching import Journey, JourneyGoal, judge
+from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 from tests.api.test_checks import deep
 
@@ -36,12 +37,14 @@ def test_modifications_are_encoded_twice(changes):
 
 @given(st.lists(st.text(), max_size=3), st.text(min_size=1), st.sampled_from(["isvalid", "IsValid", "ISVALID"]))
 def test_findings_are_read_in_any_case(words, code, spelling):
-    """And whether the list is JSON in a string or a list."""
+    """And whether the list is JSON in a string or a list; its words are fit for a log."""
     upper = [{"ErrorCode": code, "ErrorMessage": word} for word in words]
     lower = [{"errorCode": code, "errorMessage": word} for word in words]
     for errors in (upper, lower, json.dumps(upper), json.dumps(lower)):
         verdict = verdict_of({f"msdynmkt_{spelling}": False, "msdynmkt_errors": errors})
-        assert [(one.code, one.message) for one in verdict.errors] == [(code, word) for word in words]
+        assert [(one.code, one.message) for one in verdict.errors] == [
+            (words_of(code, bool), words_of(word, bool)) for word in words
+        ]
 
 
 @pytest.mark.parametrize("nothing", [None, "", "null", "[]", []])

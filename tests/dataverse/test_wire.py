@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import sqlite3
 import time
 
 import pytest
@@ -70,3 +71,32 @@ def test_long_words_are_read_in_no_time(scripted, status, piece):
         with contextlib.suppress(CijError):
             converse(scripted, Answer(status, sent), talk=_who)
         assert time.process_time() - started < 3
+
+
+HALVES = {
+    "name": "\ud83d\x00",
+    "\udc00": ["\ud83d", {"x": "\x00"}],
+    "big": 2**70,
+    "none": float("nan"),
+    "odd": object(),
+}
+
+
+def test_airflow_itself_takes_every_event(tmp_path):
+    """The triggerer's messages, the serializer of events and the database's JSON: a failure there ends the process."""
+    from airflow.sdk.execution_time.comms import _RequestFrame
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    deep: object = "end"
+    for _ in range(3000):
+        deep = [deep]
+    event = event_of(HALVES | {"deep": deep})
+    _RequestFrame(1, {"events": [(1, event.model_dump())]}).as_bytes()
+    json.dumps(BaseSerialization.serialize(event.payload))
+    stored = json.dumps(event.payload, ensure_ascii=False, allow_nan=False)
+    database = sqlite3.connect(tmp_path / "db")
+    database.execute("CREATE TABLE t (x JSON)")
+    database.execute("INSERT INTO t VALUES (?)", (stored,))
+    assert database.execute("SELECT json_valid(x) FROM t").fetchone() == (1,)
+    assert "\\u0000" not in stored
+    assert type(event.payload["name"]) is str

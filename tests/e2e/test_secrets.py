@@ -56,7 +56,7 @@ BAD = {
     "add_wrong_secret": "AADSTS7000215",
     "add_wrong_passphrase": "refused",
     "add_pasted_key": "certificate_path can't be read",
-    "add_pasted_assertion": "federated_token_file is no path",
+    "add_pasted_assertion": "federated_token_file can't be read",
     "bad_emails_for_ids": "holds any id",
     "bad_headerless": "its first row is no header",
     "bad_match": "The service's words are withheld",

@@ -1,0 +1,83 @@
+"""Sync code within an event loop that runs already: a notebook, an async test."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from airflow_provider_cij.errors import CijNotFoundError, CijStoppedError
+from airflow_provider_cij.hooks.cij import CijHook
+from tests.scripted import Answer
+
+
+@pytest.fixture
+def hook(scripted, monkeypatch) -> CijHook:
+    """Give a hook on a server that answers so."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    monkeypatch.setattr("airflow_provider_cij.dataverse.client._LAST_SECONDS", 0.2)
+    scripted.script = [Answer(body={"a": 1})]
+    return CijHook()
+
+
+def _in_a_loop(work):
+    async def main():
+        return work()
+
+    return asyncio.run(main())
+
+
+def test_it_runs_there(hook, scripted):
+    """Results and errors come as they do elsewhere."""
+    assert _in_a_loop(lambda: hook.run(lambda cij: cij.dataverse.get("WhoAmI"))) == {"a": 1}
+    scripted.script = [Answer(404)]
+    with pytest.raises(CijNotFoundError):
+        _in_a_loop(lambda: hook.run(lambda cij: cij.dataverse.get("WhoAmI")))
+
+
+@pytest.mark.parametrize("where", [_in_a_loop, lambda work: work()])
+def test_it_can_be_stopped_there(hook, where):
+    """As a signal handler does it, from any thread."""
+    begun = threading.Event()
+
+    async def wait(cij):
+        begun.set()
+        await asyncio.sleep(60)
+
+    def stop():
+        begun.wait(5)
+        hook.stop()
+
+    threading.Thread(target=stop).start()
+    started = time.monotonic()
+    with pytest.raises(CijStoppedError):
+        where(lambda: hook.run(wait))
+    assert time.monotonic() - started < 5
+
+
+def test_who_waits_is_interrupted_there(hook):
+    """A signal's exception in the thread that waits ends what runs in the other."""
+    ended = threading.Event()
+    main_thread = threading.get_ident()
+
+    async def wait(cij):
+        threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGALRM)).start()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    def alarm(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _in_a_loop(lambda: hook.run(wait))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert ended.is_set()
+    assert hook._at_work is None
