@@ -109,7 +109,7 @@ def _changes(spec: JourneySpec) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    return re.sub(r"(['\\])", r"\\\1", text)
+    return re.sub(r"(['\\])", r"\\\1", str(text))
 
 
 def encoded(changes: Mapping[str, Any]) -> str:

@@ -269,7 +269,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         :raises CijInputError: ``spec`` can't be right
         :raises CijConflictError: it exists and must not, or somebody changes it meanwhile
         """
-        if not key.strip() or not spec.name:
+        if not isinstance(key, str) or not key.strip() or not spec.name:
             raise CijInputError("An outbound journey needs a key and a name.")
         row_id = journey_id_of(key)
         made, changed = await self._bring(row_id, journey_row(spec), if_exists, JOURNEY.table.at_birth)

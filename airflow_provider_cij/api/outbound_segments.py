@@ -62,7 +62,7 @@ def check(spec: OutboundSegmentSpec) -> None:
     :raises CijInputError: naming what is wrong
     """
     name = f"The outbound segment {spec.display_name!r}"
-    if not spec.key.strip():
+    if not isinstance(spec.key, str) or not spec.key.strip():
         raise CijInputError(f"{name} has an empty key.")
     check_name(name, spec.display_name)
     if spec.segment_type not in SEGMENT_TYPES:

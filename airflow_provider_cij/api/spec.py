@@ -162,6 +162,12 @@ def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
     """Refuse groups that can't be told apart, and too many of them."""
     if len(groups) > MOST_GROUPS:
         raise CijInputError(f"{name} has {len(groups)} groups; the service allows {MOST_GROUPS}.")
+    for group in groups:
+        if not isinstance(group.name, str) or not isinstance(group.include, bool):
+            wrong = "include" if isinstance(group.name, str) else "name"
+            kind = type(getattr(group, wrong)).__name__
+            hint = "Give a text for name, and True or False for include."
+            raise CijInputError(f"{name}: {wrong} of a group is of type {kind}.", hint=hint)
     for what in ("name", "group_id"):
         values = [getattr(group, what) for group in groups if getattr(group, what)]
         if len(set(values)) < len(values):

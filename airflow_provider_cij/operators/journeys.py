@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,8 +139,9 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 def _ids(name: str, ids: Any) -> tuple[str, ...]:
     # A single id would be read letter by letter.
-    if isinstance(ids, str):
-        raise CijInputError(f"{name} is {ids!r}.", hint="Give a list of ids.")
+    if isinstance(ids, (str, Mapping)) or not isinstance(ids or (), Iterable):
+        said = repr(ids) if isinstance(ids, str) else f"a {type(ids).__name__}"
+        raise CijInputError(f"{name} is {said}.", hint="Give a list of ids.")
     return tuple(str(one) for one in ids or ())
 
 

@@ -138,6 +138,7 @@ def test_a_draft_is_the_default():
         ({"business_unit_id": ""}, "business_unit_id is empty"),
         ({"business_unit_id": " "}, "business_unit_id is empty"),
         ({"audience_segment_id": ""}, "audience_segment_id is ''"),
+        ({"message_ids": {5: ""}}, "the message of action 5 is ''"),
         ({"name": 5}, "The journey's name is 5"),
         ({"ends_at": "2026-12-01T09:00:00"}, "without a time zone"),
         ({"starts_at": "2026-12-02T00:00:00Z", "ends_at": "2026-12-01T00:00:00Z"}, "up to 365 days"),
