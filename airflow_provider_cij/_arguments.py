@@ -60,15 +60,16 @@ def one_of(name: str, value: object, *words: str) -> str:
     raise _wrong(name, value, f"Use {', '.join(most)} or {last}." if most else f"Use {last}.")
 
 
-def positive(**numbers: object) -> None:
+def positive(hint: str = "Give seconds, more than 0.", /, **numbers: object) -> None:
     """Check numbers that must be more than 0, such as seconds.
 
+    :param hint: what to give, for the error
     :param numbers: the arguments by their names
     :raises CijInputError: one is no number, not finite, or not more than 0
     """
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not isfinite(number) or number <= 0:
-            raise _wrong(name, number, "Give a number, more than 0.")
+            raise _wrong(name, number, hint)
 
 
 def whole(**numbers: object) -> None:
@@ -99,8 +100,7 @@ def row_ids(**given: object) -> None:
     :param given: the arguments by their names
     :raises CijInputError: one is no GUID
     """
-    from airflow_provider_cij.dataverse.odata import key_of
+    from airflow_provider_cij.dataverse.odata import guid
 
     for name, one in given.items():
-        if key_of(one) is None:
-            raise _wrong(name, one, "Give an id, such as 01234567-89ab-cdef-0123-456789abcdef.")
+        guid(one, name)

@@ -126,7 +126,7 @@ def check_query(name: str, query: str) -> None:
 
 def check_interval(name: str, minutes: int | None) -> None:
     """Refuse a refresh interval that is none."""
-    if minutes is not None and (not isinstance(minutes, int) or minutes < 1):
+    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int) or minutes < 1):
         raise CijInputError(f"{name}: refresh_interval_minutes is {minutes!r}.", hint="A whole number, at least 1.")
 
 
