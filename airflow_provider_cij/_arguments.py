@@ -63,15 +63,18 @@ def one_of(name: str, value: object, *words: str) -> str:
     raise _wrong(name, value, f"Use {', '.join(most)} or {last}." if most else f"Use {last}.")
 
 
-def positive(**numbers: object) -> None:
+def positive(hint: str = "Give seconds, more than 0.", /, **numbers: object) -> None:
     """Check numbers that must be more than 0, such as seconds, and that a moment can be as far away as they say.
 
+    :param hint: what to give, for the error
     :param numbers: the arguments by their names
     :raises CijInputError: one is no number, not more than 0, or more than ten years of seconds
     """
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= _TEN_YEARS:
-            raise _wrong(name, number, "Give a number, more than 0 and at most ten years of seconds.")
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
+            raise _wrong(name, number, hint)
+        if number > _TEN_YEARS:
+            raise _wrong(name, number, "Give seconds, up to ten years.")
 
 
 def whole(**numbers: object) -> None:
@@ -102,8 +105,7 @@ def row_ids(**given: object) -> None:
     :param given: the arguments by their names
     :raises CijInputError: one is no GUID
     """
-    from airflow_provider_cij.dataverse.odata import key_of
+    from airflow_provider_cij.dataverse.odata import guid
 
     for name, one in given.items():
-        if key_of(one) is None:
-            raise _wrong(name, one, "Give an id, such as 01234567-89ab-cdef-0123-456789abcdef.")
+        guid(one, name)

@@ -214,7 +214,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("operator", "one id for a list", (CijStopSegmentsOperator, {"segment_ids": ID}), f"segment_ids is '{ID}'. Give a list of ids."),
     ("operator", "a list of nothing", (CijStopSegmentsOperator, {"segment_ids": [None]}), "segment_id is 'None', which is no GUID"),
     ("operator", "a delete of no id", (CijDeleteSegmentOperator, {"segment_id": "*"}), "segment_id is '*', which is no GUID"),
-    ("operator", "no pause between looks", (PUBLISH, {"segment_id": ID, "poll_interval": 0}), "poll_interval is 0. Give a number, more than 0 and at most ten years of seconds."),
+    ("operator", "no pause between looks", (PUBLISH, {"segment_id": ID, "poll_interval": 0}), "poll_interval is 0. Give seconds, more than 0."),
     ("operator", "a pause in words", (PUBLISH, {"segment_id": ID, "poll_interval": "30s"}), "poll_interval is '30s'"),
     ("operator", "no time to wait", (PUBLISH, {"segment_id": ID, "timeout": -1}), "timeout is -1"),
     ("operator", "until something else", (SENSOR, {"segment_id": ID, "until": "ready"}), "until is 'ready'. Use 'live', 'refreshed' or 'stopped'."),

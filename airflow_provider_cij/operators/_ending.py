@@ -57,7 +57,7 @@ class CijStopSegmentsOperator(CijOperator):
                 raise CijInputError(f"segment_ids is {given!r}.", hint="Give a list of ids.")
             segment_ids = [str(segment_id) for segment_id in given]
             for segment_id in segment_ids:
-                row_ids(segment_ids=segment_id)
+                row_ids(segment_id=segment_id)
         stopped = self.call(lambda cij: cij.segments.stop(segment_ids))
         self.log.info("Stopped: %s", ", ".join(stopped))
         return {"stopped": stopped}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import one_of, row_ids, set_switches, whole
+from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.groups import MemberGroup
@@ -118,7 +118,6 @@ class CijCreateSegmentOperator(Keyed):
             set_switches(self, "static_snapshot", "allow_dropping_members")
             one_of("base_table", self.base_table, "contact", "lead")
             one_of("if_exists", self.if_exists, "update", "reuse", "fail")
-            whole(refresh_interval_minutes=self.refresh_interval_minutes)
             spec = SegmentSpec(
                 key=key_of(self, context),
                 display_name=self.display_name,
@@ -226,12 +225,14 @@ class CijUpdateSegmentOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
+        from airflow_provider_cij.api.spec import check_interval
+
         with failing_for_good():
             set_switches(self, "allow_dropping_members")
             set_switches(self, "static_snapshot", or_none=True)
-            row_ids(segment_id=self.segment_id)
-            whole(refresh_interval_minutes=self.refresh_interval_minutes)
             groups = None if self.groups is None else _groups(self.groups)
+            check_interval("The segment", self.refresh_interval_minutes)
+            row_ids(segment_id=self.segment_id)
 
         async def update(cij: Cij) -> CreatedSegment:
             segment = await cij.segments.get(self.segment_id)

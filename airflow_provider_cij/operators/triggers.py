@@ -194,7 +194,7 @@ class CijRaiseTriggerOperator(TakesMembers):
             raise CijInputError("Give profile_id for one person, or members for many.")
         filled(trigger=self.trigger)
         one_of("table", self.table, "contact", "lead")
-        positive(rate_per_minute=self.rate_per_minute)
+        positive("Give how many a minute, more than 0.", rate_per_minute=self.rate_per_minute)
         if self.rate_per_minute > _MOST:
             raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=f"The service takes {_MOST}.")
         whole(max_concurrency=self.max_concurrency)
