@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import filled, one_of, row_ids
+from airflow_provider_cij._arguments import one_of, row_ids
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
@@ -79,8 +79,10 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
                 raise CijInputError("Give either members or query.")
             one_of("operation", self.operation, "add", "remove")
             row_ids(segment_id=self.segment_id)
-            if self.query is not None:
-                filled(query=self.query)
+            if self.query is not None and not isinstance(self.query, str):
+                raise CijInputError(f"query is a {type(self.query).__name__}.", hint="Give text.")
+            if self.query is not None and not self.query.strip():
+                raise CijInputError("The query for the members is empty.", hint="Nothing was sent.")
             rules_of(self)
             source = checked(self.members)
         if self.query is not None:
