@@ -28,7 +28,7 @@ ui: .venv/.installed
 	@$(BIN)/python -m demo ui
 
 # A file at a time in each process; tests/conftest.py says how many there are.
-TEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+TEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: .venv/.installed
 	@$(TEST)

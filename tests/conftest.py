@@ -36,6 +36,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+# They take a minute each, with servers of their own: begun last, they would run on alone.
+_SLOW = ("tests/e2e/", "tests/test_soak")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, whatever order the others are in."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
+
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
     """Give an organisation that answers as the test says."""
