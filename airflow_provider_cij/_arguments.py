@@ -22,18 +22,19 @@ def _shown(value: object) -> str:
     return repr(value) if value is None or isinstance(value, (int, float)) else f"a {type(value).__name__}"
 
 
-def switch(name: str, value: object) -> bool:
+def switch(name: str, value: object, hint: str = "Give True or False.") -> bool:
     """Return a switch as a bool.
 
     :param name: the argument's name, for the error
     :param value: a bool, or the text ``true`` or ``false`` in any case, as a template renders it
+    :param hint: what to give, for the error
     :raises CijInputError: the value is anything else
     """
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and (found := _SWITCH.get(value.strip().lower())) is not None:
         return found
-    raise _wrong(name, value, "Give True or False.")
+    raise _wrong(name, value, hint)
 
 
 def set_switches(task: Any, *names: str, or_none: bool = False) -> None:

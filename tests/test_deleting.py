@@ -92,10 +92,11 @@ def test_a_conflict_is_another_delete_or_change_and_tried_again(scripted, monkey
     looks = (segment(2), segment(2), UNUSED)
     state, asked = _run(scripted, monkeypatch, *looks, BUSY, GONE, GONE)
     assert state == "success"
-    assert asked[3:] == [("DELETE", ROW)] * 2 + [("DELETE", DEFINITION_ROW)]
+    assert asked[3:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", DEFINITION_ROW)]
     scripted.asked.clear()
-    state, asked = _run(scripted, monkeypatch, *looks, BUSY, DONE, DONE, missing_ok=False)
-    assert (state, asked[3:]) == ("success", [("DELETE", ROW)] * 2 + [("DELETE", DEFINITION_ROW)])
+    state, asked = _run(scripted, monkeypatch, *looks, BUSY, segment(2), DONE, DONE, missing_ok=False)
+    assert state == "success"
+    assert asked[3:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", ROW), ("DELETE", DEFINITION_ROW)]
     assert _run(scripted, monkeypatch, *looks, BUSY)[0] == "failed"
 
 

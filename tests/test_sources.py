@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
+from airflow_provider_cij.sources.values import revealed
 from tests.streams import listed
 
 A, B = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xB))
@@ -206,7 +207,7 @@ def test_values_may_be_anything_iterable():
 @pytest.mark.parametrize("members", ["{{ x }}", None, 3, {"a": 1}, b"x"])
 def test_what_is_no_members_is_refused_at_run_time(members):
     """A template is left alone while the DAG is parsed, and refused when it did not become a list."""
-    assert as_source(members) is members
+    assert revealed(as_source(members)) is members
     with pytest.raises(CijInputError, match=f"members is a {type(members).__name__}"):
         checked(members)
 

@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 
+_CONSENT = "Give True, or ConsentTo(purpose_id=…)."
+
+
 class _FillOperator(MemberListOperator):
     """Puts people into static groups."""
 
@@ -47,7 +50,7 @@ class _FillOperator(MemberListOperator):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         if not isinstance(self.require_consent, ConsentTo):
-            self.require_consent = switch("require_consent", self.require_consent)
+            self.require_consent = switch("require_consent", self.require_consent, _CONSENT)
 
     def _check(self, intake: Intake, groups: int) -> None:
         from airflow_provider_cij.api.mirror import check_room

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij._task import positive
+from airflow_provider_cij._arguments import positive
 from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
 from airflow_provider_cij.api.events import CustomTrigger, attributes_of
 from airflow_provider_cij.api.journey_models import Journey, verdict_of

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from airflow_provider_cij._task import positive
+from airflow_provider_cij._arguments import positive
 from airflow_provider_cij.api.events import _moment as event_moment
 from airflow_provider_cij.api.journey_models import Journey
 from airflow_provider_cij.api.journey_spec import _moment as journey_moment
