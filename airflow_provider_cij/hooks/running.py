@@ -13,6 +13,14 @@ T = TypeVar("T")
 _LAST_SECONDS = 5.0
 
 
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], None]) -> T:
     """Run a coroutine function to its end.
 
@@ -21,9 +29,7 @@ def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], 
     :param main: what to run
     :param stop: ends it, when whoever waits for the thread is interrupted
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_runs():  # not in the handler: its error would be the context of every other
         return asyncio.run(main())
     given: list[T] = []
     failed: list[BaseException] = []

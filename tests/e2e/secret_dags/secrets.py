@@ -39,7 +39,7 @@ with DAG("secrets", schedule=None, params=PARAMS, default_args={"retries": 0}):
         )
 
     filling = [
-        add("add_ids", file("ids.csv", "contactid")),
+        add("add_ids", file("ids.csv", "contactid"), max_invalid=1),
         add("add_in_the_dag", IN_THE_DAG),
         add("add_found", FromDataverse("contact", "emailaddress1 eq '{{ params.email }}'")),
         add(
@@ -51,7 +51,12 @@ with DAG("secrets", schedule=None, params=PARAMS, default_args={"retries": 0}):
         ),
     ]
     mirror = CijMirrorSegmentMembersOperator(
-        task_id="mirror", segment_id=segment_id, group="in", members=file("ids.csv", "contactid"), max_removals=None
+        task_id="mirror",
+        segment_id=segment_id,
+        group="in",
+        members=file("ids.csv", "contactid"),
+        max_invalid=1,
+        max_removals=None,
     )
     publish = CijPublishSegmentOperator(task_id="publish", segment_id=segment_id, deferrable=True, poll_interval=5)
     [*filling] >> mirror >> publish
