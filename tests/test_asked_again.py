@@ -105,7 +105,7 @@ def test_a_dropped_request_is_repeated_once_the_other_has_ended(publish, scripte
     ran = publish(
         *[segment(6), NONE, running, Answer(204), segment(6), running],
         *[segment(1), running, segment(1), ended, segment(1)],
-        *[segment(1), ended, NONE, Answer(204), segment(1), ended, segment(1), ours, segment(1, 9)],
+        *[segment(1), ended, ended, Answer(204), segment(1), ended, segment(1), ours, segment(1, 9)],
         kind=CijRefreshSegmentOperator,
         deferrable=deferrable,
     )
@@ -126,7 +126,7 @@ def test_an_old_failure_is_not_that_of_the_new_evaluation(publish, status, defer
     old = run_of(FAILED, execution=OLD)
     both_runs = Answer(body={"value": [*run_of(NOT_STARTED, "").body["value"], *old.body["value"]]})
     ran = publish(
-        *[segment(status), old, NONE, Answer(204), segment(status), both_runs, segment(status), run_of(IN_PROGRESS)],
+        *[segment(status), old, old, Answer(204), segment(status), both_runs, segment(status), run_of(IN_PROGRESS)],
         *[segment(status), run_of(SUCCEEDED), segment(1)],
         deferrable=deferrable,
     )
@@ -139,7 +139,7 @@ def test_the_failure_of_the_other_evaluation_is_not_ours(publish, scripted, defe
     running, failed, ours = run_of(IN_PROGRESS, execution=OLD), run_of(FAILED, execution=OLD), run_of(SUCCEEDED)
     ran = publish(
         *[segment(6), NONE, running, Answer(204), segment(3), failed, segment(3)],
-        *[segment(3), failed, NONE, Answer(204), segment(5), failed, segment(1), ours, segment(1)],
+        *[segment(3), failed, failed, Answer(204), segment(5), failed, segment(1), ours, segment(1)],
         deferrable=deferrable,
     )
     assert ran.states == {"publish": "success"}
@@ -152,7 +152,7 @@ def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch
     """Whatever becomes of the last read, for when the segment was evaluated, the segment is published once."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_hold_seconds=0))
     ran = publish(
-        *[segment(2), Answer(204), segment(5), segment(1), trouble],
+        *[segment(2), NONE, Answer(204), segment(5), segment(1), trouble],
         kind=CijRefreshSegmentOperator,
         deferrable=deferrable,
     )
@@ -167,7 +167,7 @@ def test_what_fails_after_the_publish_is_waited_out(publish, scripted, monkeypat
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_hold_seconds=0))
     soon = Answer(LATER.status, LATER.body, {"Retry-After": "1"})
     started = time.monotonic()
-    ran = publish(segment(2), Answer(204), soon, segment(1), deferrable=deferrable)
+    ran = publish(segment(2), NONE, Answer(204), soon, segment(1), deferrable=deferrable)
     assert ran.states == {"publish": "success"}
     assert [asked.method for asked in scripted.asked].count("POST") == 1
     assert time.monotonic() - started > 1
@@ -183,7 +183,7 @@ def test_without_the_log_a_live_segment_is_not_published(publish, scripted, capf
 
 BEFORE = run_of(SUCCEEDED, execution=OLD)
 GROWN = [
-    *[segment(1, 3), BEFORE, NONE, Answer(204), segment(1, 3), BEFORE],
+    *[segment(1, 3), BEFORE, BEFORE, Answer(204), segment(1, 3), BEFORE],
     *[segment(1, 3), run_of(SUCCEEDED), segment(1, 9)],
 ]
 
@@ -237,7 +237,7 @@ def test_enough_members_do_not(publish, deferrable, limits):  # noqa: F811
 
 def test_a_first_evaluation_has_nothing_to_compare_with(publish):  # noqa: F811
     """A draft may come to any number of members, whatever change is allowed."""
-    ran = publish(segment(2, None), Answer(204), segment(1, 9), max_change=0)
+    ran = publish(segment(2, None), NONE, Answer(204), segment(1, 9), max_change=0)
     assert ran.states == {"publish": "success"}
 
 
@@ -257,8 +257,8 @@ def test_a_second_try_does_not_compare_the_new_count_with_itself(publish, script
     first, second = run_of(SUCCEEDED, execution=OLD), run_of(SUCCEEDED)
     third = run_of(SUCCEEDED, execution=ID)
     ran = publish(
-        *[segment(1, 3), first, NONE, Answer(204), segment(5, 3), first, segment(5, 3)],
-        *[segment(1, 9), second, NONE, Answer(204), segment(1, 9), second, segment(1, 9), third, segment(1, 9)],
+        *[segment(1, 3), first, first, Answer(204), segment(5, 3), first, segment(5, 3), first],
+        *[segment(1, 9), second, second, Answer(204), segment(1, 9), second, segment(1, 9), third, segment(1, 9)],
         max_change="20%",
         timeout=0.5,
         poll_interval=10,
@@ -267,7 +267,7 @@ def test_a_second_try_does_not_compare_the_new_count_with_itself(publish, script
     )
     assert ran.states == {"publish": "failed"}
     assert "has 9 members after 3 in the evaluation before" in capfd.readouterr().out
-    assert len(scripted.asked) == 16
+    assert len(scripted.asked) == 17
 
 
 def runs_of(*counts: int) -> Answer:

@@ -28,6 +28,14 @@ def test_a_mapped_create_without_keys_is_refused_while_parsing(operator, argumen
             operator.partial(task_id="b", **arguments).expand_kwargs([{name: "NL"}])
         with pytest.raises(CijInputError, match="one key"):
             operator.partial(task_id="c", key="x", **arguments).expand(**{name: ["NL", "DE"]})
+        with pytest.raises(CijInputError, match="one key"):
+            operator.partial(task_id="e", key="{{ dag.dag_id }}-n", **arguments).expand(**{name: ["NL", "DE"]})
+        with pytest.raises(CijInputError, match="for two of its entries"):
+            operator.partial(task_id="f", **arguments).expand_kwargs(
+                [{name: "NL", "key": "n"}, {name: "DE", "key": "n"}]
+            )
+        with pytest.raises(CijInputError, match="map index in a key"):
+            operator.partial(task_id="g", **arguments).expand_kwargs([{name: "NL", "key": "n-{{ ti.map_index }}"}])
         made = operator.partial(task_id="d", **arguments).expand_kwargs([{name: "NL", "key": "nl"}])
         assert made.operator_class is operator
 
@@ -40,6 +48,18 @@ def test_a_create_in_a_mapped_group_without_a_key_is_refused():
         CijCreateSegmentOperator(task_id="create", display_name=country, query="PROFILE(contact)")
 
     with DAG("keys", schedule=None), pytest.raises(CijInputError, match="has no key"):
+        countries.expand(country=["NL", "DE"])
+
+
+@pytest.mark.parametrize("key", ["newsletter", "n-{{ ti.map_index }}"])
+def test_a_create_in_a_mapped_group_with_one_key_is_refused(key):
+    """One key for all entries of a mapped task group would give them one row."""
+
+    @task_group
+    def countries(country):
+        CijCreateSegmentOperator(task_id="create", key=key, display_name=country, query="PROFILE(contact)")
+
+    with DAG("keys", schedule=None), pytest.raises(CijInputError, match="has the one key"):
         countries.expand(country=["NL", "DE"])
 
 

@@ -82,7 +82,7 @@ async def _refresh(cij, segment_id: str):
     if outcome == "done":
         return segment
     until = {"poll_interval": 0.03, "deadline": time.time() + 20}
-    return (await wait(cij.segments, segment_id, goal.after(segment), **until)).segment
+    return (await wait(cij.segments, segment_id, goal, **until)).segment
 
 
 async def _whole_list(pages) -> list[str]:

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "count_before": 5,
     "first": False,
     "by_our_clock": False,
+    "asks": 2,
 }
 
 

@@ -296,13 +296,14 @@ def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
     """Also of a segment that is stopped or has expired; and it says when."""
     old, new = _run_of_segment(OLD, SUCCEEDED), run_of(SUCCEEDED)
     new.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
-    asked = [segment(1, 3), old, NONE] if status == 1 else [segment(status, 3)]
+    asked = [segment(1, 3), old, old] if status == 1 else [segment(status, 3), NONE]
     waited = [segment(1, 3), old, segment(5, 3), old] if status == 1 else [segment(5, 3)]
     ran = publish(
         *asked,
         Answer(204),
         *waited,
-        *[segment(6, 3), segment(1, 5), segment(1, 5), new],
+        *([segment(6, 3), old, segment(1, 5), new, segment(1, 5)] if status == 1 else [segment(6, 3), segment(1, 5)]),
+        *([] if status == 1 else [segment(1, 5), new]),
         kind=CijRefreshSegmentOperator,
         deferrable=deferrable,
     )
@@ -320,7 +321,7 @@ def test_a_refresh_is_a_new_evaluation(publish, scripted, deferrable, status):
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_publish_waits_until_live(publish, scripted, deferrable):
     """The service accepts, works behind it, and the task ends when it is done."""
-    ran = publish(segment(2), Answer(204), segment(5), segment(6), segment(1), deferrable=deferrable)
+    ran = publish(segment(2), NONE, Answer(204), segment(5), segment(6), segment(1), deferrable=deferrable)
     assert ran.states == {"publish": "success"}
     assert ran.result("publish") == {"segment_id": ID, "status": "live", "member_count": 3}
     assert LINK in ran.xcoms["publish"]
@@ -336,7 +337,7 @@ def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted,
     old, new = _run_of_segment(OLD, 723270002), _run_of_segment(NEW, 723270001)
     done = _run_of_segment(NEW, 723270002)
     ran = publish(
-        *[segment(1, 3), old, NONE, Answer(204)],
+        *[segment(1, 3), old, old, Answer(204)],
         *[segment(1, 3), old, segment(1, 3), new, segment(1, 3), done, segment(1, 5)],
         deferrable=deferrable,
     )
@@ -346,12 +347,13 @@ def test_publishing_a_live_segment_waits_for_a_new_evaluation(publish, scripted,
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("later", [[], [1]])
-def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, scripted, deferrable, later):
-    """Also where the log of evaluations shows nothing new."""
+def test_a_segment_that_has_left_live_needs_its_evaluation(publish, scripted, deferrable, later):
+    """Back in live is not enough: the evaluation may have failed, and the members be those of before."""
     old = _run_of_segment(OLD, 723270002)
     still = [answer for _ in later for answer in (segment(1, 3), old)]
     ran = publish(
-        *[segment(1, 3), old, NONE, Answer(204), *still, segment(5), old, segment(6), segment(1, 5)],
+        *[segment(1, 3), old, old, Answer(204), *still, segment(5), old, segment(6), old, segment(1, 5), old],
+        *[segment(1, 5), run_of(SUCCEEDED), segment(1, 5)],
         deferrable=deferrable,
     )
     assert ran.result("publish")["member_count"] == 5
@@ -361,14 +363,15 @@ def test_a_segment_seen_to_leave_live_is_live_when_it_comes_back(publish, script
 def test_a_failed_segment_can_be_published_again(publish, deferrable):
     """The error from before is not the answer."""
     old = _run_of_segment(OLD, 723270003)
-    answers = [segment(3), old, NONE, Answer(204), segment(3), old, segment(6), old, segment(1)]
+    answers = [segment(3), old, old, Answer(204), segment(3), old, segment(6), old, segment(1), run_of(SUCCEEDED)]
+    answers += [segment(1)]
     assert publish(*answers, deferrable=deferrable).states == {"publish": "success"}
 
 
 def test_a_rejected_query_fails_the_task_at_once(publish, capfd):
     """With the service's words, and no retry."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "Parse error at position 23."}})
-    assert publish(segment(2), no, retries=3).states == {"publish": "failed"}
+    assert publish(segment(2), NONE, no, retries=3).states == {"publish": "failed"}
     assert "Parse error at position 23. [code 0x80040265, HTTP 400]" in capfd.readouterr().out
 
 
@@ -389,6 +392,6 @@ def test_publish_need_not_wait(publish, scripted):
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_publish_does_not_wait_for_ever(publish, capfd, deferrable):
     """The error says what was last seen."""
-    ran = publish(segment(2), Answer(204), segment(6), timeout=0.5, deferrable=deferrable)
+    ran = publish(segment(2), NONE, Answer(204), segment(6), timeout=0.5, deferrable=deferrable)
     assert ran.states == {"publish": "failed"}
     assert "did not become live in the time given (last seen computing)" in capfd.readouterr().out

@@ -122,11 +122,6 @@ class Goal:
         # Rather a second too late: an evaluation from before must not count.
         return replace(self, since=self.since + ahead + 1, by_our_clock=False)
 
-    def after(self, segment: Segment) -> Goal:
-        """Forget what was before a publish once the segment has left it, and nothing was under way: all is new then."""
-        keep = self.before is None or self.before.under_way or segment.status in _ENDED
-        return self if keep else replace(self, before=None)
-
     def needs_log(self, segment: Segment) -> bool:
         """Tell whether the status alone does not say what a look means."""
         if self.before is not None:
@@ -186,11 +181,10 @@ def _after_publish(segment: Segment, runs: Sequence[Execution], before: Before) 
     if before.under_way or ours:
         old = any(run.status in UNFINISHED and run.execution_id in before.execution_ids for run in runs)
         return "waiting" if old else "ask_again"
-    if segment.status in BROKEN:
-        # The failure of before is what the publish is to mend.
-        return "waiting" if before.status in BROKEN else "failed"
-    # It was live before: only a new evaluation shows that the publish has taken effect.
-    return "waiting" if before.status in LIVE else "done"
+    if before.status in _ENDED:
+        # What was so before is no news: only a new evaluation shows that the publish has taken effect.
+        return "failed" if segment.status in BROKEN and before.status in LIVE else "waiting"
+    return "failed" if segment.status in BROKEN else "done"
 
 
 def began_since(execution: Execution, since: float) -> bool:
@@ -242,15 +236,28 @@ async def look(looks: Looks, segment_id: str, goal: Goal) -> Seen:
             + (words or "the service gives no reason."),
             hint="" if words else "Open the segment in Dynamics 365 to see why.",
         )
-    evaluated = next((run for run in runs if run.status == ExecutionStatus.SUCCEEDED), None)
     if outcome != "done":
         return Seen(segment, outcome)
-    limits = goal.limits
-    if limits.looks_back:
-        runs = await looks.newest_executions(segment, _KNOWN)
-        limits, evaluated = limits.after(runs), next(iter(runs), None)
+    evaluated, limits = _succeeded(runs), goal.limits
+    if limits.looks_back or (limits.needs_count and evaluated is None):
+        evaluated, limits = await _from_log(looks, segment, limits)
     limits.check(segment, evaluated)
     return Seen(segment, outcome, evaluated.finished_on if evaluated else "")
+
+
+def _succeeded(runs: Sequence[Execution]) -> Execution | None:
+    return next((run for run in runs if run.status == ExecutionStatus.SUCCEEDED), None)
+
+
+async def _from_log(looks: Looks, segment: Segment, limits: SizeLimits) -> tuple[Execution | None, SizeLimits]:
+    """Read the newest evaluation, whose count the row may have later, and the count of the one before."""
+    try:
+        runs = await looks.newest_executions(segment, _KNOWN)
+    except CijRefusedError:
+        if limits.looks_back:
+            raise
+        return None, limits
+    return _succeeded(runs), limits.after(runs) if limits.looks_back else limits
 
 
 async def before_publish(segments: Segments, segment: Segment) -> Before:
@@ -259,15 +266,20 @@ async def before_publish(segments: Segments, segment: Segment) -> Before:
     :raises CijError: the log of evaluations can't be read, and without it nobody can tell a new evaluation from an old
     """
     if segment.status in AT_REST:
-        return Before(segment.status)
-    newest = await segments.newest_executions(segment, _KNOWN)
-    unfinished = await segments.unfinished_executions(segment)
+        # The row of one that is published a moment ago may say so later than the log.
+        try:
+            if not await segments.unfinished_executions(segment):
+                return Before(segment.status)
+        except CijRefusedError:
+            return Before(segment.status)
+    newest = await segments.newest_executions(segment, 1)
     last = newest[0].started_on if newest else ""
+    # By the question that each look asks: what it gives now is known then.
+    known = await segments.executions_since(segment, last)
     # Evaluations of a segment follow one another: one from before the newest has been left behind by a crash.
-    ahead = [run for run in unfinished if not run.started_on or run.started_on >= last]
-    again = [run for run in newest if run.started_on == last]
-    known = dict.fromkeys(run.execution_id for run in (*again, *unfinished))
-    return Before(segment.status, tuple(known), last, under_way=bool(ahead) or segment.status not in _ENDED)
+    ahead = [run for run in known if run.status in UNFINISHED and (not run.started_on or run.started_on >= last)]
+    at_work = segment.status not in _ENDED | AT_REST
+    return Before(segment.status, tuple(run.execution_id for run in known), last, under_way=bool(ahead) or at_work)
 
 
 async def wait(
@@ -296,9 +308,9 @@ async def wait(
     last: Segment | None = None
 
     async def once() -> Seen | None:
-        nonlocal goal, last
+        nonlocal last
         seen = await look(looks, segment_id, goal)
-        segment, goal = seen.segment, goal.after(seen.segment)
+        segment = seen.segment
         if last is None or (segment.status, segment.member_count) != (last.status, last.member_count):
             log.info("Segment %s is %s, members: %s", segment_id, segment.status_name, segment.member_count)
         last = segment

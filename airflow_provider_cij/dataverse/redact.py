@@ -17,6 +17,9 @@ from airflow_provider_cij.dataverse.texts import one_line, shortened
 _SHORTEST = 4
 _MOST_TOKENS = 50
 _LONGEST_READ = 20_000
+# Of a shorter one the letters could meet by chance.
+_LONG_ENOUGH = 12
+_BETWEEN = re.compile(r"<[^<>]{0,200}>|[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffd]")
 _GUID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])")
 # From the start of a word on: from within, each of a long word's letters would be tried.
 _ADDRESS = re.compile(r"(?<![^\s\"'<>()\[\]{},;:=@/?&])[^\s\"'<>()\[\]{},;:=@/?&]+(?:@|%40)[^\s\"'<>()\[\]{},;:=@/?&]+")
@@ -98,7 +101,11 @@ def struck(text: str) -> str:
     for form in _forms_known:
         if form in text:
             text = text.replace(form, "***")
-    return _SECRET_LIKE.sub("***", text)
+    text = _SECRET_LIKE.sub("***", text)
+    # Folded at some column, spaced out, or with tags between.
+    squeezed = _BETWEEN.sub("", html.unescape(text[:_LONGEST_READ]))
+    parted = any(form in squeezed for form in _forms_known if len(form) >= _LONG_ENOUGH)
+    return "… (withheld: it repeats a secret)" if parted else text
 
 
 def without_people(text: str, known: Callable[[str], bool] = lambda _: False) -> str:

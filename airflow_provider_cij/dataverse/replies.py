@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import html
 import http
 import json
 import re
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_cij.dataverse.redact import ids_in, without_person, words_of
+from airflow_provider_cij.dataverse.redact import ids_in, struck, without_person, words_of
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.errors import (
     CijAuthError,
@@ -219,25 +220,35 @@ def _inside(reply: Reply, found: tuple[int, str, str]) -> CijError:
 
 _STATUS_NAMES = {status.name.replace("_", "").lower(): status.value for status in http.HTTPStatus}
 _STATUS_FIELDS = ("statuscode", "httpstatuscode", "responsecode")
+# Of the Web API, of ASP.NET, and of what people write.
+_ERROR_FIELDS = (
+    *("error", "errors", "odata.error", "fault", "faults", "errorcode", "errormessage", "haserrors"),
+    *("exception", "exceptiontype", "exceptionmessage"),
+)
+_NO_ERROR = ("", "0", "none", "null", "false", "{}", "[]", "success", "succeeded", "ok", "no error", "noerror")
+_FAILED_WORDS = ("failed", "failure", "error", "faulted")
 _SUCCESS_FIELDS = ("issuccess", "success", "succeeded", "issuccessful", "issuccessstatuscode")
 _WORDS_FIELDS = ("message", "errormessage", "error_description", "detail", "resulttext", "response", "title", "reason")
 # Beyond this it is a list of members, or a journey.
 _LONGEST_REFUSAL = 65_536
+_DEPTH = 2
 
 
-def refusal_of(outputs: Mapping[str, Any], depth: int = 2) -> tuple[int, str, str] | None:
+def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, str, str] | None:
     """Find a refusal in what an action answered with 200.
 
     :param outputs: its outputs, or an object within them
     :param depth: how many levels of objects, and of JSON in strings, to look into
     :return: the HTTP status that it stands for (400 where it names none), its code and its words; None for a success
     """
-    fields = {name.replace("_", "").lower(): value for name, value in outputs.items() if not name.startswith("@")}
-    error = fields.get("error")
+    fields = {name.removeprefix("@").replace("_", "").lower(): value for name, value in outputs.items()}
+    error = next((fields[name] for name in _ERROR_FIELDS if _is_error(fields.get(name))), None)
+    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_WORDS:
+        error = fields["status"]
     status = next((said for name in _STATUS_FIELDS if (said := _status(fields.get(name)))), 0)
     if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
-        status = status or _status(fields.get("status"))
-    failed = any(str(fields.get(name)).lower() == "false" for name in _SUCCESS_FIELDS)
+        status = status or _status(fields.get("status")) or _status(fields.get("code"))
+    failed = any(str(fields.get(name)).lower() in ("false", "0", "no") for name in _SUCCESS_FIELDS)
     if error or status or failed:
         return _refused(fields, error, status)
     if not depth:
@@ -247,6 +258,13 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = 2) -> tuple[int, str, st
         if within is not None and (found := refusal_of(within, depth - 1)):
             return found
     return None
+
+
+def _is_error(value: Any) -> bool:
+    """Tell an error from an empty word for none."""
+    if isinstance(value, str):
+        return value.strip().strip(".").lower() not in _NO_ERROR
+    return bool(value)
 
 
 def _refused(fields: Mapping[str, Any], error: Any, status: int) -> tuple[int, str, str]:
@@ -265,8 +283,9 @@ def _status(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return 0
     text = re.sub(r"[\s_]", "", str(value)).lower()
-    found = re.fullmatch(r"([3-5][0-9]{2})(?:\.0|[a-z-].*)?", text)
-    status = int(found[1]) if found else _STATUS_NAMES.get(text, 0)
+    found = re.fullmatch(r"([3-5][0-9]{2})(?:\.0|[-:]?([a-z]+))?", text)
+    named = found and found[2] and _STATUS_NAMES.get(found[2]) != int(found[1])
+    status = int(found[1]) if found and not named else _STATUS_NAMES.get(text, 0)
     return status if status >= 300 else 0
 
 
@@ -287,7 +306,11 @@ def _said(reply: Reply) -> tuple[str, str]:
         return reply.words(str(error.get("code") or ""))[:100], reply.words(str(error.get("message") or "no message"))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
-    said = reply.body[:_WORDS_READ].decode("utf-8", "replace")
+    try:
+        said = text_of(reply.body)[:_WORDS_READ]
+    except ValueError:
+        said = reply.body[:_WORDS_READ].decode("utf-8", "replace")
+    said = struck(html.unescape(said))  # before tags become blanks: they could part a secret
     title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
     words = " ".join(reply.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
     return "", words[:300] or f"HTTP {reply.status} without a body"

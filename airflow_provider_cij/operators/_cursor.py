@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from airflow_provider_cij._task import cosmetic
+
 _KEY = "cij_cursor"
 _SECONDS_BETWEEN = 1.0
 
@@ -56,4 +58,5 @@ class Cursor:
     def forget(self) -> None:
         """Delete it: the job is done."""
         if self._there:
-            self._store.delete(_KEY)
+            with cosmetic(self._log, "The note of how far it has got"):
+                self._store.delete(_KEY)

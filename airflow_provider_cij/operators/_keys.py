@@ -55,22 +55,28 @@ class _KeyedPartial(OperatorPartial):
     """A partial operator that refuses to be expanded without keys."""
 
     def expand(self, **mapped_kwargs: Any) -> MappedOperator:
-        self._check("key" in mapped_kwargs)
+        self._check("key" in mapped_kwargs, mapped_kwargs.get("key"))
         return super().expand(**mapped_kwargs)
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> MappedOperator:
         # What another task returns is not known yet: the key is checked when the task runs.
         entries = kwargs if isinstance(kwargs, Sequence) else ()
-        self._check(all(entry.get("key") is not None for entry in entries if isinstance(entry, Mapping)))
+        keys = [entry.get("key") for entry in entries if isinstance(entry, Mapping)]
+        self._check(None not in keys, keys)
         return super().expand_kwargs(kwargs, strict=strict)
 
-    def _check(self, named: bool) -> None:
-        key = self.kwargs.get("key")
+    def _check(self, named: bool, keys: Any = None) -> None:
+        key, listed = self.kwargs.get("key"), list(keys) if isinstance(keys, (list, tuple)) else []
         why = ""
-        if key is None and not named:
+        if key is not None:
+            # A template is the same for each entry as well, or names the map index.
+            why = f"has the one key {key!r} for all of its entries" if isinstance(key, str) else "has one key for all"
+        elif not named:
             why = "has no key"
-        elif isinstance(key, str) and "{" not in key:
-            why = f"has the one key {key!r} for all of its entries"
+        elif twice := [one for one in listed if listed.count(one) > 1]:
+            why = f"has the key {twice[0]!r} for two of its entries"
+        elif any("map_index" in one for one in listed if isinstance(one, str)):
+            why = "has its map index in a key"
         if why:
             self._expand_called = True  # else Airflow warns on top that it was never mapped
             raise _refusal(self.kwargs.get("task_id"), why)
@@ -82,8 +88,12 @@ class Keyed(CijOperator):
     def __init__(self, *, key: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.key = key
-        if key is None and self.get_closest_mapped_task_group() is not None:
-            raise _refusal(self.task_id)
+        made_by_expand = getattr(self, "_BaseOperator__from_mapped", False)
+        if not made_by_expand and self.get_closest_mapped_task_group() is not None:
+            if key is None:
+                raise _refusal(self.task_id)
+            if isinstance(key, str):  # an argument of the task group is none yet
+                raise _refusal(self.task_id, f"has the one key {key!r} for all entries of its task group")
 
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, summary, summary_of
-from airflow_provider_cij.errors import CijError, CijStoppedError, CijTimeoutError
+from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # The count to compare with outlives a killed worker: its retry would compare the new evaluation with itself.
 _COUNT_BEFORE = "cij_count_before"
+# Each time another evaluation was under way, or ours was skipped: more than this is no coincidence.
+_MOST_ASKS = 10
 
 
 class _Asked(NamedTuple):
@@ -106,18 +109,20 @@ class CijPublishSegmentOperator(CijOperator):
         count_of("min_members", self.min_members)
         return limits_of(self.max_members, self.max_change)
 
-    def _publish(self, context: Context, limits: SizeLimits, deadline: float) -> dict[str, Any]:
+    def _publish(self, context: Context, limits: SizeLimits, deadline: float, asks: int = 1) -> dict[str, Any]:
         """Ask, and wait or defer, until an evaluation that began after we asked has ended."""
-        while True:
+        for asks in count(asks):  # noqa: B020  # goes on where an earlier part of the task was
             goal, seen, not_before = self.call(partial(self._ask, context, limits))
             limits = goal.limits
             if seen.outcome == "waiting" and self.deferrable:
-                self._defer(seen.segment, goal, deadline, not_before)
+                self._defer(seen.segment, goal, deadline, not_before, asks)
             if seen.outcome == "waiting":
                 seen = self._wait(seen.segment, goal, deadline, not_before)
             if seen.outcome != "ask_again":
                 return self._done(context, summary(seen.segment), seen.evaluated_at)
-            self._tell_dropped(seen.segment.segment_id, deadline)
+            with failing_for_good():
+                self._tell_dropped(seen.segment.segment_id, deadline, asks)
+        raise AssertionError  # count() has no end
 
     async def _ask(self, context: Context, limits: SizeLimits, cij: Cij) -> _Asked:
         """Publish once, and look once."""
@@ -148,7 +153,8 @@ class CijPublishSegmentOperator(CijOperator):
             seen = Seen(segment, "waiting" if self.wait_until_live else "done")
             return _Asked(goal, seen, time.time() + (error.retry_after or 0.0))
         self.log.info("Published: segment %s is %s", segment.segment_id, seen.segment.status_name)
-        return _Asked(goal.after(seen.segment), seen)
+        # Never asked again at once: the next look tells.
+        return _Asked(goal, seen._replace(outcome="waiting") if seen.outcome == "ask_again" else seen)
 
     def _compared(self, context: Context, limits: SizeLimits, segment: Segment) -> SizeLimits:
         """Return the limits with the count to compare with: that before the first try of this task."""
@@ -164,7 +170,7 @@ class CijPublishSegmentOperator(CijOperator):
             store.set(_COUNT_BEFORE, {"count": limits.count_before})
         return limits
 
-    def _defer(self, segment: Segment, goal: Goal, deadline: float, not_before: float) -> None:
+    def _defer(self, segment: Segment, goal: Goal, deadline: float, not_before: float, asks: int) -> None:
         from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
         left = max(0.0, deadline - time.time())
@@ -176,6 +182,7 @@ class CijPublishSegmentOperator(CijOperator):
                 poll_interval=self.poll_interval,
                 deadline=deadline,
                 not_before=not_before,
+                asks=asks,
             ),
             method_name="execute_complete",
             # The trigger keeps the deadline; this is for a triggerer that never ran it.
@@ -198,7 +205,12 @@ class CijPublishSegmentOperator(CijOperator):
         with log_group(self.log, "Wait until live"):
             return self.call(until_live)
 
-    def _tell_dropped(self, segment_id: str, deadline: float) -> None:
+    def _tell_dropped(self, segment_id: str, deadline: float, asks: int) -> None:
+        if asks >= _MOST_ASKS:
+            raise CijSegmentFailedError(
+                f"Segment {segment_id} was published {asks} times, and the service began no evaluation for it.",
+                hint="Look at its evaluations in Dynamics 365: does another writer publish it, or are they skipped?",
+            )
         if time.time() >= deadline:
             raise CijTimeoutError(f"Segment {segment_id} was not evaluated anew in the time given.")
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
@@ -206,9 +218,10 @@ class CijPublishSegmentOperator(CijOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's word; publish again where the service has dropped the request."""
         if event and event.get("status") == "ask_again":
-            self._tell_dropped(str(event["segment"]["segment_id"]), event["deadline"])
+            with failing_for_good():
+                self._tell_dropped(str(event["segment"]["segment_id"]), event["deadline"], event["asks"])
             limits = replace(self._limits(), count_before=event["count_before"], first=event["first"])
-            return self._publish(context, limits, event["deadline"])
+            return self._publish(context, limits, event["deadline"], event["asks"] + 1)
         with failing_for_good():
             result = summary_of(event)
         with cosmetic(self.log, "The segment's link"):

@@ -40,6 +40,7 @@ class CijSegmentTrigger(WaitTrigger):
     :param max_change: how far their number may be from ``count_before``: a number, or a share such as ``"20%"``
     :param count_before: their number before; None when it is to be read from the log of evaluations
     :param first: True when there is no number before
+    :param asks: how often the segment was published so far; handed back with ``ask_again``
     :param by_our_clock: True when ``since`` was read from our clock
     """
 
@@ -47,7 +48,7 @@ class CijSegmentTrigger(WaitTrigger):
         *("cij_conn_id", "segment_id", "before_status", "before_execution_id", "before_started_on"),
         *("poll_interval", "deadline", "until", "since", "min_members", "group", "not_before"),
         *("before_execution_ids", "under_way", "max_members", "max_change", "count_before", "first"),
-        "by_our_clock",
+        *("by_our_clock", "asks"),
     )
 
     # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
@@ -73,6 +74,7 @@ class CijSegmentTrigger(WaitTrigger):
         count_before: int | None = None,
         first: bool = False,
         by_our_clock: bool = False,
+        asks: int = 1,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cij_conn_id = cij_conn_id
@@ -94,6 +96,7 @@ class CijSegmentTrigger(WaitTrigger):
         self.count_before = count_before
         self.first = first
         self.by_our_clock = by_our_clock
+        self.asks = asks
 
     @classmethod
     def towards(
@@ -106,6 +109,7 @@ class CijSegmentTrigger(WaitTrigger):
         deadline: float,
         group: str = "",
         not_before: float = 0.0,
+        asks: int = 1,
     ) -> CijSegmentTrigger:
         """Return one that waits for a goal, in the arguments that Airflow can store."""
         before, limits = goal.before, goal.limits
@@ -128,6 +132,7 @@ class CijSegmentTrigger(WaitTrigger):
             count_before=limits.count_before,
             first=limits.first,
             by_our_clock=goal.by_our_clock,
+            asks=asks,
         )
 
     def goal(self) -> Goal:
@@ -165,5 +170,5 @@ class CijSegmentTrigger(WaitTrigger):
         event = {"segment": summary(seen.segment), "name": seen.segment.display_name, "evaluated_at": seen.evaluated_at}
         if seen.outcome != "ask_again":
             return event
-        again = {"deadline": self.deadline, "count_before": self.count_before, "first": self.first}
+        again = {name: getattr(self, name) for name in ("deadline", "count_before", "first", "asks")}
         return {**event, **again, "status": "ask_again"}

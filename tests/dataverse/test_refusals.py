@@ -28,6 +28,15 @@ REFUSALS = [
     ({"ResultText": json.dumps({"StatusCode": 503, "Message": "no"})}, CijServerError),
     ({"Response": {"error": {"message": "no"}}}, CijRefusedError),
     ({"IsSuccess": False, "Message": "no"}, CijRefusedError),
+    ({"ErrorCode": -2147220891, "ErrorMessage": "no"}, CijRefusedError),
+    ({"Status": "Failed", "Message": "no"}, CijRefusedError),
+    ({"Response": '{"errors":[{"code":"GroupFull","message":"no"}]}'}, CijRefusedError),
+    ({"ExceptionType": "System.InvalidOperationException", "Message": "no"}, CijRefusedError),
+    ({"Success": 0}, CijRefusedError),
+    ({"HasErrors": True}, CijRefusedError),
+    ({"odata.error": {"message": "no"}}, CijRefusedError),
+    ({"Code": 503, "Message": "no"}, CijServerError),
+    ({"StatusCode": "404 Not Found"}, CijRefusedError),
 ]
 SUCCESSES = [
     {},
@@ -36,6 +45,12 @@ SUCCESSES = [
     {"msdynmkt_IsValid": False, "msdynmkt_Errors": '[{"code":"1"}]'},
     {"StopSingleSegmentResults": [{"SegmentId": "a", "IsSuccess": False, "StatusCode": 409}]},
     {"statuscode": 723270002},
+    *({"error": word, "errors": [], "ErrorCode": 0} for word in ("None", "null", "0", "Success", {}, False)),
+    {"ResultText": '{"statusCode":"300 members"}'},
+    {"title": "x", "status": "500 members added"},
+    {"ResultText": '{"lastExecution":{"status":"Failed","statusMessage":"No column."}}'},
+    {"ValidationResult": '[{"ErrorCode":"SegmentInvalid","FieldName":"query"}]'},
+    {"ValidationResult": '{"ActivityValidationResults":[{"Fault":"NoMail","Result":"Error"}],"Result":"Error"}'},
 ]
 
 
@@ -60,6 +75,28 @@ def test_a_success_that_says_no_is_an_error(scripted, body, kind, repeatable):
 def test_a_true_success_is_no_refusal(body):
     """Results per segment, a verdict on a journey and a column of a row say nothing of the call."""
     assert refusal_of(body) is None
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "<p>Bearer canary-<wbr>token-1</p>",
+        "canary\r\n -token\t-1",
+        "c&#97;nary-token-1",
+        "c\u200banary-token-1",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_secret_in_parts_is_not_in_an_error(scripted, echo, encoding):
+    """A token that a proxy folds, spaces out, escapes or writes in another encoding is withheld with its text."""
+    with pytest.raises(CijError) as caught:
+        converse(
+            scripted,
+            Answer(400, f"<html><body>{echo}".encode(encoding)),
+            talk=lambda client: client.action("A", {}, repeatable=False),
+        )
+    said = "".join(letter for letter in str(caught.value) if letter.isalnum())
+    assert "token1" not in said
 
 
 def test_people_and_secrets_are_not_in_an_error(scripted):
