@@ -21,6 +21,7 @@ from airflow_provider_cij.api.watching import wait as until_live
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijTimeoutError
 from airflow_provider_cij.hooks.cij import CijHook
+from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from airflow_provider_cij.triggers import _waiting as triggers
@@ -33,6 +34,7 @@ from tests.test_waiting_tasks import (
     ID,
     IN_PROGRESS,
     LINK,
+    NEW,
     NONE,
     NOT_STARTED,
     OLD,
@@ -49,6 +51,8 @@ both = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker"
 LATER = Answer(
     429, {"error": {"code": "0x80072322", "message": "Number of requests exceeded."}}, {"Retry-After": "3600"}
 )
+BEFORE = run_of(SUCCEEDED, execution=OLD)
+TIMED_OUT, SKIPPED = 723270004, 723270005
 DOWN = Answer(503, {"error": {"code": "0x0", "message": "down"}}, {"Retry-After": "3600"})
 
 
@@ -138,11 +142,77 @@ def test_the_failure_of_the_other_evaluation_is_not_ours(publish, scripted, defe
     """When the evaluation that was under way fails, ours is asked for again."""
     running, failed, ours = run_of(IN_PROGRESS, execution=OLD), run_of(FAILED, execution=OLD), run_of(SUCCEEDED)
     ran = publish(
-        *[segment(6), NONE, running, Answer(204), segment(3), failed, segment(3)],
+        *[segment(6), NONE, running, Answer(204), *[segment(3), failed, segment(3)] * 2],
         *[segment(3), failed, failed, Answer(204), segment(5), failed, segment(1), ours, segment(1)],
         deferrable=deferrable,
     )
     assert ran.states == {"publish": "success"}
+    assert [asked.method for asked in scripted.asked].count("POST") == 2
+
+
+@both
+@pytest.mark.parametrize("status", [FAILED, TIMED_OUT])
+def test_back_in_live_is_no_success_of_ours(publish, deferrable, status):  # noqa: F811
+    """A segment that was computed and is live again, with an evaluation of ours that ended badly, fails the task."""
+    ran = publish(
+        *[segment(1), BEFORE, BEFORE, Answer(204), segment(6), run_of(IN_PROGRESS)],
+        *[segment(1), run_of(status), segment(1), Answer(404, {"error": {"message": "no words"}})],
+        deferrable=deferrable,
+    )
+    assert ran.states == {"publish": "failed"}
+
+
+@both
+def test_the_count_of_the_evaluation_counts(publish, deferrable):  # noqa: F811
+    """A row whose member count comes later does not hide an evaluation that found too many."""
+    large = run_of(SUCCEEDED)
+    large.body["value"][0]["msdynmkt_membershipcount"] = 500_000
+    ran = publish(
+        *[segment(1), BEFORE, BEFORE, Answer(204), segment(6), BEFORE, segment(1), large, segment(1)],
+        deferrable=deferrable,
+        max_members=2000,
+    )
+    assert ran.states == {"publish": "failed"}
+
+
+@both
+@pytest.mark.parametrize("status", [SUCCEEDED, FAILED])
+def test_an_old_evaluation_without_a_start_is_not_ours(publish, deferrable, status):  # noqa: F811
+    """What the log held before is known, whether the service says when it began or not."""
+    old = run_of(status, "", OLD)
+    ran = publish(
+        *[segment(1), NONE, old, Answer(204), segment(1), old],
+        *[segment(1), run_of(SUCCEEDED), segment(1, 9)],
+        deferrable=deferrable,
+    )
+    assert ran.result("publish")["member_count"] == 9
+
+
+@both
+def test_a_draft_whose_evaluation_is_in_the_log_already_is_busy(publish, scripted, deferrable):  # noqa: F811
+    """A segment that another writer published a moment ago is published once more when that evaluation has ended."""
+    running, ended = run_of(IN_PROGRESS, execution=OLD), run_of(SUCCEEDED, execution=OLD)
+    ran = publish(
+        *[segment(2), running, running, running, Answer(204), segment(6), running, segment(1), ended, segment(1)],
+        *[segment(1), ended, ended, Answer(204), segment(1), ended, segment(1), run_of(SUCCEEDED), segment(1, 9)],
+        deferrable=deferrable,
+    )
+    assert ran.result("publish")["member_count"] == 9
+    assert [asked.method for asked in scripted.asked].count("POST") == 2
+
+
+@both
+def test_a_service_that_skips_is_not_asked_for_ever(publish, scripted, monkeypatch, capfd, deferrable):  # noqa: F811
+    """A request that is skipped again and again is repeated a few times, with a pause, and then fails the task."""
+    monkeypatch.setattr(_publishing, "_MOST_ASKS", 2)
+    one, two = run_of(SKIPPED, execution=NEW), run_of(SKIPPED, execution=ID)
+    ran = publish(
+        *[segment(1), BEFORE, BEFORE, Answer(204), *[segment(1), one, segment(1)] * 2],
+        *[segment(1), one, one, Answer(204), *[segment(1), two, segment(1)] * 2],
+        deferrable=deferrable,
+    )
+    assert ran.states == {"publish": "failed"}
+    assert "was published 2 times, and the service began no evaluation for it" in capfd.readouterr().out
     assert [asked.method for asked in scripted.asked].count("POST") == 2
 
 
@@ -181,7 +251,6 @@ def test_without_the_log_a_live_segment_is_not_published(publish, scripted, capf
     assert {asked.method for asked in scripted.asked} == {"GET"}
 
 
-BEFORE = run_of(SUCCEEDED, execution=OLD)
 GROWN = [
     *[segment(1, 3), BEFORE, BEFORE, Answer(204), segment(1, 3), BEFORE],
     *[segment(1, 3), run_of(SUCCEEDED), segment(1, 9)],
@@ -200,19 +269,7 @@ GROWN = [
 )
 def test_too_many_members_fail_the_task(publish, scripted, capfd, deferrable, limits, said):  # noqa: F811
     """A segment that grew beyond what is allowed fails the task with both counts."""
-    old = run_of(SUCCEEDED, execution=OLD)
-    answers = [
-        segment(1, 3),
-        old,
-        NONE,
-        Answer(204),
-        segment(1, 3),
-        old,
-        segment(1, 3),
-        run_of(SUCCEEDED),
-        segment(1, 9),
-    ]
-    assert publish(*answers, deferrable=deferrable, **limits).states == {"publish": "failed"}
+    assert publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "failed"}
     assert said in capfd.readouterr().out
 
 
@@ -220,19 +277,7 @@ def test_too_many_members_fail_the_task(publish, scripted, capfd, deferrable, li
 @pytest.mark.parametrize("limits", [{"max_members": 9, "min_members": 9}, {"max_change": "200%"}, {"max_change": 6}])
 def test_enough_members_do_not(publish, deferrable, limits):  # noqa: F811
     """What is within all limits is a success."""
-    old = run_of(SUCCEEDED, execution=OLD)
-    answers = [
-        segment(1, 3),
-        old,
-        NONE,
-        Answer(204),
-        segment(1, 3),
-        old,
-        segment(1, 3),
-        run_of(SUCCEEDED),
-        segment(1, 9),
-    ]
-    assert publish(*answers, deferrable=deferrable, **limits).states == {"publish": "success"}
+    assert publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "success"}
 
 
 def test_a_first_evaluation_has_nothing_to_compare_with(publish):  # noqa: F811
