@@ -18,6 +18,7 @@ from tests.scripted import Answer
 ID, DEFINITION = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
 OLD, NEW = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 BEFORE, NOW = "2026-11-02T02:59:59Z", "2026-11-02T03:00:00Z"
+PERSON = "11111111-395d-447b-b14c-315a601f878e"
 MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
 LINK = "_link_CijSegmentLink"
 NO_WORDS = Answer(404, {"error": {"code": "0x80060888", "message": "Resource not found for the segment 'x'."}})
@@ -95,6 +96,17 @@ def test_a_failed_segment_fails_the_task_with_the_services_words(wait, capfd, mo
     looked = [segment(status)] if status == 4 else [segment(status), NONE, segment(status)]
     assert wait(mode, segment(6), *looked, words, soft_fail=soft_fail).states == {"wait": "failed"}
     assert f"Segment 'VIP' ({ID}) ended in status {word}: No column named creditlimt." in capfd.readouterr().out
+
+
+def test_the_words_behind_a_failure_name_nobody(wait, capfd):
+    """Ids and addresses of people in the service's words stay out of the log."""
+    said = f"Contact {PERSON} ada@contoso.test has no name.\\n::error::"
+    last = {"lastExecution": {"statusMessage": said, "errorMessage": "x"}}
+    words = Answer(body={"ResultText": json.dumps(last)})
+    wait("poke", segment(3), NONE, segment(3), words)
+    out = capfd.readouterr().out
+    assert "has no name" in out
+    assert not any(canary in out for canary in (PERSON, "ada@", "::error::"))
 
 
 @every_mode

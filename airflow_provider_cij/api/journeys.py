@@ -28,6 +28,7 @@ from airflow_provider_cij.api.models import LIVE
 from airflow_provider_cij.api.segments import Segments
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -93,7 +94,8 @@ class Journeys:
         if superseded(row):
             return SUPERSEDED
         return next(
-            (str(value) for name, value in row.items() if name.lower() == "msdynmkt_errordetails" and value), ""
+            (words_of(str(value)) for name, value in row.items() if name.lower() == "msdynmkt_errordetails" and value),
+            "",
         )
 
     async def create(self, spec: JourneySpec, made_since: datetime) -> Verdict:

@@ -24,6 +24,7 @@ from airflow_provider_cij.api.rows import DEFINITIONS, SEGMENTS, delete_row
 from airflow_provider_cij.api.spec import definition_id_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.replies import wrong_with
 from airflow_provider_cij.errors import (
     CijError,
@@ -282,10 +283,12 @@ class Lifecycle:
         ``msdynmkt_SegmentStatus`` is in no document, so whatever it answers is no error.
         """
         try:
-            answer = await self._client.action("msdynmkt_SegmentStatus", {"SegmentId": segment_id}, repeatable=True)
+            asked: dict[str, Any] = {"SegmentId": segment_id}
+            # An error within is that of the evaluation.
+            answer = await self._client.action("msdynmkt_SegmentStatus", asked, repeatable=True, refusals=False)
             last = (json.loads(answer.get("ResultText") or "{}") or {}).get("lastExecution") or {}
             words = [last.get("statusMessage"), last.get("nonLocalizedExecutionReasonForUser")]
-            return " ".join(str(word) for word in words if word)
+            return words_of(" ".join(str(word) for word in words if word))
         except (AttributeError, CijError, RecursionError, TypeError, ValueError):
             return ""
 
