@@ -157,7 +157,7 @@ class DataverseClient:
     async def delete(self, path: str) -> None:
         """Delete a row. When a try whose reply was lost is repeated and finds nothing, that try had deleted it.
 
-        :raises CijNotFoundError: there is no such row, or somebody else is deleting it
+        :raises CijNotFoundError: there is no such row, or another request is deleting it
         """
         try:
             await self._send(value_of, "DELETE", path, repeatable=True)

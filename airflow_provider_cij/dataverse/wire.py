@@ -150,7 +150,7 @@ async def exchange(
     :raises TooLargeError: the body is larger
     :raises EncodingError: the body can't be decoded
     :raises httpx.InvalidURL: address or headers can't be sent
-    :raises UnicodeError: likewise
+    :raises UnicodeError: a header holds what no header can
     """
     status: int | None = None
     got: Mapping[str, str] = {}

@@ -67,7 +67,7 @@ class CijDeleteSegmentOperator(CijOperator):
     """Deletes a segment, both rows of it.
 
     A definition that was left without its segment, by a create or a delete that died half-way, is deleted as well. A
-    segment that somebody else deletes meanwhile counts as missing.
+    segment that another task deletes meanwhile counts as missing.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
     :param missing_ok: False fails when there is nothing to delete; default True (templated)

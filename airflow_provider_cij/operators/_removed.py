@@ -68,7 +68,7 @@ class Removed:
             async for _, values in FromFile(self._path, self._column).chunks(None):  # type: ignore[arg-type]
                 ids.update(keys_of(values)[0])
         except CijError as error:
-            self._log.warning("Whom an earlier try of this task removed can't be read any more: %s", error)
+            self._log.warning("The ids that an earlier try of this task removed can't be read any more: %s", error)
 
 
 def _write(file: Writer, batches: Iterator[list[str]]) -> None:

@@ -46,7 +46,7 @@ class CijCreateSegmentOperator(Keyed):
     :param base_table: ``contact`` or ``lead`` (templated)
     :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to keep out
         (templated)
-    :param key: names the segment for good; by default ``dag_id.task_id``. A mapped task must give one for each entry
+    :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
         (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
     :param description: a text for people (templated)
