@@ -15,5 +15,5 @@ def cleaned(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Take out control characters and the commands that log viewers follow (``::group::``)."""
+    """Remove control characters and the commands that log viewers follow (``::group::``)."""
     return _COMMAND.sub(": :", _CONTROL.sub(" ", cleaned(text))).strip()

@@ -14,7 +14,7 @@ from typing import IO
 
 
 def refusal(path: Path) -> str:
-    """Say why a path can't be written to; ``""`` when it can, as far as can be told without writing.
+    """Return why a path can't be written to, ``""`` when it can, as far as can be told without writing.
 
     :param path: a file, a link to one, or nothing yet
     """
@@ -94,7 +94,7 @@ def _locked(part: Path, *, new: bool) -> Iterator[tuple[Path, IO[bytes], int]]:
 
 
 def _dress(handle: int, older: os.stat_result | None, mode: int) -> None:
-    """Give a part the owner and the mode of the file it replaces, or a new file's mode."""
+    """Set a part's owner and mode to those of the file it replaces, or a new file's mode."""
     if older is None:
         os.fchmod(handle, mode)
         return

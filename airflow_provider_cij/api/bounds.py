@@ -40,7 +40,7 @@ class Bound:
         return self.share is not None
 
     def allows(self, count: int, total: int) -> bool:
-        """Tell whether a count is within the bound.
+        """Return whether a count is within the bound.
 
         :param count: how many rows
         :param total: how many there are in all; a share is one of these

@@ -37,7 +37,7 @@ SUPERSEDED = "it is superseded by a later version, which an edit of the live jou
 
 
 def superseded(row: Mapping[str, Any]) -> bool:
-    """Tell whether a later version has taken a journey's place; False where the organisation has no such column."""
+    """Return whether a later version has taken a journey's place; False where the organisation has no such column."""
     said = {name.lower(): value for name, value in row.items()}.get("msdynmkt_issupersededbylaterversion")
     return str(said).lower() in ("true", "1")
 

@@ -41,8 +41,8 @@ Outcome = Literal["waiting", "done", "failed", "ask_again"]
 _ENDED = LIVE | FAILED
 _EXECUTION_FAILED = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})
 _EXECUTION_ENDED = _EXECUTION_FAILED | {ExecutionStatus.SUCCEEDED}
-# How many evaluations may begin within one second, which is as exact as the log is.
-_KNOWN = 50
+# How many evaluations are read to find the last two that succeeded.
+_NEWEST = 50
 # Seconds that two clocks may differ, and a reply may take, without being noticed.
 _SAME_TIME = 3.0
 
@@ -123,7 +123,7 @@ class Goal:
         return replace(self, since=self.since + ahead + 1, by_our_clock=False)
 
     def needs_log(self, segment: Segment) -> bool:
-        """Tell whether the status alone does not say what a look means."""
+        """Return whether the log is needed, because the status alone does not say what a look means."""
         if self.before is not None:
             return self.before.under_way or self.before.status in _ENDED
         # Broken, it may be on its way to be mended.
@@ -252,7 +252,7 @@ def _succeeded(runs: Sequence[Execution]) -> Execution | None:
 async def _from_log(looks: Looks, segment: Segment, limits: SizeLimits) -> tuple[Execution | None, SizeLimits]:
     """Read the newest evaluation, whose count the row may have later, and the count of the one before."""
     try:
-        runs = await looks.newest_executions(segment, _KNOWN)
+        runs = await looks.newest_executions(segment, _NEWEST)
     except CijRefusedError:
         if limits.looks_back:
             raise

@@ -102,7 +102,7 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a file can't be used, without its name: a secret may have been put there."""
+    """Return why a file can't be used, without its name: a secret may have been put there."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 

@@ -45,7 +45,7 @@ _forms_known: tuple[str, ...] = ()
 
 
 def remember(settings: Settings, *others: str) -> None:
-    """Have the secrets of a connection struck from now on.
+    """Register the secrets of a connection, so that they are struck from now on.
 
     :param settings: the connection
     :param others: secrets that come from elsewhere, such as a managed identity's header
@@ -58,7 +58,7 @@ def remember(settings: Settings, *others: str) -> None:
 
 
 def remember_token(*tokens: str) -> None:
-    """Have tokens and assertions struck; the newest of the process are known."""
+    """Register tokens and assertions to be struck; the newest of the process are known."""
     _add(_tokens, tokens, _MOST_TOKENS)
 
 
@@ -76,7 +76,7 @@ def _add(where: dict[str, None], texts: tuple[str, ...], most: int | None) -> No
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Give the ways in which a server may write a secret back."""
+    """Yield the forms in which a server may write a secret back."""
     raw = secret.encode("utf-8", "replace")
     yield from (secret, secret.strip(), html.escape(secret), repr(secret)[1:-1])
     for ascii_only in (True, False):
@@ -97,7 +97,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def struck(text: str) -> str:
-    """Take known secrets, and what looks like one, out of a text."""
+    """Return a text without known secrets and what looks like one."""
     for form in _forms_known:
         if form in text:
             text = text.replace(form, "***")
@@ -109,7 +109,7 @@ def struck(text: str) -> str:
 
 
 def without_people(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
-    """Take e-mail addresses and ids out of a text.
+    """Return a text without e-mail addresses and ids.
 
     :param text: a server's words
     :param known: tells of an id, in lower case and dashed or not, that it is of no person
@@ -119,12 +119,12 @@ def without_people(text: str, known: Callable[[str], bool] = lambda _: False) ->
 
 
 def without_person(path: str) -> str:
-    """Take the id out of a path that names a row of people: ``contacts(…)``."""
+    """Return a path without the id of a row of people: ``contacts(…)``."""
     return _PERSON.sub(r"\1(…)", path)
 
 
 def words_of(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
-    """Make a server's words fit for errors and logs: no secrets, no people, one line, not too long.
+    """Return a server's words fit for errors and logs: no secrets, no people, one line, not too long.
 
     :param text: a server's words
     :param known: as in ``without_people``
@@ -134,7 +134,7 @@ def words_of(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
 
 
 def ids_in(text: str) -> frozenset[str]:
-    """Give the ids in a text, in lower case."""
+    """Return the ids in a text, in lower case."""
     return frozenset(found.lower() for found in _GUID.findall(text))
 
 

@@ -122,7 +122,7 @@ class Reply:
             return None
 
     def words(self, text: str) -> str:
-        """Make the service's words fit for an error (``redact.words_of``)."""
+        """Return the service's words fit for an error (``redact.words_of``)."""
         return words_of(text, lambda one: one in self.ids)
 
 
@@ -261,7 +261,7 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, st
 
 
 def _is_error(value: Any) -> bool:
-    """Tell an error from an empty word for none."""
+    """Return whether a value is an error, and no empty word for none."""
     if isinstance(value, str):
         return value.strip().strip(".").lower() not in _NO_ERROR
     return bool(value)
@@ -290,7 +290,7 @@ def _status(value: Any) -> int:
 
 
 def _object(value: Any) -> Mapping[str, Any] | None:
-    """Give an object, or the one that a string holds as JSON."""
+    """Return an object, or the one that a string holds as JSON."""
     if isinstance(value, str) and len(value) <= _LONGEST_REFUSAL and value.lstrip()[:1] == "{":
         try:
             value = json.loads(value)
@@ -317,7 +317,7 @@ def _said(reply: Reply) -> tuple[str, str]:
 
 
 def asked_ids(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
-    """Give the ids in a request that are of no person: errors may repeat them.
+    """Return the ids in a request that are of no person: errors may repeat them.
 
     :param path: its path
     :param body: what it sends

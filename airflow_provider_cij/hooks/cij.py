@@ -142,7 +142,7 @@ class CijHook(BaseHook):
             self._at_work.stop()
 
     def asks_for_too_much(self, error: CijThrottledError) -> bool:
-        """Tell whether the service wants more patience than a worker is to have, and less than a day."""
+        """Return whether the service asks for a wait that is too long for a worker, and shorter than a day."""
         return error.retry_after is not None and self.settings().max_hold_seconds < error.retry_after < DAY
 
     def segment_url(self, segment_id: str) -> str:

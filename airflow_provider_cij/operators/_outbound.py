@@ -206,7 +206,7 @@ class Moves(OutboundTask):
             return self.call(until_then)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word; publish now where an evaluation had to end before."""
+        """Read the trigger's event; publish now where an evaluation had to end before."""
         if event and event.get("early") and event.get("status") in ("live", "failed"):
             return self._move(context, float(event["deadline"]))
         with failing_for_good():

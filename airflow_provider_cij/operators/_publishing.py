@@ -109,9 +109,9 @@ class CijPublishSegmentOperator(CijOperator):
         count_of("min_members", self.min_members)
         return limits_of(self.max_members, self.max_change)
 
-    def _publish(self, context: Context, limits: SizeLimits, deadline: float, asks: int = 1) -> dict[str, Any]:
+    def _publish(self, context: Context, limits: SizeLimits, deadline: float, first_ask: int = 1) -> dict[str, Any]:
         """Ask, and wait or defer, until an evaluation that began after we asked has ended."""
-        for asks in count(asks):  # noqa: B020  # goes on where an earlier part of the task was
+        for asks in count(first_ask):  # goes on where an earlier part of the task was
             goal, seen, not_before = self.call(partial(self._ask, context, limits))
             limits = goal.limits
             if seen.outcome == "waiting" and self.deferrable:
@@ -216,7 +216,7 @@ class CijPublishSegmentOperator(CijOperator):
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word; publish again where the service has dropped the request."""
+        """Read the trigger's event; publish again where the service has dropped the request."""
         if event and event.get("status") == "ask_again":
             with failing_for_good():
                 self._tell_dropped(str(event["segment"]["segment_id"]), event["deadline"], event["asks"])
