@@ -14,11 +14,11 @@ help:
 	@echo "make bench   measure against peers and limits"
 	@echo "make clean   remove .venv and what the demo left"
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml sandbox/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12 ...")'
 	@echo "Installing into .venv (about a minute)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ./sandbox --editable ".[dev]"
 	@touch $@
 
 demo: .venv/.installed

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from cij_sandbox.testing import running_sandbox
+
 from demo.audience import Audience, write_audience
 from demo.stack import Stack
 

@@ -10,6 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 from airflow.sdk import DAG
+from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij._compat import TAKES_RETRY_POLICY
 from airflow_provider_cij.api import polling
@@ -23,7 +24,6 @@ from airflow_provider_cij.errors import CijTimeoutError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from airflow_provider_cij.triggers import _waiting as triggers
 from tests.api.test_mirror import idset
 from tests.dags import run_dag

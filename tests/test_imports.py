@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "airflow_provider_cij.sandbox")
+HEAVY = ("httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "cij_sandbox")
 MODULES = (
     "airflow_provider_cij.links",
     "airflow_provider_cij.operators.journeys",

@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cij_sandbox.remote import Remote
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api.intake import take_in
 from airflow_provider_cij.api.models import ExecutionStatus, SegmentStatus
@@ -37,8 +39,6 @@ from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _lists
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
-from airflow_provider_cij.sandbox.remote import Remote
 from airflow_provider_cij.sources import FromFile, FromSql
 from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from cij_sandbox.testing import Sandbox, running_sandbox
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -20,7 +21,6 @@ from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from tests.api.test_mirror import idset
 
 GROUPS = (MemberGroup("in"), MemberGroup("out", include=False))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api.groups import MemberGroup
 from airflow_provider_cij.api.spec import SegmentSpec
@@ -15,7 +16,6 @@ from airflow_provider_cij.api.watching import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijError, CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from tests.api.test_mirror import PEOPLE, idset
 
 QUERY = "PROFILE(contact).FILTER(creditlimit >= 18000)"

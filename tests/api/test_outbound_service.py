@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.idset import IdSet
 from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec, journey_id_of, journey_row
@@ -25,7 +26,6 @@ from airflow_provider_cij.errors import (
     CijRefusedError,
 )
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from tests.api.conftest import ids_of
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"

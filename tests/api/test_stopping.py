@@ -8,6 +8,7 @@ import time
 import uuid
 
 import pytest
+from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.lifecycle import stop_results_of
 from airflow_provider_cij.api.segments import Segments
@@ -16,7 +17,6 @@ from airflow_provider_cij.api.watching import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInUseError, CijRefusedError, CijReplyError, CijUnavailableError
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from tests.scripted import Answer
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"

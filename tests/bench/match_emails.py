@@ -8,10 +8,11 @@ import os
 import time
 from urllib.parse import quote
 
+from cij_sandbox.testing import running_sandbox
+
 from airflow_provider_cij.api.matching import match
 from airflow_provider_cij.dataverse.odata import URL_LIMIT
 from airflow_provider_cij.hooks.cij import Cij, CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 from airflow_provider_cij.sources import FromValues
 
 CONTACTS, KNOWN, UNKNOWN = 200_000, 90_000, 10_000

@@ -12,7 +12,7 @@ import time
 import uuid
 from pathlib import Path
 
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from cij_sandbox.testing import running_sandbox
 
 FEW, MANY = 20_000, 2_000_000
 GROUPS = [f"part {number}" for number in range(10)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cij_sandbox.testing import running_sandbox
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -18,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijInputError
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import jwt
 import pytest
 from airflow.sdk import Connection
+from cij_sandbox.testing import Sandbox, running_sandbox
 from cryptography.hazmat.primitives import serialization
 
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from demo.stack import Stack
 from tests.dataverse.test_auth import CERTIFICATE, KEY, _pem
 from tests.e2e.secret_dags.secrets import IN_THE_DAG

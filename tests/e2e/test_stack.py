@@ -12,13 +12,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api import outbound_watching
 from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.api.watching import Goal, wait
 from airflow_provider_cij.hooks.cij import Cij, CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from demo.audience import write_audience
 from demo.stack import Stack
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij._compat import TAKES_RETRY_POLICY
 from airflow_provider_cij.api.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
 from demo.stack import Stack
 
 CALL = "msdynmkt_AddStaticMembers"

@@ -5,10 +5,9 @@ import time
 import uuid
 
 import pytest
+from cij_sandbox.outbound import journeys, workflow
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.outbound import journeys, workflow
 
 DRAFT, LIVE, STOPPED, EDITABLE, EXPIRED, ERROR, GOING_LIVE, STOPPING = range(192350000, 192350008)
 UNKNOWN = "056bbe66-f025-e911-a9ba-000d3a1e689f"

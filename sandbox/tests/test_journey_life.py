@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation
 from .journeys import CREATE, content_path, create, email, live_segment, named, row, template, walk

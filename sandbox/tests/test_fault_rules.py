@@ -5,10 +5,9 @@ import re
 import time
 
 import pytest
+from cij_sandbox.faults import Faults, read
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.faults import Faults, read
 
 PATHS = ("/api/data/v9.2/contacts", "/api/data/v9.2/msdynmkt_AddStaticMembers", "/x/oauth2/v2.0/token")
 requests = st.lists(st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(PATHS)), max_size=60)

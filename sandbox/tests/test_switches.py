@@ -5,8 +5,7 @@ import re
 import uuid
 
 import pytest
-
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation
 

@@ -101,3 +101,5 @@ For outbound marketing it assumes:
 - a journey that goes live with errors ends in Error, with the result in msdyncrm_validationresults;
 - with --outbound-removed segments answer 403, other rows can be read only, and the actions are unknown.
 """
+
+__version__ = "0.1.0"

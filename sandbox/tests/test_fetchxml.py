@@ -6,12 +6,11 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 import pytest
+from cij_sandbox import fetchxml
+from cij_sandbox.errors import ODataError
+from cij_sandbox.tables import CONTACT
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox import fetchxml
-from airflow_provider_cij.sandbox.errors import ODataError
-from airflow_provider_cij.sandbox.tables import CONTACT
 
 from .model import CITIES, MODEL, conditions, two_valued
 

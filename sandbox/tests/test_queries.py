@@ -5,14 +5,13 @@ import uuid
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from cij_sandbox import filters, mql
+from cij_sandbox.expressions import OneOf, QueryError
+from cij_sandbox.sql import ConditionSql
+from cij_sandbox.store import Store
+from cij_sandbox.tables import CONTACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox import filters, mql
-from airflow_provider_cij.sandbox.expressions import OneOf, QueryError
-from airflow_provider_cij.sandbox.sql import ConditionSql
-from airflow_provider_cij.sandbox.store import Store
-from airflow_provider_cij.sandbox.tables import CONTACT
 
 from .model import MODEL, conditions, three_valued, two_valued
 

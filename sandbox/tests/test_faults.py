@@ -12,9 +12,8 @@ import uuid
 
 import httpx
 import pytest
-
-from airflow_provider_cij.sandbox.control import RequestLog
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
+from cij_sandbox.control import RequestLog
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from .conftest import Organisation
 
@@ -423,7 +422,7 @@ def test_the_log_is_bounded():
 
 def test_trouble_leaves_no_complaint_and_no_delay():
     """Broken connections are not reported as failures of the sandbox, and it stops although a request still waits."""
-    command = [sys.executable, "-m", "airflow_provider_cij.sandbox", "--json"]
+    command = [sys.executable, "-m", "cij_sandbox", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         org = Organisation(Sandbox(**json.loads(process.stdout.readline())))
         for fault in ("reset", "lost", "truncated", "html200", "503"):

@@ -5,11 +5,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cij_sandbox.expressions import QueryError
+from cij_sandbox.outbound import language
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.expressions import QueryError
-from airflow_provider_cij.sandbox.outbound import language
 
 from .test_outbound_segments import fetch, found
 

@@ -7,10 +7,9 @@ import uuid
 from urllib.parse import quote
 
 import pytest
+from cij_sandbox.testing import running_sandbox
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 
 from .conftest import Organisation
 from .test_batch import answers, change_set, operation, send

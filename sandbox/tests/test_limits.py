@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cij_sandbox.errors import ODataError
+from cij_sandbox.limits import DOCUMENTED, Limits, Usage
+from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.errors import ODataError
-from airflow_provider_cij.sandbox.limits import DOCUMENTED, Limits, Usage
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 
 from .conftest import Organisation
 

@@ -4,11 +4,10 @@ import copy
 import json
 
 import pytest
+from cij_sandbox.journeys.jsonpath import modify, steps
+from cij_sandbox.journeys.problems import RefusedError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.journeys.jsonpath import modify, steps
-from airflow_provider_cij.sandbox.journeys.problems import RefusedError
 
 names = st.one_of(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,5}", fullmatch=True), st.text(max_size=5))
 scalars = st.one_of(st.text(max_size=8), st.integers(-99, 99), st.floats(-9, 9), st.booleans(), st.none())

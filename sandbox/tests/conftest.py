@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 import httpx
 import msal
 import pytest
-
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from .model import made_up
 

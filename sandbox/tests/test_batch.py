@@ -7,11 +7,10 @@ import re
 import uuid
 
 import pytest
+from cij_sandbox import batch
+from cij_sandbox.errors import ODataError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox import batch
-from airflow_provider_cij.sandbox.errors import ODataError
 
 from .model import MODEL
 

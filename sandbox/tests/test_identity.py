@@ -9,13 +9,12 @@ import httpx
 import jwt
 import msal
 import pytest
+from cij_sandbox.identity import Identity
+from cij_sandbox.testing import running_sandbox
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-
-from airflow_provider_cij.sandbox.identity import Identity
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
 
 from .conftest import Organisation
 

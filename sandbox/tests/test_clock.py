@@ -4,12 +4,11 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cij_sandbox.clock import Clock
+from cij_sandbox.scheduling import DAY, HALF_HOUR, Life
+from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
-
-from airflow_provider_cij.sandbox.clock import Clock
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
-from airflow_provider_cij.sandbox.scheduling import DAY, HALF_HOUR, Life
 
 from .conftest import Organisation
 

@@ -4,8 +4,7 @@ import uuid
 from urllib.parse import quote
 
 import pytest
-
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
+from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation
 

@@ -4,13 +4,12 @@ import json
 import uuid
 
 import pytest
-
-from airflow_provider_cij.sandbox.publishing import Publisher
-from airflow_provider_cij.sandbox.pytest_plugin import running_sandbox
-from airflow_provider_cij.sandbox.rows import insert
-from airflow_provider_cij.sandbox.store import Store
-from airflow_provider_cij.sandbox.switches import Switches
-from airflow_provider_cij.sandbox.tables import DEFINITION, SEGMENT
+from cij_sandbox.publishing import Publisher
+from cij_sandbox.rows import insert
+from cij_sandbox.store import Store
+from cij_sandbox.switches import Switches
+from cij_sandbox.tables import DEFINITION, SEGMENT
+from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation
 

@@ -60,7 +60,7 @@ class Sandbox:
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[Sandbox]:
     """Run a sandbox of your own, with options of ``cij-sandbox``, for as long as the block lasts."""
-    command = [sys.executable, "-m", "airflow_provider_cij.sandbox", "--json", *options]
+    command = [sys.executable, "-m", "cij_sandbox", "--json", *options]
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)  # noqa: S603
         too_late = threading.Timer(_SECONDS_TO_START, process.kill)

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import uvicorn
 from cryptography import x509
 
-import airflow_provider_cij.sandbox as package
+import cij_sandbox as package
 
 from . import certificates, faults, limits, seeding, switches
 from .app import create_app

@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from airflow_provider_cij.sandbox.pytest_plugin import Sandbox, running_sandbox
+from cij_sandbox.testing import Sandbox, running_sandbox
 
 from .conftest import Organisation
 
-COMMAND = [sys.executable, "-m", "airflow_provider_cij.sandbox"]
+COMMAND = [sys.executable, "-m", "cij_sandbox"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

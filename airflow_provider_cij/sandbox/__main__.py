@@ -1,5 +1,0 @@
-"""``python -m airflow_provider_cij.sandbox``."""
-
-from .cli import main
-
-raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""``python -m cij_sandbox``."""
+
+from .cli import main
+
+raise SystemExit(main())
