@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_cij._compat import TAKES_RETRY_POLICY
 from airflow_provider_cij._task import hook_of, run
 from airflow_provider_cij.errors import CijThrottledError
-from airflow_provider_cij.policy import CijRetryPolicy
+from airflow_provider_cij.retry_policy import CijRetryPolicy
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

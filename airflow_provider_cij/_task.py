@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_cij._compat import AirflowFailException
 from airflow_provider_cij.errors import CijError
+from airflow_provider_cij.version_compat import AirflowFailException
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.models import Segment
+    from airflow_provider_cij.api.segments.models import Segment
     from airflow_provider_cij.hooks.cij import Cij, CijHook
 
 T = TypeVar("T")

@@ -56,7 +56,7 @@ def run_dag(dag: DAG, conf: dict[str, Any] | None = None) -> Ran:
 def _database() -> None:
     command = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
     subprocess.run(command, check=True, capture_output=True)
-    from airflow_provider_cij._compat import conf
+    from airflow_provider_cij.version_compat import conf
 
     Path(conf.get("core", "dags_folder")).mkdir()
 

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 
 # What the example DAG names so.
 KEY, NAME, GROUP = "cij_weekly_refresh.create_segment", "Newsletter audience", "From the warehouse"

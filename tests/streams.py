@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from airflow_provider_cij.api.intake import Chunk, Intake, take_in
+from airflow_provider_cij.api.members.id_list import Chunk, Intake, take_in
 from airflow_provider_cij.sources import Source
 
 T = TypeVar("T")

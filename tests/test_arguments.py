@@ -11,9 +11,9 @@ import pytest
 from airflow.sdk import DAG, BaseSensorOperator
 
 from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.api.outbound_workflow import Tile, segment_email_workflow
+from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 
 ID = "11111111-2222-3333-4444-555555555555"

@@ -12,19 +12,19 @@ import pytest
 from airflow.sdk import DAG
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij._compat import TAKES_RETRY_POLICY
-from airflow_provider_cij.api import polling
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.segments import Segments
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal
-from airflow_provider_cij.api.watching import wait as until_live
+from airflow_provider_cij.api.segments import shared_poll as polling
+from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal
+from airflow_provider_cij.api.segments.wait import wait as until_live
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijTimeoutError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from airflow_provider_cij.triggers import _waiting as triggers
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.api.test_mirror import idset
 from tests.dags import run_dag
 from tests.scripted import Answer

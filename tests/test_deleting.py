@@ -9,14 +9,14 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.api import polling
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.segments import shared_poll as polling
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.outbound import CijOutboundDeleteSegmentOperator
 from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
 from airflow_provider_cij.triggers import _waiting as triggers
+from airflow_provider_cij.version_compat import AirflowFailException
 from tests.dags import run_dag
 from tests.scripted import Answer
 from tests.test_waiting_tasks import DEFINITION, ID, segment

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_cij._compat import AirflowFailException
-from airflow_provider_cij.api.groups import MemberGroup
+from airflow_provider_cij.api.segments.groups import MemberGroup
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import (
@@ -34,6 +33,7 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
 from airflow_provider_cij.sources import FromFile, FromSql, as_source
+from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 from tests.streams import listed, taken_in
 

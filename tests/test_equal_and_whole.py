@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api import verifying
+from airflow_provider_cij.api.members import verify as verifying
 from airflow_provider_cij.operators import _exporting
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,

@@ -16,11 +16,11 @@ from airflow.sdk import Connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.groups import groups_of
-from airflow_provider_cij.api.lifecycle import stop_results_of
-from airflow_provider_cij.api.listing import page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.models import Definition, Execution, Segment
-from airflow_provider_cij.api.watching import began_since
+from airflow_provider_cij.api.members.pages import page_of, page_of_text, paging_inputs
+from airflow_provider_cij.api.segments.groups import groups_of
+from airflow_provider_cij.api.segments.lifecycle import stop_results_of
+from airflow_provider_cij.api.segments.models import Definition, Execution, Segment
+from airflow_provider_cij.api.segments.wait import began_since
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError

@@ -11,7 +11,8 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_cij.api import journeys, polling
+from airflow_provider_cij.api.journeys import client as journeys
+from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.operators.journeys import (
     CijCreateJourneyOperator,
     CijPublishJourneyOperator,

@@ -12,11 +12,11 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api import journeys
-from airflow_provider_cij.api.consent import ConsentValue
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.api.consent.client import ConsentValue
+from airflow_provider_cij.api.journeys import client as journeys
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.journeys import (
     CijCreateJourneyOperator,

@@ -10,8 +10,8 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,

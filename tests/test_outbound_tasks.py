@@ -12,8 +12,8 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.outbound import (

@@ -15,11 +15,11 @@ if not hasattr(sdk, "RetryPolicy"):
 from airflow.sdk import DAG, RetryDecision, task  # noqa: E402
 from airflow.sdk.definitions.retry_policy import RetryAction  # noqa: E402
 
-from airflow_provider_cij import errors, policy  # noqa: E402
+from airflow_provider_cij import errors, retry_policy  # noqa: E402
 from airflow_provider_cij.errors import CijError, CijServerError, CijThrottledError, CijUnreachableError  # noqa: E402
 from airflow_provider_cij.hooks.cij import CijHook  # noqa: E402
 from airflow_provider_cij.operators.segments import CijStopSegmentsOperator  # noqa: E402
-from airflow_provider_cij.policy import CijRetryPolicy  # noqa: E402
+from airflow_provider_cij.retry_policy import CijRetryPolicy  # noqa: E402
 from tests.dags import run_dag  # noqa: E402
 from tests.scripted import Answer  # noqa: E402
 from tests.test_imports import HEAVY  # noqa: E402
@@ -100,7 +100,7 @@ def asks(scripted, monkeypatch):
     connection = json.loads(scripted.connection())
     connection["extra"]["max_hold_seconds"] = 0
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(policy, "_SPREAD", 0.1)
+    monkeypatch.setattr(retry_policy, "_SPREAD", 0.1)
 
     def run(name: str, *answers: Answer) -> str:
         scripted.script = list(answers)
@@ -141,7 +141,7 @@ def older(name):
         raise AttributeError(name)
     return newer(name)
 airflow.sdk.__getattr__ = older
-from airflow_provider_cij.policy import CijRetryPolicy
+from airflow_provider_cij.retry_policy import CijRetryPolicy
 print(CijRetryPolicy.__mro__[1:])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -155,7 +155,7 @@ import sys
 import airflow.sdk
 airflow.sdk.BaseOperator
 before = set(sys.modules)
-import airflow_provider_cij.policy
+import airflow_provider_cij.retry_policy
 print([name for name in sorted(set(sys.modules) - before) if name.startswith({HEAVY!r})])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_provider_cij._compat import TAKES_RETRY_POLICY
 from airflow_provider_cij.operators import triggers
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.api.test_events import catalogue
 from tests.dags import run_dag
 from tests.scripted import Answer, Asked, ScriptedServer

@@ -7,8 +7,7 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij._compat import TAKES_RETRY_POLICY
-from airflow_provider_cij.api import polling
+from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.errors import CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.segments import (
@@ -20,9 +19,10 @@ from airflow_provider_cij.operators.segments import (
     CijUpdateSegmentOperator,
     MemberGroup,
 )
-from airflow_provider_cij.policy import CijRetryPolicy
+from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.sensors.segments import CijSegmentSensor
 from airflow_provider_cij.triggers import _waiting as triggers
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.dags import run_dag
 from tests.test_tasks import LINK, dag_id  # noqa: F401  # a fixture
 

@@ -30,9 +30,9 @@ import pytest
 from cij_sandbox.remote import Remote
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.intake import take_in
-from airflow_provider_cij.api.models import ExecutionStatus, SegmentStatus
-from airflow_provider_cij.api.watching import Goal, before_publish, look, wait
+from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.segments.models import ExecutionStatus, SegmentStatus
+from airflow_provider_cij.api.segments.wait import Goal, before_publish, look, wait
 from airflow_provider_cij.dataverse import client
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryRules

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_provider_cij.api.intake import take_in
-from airflow_provider_cij.api.members import Members
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.id_list import take_in
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator

@@ -7,8 +7,8 @@ import pytest
 from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij._task import summary_of
-from airflow_provider_cij.api import polling
-from airflow_provider_cij.api.watching import Before
+from airflow_provider_cij.api.segments import shared_poll as polling
+from airflow_provider_cij.api.segments.wait import Before
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
 from airflow_provider_cij.triggers import _waiting
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger

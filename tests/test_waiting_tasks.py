@@ -8,7 +8,7 @@ import time
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api import polling
+from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
 from airflow_provider_cij.triggers import _waiting as triggers

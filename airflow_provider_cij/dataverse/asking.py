@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_cij.dataverse.replies import Reply, unreadable
+from airflow_provider_cij.dataverse.responses import Reply, unreadable
 from airflow_provider_cij.dataverse.retry import Failure
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError, CijUnreachableError

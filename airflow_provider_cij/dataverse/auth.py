@@ -22,7 +22,7 @@ import msal
 
 from airflow_provider_cij.dataverse.login import BusyError, LoginClient
 from airflow_provider_cij.dataverse.redact import clean_logs, remember, remember_token, words_of
-from airflow_provider_cij.dataverse.replies import DAY
+from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 

@@ -18,7 +18,7 @@ from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
-from airflow_provider_cij.dataverse.replies import (
+from airflow_provider_cij.dataverse.responses import (
     Reply,
     asked_ids,
     entity_id,

@@ -16,7 +16,7 @@ import httpx
 
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import remember_token
-from airflow_provider_cij.dataverse.replies import Reply
+from airflow_provider_cij.dataverse.responses import Reply
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from airflow_provider_cij.dataverse.replies import DAY
+from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
 
 _UNTIL_TIRED = 1000  # as often as RetryRules.attempts allows

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.replies import DAY
+from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijThrottledError
 

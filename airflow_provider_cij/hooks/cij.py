@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_cij.api.consent import Consents
-from airflow_provider_cij.api.events import Events
-from airflow_provider_cij.api.journeys import Journeys
-from airflow_provider_cij.api.members import Members
-from airflow_provider_cij.api.outbound import Outbound
-from airflow_provider_cij.api.segments import Segments
+from airflow_provider_cij.api.consent.client import Consents
+from airflow_provider_cij.api.custom_triggers.client import Events
+from airflow_provider_cij.api.journeys.client import Journeys
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.outbound.client import Outbound
+from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import guid
-from airflow_provider_cij.dataverse.replies import DAY
+from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError

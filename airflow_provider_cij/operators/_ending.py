@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import failing_for_good, log_group, summary_of
 from airflow_provider_cij.errors import (
     CijError,
@@ -19,6 +18,7 @@ from airflow_provider_cij.errors import (
     CijSegmentFailedError,
     CijStoppedError,
 )
+from airflow_provider_cij.version_compat import conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -149,8 +149,8 @@ class CijDeleteSegmentOperator(CijOperator):
         :return: None when it is at rest or gone; else its id, and the epoch seconds at which the service may be asked
             again
         """
-        from airflow_provider_cij.api.models import AT_REST, SegmentStatus
-        from airflow_provider_cij.api.watching import Goal, look
+        from airflow_provider_cij.api.segments.models import AT_REST, SegmentStatus
+        from airflow_provider_cij.api.segments.wait import Goal, look
 
         try:
             segment = await cij.segments.get(self.segment_id)
@@ -174,7 +174,7 @@ class CijDeleteSegmentOperator(CijOperator):
         return None if seen.outcome == "done" else (segment.segment_id, 0.0)
 
     async def _is_gone(self, cij: Cij) -> bool:
-        from airflow_provider_cij.api.models import SegmentStatus
+        from airflow_provider_cij.api.segments.models import SegmentStatus
 
         try:
             return (await cij.segments.get(self.segment_id)).status == SegmentStatus.DELETED
@@ -182,7 +182,7 @@ class CijDeleteSegmentOperator(CijOperator):
             return True
 
     def _until_stopped(self, segment_id: str, not_before: float, deadline: float) -> None:
-        from airflow_provider_cij.api.watching import Goal, wait
+        from airflow_provider_cij.api.segments.wait import Goal, wait
 
         if self.deferrable:
             from airflow_provider_cij.triggers.segments import CijSegmentTrigger

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, summary, summary_of
 from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.version_compat import conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.models import Segment
-    from airflow_provider_cij.api.sizes import SizeLimits
-    from airflow_provider_cij.api.watching import Goal, Seen
+    from airflow_provider_cij.api.segments.models import Segment
+    from airflow_provider_cij.api.segments.sizes import SizeLimits
+    from airflow_provider_cij.api.segments.wait import Goal, Seen
     from airflow_provider_cij.hooks.cij import Cij
 
 # The count to compare with outlives a killed worker: its retry would compare the new evaluation with itself.
@@ -104,7 +104,7 @@ class CijPublishSegmentOperator(CijOperator):
         return self._publish(context, limits, time.time() + self.timeout)
 
     def _limits(self) -> SizeLimits:
-        from airflow_provider_cij.api.sizes import count_of, limits_of
+        from airflow_provider_cij.api.segments.sizes import count_of, limits_of
 
         count_of("min_members", self.min_members)
         return limits_of(self.max_members, self.max_change)
@@ -126,8 +126,8 @@ class CijPublishSegmentOperator(CijOperator):
 
     async def _ask(self, context: Context, limits: SizeLimits, cij: Cij) -> _Asked:
         """Publish once, and look once."""
-        from airflow_provider_cij.api.sizes import count_of
-        from airflow_provider_cij.api.watching import Goal, Seen, before_publish, look
+        from airflow_provider_cij.api.segments.sizes import count_of
+        from airflow_provider_cij.api.segments.wait import Goal, Seen, before_publish, look
 
         segment = await cij.segments.get(self.segment_id)
         CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
@@ -190,7 +190,7 @@ class CijPublishSegmentOperator(CijOperator):
         )
 
     def _wait(self, segment: Segment, goal: Goal, deadline: float, not_before: float) -> Seen:
-        from airflow_provider_cij.api.watching import wait
+        from airflow_provider_cij.api.segments.wait import wait
 
         async def until_live(cij: Cij) -> Seen:
             return await wait(

@@ -11,8 +11,8 @@ from airflow_provider_cij.files import Writer, outside, writing
 from airflow_provider_cij.sources import FromFile
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.idset import IdSet
-    from airflow_provider_cij.api.mirror import Plan
+    from airflow_provider_cij.api.members.id_set import IdSet
+    from airflow_provider_cij.api.members.sync_plan import Plan
 
 _KEY = "cij_removed_path"
 _AT_ONCE = 5000
@@ -43,7 +43,7 @@ class Removed:
         :param plan: it has not been carried out yet
         :raises CijError: the file can't be written
         """
-        from airflow_provider_cij.api.idset import IdSet
+        from airflow_provider_cij.api.members.id_set import IdSet
         from airflow_provider_cij.dataverse.odata import keys_of
 
         if self._ids is None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import one_of, positive, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._compat import conf
 from airflow_provider_cij._task import (
     cosmetic,
     failing_for_good,
@@ -19,12 +18,13 @@ from airflow_provider_cij._task import (
 )
 from airflow_provider_cij.errors import CijError, CijInputError, CijJourneyInvalidError, CijStoppedError
 from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.version_compat import conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.journey_models import Finding, Journey, Verdict
-    from airflow_provider_cij.api.journey_watching import JourneyGoal
+    from airflow_provider_cij.api.journeys.models import Finding, Journey, Verdict
+    from airflow_provider_cij.api.journeys.wait import JourneyGoal
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -95,7 +95,7 @@ class CijCreateJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
-        from airflow_provider_cij.api.journey_spec import JourneySpec
+        from airflow_provider_cij.api.journeys.spec import JourneySpec
 
         with failing_for_good():
             # A template that renders to "False" must not send mail.
@@ -268,8 +268,8 @@ class CijPublishJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and wait or defer."""
-        from airflow_provider_cij.api.journey_models import journey_summary
-        from airflow_provider_cij.api.journey_watching import JourneyGoal, look, wait
+        from airflow_provider_cij.api.journeys.models import journey_summary
+        from airflow_provider_cij.api.journeys.wait import JourneyGoal, look, wait
 
         with failing_for_good():
             set_switches(self, "wait_until_live", "deferrable")

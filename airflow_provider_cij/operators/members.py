@@ -11,21 +11,21 @@ from airflow_provider_cij._arguments import filled, row_ids, switch
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.purposes import ConsentTo
+from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijRefusedError
 from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._cursor import Cursor
 from airflow_provider_cij.operators._exporting import Standing, export
-from airflow_provider_cij.operators._lists import MemberListOperator, Progress, named, resume
+from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, named, resume
 from airflow_provider_cij.operators._removed import Removed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.groups import MemberGroup
-    from airflow_provider_cij.api.intake import Intake
-    from airflow_provider_cij.api.models import Segment
+    from airflow_provider_cij.api.members.id_list import Intake
+    from airflow_provider_cij.api.segments.groups import MemberGroup
+    from airflow_provider_cij.api.segments.models import Segment
     from airflow_provider_cij.hooks.cij import Cij
 
 __all__ = [
@@ -53,7 +53,7 @@ class _FillOperator(MemberListOperator):
             self.require_consent = switch("require_consent", self.require_consent, _CONSENT)
 
     def _check(self, intake: Intake, groups: int) -> None:
-        from airflow_provider_cij.api.mirror import check_room
+        from airflow_provider_cij.api.members.sync_plan import check_room
 
         super()._check(intake, groups)
         check_room(intake.ids, groups)
@@ -206,7 +206,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
     ) -> dict[str, int]:
-        from airflow_provider_cij.api.verifying import ROUNDS, verified
+        from airflow_provider_cij.api.members.verify import ROUNDS, verified
 
         bound, where = bound_of("max_removals", self.max_removals), (segment.segment_id, groups, intake.ids)
         with log_group(self.log, "Plan"):
@@ -290,7 +290,7 @@ class CijExportSegmentMembersOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
-        from airflow_provider_cij.api.models import LIVE
+        from airflow_provider_cij.api.segments.models import LIVE
 
         target = str(self.path or "")
         with failing_for_good():

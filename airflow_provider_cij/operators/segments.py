@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij._task import failing_for_good, log_group
-from airflow_provider_cij.api.groups import MemberGroup
+from airflow_provider_cij.api.segments.groups import MemberGroup
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
@@ -18,8 +18,8 @@ from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.models import CreatedSegment
-    from airflow_provider_cij.api.spec import IfExists
+    from airflow_provider_cij.api.segments.models import CreatedSegment
+    from airflow_provider_cij.api.segments.spec import IfExists
     from airflow_provider_cij.hooks.cij import Cij
 
 __all__ = [
@@ -112,7 +112,7 @@ class CijCreateSegmentOperator(Keyed):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
-        from airflow_provider_cij.api.spec import SegmentSpec, check
+        from airflow_provider_cij.api.segments.spec import SegmentSpec, check
 
         with failing_for_good():
             set_switches(self, "static_snapshot", "allow_dropping_members")
@@ -225,7 +225,7 @@ class CijUpdateSegmentOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
-        from airflow_provider_cij.api.spec import check_interval
+        from airflow_provider_cij.api.segments.spec import check_interval
 
         with failing_for_good():
             set_switches(self, "allow_dropping_members")

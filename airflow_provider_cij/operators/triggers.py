@@ -8,19 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import filled, one_of, positive, set_switches, whole
-from airflow_provider_cij._compat import AirflowFailException
 from airflow_provider_cij._task import failing_for_good, log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._lists import LIST_FIELDS, TakesMembers, read_list, rules_of
+from airflow_provider_cij.operators._member_list import LIST_FIELDS, TakesMembers, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
+from airflow_provider_cij.version_compat import AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.event_raising import Ledger
-    from airflow_provider_cij.api.idset import IdSet
+    from airflow_provider_cij.api.custom_triggers.bulk import Ledger
+    from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.hooks.cij import Cij
 
 _KEY = "cij_raised"
@@ -161,7 +161,7 @@ class CijRaiseTriggerOperator(TakesMembers):
             source, given = self._checked(), self._given()
 
         async def work(cij: Cij) -> dict[str, int]:
-            from airflow_provider_cij.api.events import attributes_of
+            from airflow_provider_cij.api.custom_triggers.client import attributes_of
 
             trigger = await cij.events.get(self.trigger)
             attributes = attributes_of(trigger, given)
@@ -218,7 +218,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         :param most_tries: how many retries Airflow allows; Clear raises it
         :raises CijInputError: an earlier try may have raised people, and there is no note of who
         """
-        from airflow_provider_cij.api.event_raising import Ledger
+        from airflow_provider_cij.api.custom_triggers.bulk import Ledger
 
         if store is None:
             if try_number > 1:
@@ -238,7 +238,7 @@ class CijRaiseTriggerOperator(TakesMembers):
 
     def _ledger(self, store: Any, action: str, ids: IdSet, most_tries: int) -> Ledger:
         """Return what an earlier try has noted, or an empty ledger."""
-        from airflow_provider_cij.api.event_raising import Ledger
+        from airflow_provider_cij.api.custom_triggers.bulk import Ledger
 
         ledger = Ledger(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
@@ -266,7 +266,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         return earlier
 
     async def _raise(self, cij: Cij, send: Any, ids: IdSet, ledger: Ledger, store: Any) -> None:
-        from airflow_provider_cij.api.event_raising import raise_for_all
+        from airflow_provider_cij.api.custom_triggers.bulk import raise_for_all
 
         def note(ledger: Ledger) -> None:
             if store is not None:
@@ -292,7 +292,7 @@ class CijRaiseTriggerOperator(TakesMembers):
             raise
 
     def _tell_unclear(self, ledger: Ledger, ids: IdSet) -> None:
-        from airflow_provider_cij.api.event_raising import at_positions
+        from airflow_provider_cij.api.custom_triggers.bulk import at_positions
 
         count = len(ledger.unclear)
         if self.unclear_path is not None:

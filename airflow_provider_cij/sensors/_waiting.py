@@ -10,9 +10,9 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._arguments import positive, set_switches
 from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 from airflow_provider_cij._task import cosmetic, failing_for_good, name_of, run, summary_of
 from airflow_provider_cij.errors import CijError, CijTimeoutError
+from airflow_provider_cij.version_compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.journey_watching import JourneyGoal
+    from airflow_provider_cij.api.journeys.wait import JourneyGoal
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -46,7 +46,7 @@ class CijJourneySensor(WaitSensor):
         self.until = until
 
     def _goal(self, context: Context) -> JourneyGoal:
-        from airflow_provider_cij.api.journey_watching import JourneyGoal
+        from airflow_provider_cij.api.journeys.wait import JourneyGoal
 
         one_of("until", self.until, "live", "completed", "stopped")
         row_ids(journey_id=self.journey_id)
@@ -65,8 +65,8 @@ class CijJourneySensor(WaitSensor):
         )
 
     async def _look(self, cij: Cij, goal: JourneyGoal, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.journey_models import journey_summary
-        from airflow_provider_cij.api.journey_watching import look
+        from airflow_provider_cij.api.journeys.models import journey_summary
+        from airflow_provider_cij.api.journeys.wait import look
 
         journey, outcome = await look(cij.journeys, self.journey_id, goal)
         CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.outbound_watching import What
+    from airflow_provider_cij.api.outbound.wait import What
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -48,7 +48,7 @@ class _OutboundWait(WaitSensor):
         )
 
     async def _look(self, cij: Cij, goal: str, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.outbound_watching import look
+        from airflow_provider_cij.api.outbound.wait import look
 
         seen = await look(cij.outbound, self.what, self._row_id(), goal)
         self._show(context, seen.name)

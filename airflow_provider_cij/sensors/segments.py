@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.watching import Goal, Looks
+    from airflow_provider_cij.api.segments.wait import Goal, Looks
     from airflow_provider_cij.hooks.cij import Cij
 
 
@@ -48,8 +48,8 @@ class _SegmentWait(WaitSensor):
         )
 
     async def _look(self, cij: Cij, goal: Goal, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.polling import GroupLooks
-        from airflow_provider_cij.api.watching import look, warn_of_warnings
+        from airflow_provider_cij.api.segments.shared_poll import GroupLooks
+        from airflow_provider_cij.api.segments.wait import look, warn_of_warnings
 
         looks: Looks = cij.segments
         if self._group():
@@ -111,8 +111,8 @@ class CijSegmentSensor(_SegmentWait):
         self.max_change = max_change
 
     def _goal(self, context: Context) -> Goal:
-        from airflow_provider_cij.api.sizes import count_of, limits_of
-        from airflow_provider_cij.api.watching import Goal
+        from airflow_provider_cij.api.segments.sizes import count_of, limits_of
+        from airflow_provider_cij.api.segments.wait import Goal
 
         one_of("until", self.until, "live", "refreshed", "stopped")
         row_ids(segment_id=self.segment_id)
@@ -158,8 +158,8 @@ class CijSegmentMembersSensor(_SegmentWait):
         self.group = group
 
     def _goal(self, context: Context) -> Goal:
-        from airflow_provider_cij.api.sizes import count_of
-        from airflow_provider_cij.api.watching import Goal
+        from airflow_provider_cij.api.segments.sizes import count_of
+        from airflow_provider_cij.api.segments.wait import Goal
 
         row_ids(segment_id=self.segment_id)
         if self.group is not None:

@@ -12,7 +12,7 @@ from airflow_provider_cij.dataverse.odata import key_of
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.api.members.id_list import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 T = TypeVar("T")

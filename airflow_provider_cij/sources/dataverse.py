@@ -9,7 +9,7 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources.base import texts
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.api.members.id_list import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _SETS = {"contact": "contacts", "lead": "leads"}

@@ -15,7 +15,7 @@ from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, delimite
 from airflow_provider_cij.sources.base import ROWS, InThread, position_of, texts
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.api.members.id_list import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _LINE_END = re.compile(r"\r\n|\r|\n")

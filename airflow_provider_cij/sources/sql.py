@@ -12,7 +12,7 @@ from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.sources.base import InThread, position_of, texts
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.intake import Chunk
+    from airflow_provider_cij.api.members.id_list import Chunk
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _PAGE = 5000

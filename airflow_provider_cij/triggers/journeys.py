@@ -51,10 +51,10 @@ class CijJourneyTrigger(WaitTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
-        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.shared")
-        from airflow_provider_cij.api.journey_models import journey_summary
-        from airflow_provider_cij.api.journey_watching import JourneyGoal, wait
-        from airflow_provider_cij.hooks.shared import shared_session
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
+        from airflow_provider_cij.api.journeys.models import journey_summary
+        from airflow_provider_cij.api.journeys.wait import JourneyGoal, wait
+        from airflow_provider_cij.triggers._session import shared_session
 
         async with shared_session(self.cij_conn_id) as (_, poll):
             journey = await wait(

@@ -57,9 +57,9 @@ class CijOutboundTrigger(WaitTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
-        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.shared")
-        from airflow_provider_cij.api.outbound_watching import wait
-        from airflow_provider_cij.hooks.shared import shared_session
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
+        from airflow_provider_cij.api.outbound.wait import wait
+        from airflow_provider_cij.triggers._session import shared_session
 
         async with shared_session(self.cij_conn_id) as (cij, _):
             seen = await wait(

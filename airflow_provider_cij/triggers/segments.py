@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.triggers._waiting import WaitTrigger
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.watching import Goal
+    from airflow_provider_cij.api.segments.wait import Goal
 
 
 class CijSegmentTrigger(WaitTrigger):
@@ -137,8 +137,8 @@ class CijSegmentTrigger(WaitTrigger):
 
     def goal(self) -> Goal:
         """Return what is waited for, as ``towards`` was given it."""
-        from airflow_provider_cij.api.sizes import SizeLimits
-        from airflow_provider_cij.api.watching import Before, Goal, Until
+        from airflow_provider_cij.api.segments.sizes import SizeLimits
+        from airflow_provider_cij.api.segments.wait import Before, Goal, Until
 
         before = None
         if self.before_status is not None:
@@ -151,11 +151,11 @@ class CijSegmentTrigger(WaitTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
-        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.hooks.shared")
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
         from airflow_provider_cij._task import summary
-        from airflow_provider_cij.api.polling import GroupLooks
-        from airflow_provider_cij.api.watching import wait
-        from airflow_provider_cij.hooks.shared import shared_session
+        from airflow_provider_cij.api.segments.shared_poll import GroupLooks
+        from airflow_provider_cij.api.segments.wait import wait
+        from airflow_provider_cij.triggers._session import shared_session
 
         async with shared_session(self.cij_conn_id) as (cij, poll):
             group = GroupLooks(cij.segments, cij.members, self.group, self.min_members) if self.group else None

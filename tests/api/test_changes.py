@@ -6,11 +6,11 @@ import uuid
 
 import pytest
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijConflictError
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij._arguments import positive
 from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
-from airflow_provider_cij.api.events import CustomTrigger, attributes_of
-from airflow_provider_cij.api.journey_models import Journey, verdict_of
-from airflow_provider_cij.api.journeys import _moment as created_at
-from airflow_provider_cij.api.models import Execution, Segment
-from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec, checked_of, journey_row
-from airflow_provider_cij.api.outbound_models import OutboundJourney, OutboundSegment
-from airflow_provider_cij.api.outbound_segments import faults_of
-from airflow_provider_cij.api.rows import _same
+from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, attributes_of
+from airflow_provider_cij.api.journeys.client import _moment as created_at
+from airflow_provider_cij.api.journeys.models import Journey, verdict_of
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, checked_of, journey_row
+from airflow_provider_cij.api.outbound.models import OutboundJourney, OutboundSegment
+from airflow_provider_cij.api.outbound.segments import faults_of
+from airflow_provider_cij.api.row_sync import _same
+from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"

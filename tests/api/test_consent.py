@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.consent import Channel, Consents, ConsentValue, opted_out
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.purposes import COMMERCIAL, ConsentTo
+from airflow_provider_cij.api.consent.client import Channel, Consents, ConsentValue, opted_out
+from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo
+from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijError, CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook

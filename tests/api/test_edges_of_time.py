@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij.api.events import _moment as event_moment
-from airflow_provider_cij.api.journey_models import Journey
-from airflow_provider_cij.api.journey_spec import _moment as journey_moment
-from airflow_provider_cij.api.outbound_journeys import moment
+from airflow_provider_cij.api.custom_triggers.client import _moment as event_moment
+from airflow_provider_cij.api.journeys.models import Journey
+from airflow_provider_cij.api.journeys.spec import _moment as journey_moment
+from airflow_provider_cij.api.outbound.journeys import moment
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.event_raising import BLOCK, Ledger, at_positions, raise_for_all
-from airflow_provider_cij.api.events import CustomTrigger, Events, attributes_of
-from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.custom_triggers.bulk import BLOCK, Ledger, at_positions, raise_for_all
+from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, Events, attributes_of
+from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import (

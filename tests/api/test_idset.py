@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api import idset
-from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.members import id_set as idset
+from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.errors import CijError
 
 keys = st.lists(
@@ -128,7 +128,7 @@ def test_a_full_disk_is_no_fault_of_the_list(monkeypatch):
 _FILL = """
 import os, sys
 from pathlib import Path
-from airflow_provider_cij.api.idset import IdSet
+from airflow_provider_cij.api.members.id_set import IdSet
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

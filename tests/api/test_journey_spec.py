@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.journey_models import JourneyStatus, verdict_of
-from airflow_provider_cij.api.journey_spec import JourneySpec, body_of, check_times, encoded
-from airflow_provider_cij.api.journey_watching import Journey, JourneyGoal, judge
+from airflow_provider_cij.api.journeys.models import JourneyStatus, verdict_of
+from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times, encoded
+from airflow_provider_cij.api.journeys.wait import Journey, JourneyGoal, judge
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 from tests.api.test_checks import deep

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_cij.api import journeys
-from airflow_provider_cij.api.journey_spec import JourneySpec
-from airflow_provider_cij.api.journeys import Journeys, publish_inputs
+from airflow_provider_cij.api.journeys import client as journeys
+from airflow_provider_cij.api.journeys.client import Journeys, publish_inputs
+from airflow_provider_cij.api.journeys.spec import JourneySpec
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import (
     CijConflictError,

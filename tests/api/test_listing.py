@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.listing import page_of, page_of_text, paging_inputs
-from airflow_provider_cij.dataverse.replies import Reply, value_of
+from airflow_provider_cij.api.members.pages import page_of, page_of_text, paging_inputs
+from airflow_provider_cij.dataverse.responses import Reply, value_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijReplyError
 
 A, B = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"

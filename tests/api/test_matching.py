@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api import matching
-from airflow_provider_cij.api.matching import match
+from airflow_provider_cij.api.members import match as matching
+from airflow_provider_cij.api.members.match import match
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijInputError, CijRefusedError, CijReplyError, CijServerError

@@ -10,11 +10,11 @@ from threading import Lock
 
 import pytest
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.members import Members
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError

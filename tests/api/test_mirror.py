@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api import mirror
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.members import Members
-from airflow_provider_cij.api.mirror import GroupPlan, Plan, calls, check_room, number_of_calls
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.members import sync_plan as mirror
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.members.sync_plan import GroupPlan, Plan, calls, check_room, number_of_calls
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijInputError

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec, check_request, journey_id_of, journey_row
-from airflow_provider_cij.api.outbound_members import by_ids, by_query, fetch_by_query, fetchxml, get_state
-from airflow_provider_cij.api.outbound_models import (
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, check_request, journey_id_of, journey_row
+from airflow_provider_cij.api.outbound.members import by_ids, by_query, fetch_by_query, fetchxml, get_state
+from airflow_provider_cij.api.outbound.models import (
     JOURNEY,
     SEGMENT,
     OutboundSegment,
@@ -23,9 +23,9 @@ from airflow_provider_cij.api.outbound_models import (
     check_move,
     status_name,
 )
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec, created_with
-from airflow_provider_cij.api.outbound_watching import judge
-from airflow_provider_cij.api.outbound_workflow import Tile, compact, segment_email_workflow, workflow_text
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, created_with
+from airflow_provider_cij.api.outbound.wait import judge
+from airflow_provider_cij.api.outbound.workflow import Tile, compact, segment_email_workflow, workflow_text
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import (
     CijConflictError,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api import outbound_members
-from airflow_provider_cij.api.outbound_journeys import checked_of
-from airflow_provider_cij.api.outbound_models import OutboundSegment
-from airflow_provider_cij.api.outbound_replies import contacts_of, state_of
-from airflow_provider_cij.api.outbound_segments import faults_of
+from airflow_provider_cij.api.outbound import members as outbound_members
+from airflow_provider_cij.api.outbound.journeys import checked_of
+from airflow_provider_cij.api.outbound.models import OutboundSegment
+from airflow_provider_cij.api.outbound.responses import contacts_of, state_of
+from airflow_provider_cij.api.outbound.segments import faults_of
 from airflow_provider_cij.errors import CijIncompleteError, CijInputError, CijReplyError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.scripted import Answer

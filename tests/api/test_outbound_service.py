@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.outbound_journeys import OutboundJourneySpec, journey_id_of, journey_row
-from airflow_provider_cij.api.outbound_models import OutboundStatus
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
-from airflow_provider_cij.api.outbound_watching import wait
-from airflow_provider_cij.api.outbound_workflow import Tile, segment_email_workflow
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, journey_id_of, journey_row
+from airflow_provider_cij.api.outbound.models import OutboundStatus
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.outbound.wait import wait
+from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import (
     CijConflictError,

@@ -9,16 +9,16 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_cij.api import polling
-from airflow_provider_cij.api.journeys import Journeys
-from airflow_provider_cij.api.models import Segment
-from airflow_provider_cij.api.polling import GroupLooks, SharedPoll
-from airflow_provider_cij.api.segments import Segments
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.api.journeys.client import Journeys
+from airflow_provider_cij.api.segments import shared_poll as polling
+from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.segments.models import Segment
+from airflow_provider_cij.api.segments.shared_poll import GroupLooks, SharedPoll
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
-from airflow_provider_cij.hooks import shared
+from airflow_provider_cij.triggers import _session as shared
 from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.api.test_mirror import PEOPLE, idset
@@ -146,7 +146,7 @@ def test_the_newest_evaluations_come_with_one_question(organisation, key):
 
 def test_a_group_is_waited_for_by_its_members(organisation, key):
     """The segment itself has none yet."""
-    from airflow_provider_cij.api.groups import MemberGroup
+    from airflow_provider_cij.api.segments.groups import MemberGroup
 
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"),))
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.intake import take_in
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.files import reading_text, writing
 from airflow_provider_cij.sources import FromFile, FromSql, FromValues
 

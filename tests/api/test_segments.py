@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_cij.api.groups import MemberGroup
-from airflow_provider_cij.api.models import ExecutionStatus
-from airflow_provider_cij.api.spec import SegmentSpec, definition_row
-from airflow_provider_cij.api.watching import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import ExecutionStatus
+from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row
+from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,

@@ -10,10 +10,10 @@ import uuid
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.lifecycle import stop_results_of
-from airflow_provider_cij.api.segments import Segments
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.segments.lifecycle import stop_results_of
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInUseError, CijRefusedError, CijReplyError, CijUnavailableError
 from airflow_provider_cij.hooks.cij import CijHook

@@ -9,11 +9,11 @@ import uuid
 
 import pytest
 
-from airflow_provider_cij.api.groups import MemberGroup, groups_of
-from airflow_provider_cij.api.idset import IdSet
-from airflow_provider_cij.api.rows import SEGMENTS, bring
-from airflow_provider_cij.api.spec import SegmentSpec, definition_row, owner
-from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.row_sync import SEGMENTS, bring
+from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of
+from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row, owner
+from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import (
@@ -180,7 +180,7 @@ def test_a_business_unit_that_is_read_only_is_explained(scripted):
 
 def test_somebody_elses_change_is_not_overwritten(organisation, spec, monkeypatch):
     """What changed between reading and writing is a conflict."""
-    from airflow_provider_cij.api import segments
+    from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
         async def read(client, table, row_id, columns, _read=segments.read):
@@ -198,7 +198,7 @@ def test_somebody_elses_change_is_not_overwritten(organisation, spec, monkeypatc
 
 def test_the_services_own_writing_is_no_conflict(organisation, spec, monkeypatch):
     """An evaluation that begins between reading and writing changes the row, in columns that are not ours."""
-    from airflow_provider_cij.api import segments
+    from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
         async def read(client, table, row_id, columns, _read=segments.read):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.models import Execution, ExecutionStatus, Segment, SegmentStatus, status_name
-from airflow_provider_cij.api.sizes import SizeLimits
-from airflow_provider_cij.api.watching import Before, Goal, judge
+from airflow_provider_cij.api.segments.models import Execution, ExecutionStatus, Segment, SegmentStatus, status_name
+from airflow_provider_cij.api.segments.sizes import SizeLimits
+from airflow_provider_cij.api.segments.wait import Before, Goal, judge
 
 LIVE, DRAFT, ERROR = SegmentStatus.LIVE, SegmentStatus.DRAFT, SegmentStatus.ERROR
 STOPPED, DELETED, FAULTED = SegmentStatus.STOPPED, SegmentStatus.DELETED, SegmentStatus.FAULTED

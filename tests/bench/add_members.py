@@ -65,8 +65,8 @@ def _client(ca: str, url: str) -> object:
 
 def run_one(how: str, ca: str, url: str, count: int) -> None:
     """Upload, and print seconds and memory."""
-    from airflow_provider_cij.api.intake import take_in
-    from airflow_provider_cij.api.members import Members
+    from airflow_provider_cij.api.members.client import Members
+    from airflow_provider_cij.api.members.id_list import take_in
     from airflow_provider_cij.sources import FromFile, FromValues
 
     with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:

@@ -38,8 +38,8 @@ def main() -> None:
 
 def run_one(how: str, count: int, folder: str) -> None:
     """Measure, and print seconds and memory."""
-    from airflow_provider_cij.api.idset import IdSet
-    from airflow_provider_cij.api.intake import take_in
+    from airflow_provider_cij.api.members.id_list import take_in
+    from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.dataverse.odata import texts_of
 
     if how in ("IdSet", "set"):

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.matching import match
+from airflow_provider_cij.api.members.match import match
 from airflow_provider_cij.dataverse.odata import URL_LIMIT
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from airflow_provider_cij.sources import FromValues

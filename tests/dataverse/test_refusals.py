@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_cij.dataverse.replies import refusal_of
+from airflow_provider_cij.dataverse.responses import refusal_of
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij import errors
-from airflow_provider_cij.dataverse.replies import Reply, entity_id, error_of, rows_of, value_of
+from airflow_provider_cij.dataverse.responses import Reply, entity_id, error_of, rows_of, value_of
 from airflow_provider_cij.errors import CijError, CijReplyError
 
 NOW = 1_790_000_000.0

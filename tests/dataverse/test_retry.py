@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.replies import Reply, error_of, value_of
+from airflow_provider_cij.dataverse.responses import Reply, error_of, value_of
 from airflow_provider_cij.dataverse.retry import Again, Failure, RetryRules, again, failure_of
 from airflow_provider_cij.errors import CijError, CijReplyError, CijThrottledError
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api import outbound_watching
-from airflow_provider_cij.api.outbound_segments import OutboundSegmentSpec
-from airflow_provider_cij.api.spec import SegmentSpec
-from airflow_provider_cij.api.watching import Goal, wait
+from airflow_provider_cij.api.outbound import wait as outbound_watching
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from demo.audience import write_audience
 from demo.stack import Stack

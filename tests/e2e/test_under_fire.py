@@ -15,9 +15,9 @@ import psutil
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij._compat import TAKES_RETRY_POLICY
-from airflow_provider_cij.api.spec import SegmentSpec
+from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from demo.stack import Stack
 
 CALL = "msdynmkt_AddStaticMembers"

@@ -1,0 +1,1 @@
+"""Custom triggers, raised for one person or for many."""

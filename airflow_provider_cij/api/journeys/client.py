@@ -1,0 +1,303 @@
+"""Real-time journeys: create from a template, validate, publish, read.
+
+Sources: "Use the Create Journey From Template API"; the table reference of msdynmkt_journey. What
+``msdynmkt_PublishJourneyV2`` takes is in no document: the organisation itself is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.custom_apis import inputs_of
+from airflow_provider_cij.api.journeys.models import (
+    JOURNEY_COLUMNS,
+    SUPERSEDED,
+    Journey,
+    JourneyStatus,
+    Verdict,
+    superseded,
+    verdict_of,
+)
+from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times
+from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.segments.models import LIVE
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.errors import (
+    CijConflictError,
+    CijError,
+    CijInputError,
+    CijJourneyFailedError,
+    CijJourneyInvalidError,
+    CijReplyError,
+    CijServerError,
+    CijUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+log = logging.getLogger(__name__)
+
+JOURNEYS, _ID = "msdynmkt_journeys", "msdynmkt_journeyid"
+_CREATE, _VALIDATE, _PUBLISH = (
+    f"msdynmkt_{name}" for name in ("CreateJourneyFromTemplate", "ValidateJourneyJson", "PublishJourneyV2")
+)
+_NEEDS = "Journeys by API came with the releases of autumn 2025: update the app Customer Insights - Journeys."
+_TIMED_OUT, _DUPLICATE = "UnableToSaveJourneyEntityDueToTimeout", "DuplicateJourneyName"
+# About others that a draft may wait for; the service lets a draft have them.
+_NOT_YET = {"NotReadyToSendMessageState", "SegmentNotInLiveState", "EventNotInLiveState"}
+# Seconds before each look for what may have been done after all.
+LOOKS = (1.0, 5.0, 15.0)
+# The service's clock need not be ours.
+_SKEW = timedelta(minutes=5)
+# Types of an input that takes a row (table reference of CustomAPIRequestParameter): Entity, EntityReference.
+_ROWS = (3, 5)
+
+
+class Journeys:
+    """The verbs on journeys, over one open client."""
+
+    def __init__(self, client: DataverseClient, clock: Clock | None = None) -> None:
+        self._client = client
+        self._clock = clock or Clock()
+
+    async def get(self, journey_id: str) -> Journey:
+        """Read a journey.
+
+        :raises CijNotFoundError: there is none
+        """
+        wanted = guid(journey_id, "journey_id")
+        return Journey.of(await self._client.get(query(row_path(JOURNEYS, wanted), select=JOURNEY_COLUMNS)))
+
+    async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
+        """Read many journeys with one question; those that exist, by id."""
+        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=is_in(_ID, journey_ids)))
+        found = [Journey.of(row) async for page in pages for row in page]
+        return {journey.journey_id: journey for journey in found}
+
+    async def json_of(self, journey_id: str) -> str:
+        """Read a journey's definition, which is JSON in a string."""
+        path = query(row_path(JOURNEYS, guid(journey_id, "journey_id")), select=("msdynmkt_journeyjson",))
+        return str((await self._client.get(path)).get("msdynmkt_journeyjson") or "")
+
+    async def last_words(self, journey_id: str) -> str:
+        """Ask why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason."""
+        try:
+            # Casing differs between organisations' documents, and older ones lack columns: the row is asked for whole.
+            row = await self._client.get(row_path(JOURNEYS, journey_id))
+        except CijError:
+            return ""
+        if superseded(row):
+            return SUPERSEDED
+        return next(
+            (words_of(str(value)) for name, value in row.items() if name.lower() == "msdynmkt_errordetails" and value),
+            "",
+        )
+
+    async def create(self, spec: JourneySpec, made_since: datetime) -> Verdict:
+        """Create a journey, unless it was by an earlier try: journeys are unique by name.
+
+        One of this name counts as made by an earlier try when this application user made it at or after
+        ``made_since``; five minutes are allowed for clocks that differ. When an end is unclear (a lost reply, a 5xx,
+        the service's own timeout) it is looked for, and never sent again here.
+
+        :param spec: what it is made of
+        :param made_since: when the first try may have begun
+        :return: with the journey's id
+        :raises CijInputError: the spec can't be right, or the audience is not live; nothing was sent
+        :raises CijJourneyInvalidError: the service finds mistakes in it
+        :raises CijConflictError: there is a journey of this name that is not ours
+        """
+        body = body_of(spec)
+        if earlier := await self._ours(spec, made_since):
+            return await self._as_found(spec, earlier)
+        check_times(spec, datetime.fromtimestamp(self._clock.now(), UTC))
+        await self._check_audience(spec)
+        made = await self._send(spec, body)
+        if isinstance(made, Verdict):
+            return made
+        for pause in LOOKS:
+            await self._clock.sleep(pause)
+            if found := await self._ours(spec, made_since):
+                return await self._as_found(spec, found)
+        made.hint = f"{made.hint} There is no journey {spec.name!r} yet: a retry looks for it first.".strip()
+        raise made
+
+    async def _send(self, spec: JourneySpec, body: Mapping[str, Any]) -> Verdict | CijError:
+        """Have it created; an error that is returned, not raised, leaves open whether it was."""
+        try:
+            verdict = verdict_of(await self._client.action(_CREATE, body, repeatable=False))
+        except CijUnavailableError as error:
+            raise _too_old(error) from None
+        except CijError as error:
+            if not error.unclear and not isinstance(error, CijReplyError):
+                raise
+            return error
+        if verdict.valid:
+            unnamed = CijReplyError(f"Journey {spec.name!r} was created, but the answer has no id.")
+            return verdict if verdict.journey_id else unnamed
+        if verdict.codes & {_TIMED_OUT, _DUPLICATE}:
+            return CijServerError(f"Journey {spec.name!r} may have been created: {verdict.in_words()}.")
+        raise _invalid(spec, verdict)
+
+    async def _ours(self, spec: JourneySpec, made_since: datetime) -> dict[str, Any] | None:
+        where = f"msdynmkt_name eq {literal(spec.name)}"
+        rows = await self._client.rows(query(JOURNEYS, where=where))
+        if not rows:
+            return None
+        # Each edit of a live journey makes a row of its own: only the newest version counts.
+        rows = [row for row in rows if not superseded(row)] or rows
+        me = str((await self._client.get("WhoAmI")).get("UserId")).lower()
+        maker = rows[0].get("_createdby_value") or rows[0].get("_ownerid_value")
+        if (
+            len(rows) == 1
+            and str(maker).lower() == me
+            and _moment(rows[0].get("createdon")) >= (made_since - _SKEW).timestamp()
+        ):
+            return dict(rows[0])
+        raise CijConflictError(
+            f"There is a journey {spec.name!r} already ({rows[0].get(_ID)}), and this run did not make it.",
+            code=_DUPLICATE,
+            hint="Choose another name, with the run's date in it for example, or delete that journey if it is a draft.",
+        )
+
+    async def _as_found(self, spec: JourneySpec, row: Mapping[str, Any]) -> Verdict:
+        journey = Journey.of(row)
+        log.info("Journey %r was made by an earlier try: %s, %s", spec.name, journey.journey_id, journey.status_name)
+        if spec.publish:
+            await self.publish(journey.journey_id)
+            return Verdict(True, journey_id=journey.journey_id)
+        try:
+            verdict = await self.validate(str(row.get("msdynmkt_journeyjson") or ""))
+        except CijError as error:
+            log.warning("Whether it is valid could not be asked: %s", error)
+            return Verdict(None, journey_id=journey.journey_id)
+        verdict = Verdict(verdict.valid, verdict.findings, journey.journey_id)
+        if verdict.codes - _NOT_YET:
+            raise _invalid(spec, verdict)
+        return verdict
+
+    async def _check_audience(self, spec: JourneySpec) -> None:
+        if not spec.audience_segment_id:
+            return
+        segment = await Segments(self._client).get(spec.audience_segment_id)
+        if segment.segment_id != guid(spec.audience_segment_id):
+            raise CijInputError(
+                f"audience_segment_id is the id of a definition; its segment is {segment.segment_id}: give that."
+            )
+        if segment.status not in LIVE:
+            raise CijInputError(
+                f"The audience, segment {segment.display_name!r}, is {segment.status_name}.",
+                hint="A journey needs a live one: publish it first, with CijPublishSegmentOperator. Nothing was sent.",
+            )
+
+    async def validate(self, journey_json: str) -> Verdict:
+        """Have the service check a journey's definition. Changes nothing."""
+        body = {
+            "msdynmkt_conversationid": str(uuid.uuid4()),
+            "msdynmkt_shouldvalidatecontract": True,
+            "msdynmkt_journeyjson": journey_json,
+        }
+        try:
+            return verdict_of(await self._client.action(_VALIDATE, body, repeatable=True))
+        except CijUnavailableError as error:
+            raise _too_old(error) from None
+
+    async def publish(self, journey_id: str) -> Journey:
+        """Have a draft go live: real mail to real people.
+
+        It is looked at first, and only a draft is sent for. An unclear end is looked into, and never sent again here.
+
+        :return: the journey as seen afterwards; one that was live or on its way already, as it is
+        :raises CijJourneyFailedError: it was stopped: a stop is final
+        :raises CijJourneyInvalidError: the service finds mistakes in it
+        """
+        journey = await self.get(journey_id)
+        if journey.status in (_S.LIVE, _S.PUBLISHING, _S.COMPLETING, _S.COMPLETED):
+            log.info("Journey %r is %s already", journey.name, journey.status_name)
+            return journey
+        if journey.status != _S.DRAFT:
+            later = await self.last_words(journey.journey_id) == SUPERSEDED
+            raise CijJourneyFailedError(
+                f"Journey {journey.name!r} ({journey.journey_id}) is {journey.status_name}"
+                + (f"; {SUPERSEDED}. Only a draft is published." if later else ": only a draft is published."),
+                hint="Give the id of the later version."
+                if later
+                else "A stop is final: create the journey anew, under another name.",
+            )
+        body = await self._publish_inputs(journey.journey_id)
+        try:
+            answer = await self._client.action(_PUBLISH, body, repeatable=False)
+        except CijUnavailableError as error:
+            raise _too_old(error) from None
+        except CijError as error:
+            if not error.unclear:
+                raise
+            for pause in LOOKS:
+                await self._clock.sleep(pause)
+                seen = await self.get(journey.journey_id)
+                if seen.status != _S.DRAFT:
+                    return seen
+            error.hint = f"{error.hint} The journey is a draft still: a retry looks at it first.".strip()
+            raise
+        if any(name.lower() == "msdynmkt_isvalid" for name in answer) and not (verdict := verdict_of(answer)).valid:
+            raise CijJourneyInvalidError(f"Journey {journey.name!r} was not published: {verdict.in_words()}.")
+        return await self.get(journey.journey_id)
+
+    async def _publish_inputs(self, journey_id: str) -> dict[str, Any]:
+        try:
+            inputs = await inputs_of(self._client, _PUBLISH)
+        except CijError as error:
+            log.warning("What %s takes can't be read, so it gets the journey's id: %s", _PUBLISH, error)
+            inputs = []
+        return publish_inputs(inputs, journey_id)
+
+
+_S = JourneyStatus
+
+
+def publish_inputs(inputs: Sequence[Mapping[str, Any]], journey_id: str) -> dict[str, Any]:
+    """Write the inputs of ``msdynmkt_PublishJourneyV2``.
+
+    :param inputs: its rows of customapirequestparameter; none when nobody knows
+    :raises CijInputError: it wants what nobody here knows
+    """
+    required = [row for row in inputs if row.get("isoptional") is not True]
+    names = [str(row.get("uniquename")) for row in inputs]
+    fitting = [row for row in inputs if re.search(r"journey(_?id)?$", str(row.get("uniquename")), re.IGNORECASE)]
+    if not inputs:
+        return {_ID: journey_id}
+    if len(fitting) != 1 or [row for row in required if row is not fitting[0]]:
+        raise CijInputError(
+            f"{_PUBLISH} of this organisation takes {', '.join(names)}: which of them is the journey, and what the "
+            "others are, is not known.",
+            hint="Publish it in Dynamics 365, or create it with publish=True. Nothing was sent.",
+        )
+    name, row = str(fitting[0].get("uniquename")), fitting[0].get("type") in _ROWS
+    return {name: {"@odata.type": "Microsoft.Dynamics.CRM.msdynmkt_journey", _ID: journey_id} if row else journey_id}
+
+
+def _invalid(spec: JourneySpec, verdict: Verdict) -> CijJourneyInvalidError:
+    # In Publish mode none is made that is not valid.
+    left = verdict.journey_id and not spec.publish
+    hint = f"A draft of it may be there, {verdict.journey_id}: delete it before you try again." if left else ""
+    return CijJourneyInvalidError(f"Journey {spec.name!r} is not valid: {verdict.in_words()}.", hint=hint)
+
+
+def _too_old(error: CijUnavailableError) -> CijUnavailableError:
+    error.hint = f"{error.hint} {_NEEDS}".strip()
+    return error
+
+
+def _moment(text: Any) -> float:
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (OverflowError, ValueError):
+        return 0.0

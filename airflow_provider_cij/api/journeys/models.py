@@ -1,0 +1,188 @@
+"""Journeys as frozen dataclasses, with open enums, and what the service says of their mistakes.
+
+Sources: the table reference of msdynmkt_journey; "Use the Create Journey From Template API".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.errors import CijInputError, CijReplyError
+
+JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
+
+
+class JourneyStatus(IntEnum):
+    """``statuscode`` of msdynmkt_journey. Other codes stay plain numbers."""
+
+    DRAFT = 1
+    LIVE = 2
+    STOPPED = 3
+    PUBLISHING = 4
+    DRAINING = 5
+    DELETED = 6
+    COMPLETING = 7
+    COMPLETED = 8
+    STOPPING = 9
+
+
+SUPERSEDED = "it is superseded by a later version, which an edit of the live journey has made"
+
+
+def superseded(row: Mapping[str, Any]) -> bool:
+    """Return whether a later version has taken a journey's place; False where the organisation has no such column."""
+    said = {name.lower(): value for name, value in row.items()}.get("msdynmkt_issupersededbylaterversion")
+    return str(said).lower() in ("true", "1")
+
+
+def journey_status_name(code: int) -> str:
+    """Say a journey's status in one word; an unknown code as its number."""
+    try:
+        return JourneyStatus(code).name.lower()
+    except ValueError:
+        return f"status {code}"
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A row of msdynmkt_journeys."""
+
+    journey_id: str
+    name: str
+    status: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Journey:
+        """Read a row.
+
+        :raises CijReplyError: it has no id or no status
+        """
+        try:
+            return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
+        except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None
+
+    @property
+    def status_name(self) -> str:
+        """The status in one word."""
+        return journey_status_name(self.status)
+
+
+def journey_summary(journey: Journey) -> dict[str, str]:
+    """Say what a wait came to, for XCom."""
+    return {"journey_id": journey.journey_id, "status": journey.status_name}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a journey.
+
+    :param code: such as ``SegmentNotInLiveState``
+    :param message: the service's words
+    :param activity: the part of the journey that it is about, ``""`` for all of it
+    :param warning: the journey may be published all the same
+    """
+
+    code: str
+    message: str
+    activity: str = ""
+    warning: bool = False
+
+    def as_dict(self) -> dict[str, str]:
+        """Give plain JSON of it, for XCom."""
+        return {name: value for name, value in asdict(self).items() if name != "warning"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the service says of a journey.
+
+    :param valid: whether it is; None when nobody could be asked
+    :param findings: what is wrong with it
+    :param journey_id: of the journey that was made, ``""`` when none was, or it is not known
+    """
+
+    valid: bool | None
+    findings: tuple[Finding, ...] = ()
+    journey_id: str = ""
+
+    @property
+    def errors(self) -> list[Finding]:
+        """What makes it invalid."""
+        return [finding for finding in self.findings if not finding.warning]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """What does not."""
+        return [finding for finding in self.findings if finding.warning]
+
+    @property
+    def codes(self) -> set[str]:
+        """The codes of what makes it invalid."""
+        return {finding.code for finding in self.errors}
+
+    def in_words(self) -> str:
+        """Say what makes it invalid."""
+        words = [f"{one.code or 'no code'}: {one.message or 'no message'}" for one in self.errors]
+        return "; ".join(word.rstrip(".") for word in words) or "the service gives no reason"
+
+
+def verdict_of(answer: Mapping[str, Any]) -> Verdict:
+    """Read what an action says of a journey.
+
+    :param answer: its outputs, in whatever case their names are
+    :raises CijReplyError: it says neither yes nor no: never a success
+    """
+    said = {name.lower(): value for name, value in answer.items()}
+    valid = said.get("msdynmkt_isvalid")
+    if not isinstance(valid, bool):
+        raise CijReplyError("The answer does not say whether the journey is valid.")
+    findings = (
+        *_findings(said.get("msdynmkt_errors"), warning=valid),
+        *_findings(said.get("msdynmkt_warnings"), warning=True),
+    )
+    try:
+        journey_id = guid(said.get("msdynmkt_journeyid"))
+    except CijInputError:
+        journey_id = ""
+    # A row of zeros is how the service writes "none".
+    return Verdict(valid, findings, journey_id if journey_id.strip("0-") else "")
+
+
+def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
+    """Read a list of what is wrong: JSON in a string as documented, ``null``, nothing, or a list as it is."""
+    try:
+        entries = json.loads(text) if isinstance(text, str) and text.strip() else text
+    except ValueError:
+        entries = [text]  # words, not JSON
+    except RecursionError:
+        entries = ["It is nested too deeply to be read."]
+    for entry in entries if isinstance(entries, list) else [entries] if entries else []:
+        if not isinstance(entry, Mapping):
+            yield Finding("", _said(entry), warning=warning)
+            continue
+        fields = {name.lower(): value for name, value in entry.items()}
+
+        def first(*names: str, fields: Mapping[str, Any] = fields) -> str:
+            return next((_said(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
+
+        yield Finding(
+            code=first("errorcode", "code"),
+            message=first("errormessage", "message", "description"),
+            activity=first("activityname", "activityid", "actionname", "actionid", "nodeid"),
+            warning=warning or "warn" in first("severity", "level", "errortype", "type").lower(),
+        )
+
+
+def _said(value: Any) -> str:
+    try:
+        return words_of(str(value), bool)
+    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+        return f"a {type(value).__name__} that can't be shown"

@@ -1,0 +1,1 @@
+"""Members of segments: lists of ids, uploads, pages."""

@@ -1,0 +1,263 @@
+"""E-mail addresses, customer numbers and the like become the ids of contacts or leads.
+
+Source: Dataverse docs, "In function", "Filter rows" and "Page results". Decisions where they are silent:
+
+- every record with the value counts, inactive ones as well: several people may share an address;
+- values that differ only in case, in white space around them, or in how an accent is put on its letter are the same.
+  The service may see it more widely (accents, "ß" and "ss"): what only it takes for the same is left out, because a
+  mail to the wrong person is worse than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import unicodedata
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.bounds import Bound, bound_of
+from airflow_provider_cij.api.members.id_list import Chunk, Intake, Rejects
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, encoded, in_literal, is_in, keys_of, query
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijReplyError, CijServerError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+log = logging.getLogger(__name__)
+
+OnNotFound = Callable[[Sequence[tuple[int, str]]], None]
+"""Called with lines and values that match nobody. The values are people's data: never log them."""
+OnEnd = Callable[[], Awaitable[None]]
+OnProgress = Callable[[int, int, int], None]
+"""Called after each query with queries done, values asked for, values that matched."""
+
+_TABLES = {"contact": ("contacts", "contactid"), "lead": ("leads", "leadid")}
+# The link to a further page is the same URL with a cookie of some 400 characters.
+_ROOM_FOR_COOKIE = 1024
+# SQL Server takes 2,100 parameters a statement. Whether the service gets past that is nowhere said.
+_VALUES_A_QUERY = 2000
+_LONGEST = 850
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_REMEMBERED = 100_000
+
+_Batch = dict[str, tuple[int, str]]  # by what makes a value the same: its first line, and itself
+
+
+def normal(text: str) -> str:
+    """Give what two trimmed values have in common when they are the same."""
+    # Not casefold: it would make one of "ß" and "ss".
+    return unicodedata.normalize("NFC", text.lower())
+
+
+async def match(
+    client: DataverseClient,
+    chunks: AsyncIterator[Chunk],
+    *,
+    table: str,
+    column: str,
+    max_invalid: object = None,
+    max_not_found: object = None,
+    on_not_found: OnNotFound | None = None,
+    on_progress: OnProgress | None = None,
+    on_end: OnEnd | None = None,
+) -> Intake:
+    """Find the records that have the values of a list, as many values a query as its URL holds.
+
+    In the result, ``read`` is the sum of ``invalid``, ``duplicate``, ``not_found`` and the values that matched;
+    ``ids`` may be more than those.
+
+    :param client: open; its ``max_concurrency`` says how many queries at once
+    :param chunks: the rows
+    :param table: ``contact`` or ``lead``
+    :param column: logical name of the column to look in, such as ``emailaddress1``
+    :param max_invalid: how many rows may hold no value: a bound as ``bounds.bound_of`` reads it, a share is one of the
+        rows read
+    :param max_not_found: how many different values may match nobody: a bound of the rows read
+    :param on_not_found: is told of each value that matches nobody, by its first row. A value is told of again only when
+        100,000 others have stood between
+    :param on_progress: is told of every query that succeeded
+    :param on_end: is awaited when every value has been looked up, before the bounds refuse the list: the place to
+        finish a file of ``on_not_found``. With it, no bound refuses the list before its end
+    :raises CijInputError: there is no such table, this is no column's name, too many rows hold no value, or too many
+        values match nobody
+    :raises CijError: a query failed for good; the error never holds a value
+    """
+    if table not in _TABLES:
+        raise CijInputError(f"The table is {table!r}.", hint=f"Segments are of {' or '.join(_TABLES)}.")
+    if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
+        raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
+    matching = _Matching(client, table, column, on_not_found, on_progress)
+    rejects = Rejects(max_invalid, what="value", early=on_end is None)
+    bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
+    intake = await matching.run(chunks, rejects)
+    if on_end:
+        await on_end()
+    rejects.check(intake.read)
+    if not bound.allows(intake.not_found, intake.read):
+        raise CijInputError(
+            f"{intake.not_found} values of {intake.read} rows match nobody, more than {bound}.",
+            hint=f"Is {column!r} the right column? not_found_path gives a file of them. Nothing was sent.",
+        )
+    return intake
+
+
+class _Matching:
+    """One list on its way."""
+
+    def __init__(
+        self,
+        client: DataverseClient,
+        table: str,
+        column: str,
+        on_not_found: OnNotFound | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._client = client
+        self._set, self._id = _TABLES[table]
+        self._column = column
+        self._on_not_found = on_not_found
+        self._on_progress = on_progress
+        self._lately = _Lately()
+        self._ids, self._values, self._missing = IdSet(), IdSet(), IdSet()
+        self._read = self._queries = self._asked = self._matched = self._strangers = 0
+
+    async def run(self, chunks: AsyncIterator[Chunk], rejects: Rejects) -> Intake:
+        batches, turn = self._batches(chunks, rejects), asyncio.Lock()
+
+        async def work() -> None:
+            while True:
+                async with turn:  # shared: each takes the next one
+                    batch = await anext(batches, None)
+                if batch is None:
+                    return
+                await self._ask(batch)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self._client.settings.max_concurrency):
+                    tasks.create_task(work())
+        except BaseExceptionGroup as group:
+            # What is not ours, such as Airflow's own timeout, goes first.
+            raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
+        if self._strangers:
+            log.warning(
+                "%d records were left out: the service takes their %s for one asked for, but it differs in more than "
+                "case (an accent, for example)",
+                *(self._strangers, self._column),
+            )
+        duplicate = self._read - rejects.count - len(self._values)
+        return Intake(self._ids, self._read, rejects.count, duplicate, len(self._missing))
+
+    async def _batches(self, chunks: AsyncIterator[Chunk], rejects: Rejects) -> AsyncIterator[_Batch]:
+        """Cut the different values into queries."""
+        batch: _Batch = {}
+        room = whole = URL_LIMIT - _ROOM_FOR_COOKIE - len(self._client.settings.api_url + self._path({}))
+        async for lines, values in chunks:
+            texts = [_text(value) for value in values]
+            self._read += len(texts)
+            rejects.add(lines, values, [place for place, text in enumerate(texts) if not text], self._read)
+            digests = []
+            for line, text in zip(lines, texts, strict=True):
+                if not text:
+                    continue
+                key = normal(text)
+                digests.append(_digest(key))
+                if self._lately.met(digests[-1]):
+                    continue
+                length = len(encoded(f"{in_literal(text)},"))
+                if batch and (length > room or len(batch) == _VALUES_A_QUERY):
+                    yield batch
+                    batch, room = {}, whole
+                batch[key] = line, text
+                room -= length
+            self._values.update(b"".join(digests))
+        rejects.close(self._read)
+        if batch:
+            yield batch
+
+    async def _ask(self, batch: _Batch) -> None:
+        found: set[str] = set()
+        failure: CijError | None = None
+        try:
+            async for rows in self._client.pages(self._path(batch)):
+                found |= self._take(rows, batch)
+        except (CijRefusedError, CijServerError) as error:
+            failure = error
+        if failure:  # out of the handler: what comes now must not carry the service's words along as its context
+            await self._explain(failure, batch)
+        missing = [row for key, row in batch.items() if key not in found]
+        self._missing.update(b"".join(_digest(key) for key in batch if key not in found))
+        if missing and self._on_not_found:
+            self._on_not_found(missing)
+        self._queries += 1
+        self._asked += len(batch)
+        self._matched += len(found)
+        if self._on_progress:
+            self._on_progress(self._queries, self._asked, self._matched)
+
+    def _take(self, rows: list[dict[str, Any]], batch: _Batch) -> set[str]:
+        """Take the ids of the records that have a value asked for; give those values."""
+        pairs = [(normal(_text(row.get(self._column))), row.get(self._id)) for row in rows]
+        ours = [(key, row_id) for key, row_id in pairs if key in batch]
+        self._strangers += len(pairs) - len(ours)
+        ids, bad = keys_of([row_id for _, row_id in ours])
+        if bad:
+            raise CijReplyError(f"GET {self._set} was answered with a row without {self._id}.")
+        self._ids.update(ids)
+        return {key for key, _ in ours}
+
+    async def _explain(self, error: CijError, batch: _Batch) -> None:
+        """Raise what is wrong without the service's words, which may repeat the query and so people's data."""
+        if isinstance(error, CijRefusedError):
+            # Is it the table, the column, a privilege? The same without values is refused in words that can be shown.
+            try:
+                await self._client.get(query(self._set, select=self._columns, top=1))
+            except CijRefusedError as refused:
+                refused.hint = refused.hint or f"Is {self._column!r} a column's logical name in {self._set}?"
+                raise
+        lines = [line for line, _ in batch.values()]
+        message = (
+            f"GET {self._set} for {len(batch)} values of {self._column}, lines {min(lines)} to {max(lines)}, failed. "
+            "The service's words are withheld: they may repeat the values."
+        )
+        hint = error.hint or f"Does every value fit the type of {self._column}?"
+        raise CijError.from_dict(error.as_dict() | {"message": message, "hint": hint})
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self._id, self._column)))
+
+    def _path(self, batch: Mapping[str, tuple[int, str]]) -> str:
+        where = is_in(self._column, (text for _, text in batch.values()))
+        return query(self._set, select=self._columns, where=where)
+
+
+class _Lately:
+    """Remembers at least the last 100,000 different values, in memory that does not grow beyond twice that."""
+
+    def __init__(self) -> None:
+        self._recent: set[bytes] = set()
+        self._older: set[bytes] = set()
+
+    def met(self, digest: bytes) -> bool:
+        """Tell whether a value has come lately, and remember it."""
+        if digest in self._recent or digest in self._older:
+            return True
+        if len(self._recent) == _REMEMBERED:
+            self._recent, self._older = set(), self._recent
+        self._recent.add(digest)
+        return False
+
+
+def _text(value: object) -> str:
+    """Read a value, of a list or of a row; ``""`` when there is none or no column can hold it."""
+    text = "" if value is None else unicodedata.normalize("NFC", str(value).strip())
+    return "" if len(text) > _LONGEST or _NO_TEXT.search(text) else text
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode(), digest_size=16).digest()

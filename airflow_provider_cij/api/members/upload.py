@@ -1,0 +1,114 @@
+"""A list on its way into static groups: 1000 ids a call, as many calls at once as the connection allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.members.sync_plan import IDS_A_CALL, Share, calls, number_of_calls
+from airflow_provider_cij.errors import CijError, CijStoppedError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+OnBatch = Callable[[int, int, int], None]
+"""Called after each batch with batches done, batches in all, members sent."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where an earlier try got to.
+
+    :param done: how many calls of the same list, from the first one on, are done
+    :param note: is told how many are done by now
+    """
+
+    done: int
+    note: Callable[[int], None]
+
+    def sent(self, ids: IdSet) -> int:
+        """How many of the list those calls held."""
+        return min(self.done * IDS_A_CALL, len(ids))
+
+
+class Sending:
+    """One list, one action.
+
+    :param client: open
+    :param action: what to do with the ids
+    :param segment_id: the segment
+    :param on_batch: is told of every call that succeeded
+    :param resume: where an earlier try got to
+    """
+
+    def __init__(
+        self,
+        client: DataverseClient,
+        action: str,
+        segment_id: str,
+        on_batch: OnBatch | None = None,
+        resume: Resume | None = None,
+    ) -> None:
+        self._client = client
+        self._action = action
+        self._segment_id = segment_id
+        self._on_batch = on_batch
+        self._resume = resume
+        self._first = self._whole = resume.done if resume else 0
+        self._ahead: set[int] = set()
+        self._total = self._done = self._sent = 0
+        self._stopped: CijStoppedError | None = None
+
+    async def send(self, ids: IdSet, shares: Sequence[Share]) -> int:
+        """Send the list.
+
+        :param ids: the list
+        :param shares: how many of them each group takes
+        :return: the number of calls
+        :raises CijError: a call failed for good; the error says how many had succeeded
+        """
+        self._total = number_of_calls(shares) - self._first
+        batches = enumerate(calls(ids, shares))
+
+        async def work() -> None:
+            for number, (group_id, batch) in batches:  # shared: each takes the next one
+                if number >= self._first and not await self._call(number, group_id, batch):
+                    break
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(self._client.settings.max_concurrency, self._total)):
+                    tasks.create_task(work())
+        except BaseExceptionGroup as group:
+            # What is not ours, such as Airflow's own timeout, goes first.
+            error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
+            if isinstance(error, CijError) and self._done:
+                said = f"{self._done} of {self._total} calls had succeeded; sending them again is safe."
+                error.hint = f"{error.hint} {said}".strip()
+            raise error from None
+        if self._stopped:
+            raise self._stopped
+        return self._total
+
+    async def _call(self, number: int, group_id: str, batch: list[str]) -> bool:
+        """Make one call; False when there shall be no more."""
+        body = {"SegmentId": self._segment_id, "GroupId": group_id, "EntityIds": batch}
+        try:
+            await self._client.action(self._action, body, repeatable=True)
+        except CijStoppedError as error:
+            # Raised here it would break off what the others have on its way.
+            self._stopped = error
+            return False
+        self._done, self._sent = self._done + 1, self._sent + len(batch)
+        if self._on_batch:
+            self._on_batch(self._done, self._total, self._sent)
+        self._ahead.add(number)
+        while self._whole in self._ahead:
+            self._ahead.discard(self._whole)
+            self._whole += 1
+        if self._resume:
+            self._resume.note(self._whole)
+        return True

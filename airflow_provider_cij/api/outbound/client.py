@@ -1,0 +1,24 @@
+"""Outbound marketing, which Microsoft removed in 2026: complete, and out of the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneys
+from airflow_provider_cij.api.outbound.members import OutboundMembers
+from airflow_provider_cij.api.outbound.segments import OutboundSegments
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+
+class Outbound:
+    """What can be said about outbound marketing, over one open client.
+
+    An organisation without it answers every verb with ``CijOutboundRemovedError``.
+    """
+
+    def __init__(self, client: DataverseClient) -> None:
+        self.segments = OutboundSegments(client)
+        self.members = OutboundMembers(client)
+        self.journeys = OutboundJourneys(client)

@@ -1,0 +1,228 @@
+"""Members of outbound segments: add, remove, ask how far that is, list who is in.
+
+Source: "Basic operations on segments using API in outbound marketing", sections "Add/Remove contacts to static
+segments" and "Retrieve segment members".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from xml.sax.saxutils import quoteattr
+
+from airflow_provider_cij.api.members.client import Listed
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.members.pages import Page
+from airflow_provider_cij.api.members.upload import OnBatch
+from airflow_provider_cij.api.outbound.models import (
+    MEMBERS,
+    ORGANISATION_SCOPE,
+    SEGMENT_TYPES,
+    OutboundSegment,
+    removal_explained,
+)
+from airflow_provider_cij.api.outbound.responses import OperationsState, contacts_of, state_of
+from airflow_provider_cij.api.segments.spec import check_query
+from airflow_provider_cij.dataverse.odata import encoded, keys_of, texts_of
+from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+log = logging.getLogger(__name__)
+
+IDS_A_CALL = 20_000
+PAGE_SIZE = 5000
+
+Operation = Literal["add", "remove"]
+How = Literal["query", "fetchxml"]
+
+_ACTION = "msdyncrm_SegmentMembersUpdate"
+_MORE = "@Microsoft.Dynamics.CRM.morerecords"
+
+
+def by_ids(segment_id: str, operation: Operation, ids: Sequence[str]) -> dict[str, str]:
+    """Build a change of members by their ids: JSON in a string, here without the prefix ``crm``."""
+    return {
+        "msdyncrm_segmentid": segment_id,
+        "msdyncrm_operation": f"{operation}ByIds",
+        "msdyncrm_memberids": json.dumps(list(ids)),
+    }
+
+
+def by_query(segment_id: str, operation: Operation, query: str) -> dict[str, str]:
+    """Build a change of members by a query."""
+    return {
+        "msdyncrm_segmentid": segment_id,
+        "msdyncrm_operation": f"{operation}ByQuery",
+        "msdyncrm_query": query,
+    }
+
+
+def get_state(segment_id: str) -> dict[str, str]:
+    """Build the question how far the changes are."""
+    return {"msdyncrm_segmentid": segment_id, "msdyncrm_operation": "getState"}
+
+
+def fetch_by_query(
+    segment: OutboundSegment,
+    number: int,
+    size: int = PAGE_SIZE,
+    *,
+    order: str = "contactid",
+    columns: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Build the request for a page of members.
+
+    :param segment: the segment
+    :param number: of the page, from 1; the query and the FetchXML must mean the same
+    :param size: contacts a page
+    :param order: a column; one that is the same for several people may lose some between pages
+    :param columns: to read; by default the id
+    """
+    attributes = "".join(f"<attribute name={quoteattr(column)}/>" for column in columns or ("contactid",))
+    return {
+        "Query": f"(SEGMENT({segment.query_name})).ORDERBY({order} ASC)"
+        f".SKIP({(number - 1) * size}).TAKE({size}).SELECT(contactid)",
+        "FetchXml": '<fetch version="1.0" output-format="xml-platform" mapping="logical" '
+        f'count="{size}" page="{number}" returntotalrecordcount="true"><entity name="contact">{attributes}'
+        f'<order attribute={quoteattr(order)} descending="false"/></entity></fetch>',
+        "OwningBusinessUnit": segment.business_unit_id,
+        "Scope": ORGANISATION_SCOPE if segment.scope is None else segment.scope,
+        "TimeZone": None,
+    }
+
+
+def fetchxml(
+    segment_id: str, number: int, size: int = PAGE_SIZE, *, order: str = "contactid", columns: Sequence[str] = ()
+) -> str:
+    """Build the deprecated FetchXML for a page of members; the parameters are those of ``fetch_by_query``."""
+    attributes = "".join(f"<attribute name={quoteattr(column)}/>" for column in columns or ("contactid",))
+    return (
+        '<fetch version="1.0" output-format="xml-platform" mapping="logical" returntotalrecordcount="true" '
+        f'page="{number}" count="{size}" no-lock="false"><entity name="contact">{attributes}'
+        f'<order attribute={quoteattr(order)} descending="false"/>'
+        '<link-entity name="msdyncrm_segment" from="msdyncrm_segmentid" to="msdyncrm_segmentmemberid" alias="bb">'
+        '<filter type="and"><condition attribute="msdyncrm_segmentid" operator="eq" uitype="msdyncrm_segment" '
+        f'value="{segment_id}"/></filter></link-entity></entity></fetch>'
+    )
+
+
+class OutboundMembers:
+    """The verbs on members of outbound segments, over one open client."""
+
+    def __init__(self, client: DataverseClient) -> None:
+        self._client = client
+
+    async def update(
+        self, segment: OutboundSegment, operation: Operation, ids: IdSet, on_batch: OnBatch | None = None
+    ) -> int:
+        """Add contacts to a static segment or remove them, 20,000 a call.
+
+        The service does it behind its reply: ask ``state``. It ignores ids of nobody. Twice is as good as once.
+
+        :param segment: the segment
+        :param operation: ``add`` or ``remove``
+        :param ids: whom
+        :param on_batch: is told of every call that succeeded
+        :return: the number of calls
+        :raises CijInputError: it is no static segment, or this is no operation; nothing was sent
+        :raises CijError: a call failed for good; the error says how many had succeeded
+        """
+        _check(segment, operation)
+        total, done, sent = -(-len(ids) // IDS_A_CALL), 0, 0
+        for batch in ids.batches(IDS_A_CALL):
+            try:
+                await self._act(by_ids(segment.row_id, operation, batch))
+            except CijError as error:
+                if done:
+                    said = f"{done} of {total} calls had succeeded; sending them again is safe."
+                    error.hint = f"{error.hint} {said}".strip()
+                raise
+            done, sent = done + 1, sent + len(batch)
+            if on_batch:
+                on_batch(done, total, sent)
+        return total
+
+    async def update_by_query(self, segment: OutboundSegment, operation: Operation, query: str) -> None:
+        """Add the contacts that a query finds to a static segment, or remove them; likewise behind the reply."""
+        _check(segment, operation)
+        check_query(f"Outbound segment {segment.name!r}", query, MEMBERS)
+        if not query.strip():
+            raise CijInputError("The query for the members is empty. Nothing was sent.")
+        await self._act(by_query(segment.row_id, operation, query.strip()))
+
+    async def state(self, segment_id: str) -> OperationsState:
+        """Ask how far the changes of members are."""
+        # A failure in this answer is that of a change, not of the question.
+        return state_of(await self._act(get_state(segment_id), refusals=False))
+
+    async def _act(self, body: dict[str, str], *, refusals: bool = True) -> dict[str, Any]:
+        with removal_explained():
+            return await self._client.action(_ACTION, body, repeatable=True, refusals=refusals)
+
+    async def of_segment(self, segment: OutboundSegment, how: How = "query") -> AsyncIterator[list[str]]:
+        """List the members, page by page, until a page is empty.
+
+        :param segment: the segment
+        :param how: ``query``, or ``fetchxml``, which is deprecated and whose pages end at 50,000 contacts
+        :raises CijInputError: there is no such way
+        :raises CijIncompleteError: a page was cut short, pages came twice, or the members changed meanwhile
+        :raises CijReplyError: the answer can't be understood
+        """
+        if how not in ("query", "fetchxml"):
+            raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
+        ask = self._by_query if how == "query" else self._by_fetchxml
+        listed, size, last = Listed(), PAGE_SIZE, Page([])
+        total = 0
+        while True:
+            page = await ask(segment, listed.pages + 1, size)
+            total = max(total, page.total or 0)
+            if not page.ids:
+                break
+            if listed.pages and not len(page.ids) <= size == len(last.ids):
+                raise CijIncompleteError(
+                    f"The service cut a page of {size} members short, and goes on behind it.",
+                    hint="It has skipped people: list them again.",
+                )
+            # Smaller than asked for, the first page is the whole list or shows the most that the service gives.
+            size = size if listed.pages else len(page.ids)
+            listed.add(page)
+            yield page.ids
+            last = page
+        if last.has_next:
+            raise CijIncompleteError(f"The service says that there is more after page {listed.pages}, and gives none.")
+        listed.check(total)
+
+    async def _by_query(self, segment: OutboundSegment, number: int, size: int) -> Page:
+        body = fetch_by_query(segment, number, size)
+        with removal_explained():
+            answer = await self._client.action("msdyncrm_FetchContactsByQuery", body, repeatable=True)
+        return contacts_of(answer)
+
+    async def _by_fetchxml(self, segment: OutboundSegment, number: int, size: int) -> Page:
+        with removal_explained():
+            answer = await self._client.get(f"contacts?fetchXml={encoded(fetchxml(segment.row_id, number, size))}")
+        rows = answer.get("value")
+        ids, bad = keys_of([row.get("contactid") for row in rows]) if isinstance(rows, list) else (b"", [0])
+        if bad:
+            raise CijReplyError("GET contacts was answered with no list of contacts, or one without its id.")
+        return Page(texts_of(ids), has_next=answer.get(_MORE) is True)
+
+
+def _check(segment: OutboundSegment, operation: str) -> None:
+    if operation not in ("add", "remove"):
+        raise CijInputError(f"operation is {operation!r}.", hint="Use 'add' or 'remove'.")
+    if segment.segment_type != SEGMENT_TYPES["static"]:
+        raise CijInputError(
+            f"Outbound segment {segment.name!r} ({segment.row_id}) is not static: its members can't be changed.",
+            hint="Nothing was sent.",
+        )
+    if operation == "add" and segment.scope != ORGANISATION_SCOPE:
+        log.warning(
+            "Outbound segment %r may be scoped to a business unit. A contact of another unit, one that the segment's "
+            "owner may not access, makes it hang for good: add none of those",
+            segment.name,
+        )

@@ -1,0 +1,1 @@
+"""Segments: their rows, what they shall be, and waiting for them."""

@@ -1,0 +1,44 @@
+"""Outbound marketing (removed by Microsoft in 2026): segments, their members, and journeys."""
+
+from __future__ import annotations
+
+from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
+from airflow_provider_cij.operators.outbound._journeys import (
+    CijOutboundCreateJourneyOperator,
+    CijOutboundDeleteJourneyOperator,
+    CijOutboundPublishJourneyOperator,
+    CijOutboundStopJourneyOperator,
+    CijOutboundUpdateJourneyOperator,
+    CijOutboundValidateJourneyOperator,
+)
+from airflow_provider_cij.operators.outbound._members import (
+    CijOutboundExportSegmentMembersOperator,
+    CijOutboundUpdateSegmentMembersOperator,
+)
+from airflow_provider_cij.operators.outbound._segments import (
+    CijOutboundCreateSegmentOperator,
+    CijOutboundDeleteSegmentOperator,
+    CijOutboundPublishSegmentOperator,
+    CijOutboundStopSegmentOperator,
+    CijOutboundUpdateSegmentOperator,
+    CijOutboundValidateSegmentOperator,
+)
+
+__all__ = [
+    "CijOutboundCreateJourneyOperator",
+    "CijOutboundCreateSegmentOperator",
+    "CijOutboundDeleteJourneyOperator",
+    "CijOutboundDeleteSegmentOperator",
+    "CijOutboundExportSegmentMembersOperator",
+    "CijOutboundPublishJourneyOperator",
+    "CijOutboundPublishSegmentOperator",
+    "CijOutboundStopJourneyOperator",
+    "CijOutboundStopSegmentOperator",
+    "CijOutboundUpdateJourneyOperator",
+    "CijOutboundUpdateSegmentMembersOperator",
+    "CijOutboundUpdateSegmentOperator",
+    "CijOutboundValidateJourneyOperator",
+    "CijOutboundValidateSegmentOperator",
+    "Tile",
+    "segment_email_workflow",
+]

@@ -1,0 +1,351 @@
+"""Outbound journeys, behind ``operators.outbound``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_cij._arguments import one_of, row_ids, set_switches
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.files import reading_text
+from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.operators._keys import Keyed, key_of
+from airflow_provider_cij.operators.outbound._base import (
+    Deletes,
+    Moves,
+    OutboundJourneyTask,
+    fails_on,
+    made,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_cij.api.outbound.journeys import Checked, Finding, OutboundJourneySpec
+    from airflow_provider_cij.api.outbound.rows import CreatedOutbound
+    from airflow_provider_cij.api.segments.spec import IfExists
+    from airflow_provider_cij.hooks.cij import Cij
+
+# Of OutboundJourneySpec, all but what is no text, which a template can't give.
+_TEXTS = (
+    *("name", "workflow", "content_settings_id", "starts_at", "ends_at", "required_consent"),
+    *("suppression_segment_id", "target", "journey_type", "designer_state", "owner_id"),
+)
+
+
+class _Described(CijOperator):
+    """A task that is given what a journey shall be."""
+
+    operator_extra_links = (CijJourneyLink(),)
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        workflow: str | Sequence[Mapping[str, Any]] | None = None,
+        content_settings_id: str | None = None,
+        starts_at: datetime | str | None = None,
+        ends_at: datetime | str | None = None,
+        time_zone: int | None = None,
+        required_consent: str | None = None,
+        suppression_segment_id: str | None = None,
+        recurring: bool | None = None,
+        recurrence_interval_days: int | None = None,
+        recurrence_count: int | None = None,
+        target: str | None = None,
+        journey_type: str | None = None,
+        designer_state: str | Mapping[str, Any] | None = None,
+        owner_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.workflow = workflow
+        self.content_settings_id = content_settings_id
+        self.starts_at = starts_at
+        self.ends_at = ends_at
+        self.time_zone = time_zone
+        self.required_consent = required_consent
+        self.suppression_segment_id = suppression_segment_id
+        self.recurring = recurring
+        self.recurrence_interval_days = recurrence_interval_days
+        self.recurrence_count = recurrence_count
+        self.target = target
+        self.journey_type = journey_type
+        self.designer_state = designer_state
+        self.owner_id = owner_id
+
+    def _spec(self) -> OutboundJourneySpec:
+        from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
+
+        set_switches(self, "recurring", or_none=True)
+        given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
+        return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
+
+    def _show(self, context: Context, journey_id: str, name: str) -> None:
+        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)
+
+
+def _workflow(workflow: Any) -> Any:
+    """Read a workflow from a file, if it is given as one: JSON text begins with a bracket, a path does not."""
+    if not isinstance(workflow, str) or workflow.lstrip()[:1] in ("[", "{"):
+        return workflow
+    with reading_text(workflow.strip(), "utf-8-sig") as file:
+        return file.read().strip()
+
+
+class CijOutboundCreateJourneyOperator(Keyed, _Described):
+    """Creates an outbound journey as a draft, or brings the one of this key to what the DAG says; it keeps its status.
+
+    Its id derives from ``key``: each run and each retry finds the same journey. What agrees already is not written.
+    The workflow is checked before anything is sent: ids that come twice, parents that are missing.
+
+    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+
+    Source: "Basic outbound marketing customer journey API operations".
+
+    :param name: what people see, up to 100 characters (templated)
+    :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
+        ``segment_email_workflow`` builds a simple one (templated)
+    :param key: names the journey; by default ``dag_id.task_id``. A mapped task must give one for each entry
+        (templated)
+    :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
+    :param content_settings_id: the content settings that its e-mails use (templated)
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param ends_at: likewise (templated)
+    :param time_zone: the number of the time zone that people see it in
+    :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
+        ``profiling`` (templated)
+    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+    :param recurring: whether it goes through iterations
+    :param recurrence_interval_days: how long one takes
+    :param recurrence_count: how many there are
+    :param target: ``contact`` or ``account`` (templated)
+    :param journey_type: ``automated`` or ``linkedin`` (templated)
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
+    :param owner_id: a user (templated)
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "created": bool, "changed": bool, "status"}``
+    :raises AirflowFailException: the journey can't be right, or the service refuses it, with its words
+    """
+
+    template_fields: Sequence[str] = (*_TEXTS, "key")
+    template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        if_exists: IfExists = "update",
+        recurring: bool = False,
+        target: str = "contact",
+        journey_type: str = "automated",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, recurring=recurring, target=target, journey_type=journey_type, **kwargs)
+        self.if_exists = if_exists
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Create it."""
+        from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
+        from airflow_provider_cij.api.segments.spec import check_if_exists
+
+        with failing_for_good():
+            check_if_exists(self.if_exists)
+            spec = self._spec()
+            journey_row(spec)  # what can't be right is refused before anybody is asked
+            key = key_of(self, context)
+        self._show(context, journey_id_of(key), str(self.name))
+        context["ti"].xcom_push(key="journey_id", value=journey_id_of(key))
+        with log_group(self.log, f"Create outbound journey {self.name!r}"):
+            created = self.call(lambda cij: cij.outbound.journeys.create(key, spec, self.if_exists))
+        return made(created, "journey", self.log)
+
+
+class CijOutboundUpdateJourneyOperator(_Described):
+    """Changes what is given of an outbound journey, and leaves the rest; its status stays.
+
+    Nothing is written where nothing differs.
+
+    Source: "Basic outbound marketing customer journey API operations".
+
+    :param journey_id: the journey (templated)
+    :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
+    :param cij_conn_id: the Airflow connection
+    :return: as there
+    :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
+    """
+
+    template_fields: Sequence[str] = ("journey_id", *_TEXTS)
+    template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.journey_id = journey_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Update it."""
+        from airflow_provider_cij.api.outbound.journeys import journey_row
+
+        with failing_for_good():
+            row_ids(journey_id=self.journey_id)
+            spec = self._spec()
+            journey_row(spec)  # what can't be right is refused before anybody is asked
+
+        async def update(cij: Cij) -> CreatedOutbound:
+            journey = await cij.outbound.journeys.get(self.journey_id)
+            self._show(context, journey.row_id, journey.name)
+            return await cij.outbound.journeys.update(journey.row_id, spec)
+
+        return made(self.call(update), "journey", self.log)
+
+
+class CijOutboundValidateJourneyOperator(_Described):
+    """Checks an outbound journey for errors: one that is there, or one that is described as for creating it.
+
+    With ``journey_id`` the journey is checked as it is, with what else is given in place of what it has.
+
+    Source: "Basic outbound marketing customer journey API operations", section "Check for Errors".
+
+    :param journey_id: a journey that is there (templated)
+    :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
+    :param key: names a journey that is not there; by default ``dag_id.task_id``, and a mapped task must give one
+        (templated)
+    :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"valid": bool, "result", "errors": [{"code", "message", "where", "activity_id", "fault", "arguments"}],
+        "warnings": […]}``; ``code`` and ``fault`` are the service's code, ``where`` and ``activity_id`` the tile,
+        ``message`` says both in words. In XCom as ``validation`` too, before the task fails
+    :raises AirflowFailException: it has errors (or warnings); they are in the message and in the log
+    """
+
+    template_fields: Sequence[str] = ("journey_id", "key", *_TEXTS)
+    template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(
+        self,
+        *,
+        journey_id: str | None = None,
+        key: str | None = None,
+        fail_on: Literal["error", "warning", "never"] = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.journey_id = journey_id
+        self.key = key
+        self.fail_on = fail_on
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check it."""
+        from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
+        from airflow_provider_cij.api.outbound.models import OutboundStatus
+        from airflow_provider_cij.api.outbound.workflow import titles_of
+
+        with failing_for_good():
+            one_of("fail_on", self.fail_on, "error", "warning", "never")
+            if self.journey_id is None and not self.name:
+                raise CijInputError("Give journey_id, or at least the name of the journey to check.")
+            if self.journey_id is not None:
+                row_ids(journey_id=self.journey_id)
+            row = journey_row(self._spec())
+            key = key_of(self, context) if self.journey_id is None else ""
+
+        async def check(cij: Cij) -> tuple[str, Checked, dict[str, str]]:
+            journeys, whole = cij.outbound.journeys, {"statuscode": int(OutboundStatus.DRAFT), **row}
+            if self.journey_id is not None:
+                whole = {**await journeys.columns(self.journey_id), **row}
+            name = str(whole.get("msdyncrm_name") or "")
+            journey_id = self.journey_id or journey_id_of(key)
+            if self.journey_id:
+                self._show(context, journey_id, name)
+            checked = await journeys.validate(journey_id, whole, whole["statuscode"])
+            return name, checked, titles_of(whole.get("msdyncrm_workflowdefinition") or "[]")
+
+        name, checked, titles = self.call(check)
+        for severity, findings in (("Error", checked.errors), ("Warning", checked.warnings)):
+            for one in findings:
+                self.log.warning("%s: %s", severity, one.said(titles))
+        result = {
+            "valid": checked.valid,
+            "result": checked.result,
+            "errors": [_plain(one, titles) for one in checked.errors],
+            "warnings": [_plain(one, titles) for one in checked.warnings],
+        }
+        context["ti"].xcom_push(key="validation", value=result)
+        with failing_for_good():
+            warned = bool(checked.warnings) or checked.result == "Warning"
+            if fails_on(self.fail_on, errors=not checked.valid, warnings=warned):
+                said = "; ".join(one.said(titles) for one in (*checked.errors, *checked.warnings))
+                raise CijRefusedError(
+                    f"The check of the outbound journey {name!r} ended in {checked.result}: {said or 'no details'}."
+                )
+        self.log.info("The check of the outbound journey %r ended in %s", name, checked.result)
+        return result
+
+
+def _plain(one: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
+    shared = {"code": one.fault, "message": one.said(titles), "where": one.activity_id}
+    return {**shared, "activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
+
+
+class CijOutboundPublishJourneyOperator(Moves, OutboundJourneyTask):
+    """Sets an outbound journey going live, and waits until it is live. From then on it mails real people.
+
+    A journey that is live or going live already is left alone: a retry does not publish it twice. A status from which
+    it can't go live is refused before anything is sent, naming those that are possible.
+
+    Source: "Basic outbound marketing customer journey API operations".
+
+    :param journey_id: the journey (templated)
+    :param wait_until_live: False returns as soon as the service has accepted
+    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
+    :param timeout: seconds to wait in all
+    :param deferrable: True waits in the triggerer, without a worker
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "status"}``
+    :raises AirflowFailException: it ended in Error, with what its check for errors found
+    :raises CijTimeoutError: it is not live in time
+    """
+
+    def __init__(self, *, journey_id: str, wait_until_live: bool = True, **kwargs: Any) -> None:
+        super().__init__(journey_id=journey_id, wait=wait_until_live, **kwargs)
+
+
+class CijOutboundStopJourneyOperator(Moves, OutboundJourneyTask):
+    """Stops a live outbound journey, and waits until it is stopped.
+
+    Only Live and Error can be stopped; "Live, Editable" must be published first.
+
+    Source: "Basic outbound marketing customer journey API operations".
+
+    :param journey_id: the journey (templated)
+    :param wait_until_stopped: False returns as soon as the service has accepted
+    :param poll_interval: as in ``CijOutboundPublishJourneyOperator``
+    :param timeout: as there
+    :param deferrable: as there
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "status"}``
+    :raises AirflowFailException: it can't be stopped
+    :raises CijTimeoutError: it is not stopped in time
+    """
+
+    publishes = False
+
+    def __init__(self, *, journey_id: str, wait_until_stopped: bool = True, **kwargs: Any) -> None:
+        super().__init__(journey_id=journey_id, wait=wait_until_stopped, **kwargs)
+
+
+class CijOutboundDeleteJourneyOperator(Deletes, OutboundJourneyTask):
+    """Deletes an outbound journey.
+
+    Source: "Basic outbound marketing customer journey API operations".
+
+    :param journey_id: the journey (templated)
+    :param missing_ok: False fails when there is nothing to delete
+    :param cij_conn_id: the Airflow connection
+    :raises AirflowFailException: the service refuses
+    """

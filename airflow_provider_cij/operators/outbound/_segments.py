@@ -1,0 +1,300 @@
+"""Outbound segments, behind ``operators.outbound``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_cij._arguments import filled, one_of, set_switches
+from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij.api.bounds import bound_of
+from airflow_provider_cij.errors import CijRefusedError
+from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._keys import Keyed, key_of
+from airflow_provider_cij.operators._member_list import ListRules, TakesMembers, checked_on_empty
+from airflow_provider_cij.operators.outbound._base import (
+    Deletes,
+    Moves,
+    OutboundSegmentTask,
+    fails_on,
+    made,
+)
+from airflow_provider_cij.sources import FromValues, Source, checked
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_cij.api.outbound.models import SegmentType
+    from airflow_provider_cij.api.outbound.rows import CreatedOutbound
+    from airflow_provider_cij.api.segments.spec import IfExists
+    from airflow_provider_cij.hooks.cij import Cij
+
+
+class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
+    """Creates an outbound segment, or brings the one of this key to what the DAG says.
+
+    Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
+
+    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+
+    Source: "Basic operations on segments using API in outbound marketing".
+
+    :param display_name: what people see, up to 100 characters (templated)
+    :param segment_type: ``static``, ``dynamic`` or ``compound`` (templated)
+    :param query: whom a dynamic one finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
+        compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)`` (templated)
+    :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
+        20,000 at the most; one that is there keeps its members. None gives no list (templated)
+    :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
+        any number. Default 0. More fail before anything is sent (templated)
+    :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
+        (templated)
+    :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
+        (templated)
+    :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
+    :param description: a text for people (templated)
+    :param publish: True makes it in Going live, where the service validates it, instead of as a draft; one that is
+        there goes live when it was changed or is not live
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "created": bool, "changed": bool, "status"}``
+    :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
+    """
+
+    template_fields: Sequence[str] = (
+        *("display_name", "segment_type", "query", "members", "max_invalid", "on_empty", "key", "description"),
+    )
+    # FromSql("audience.sql", …) is the file of this name.
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
+    operator_extra_links = (CijSegmentLink(),)
+
+    def __init__(
+        self,
+        *,
+        display_name: str,
+        segment_type: SegmentType = "static",
+        query: str = "",
+        members: Iterable[object] | Source | None = None,
+        max_invalid: int | float | str | None = 0,
+        on_empty: str = "fail",
+        if_exists: IfExists = "update",
+        description: str | None = None,
+        publish: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.display_name = display_name
+        self.segment_type = segment_type
+        self.query = query
+        self.members = members
+        self.max_invalid = max_invalid
+        self.on_empty = on_empty
+        self.if_exists = if_exists
+        self.description = description
+        self.publish = publish
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Create it."""
+        from airflow_provider_cij.api.members.id_list import take_in
+        from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
+        from airflow_provider_cij.api.segments.spec import check_if_exists
+
+        with failing_for_good():
+            key = key_of(self, context)
+            set_switches(self, "publish")
+            check_if_exists(self.if_exists)
+            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
+            listed = self.members is not None
+            source = checked(self.members if listed else FromValues(()))
+            bound = bound_of("max_invalid", self.max_invalid)
+            rules = ListRules(bound, bound, checked_on_empty(self.on_empty))
+
+        async def create(cij: Cij) -> CreatedOutbound:
+            intake = await take_in(source.chunks(cij.dataverse), bound)
+            if listed:
+                rules.check_empty(intake.read)
+            with intake.ids as ids:
+                spec = OutboundSegmentSpec(
+                    key=key,
+                    display_name=self.display_name,
+                    segment_type=self.segment_type,
+                    query=self.query,
+                    member_ids=tuple(one for batch in ids.batches(1000) for one in batch),
+                    description=self.description,
+                )
+            check(spec)
+            url = self.hook.row_url("msdyncrm_segment", spec.segment_id)
+            CijSegmentLink().show(self, context, url, spec.display_name)
+            return await cij.outbound.segments.create(spec, self.if_exists, publish=self.publish)
+
+        with log_group(self.log, f"Create outbound segment {self.display_name!r}"):
+            created = self.call(create)
+        context["ti"].xcom_push(key="segment_id", value=created.row_id)
+        return made(created, "segment", self.log)
+
+
+class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
+    """Changes what is given of an outbound segment, and leaves the rest. Its status stays: publish it afterwards.
+
+    Nothing is written where nothing differs.
+
+    Source: "Basic operations on segments using API in outbound marketing".
+
+    :param segment_id: the segment (templated)
+    :param display_name: what people see, up to 100 characters (templated)
+    :param query: of a dynamic or compound one (templated)
+    :param description: a text for people (templated)
+    :param cij_conn_id: the Airflow connection
+    :return: as ``CijOutboundCreateSegmentOperator``
+    :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
+    """
+
+    template_fields: Sequence[str] = ("segment_id", "display_name", "query", "description")
+    template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(
+        self,
+        *,
+        display_name: str | None = None,
+        query: str | None = None,
+        description: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.display_name = display_name
+        self.query = query
+        self.description = description
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Update it."""
+        with failing_for_good():
+            self._check_id()
+            if self.display_name is not None:
+                filled(display_name=self.display_name)
+
+        async def update(cij: Cij) -> CreatedOutbound:
+            segment = await cij.outbound.segments.get(self.segment_id)
+            self._show(context, segment.row_id, segment.name)
+            return await cij.outbound.segments.update(
+                segment.row_id, display_name=self.display_name, query=self.query, description=self.description
+            )
+
+        return made(self.call(update), "segment", self.log)
+
+
+class CijOutboundPublishSegmentOperator(Moves, OutboundSegmentTask):
+    """Sets an outbound segment going live, and waits until it is live.
+
+    A status from which that is not possible is refused before anything is sent, naming those that are.
+
+    Source: "Basic operations on segments using API in outbound marketing".
+
+    :param segment_id: the segment (templated)
+    :param wait_until_live: False returns as soon as the service has accepted
+    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
+    :param timeout: seconds to wait in all
+    :param deferrable: True waits in the triggerer, without a worker
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "status", "member_count"}``
+    :raises AirflowFailException: the service finds an error in it, or it ended in Error
+    :raises CijTimeoutError: it is not live in time
+    """
+
+    def __init__(self, *, segment_id: str, wait_until_live: bool = True, **kwargs: Any) -> None:
+        super().__init__(segment_id=segment_id, wait=wait_until_live, **kwargs)
+
+
+class CijOutboundStopSegmentOperator(Moves, OutboundSegmentTask):
+    """Stops a live outbound segment, and waits until it is stopped.
+
+    Only Live and Error can be stopped; a draft is refused before anything is sent.
+
+    Source: "Basic operations on segments using API in outbound marketing".
+
+    :param segment_id: the segment (templated)
+    :param wait_until_stopped: False returns as soon as the service has accepted
+    :param poll_interval: as in ``CijOutboundPublishSegmentOperator``
+    :param timeout: as there
+    :param deferrable: as there
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "status", "member_count"}``
+    :raises AirflowFailException: it can't be stopped
+    :raises CijTimeoutError: it is not stopped in time
+    """
+
+    publishes = False
+
+    def __init__(self, *, segment_id: str, wait_until_stopped: bool = True, **kwargs: Any) -> None:
+        super().__init__(segment_id=segment_id, wait=wait_until_stopped, **kwargs)
+
+
+class CijOutboundDeleteSegmentOperator(Deletes, OutboundSegmentTask):
+    """Deletes an outbound segment.
+
+    Source: "Basic operations on segments using API in outbound marketing".
+
+    :param segment_id: the segment (templated)
+    :param missing_ok: False fails when there is nothing to delete
+    :param cij_conn_id: the Airflow connection
+    :raises AirflowFailException: journeys suppress it; the error names them
+    """
+
+
+class CijOutboundValidateSegmentOperator(CijOperator):
+    """Asks the service whether an outbound segment would be right; nothing is written.
+
+    Source: "Basic operations on segments using API in outbound marketing", section "Validating segments".
+
+    :param display_name: what people would see (templated)
+    :param segment_type: ``static``, ``dynamic`` or ``compound`` (templated)
+    :param query: of a dynamic or compound one (templated)
+    :param publish: True asks for a segment in Going live, False for a draft
+    :param fail_on: ``"error"`` fails the task when there is one, ``"never"`` does not
+    :param cij_conn_id: the Airflow connection
+    :return: ``{"valid": bool, "errors": [{"code", "message", "where", "field"}], "warnings": []}``; ``where`` is the
+        column, as is ``field``; the service gives no ``message`` and no warnings. In XCom as ``validation`` too, before
+        the task fails
+    :raises AirflowFailException: it has errors; they are in the message and in the log
+    """
+
+    template_fields: Sequence[str] = ("display_name", "segment_type", "query")
+    template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
+
+    def __init__(
+        self,
+        *,
+        display_name: str,
+        segment_type: SegmentType = "dynamic",
+        query: str = "",
+        publish: bool = True,
+        fail_on: Literal["error", "never"] = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.display_name = display_name
+        self.segment_type = segment_type
+        self.query = query
+        self.publish = publish
+        self.fail_on = fail_on
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Validate it."""
+        from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+
+        with failing_for_good():
+            one_of("fail_on", self.fail_on, "error", "never")
+            set_switches(self, "publish")
+            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
+        spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
+        faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
+        errors = [{"code": one.code, "message": "", "where": one.field, "field": one.field} for one in faults]
+        for error in errors:
+            self.log.warning("Error: %(code)s in %(field)s", error)
+        result = {"valid": not errors, "errors": errors, "warnings": []}
+        context["ti"].xcom_push(key="validation", value=result)
+        with failing_for_good():
+            if fails_on(self.fail_on, errors=bool(errors)):
+                said = ", ".join(f"{error['code']} in {error['field']}" for error in errors)
+                raise CijRefusedError(f"The outbound segment {self.display_name!r} is not valid: {said}.")
+        return result
