@@ -14,7 +14,7 @@ from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.api.segments.client import Segments
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal
 from airflow_provider_cij.api.segments.wait import wait as until_live

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import (

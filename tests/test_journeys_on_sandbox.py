@@ -14,7 +14,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_cij.api.consent.client import ConsentValue
 from airflow_provider_cij.api.journeys import client as journeys
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.hooks.cij import CijHook

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.members.id_list import Intake
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.api.members.upload import Resume
-    from airflow_provider_cij.api.segments.groups import MemberGroup
+    from airflow_provider_cij.api.segments.models import MemberGroup
     from airflow_provider_cij.api.segments.models import MemberReport, Segment
     from airflow_provider_cij.hooks.cij import Cij
 

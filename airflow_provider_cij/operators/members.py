@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.members.id_list import Intake
-    from airflow_provider_cij.api.segments.groups import MemberGroup
+    from airflow_provider_cij.api.segments.models import MemberGroup
     from airflow_provider_cij.api.segments.models import Segment
     from airflow_provider_cij.hooks.cij import Cij
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijConflictError

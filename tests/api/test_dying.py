@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.retry import RetryRules

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient

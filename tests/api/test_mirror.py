@@ -16,7 +16,7 @@ from airflow_provider_cij.api.members import sync_plan as mirror
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.sync_plan import GroupPlan, Plan, calls, check_room, number_of_calls
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.odata import keys_of

@@ -146,7 +146,7 @@ def test_the_newest_evaluations_come_with_one_question(organisation, key):
 
 def test_a_group_is_waited_for_by_its_members(organisation, key):
     """The segment itself has none yet."""
-    from airflow_provider_cij.api.segments.groups import MemberGroup
+    from airflow_provider_cij.api.segments.models import MemberGroup
 
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"),))
 

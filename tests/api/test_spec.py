@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of
+from airflow_provider_cij.api.segments.models import MemberGroup, groups_of
 from airflow_provider_cij.api.segments.spec import SegmentSpec, check, definition_row, segment_row, unbalanced
 from airflow_provider_cij.errors import CijInputError
 
@@ -133,6 +133,6 @@ def test_brackets_in_quotes_dont_count(query):
 @given(st.lists(st.builds(MemberGroup, st.text(min_size=1), st.booleans(), st.uuids().map(str)), max_size=10))
 def test_groups_survive_the_row(groups):
     """Written and read again, they are the same."""
-    from airflow_provider_cij.api.segments.groups import groups_text
+    from airflow_provider_cij.api.segments.models import groups_text
 
     assert groups_of(groups_text(tuple(groups))) == tuple(groups)

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.row_sync import SEGMENTS, bring
-from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of
+from airflow_provider_cij.api.segments.models import MemberGroup, groups_of
 from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row, owner
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.members.id_list import take_in
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.odata import texts_of

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.custom_apis import inputs_of
+from airflow_provider_cij.api.members.group_count import GroupMemberCounter
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.pages import Page, page_of, page_of_text, paging_inputs
 from airflow_provider_cij.api.members.sync_plan import IDS_A_GROUP, GroupPlan, Plan, Share, check_room
 from airflow_provider_cij.api.members.upload import OnBatch, Resume, Sending
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.dataverse.odata import keys_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 if TYPE_CHECKING:
+    from airflow_provider_cij.api.segments.client import Segments
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _PAGE_SIZE = 5000
@@ -136,6 +138,27 @@ class Members:
             if at_least is not None and count >= at_least:
                 break
         return count
+
+    async def group_page(self, segment_id: str, group_id: str, number: int) -> list[str]:
+        """Read one page of a static group.
+
+        :param segment_id: the segment
+        :param group_id: the group's id
+        :param number: of the page, from 1
+        :return: the ids on it; none behind the last page
+        """
+        body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
+        asked = body | {"PageNo": number}
+        return (await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")).ids
+
+    def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
+        """Return what reads a segment with the member count of one of its static groups, for a wait.
+
+        :param segments: reads the segment
+        :param group: the group's name or id
+        :param min_members: count no further
+        """
+        return GroupMemberCounter(segments, self, group, min_members)
 
     async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
         """List a static group, page by page, until a page is empty: a short one may be the service's own limit.

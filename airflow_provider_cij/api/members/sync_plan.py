@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijInputError
 
 IDS_A_CALL = 1000

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-from airflow_provider_cij.api.row_sync import Table
+from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
@@ -67,6 +67,28 @@ def status_name(code: int) -> str:
         return f"status {code}"
 
 
+def _same_minute(ours: Any, theirs: Any) -> bool:
+    """Compare moments to the minute: the service keeps no more of them."""
+
+    def minute(text: Any) -> object:
+        try:
+            return datetime.fromisoformat(str(text)).replace(second=0, microsecond=0)
+        except (OverflowError, ValueError):
+            return text
+
+    return minute(ours) == minute(theirs)
+
+
+def _same_json(ours: Any, theirs: Any) -> bool:
+    def value(text: Any) -> object:
+        try:
+            return json.loads(str(text))
+        except (RecursionError, ValueError):
+            return text
+
+    return value(ours) == value(theirs)
+
+
 @dataclass(frozen=True)
 class Kind:
     """What differs between outbound segments and journeys.
@@ -87,7 +109,12 @@ class Kind:
 
 SEGMENT = Kind(
     word="segment",
-    table=Table("msdyncrm_segments", "msdyncrm_segmentid", {"statuscode": int(_S.DRAFT)}),
+    table=Table(
+        "msdyncrm_segments",
+        "msdyncrm_segmentid",
+        {"statuscode": int(_S.DRAFT)},
+        {"msdyncrm_segmentname": Column("display_name"), "msdyncrm_segmentquery": Column("query")},
+    ),
     columns=(
         *("msdyncrm_segmentid", "msdyncrm_segmentname", "msdyncrm_segmenttype", "statuscode"),
         *("msdyncrm_segmentqueryname", "msdyncrm_segmentsize", "msdyncrm_scope", "_owningbusinessunit_value"),
@@ -98,7 +125,14 @@ SEGMENT = Kind(
 JOURNEY = Kind(
     word="journey",
     table=Table(
-        "msdyncrm_customerjourneys", "msdyncrm_customerjourneyid", {"statuscode": int(_S.DRAFT), "statecode": 0}
+        "msdyncrm_customerjourneys",
+        "msdyncrm_customerjourneyid",
+        {"statuscode": int(_S.DRAFT), "statecode": 0},
+        {
+            "msdyncrm_startdatetime": Column(same=_same_minute),
+            "msdyncrm_enddatetime": Column(same=_same_minute),
+            "msdyncrm_workflowdefinition": Column(same=_same_json),
+        },
     ),
     columns=("msdyncrm_customerjourneyid", "msdyncrm_name", "statuscode", "msdyncrm_validationresults"),
     moves={_S.DRAFT: (_S.GOING_LIVE, _S.EXPIRED), **_AFTER_DRAFT},
@@ -145,6 +179,10 @@ class OutboundSegment(OutboundRow):
     scope: int | None = None
     business_unit_id: str | None = None
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"segment_id": self.row_id, "status": self.status_name, "member_count": self.member_count}
+
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> OutboundSegment:
         """Read a row.
@@ -174,6 +212,10 @@ class OutboundJourney(OutboundRow):
     """
 
     findings: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"journey_id": self.row_id, "status": self.status_name}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> OutboundJourney:
