@@ -1,9 +1,9 @@
-"""What operators and sensors are made of: the connection, the call to the service, and what Airflow makes of failures."""
+"""What operators and sensors are made of: the connection, the call to the service, and how they fail."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijThrottledError
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY, AirflowFailException
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
 # A service that throttles a task for longer than this is down.
 _LONGEST_THROTTLING = 24 * 3600.0
 
@@ -66,6 +68,23 @@ def best_effort(log: Any, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.warning("%s could not be read: %s", what, error)
+
+
+def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
+    """Return the check that a trigger's event holds.
+
+    :param event: what the trigger sent
+    :param key: where the event holds the result
+    :raises CijError: the trigger reports a failure; or there is no event, or an unknown one: never a success
+    """
+    if event and event.get("status") in _OVER and isinstance(event.get(key), dict):
+        result, name = dict(event[key]), str(event.get("name") or "")
+        status = event["status"] if event["status"] == "publish_again" else ""
+        message = str(event.get("message") or f"{name!r} is {event['status']}")
+        return Check(True, name, message, result, status, str(event.get("evaluated_at") or ""))
+    if event and isinstance(event.get("error"), dict):
+        raise CijError.from_dict(event["error"])
+    raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
 
 
 class CijTask(BaseOperator):

@@ -13,8 +13,7 @@ from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.errors import CijRefusedError
 
 BATCH_WINDOW = 1.0
-"""Seconds that the first to ask waits for others at the most. Those that asked together sleep together, and ask together
-again."""
+"""The most seconds that the first to ask waits for others. Those that asked together sleep and ask together."""
 # A URL of 32,768 characters has room for 700.
 _ROWS_A_REQUEST = 500
 

@@ -39,6 +39,10 @@ class Wait(Protocol):
     """Something that is waited for."""
 
     @property
+    def until(self) -> str:
+        """What it is to become, such as ``live``."""
+
+    @property
     def subject(self) -> str:
         """What is waited for, such as ``Segment <id>``."""
 

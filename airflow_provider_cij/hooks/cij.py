@@ -6,20 +6,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_cij.api.consent.client import Consents
-from airflow_provider_cij.api.custom_triggers.client import Events
-from airflow_provider_cij.api.journeys.client import Journeys
-from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.outbound.client import Outbound
-from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import guid
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
@@ -30,40 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Cij:
-    """An organisation, open: what a hook's session gives."""
-
-    dataverse: DataverseClient
-    segments: Segments
-    members: Members
-    journeys: Journeys
-    events: Events
-    consent: Consents
-    outbound: Outbound
-
-    @classmethod
-    def on(cls, client: DataverseClient) -> Cij:
-        """Give all verbs, over an open client."""
-        return cls(
-            client,
-            Segments(client),
-            Members(client),
-            Journeys(client),
-            Events(client),
-            Consents(client),
-            Outbound(client),
-        )
-
-    def segment_url(self, segment_id: str) -> str:
-        """Give the address of a segment in Dynamics 365."""
-        return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
-
-    def journey_url(self, journey_id: str) -> str:
-        """Give the address of a journey in Dynamics 365."""
-        return _row_url(self.dataverse.settings, "msdynmkt_journey", journey_id)
 
 
 class CijHook(BaseHook):
@@ -141,7 +100,7 @@ class CijHook(BaseHook):
         if self._at_work:
             self._at_work.stop()
 
-    def asks_for_too_much(self, error: CijThrottledError) -> bool:
+    def exceeds_max_wait(self, error: CijThrottledError) -> bool:
         """Return whether the service asks for a wait that is too long for a worker, and shorter than a day."""
         return error.retry_after is not None and self.settings().max_hold_seconds < error.retry_after < DAY
 
@@ -159,7 +118,7 @@ class CijHook(BaseHook):
         :param table: its logical name, such as ``msdyncrm_segment``
         :param row_id: its id
         """
-        return _row_url(self.settings(), table, row_id)
+        return row_url(self.settings(), table, row_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
@@ -173,11 +132,6 @@ class CijHook(BaseHook):
             return False, str(error)
         except Exception as error:  # whatever it is, the person at the button wants words
             return False, f"{type(error).__name__}: {error}"
-
-
-def _row_url(settings: Settings, table: str, row_id: str) -> str:
-    # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
-    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
 
 
 async def _introduce(cij: Cij) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
@@ -23,12 +22,11 @@ from airflow_provider_cij.version_compat import AirflowSkipException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.members.id_list import Intake
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.api.members.upload import Resume
-    from airflow_provider_cij.api.segments.models import MemberGroup
-    from airflow_provider_cij.api.segments.models import MemberReport, Segment
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
 
 
 LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
@@ -106,7 +104,7 @@ class MemberListOperator(TakesMembers):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
-        with failing_for_good():
+        with permanent_failures():
             source = checked(self.members)
             self._check_arguments()
             names = self._group_names()

@@ -10,8 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive, set_switches
-from airflow_provider_cij._base import CijOperator, best_effort, log_group, permanent_failures
-from airflow_provider_cij._events import check_of_event
+from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group, permanent_failures
 from airflow_provider_cij.errors import CijError, CijStoppedError
 from airflow_provider_cij.version_compat import conf
 
@@ -38,17 +37,6 @@ class Started(NamedTuple):
     state: Mapping[str, Any] = {}
 
 
-def renamed_to_wait(old: str, kwargs: dict[str, Any]) -> None:
-    """Read the argument that was called ``wait`` later, with a warning.
-
-    :param old: its former name
-    :param kwargs: the arguments of a constructor; changed
-    """
-    if old in kwargs:
-        warnings.warn(f"{old} is called wait by now.", DeprecationWarning, stacklevel=4)
-        kwargs.setdefault("wait", kwargs.pop(old))
-
-
 class WaitingOperator(CijOperator):
     """An operator that changes something and waits for its effect.
 
@@ -56,9 +44,12 @@ class WaitingOperator(CijOperator):
     :param poll_interval: seconds between checks
     :param timeout: seconds to wait in all
     :param deferrable: True waits in the triggerer, without a worker
+    :param wait_until_live: the former name of ``wait``
+    :param wait_until_stopped: the former name of ``wait``, for stopping
     """
 
     event_key: str
+    """Where the trigger's event holds the result."""
 
     def __init__(
         self,
@@ -67,9 +58,15 @@ class WaitingOperator(CijOperator):
         poll_interval: float = 30,
         timeout: float = 24 * 3600,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        wait_until_live: bool | None = None,
+        wait_until_stopped: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        for name, former in (("wait_until_live", wait_until_live), ("wait_until_stopped", wait_until_stopped)):
+            if former is not None:
+                warnings.warn(f"{name} is called wait by now.", DeprecationWarning, stacklevel=3)
+                wait = former
         self.wait = wait
         self.poll_interval = poll_interval
         self.timeout = timeout
@@ -118,13 +115,13 @@ class WaitingOperator(CijOperator):
 
     def _run(self, context: Context, deadline: float, state: Mapping[str, Any] | None = None) -> Any:
         started = self.call(partial(self._start, context=context, state=state or {}))
-        wait, check, not_before, state = started
+        check = started.check
         if not check.done and self.wait:
             if self.deferrable:
                 self._defer(started, deadline)
-            with log_group(self.log, f"Wait until {getattr(wait, 'until', 'done')}"):
+            with log_group(self.log, f"Wait until {started.wait.until}"):
                 check = self.call(partial(self._until_done, started, deadline))
-        return self._complete(context, check, deadline, state)
+        return self._complete(context, check, deadline, started.state)
 
     def _defer(self, started: Started, deadline: float) -> None:
         self.defer(

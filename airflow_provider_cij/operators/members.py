@@ -8,8 +8,7 @@ from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import filled, row_ids, switch
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijRefusedError
@@ -23,10 +22,9 @@ from airflow_provider_cij.operators._removed import Removed
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.members.id_list import Intake
-    from airflow_provider_cij.api.segments.models import MemberGroup
-    from airflow_provider_cij.api.segments.models import Segment
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 __all__ = [
     "CijAddSegmentMembersOperator",
@@ -293,7 +291,7 @@ class CijExportSegmentMembersOperator(CijOperator):
         from airflow_provider_cij.api.segments.models import LIVE
 
         target = str(self.path or "")
-        with failing_for_good():
+        with permanent_failures():
             row_ids(segment_id=self.segment_id)
             if self.group is not None:
                 filled(group=self.group)
@@ -317,7 +315,7 @@ class CijExportSegmentMembersOperator(CijOperator):
             async def read() -> Standing:
                 row, last = await cij.segments.get(segment.segment_id), None
                 with suppress(CijRefusedError):  # without the log the count alone tells one evaluation from the next
-                    last = await cij.segments.last_execution(row) if row.definition_id else None
+                    last = next(iter(await cij.segments.newest_executions(row, 1) if row.definition_id else ()), None)
                 return Standing(row.member_count, (row.status, last and (last.execution_id, last.status)))
 
             pages = cij.members.of_segment

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import filled, one_of, positive, set_switches, whole
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import log_group, permanent_failures
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.operators._member_list import LIST_FIELDS, TakesMembers, read_list, rules_of
@@ -19,9 +19,9 @@ from airflow_provider_cij.version_compat import AirflowFailException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.custom_triggers.bulk import Ledger
     from airflow_provider_cij.api.members.id_set import IdSet
-    from airflow_provider_cij.hooks.cij import Cij
 
 _KEY = "cij_raised"
 _MOST = 2500
@@ -154,7 +154,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         """Read the list to its end, check the attributes, then raise."""
         store: Any = context.get("task_state_store")
         most_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
-        with failing_for_good():
+        with permanent_failures():
             set_switches(self, "raise_again")
             # Before the arguments are checked: a task that is cleared with better ones has its note.
             self._begin(store, context["ti"].try_number, most_tries)

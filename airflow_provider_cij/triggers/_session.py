@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.api.batching import BATCH_WINDOW
 from airflow_provider_cij.api.cij import Cij
+from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.hooks.cij import CijHook, settings_of
 
 

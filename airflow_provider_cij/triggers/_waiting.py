@@ -91,6 +91,7 @@ class WaitTrigger(BaseTrigger):
             "status": found.status or self.until,
             self.event_key: found.result,
             "name": found.name,
+            "message": found.message,
             "evaluated_at": found.evaluated_at,
         }
 

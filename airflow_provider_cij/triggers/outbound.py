@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class CijOutboundTrigger(WaitTrigger):
     """Checks an outbound segment, its changes of members, or a journey until it is as it should be.
 
-    Its event is ``{"status": "live", "outbound": {…}, "name": …, "deadline": …, "state": {…}}``, with ``until`` in place
-    of ``live``; or ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
+    Its event is ``{"status": "live", "outbound": {…}, "name": …, "deadline": …, "state": {…}}``, with ``until`` in
+    place of ``live``; or ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
 
     The other arguments are those of ``WaitTrigger``.
 

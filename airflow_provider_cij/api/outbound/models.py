@@ -6,9 +6,11 @@ operations", and the table references of msdyncrm_segment and msdyncrm_customerj
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -160,6 +162,10 @@ class OutboundRow:
     def status_name(self) -> str:
         """The status in one word."""
         return status_name(self.status)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

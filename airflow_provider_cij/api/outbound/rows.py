@@ -105,23 +105,30 @@ class OutboundRows(Generic[R]):
         with removal_explained():
             return [row async for page in self._client.pages(path) for row in page]
 
-    async def publish(self, row_id: str) -> R:
-        """Set one going live; doing it twice is as good as once. Wait for the rest with ``outbound_watching``.
+    async def publish(self, row: R | str) -> R:
+        """Set one to Going live. The service does the rest later: wait with ``OutboundWait``. Idempotent.
 
+        :param row: as it is, or its id, by which it is read first
         :return: the row, going live; a journey that is live already stays as it is
         :raises CijInputError: its status does not allow it; nothing was sent
         :raises CijRefusedError: the service finds an error in it
         """
-        return await self._move(row_id, OutboundStatus.GOING_LIVE, self.kind.kept)
+        return await self._change_status(row, OutboundStatus.GOING_LIVE, self.kind.kept)
 
-    async def stop(self, row_id: str) -> R:
-        """Stop one, likewise. One that is stopped or stopping already stays as it is."""
-        return await self._move(row_id, OutboundStatus.STOPPING, STOPPED | {OutboundStatus.STOPPING})
+    async def stop(self, row: R | str) -> R:
+        """Set one to Stopping. The service does the rest later: wait with ``OutboundWait``. Idempotent.
 
-    async def _move(self, row_id: str, wanted: OutboundStatus, kept: frozenset[OutboundStatus]) -> R:
+        :param row: as it is, or its id, by which it is read first
+        :return: the row, stopping; one that is stopped or stopping already stays as it is
+        :raises CijInputError: its status does not allow it; nothing was sent
+        """
+        return await self._change_status(row, OutboundStatus.STOPPING, STOPPED | {OutboundStatus.STOPPING})
+
+    async def _change_status(self, row: R | str, wanted: OutboundStatus, kept: frozenset[OutboundStatus]) -> R:
         left = _TRIES
         while True:
-            row = await self.get(row_id)
+            if isinstance(row, str):
+                row = await self.get(row)
             if row.status in kept:
                 log.info("Outbound %s %r is %s already", self.kind.word, row.name, row.status_name)
                 return row
@@ -134,6 +141,7 @@ class OutboundRows(Generic[R]):
                 left -= 1
                 if not left:
                     raise
+                row = row.row_id
             else:
                 return replace(row, status=int(wanted))
 

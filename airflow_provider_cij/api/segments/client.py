@@ -18,6 +18,7 @@ from airflow_provider_cij.api.segments.models import (
     DEFINITION_COLUMNS,
     EXECUTION_COLUMNS,
     FOR_DELETE,
+    FOR_UPDATE,
     LIVE,
     SEGMENT_COLUMNS,
     UNFINISHED,
@@ -382,9 +383,7 @@ class Segments:
             try:
                 segment = await self.get(wanted, FOR_DELETE)
             except CijNotFoundError:
-                # Half a segment: a definition whose segment was never created, or is deleted already.
-                orphans = (definition_id or definition_id_of(wanted), wanted)
-                return any([await self._delete(DEFINITIONS.entity_set, orphan) for orphan in orphans])
+                return await self.delete_definition(wanted, definition_id)
         if segment.live_journeys:
             raise CijInUseError(
                 f"Segment {segment.display_name!r} ({segment.segment_id}) is used by {segment.live_journeys:,} live "
@@ -396,6 +395,17 @@ class Segments:
         if segment.definition_id:
             await self._delete(DEFINITIONS.entity_set, segment.definition_id)
         return deleted
+
+    async def delete_definition(self, segment_id: str, definition_id: str = "") -> bool:
+        """Delete the definition of a segment that was never created, or is deleted already.
+
+        :param segment_id: the segment's id, or the definition's
+        :param definition_id: the definition's, if it is known; by default that of a segment of this package
+        :return: False when there was none
+        """
+        wanted = guid(segment_id, "segment_id")
+        orphans = (definition_id or definition_id_of(wanted), wanted)
+        return any([await self._delete(DEFINITIONS.entity_set, orphan) for orphan in orphans])
 
     async def _delete(self, entity_set: str, row_id: str) -> bool:
         if not await delete_row(self._client, row_path(entity_set, row_id)):

@@ -19,6 +19,7 @@ from airflow_provider_cij.errors import CijInputError
 MOST_GROUPS = 10
 LONGEST_NAME = 100
 
+
 def _shown_people(text: Any) -> int:
     return len(re.findall(r"[^\s,;\[\]]+", str(text or "")))
 

@@ -240,13 +240,15 @@ def found(segment: Segment, wait: SegmentWait, outcome: Outcome = "done", evalua
     """
     count = segment.member_count
     if outcome == "waiting" and wait.min_members:
-        members = f"{count:,} members of {wait.min_members:,}" if count is not None else f"not {wait.min_members:,} members"
+        wanted = f"{wait.min_members:,}"
+        members = f"less than {wanted} members" if count is None else f"{count:,} members of {wanted}"
     else:
         members = f"{count:,} members" if count is not None else ""
+    message = f"Segment {segment.display_name!r} ({segment.segment_id}) is {segment.status_name}"
     return Check(
         done=outcome != "waiting",
         name=segment.display_name,
-        message=f"Segment {segment.display_name!r} ({segment.segment_id}) is {segment.status_name}" + (members and f", {members}"),
+        message=f"{message}, {members}" if members else message,
         result=segment.summary(),
         status=PUBLISH_AGAIN if outcome == "publish_again" else "",
         evaluated_at=evaluated_at,
@@ -299,9 +301,7 @@ def _succeeded(runs: Sequence[Execution]) -> Execution | None:
     return next((run for run in runs if run.status == ExecutionStatus.SUCCEEDED), None)
 
 
-async def _from_log(
-    reader: SegmentReader, segment: Segment, limits: SizeLimits
-) -> tuple[Execution | None, SizeLimits]:
+async def _from_log(reader: SegmentReader, segment: Segment, limits: SizeLimits) -> tuple[Execution | None, SizeLimits]:
     """Read the newest evaluation, whose count the row may have later, and the count of the one before."""
     try:
         runs = await reader.newest_executions(segment, _NEWEST)
