@@ -1,88 +1,19 @@
-"""OData as Dataverse speaks it: ids, quoting, query options. Pure functions over plain values."""
+"""OData as Dataverse speaks it: quoting, query options. Pure functions over plain values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 
 URL_LIMIT = 32_768
 """Characters of a whole URL (Dataverse docs, Query data); what goes beyond is refused."""
 
 _READABLE = "$,()='/:;"
-_DASHES = (8, 13, 18, 23)
-_PLACES = [place for place in range(36) if place not in _DASHES]
-_HEX = r"[0-9a-fA-F]"
-_DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
-# Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
-_ANY_SPELLING = re.compile(rf"\s*(?:({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}}))\s*")
 _MEANS_SOMETHING = re.compile(r"""[\x00-\x1f"'\\\[\]]""")
-
-
-def key_of(value: object) -> bytes | None:
-    """Read one id in any spelling.
-
-    :param value: an id: dashed or bare, in braces, in any case; a ``uuid.UUID`` as well
-    :return: its 16 bytes, or None when it is no GUID
-    """
-    found = _ANY_SPELLING.fullmatch(str(value))
-    if not found:
-        return None
-    return bytes.fromhex((found[1] or found[2] or found[3]).replace("-", ""))
-
-
-def keys_of(values: Sequence[object]) -> tuple[bytes, list[int]]:
-    """Read many ids at once.
-
-    :param values: ids, as ``key_of`` takes them
-    :return: the keys of those that are GUIDs, 16 bytes each, joined; and the positions of those that are not
-    """
-    if (keys := _keys_of_plain(values)) is not None:
-        return keys, []
-    one_by_one = [key_of(value) for value in values]
-    bad = [position for position, key in enumerate(one_by_one) if key is None]
-    return b"".join(key for key in one_by_one if key), bad
-
-
-def _keys_of_plain(values: Sequence[object]) -> bytes | None:
-    """Read ids that all are plain (dashed, nothing around), in one go: ten times faster than one by one."""
-    try:
-        lines = "\n".join(values)  # type: ignore[arg-type]  # what is no string is told apart one by one
-        keys = bytes.fromhex(lines.replace("-", ""))
-    except (TypeError, ValueError):
-        return None
-    # 36 characters and a line end each, dashes where they belong. The other 32 are digits, or the keys are too short.
-    count = len(values)
-    plain = len(lines) == 37 * count - 1 and len(keys) == 16 * count and lines[36::37] == "\n" * (count - 1)
-    return keys if plain and all(lines[place::37] == "-" * count for place in _DASHES) else None
-
-
-def texts_of(keys: bytes | bytearray) -> list[str]:
-    """Write ids as the service does: lower case, dashed.
-
-    :param keys: 16 bytes each, joined
-    """
-    # All first digits, then all second ones: 32 steps for a batch instead of five slices for each id.
-    digits, count = keys.hex().encode(), len(keys) // 16
-    lines = bytearray(b"-" * 36 + b"\n") * count
-    for digit, place in enumerate(_PLACES):
-        lines[place::37] = digits[digit::32]
-    return lines.decode().split()
-
-
-def guid(value: object, what: str = "id") -> str:
-    """Normalise one id to lower case, dashed.
-
-    :param value: the id in any spelling
-    :param what: its name in the error
-    :raises CijInputError: it is no GUID
-    """
-    key = key_of(value)
-    if key is None:
-        raise CijInputError(f"{what} is {str(value)!r}, which is no GUID.", hint="Give an id such as 00000000-….")
-    return texts_of(key)[0]
 
 
 def literal(value: str | int | float | bool | None) -> str:
@@ -115,7 +46,7 @@ def in_literal(value: str) -> str:
 
 def row_path(entity_set: str, row_id: object) -> str:
     """Name one row: ``contacts(00000000-…)``."""
-    return f"{entity_set}({guid(row_id, f'the id in {entity_set}')})"
+    return f"{entity_set}({normalize_guid(row_id, f'the id in {entity_set}')})"
 
 
 def query(

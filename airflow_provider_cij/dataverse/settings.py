@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_cij.dataverse.odata import key_of
+from airflow_provider_cij.dataverse.guids import parse_guid
 from airflow_provider_cij.errors import CijInputError
 
 CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
@@ -135,7 +135,7 @@ class Settings:
         _check_number("max_concurrency", self.max_concurrency, 1, _MOST_AT_ONCE)
         _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
         _check_number("max_hold_seconds", self.max_hold_seconds, 0, _LONGEST)
-        if self.caller_object_id and key_of(self.caller_object_id) is None:
+        if self.caller_object_id and parse_guid(self.caller_object_id) is None:
             hint = "Give the Entra object id of the user to act for, such as 00000000-...."
             raise CijInputError("The connection's caller_object_id is no GUID.", hint=hint)
 

@@ -19,7 +19,7 @@ from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.outbound.client import Outbound
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
@@ -177,7 +177,7 @@ class CijHook(BaseHook):
 
 def _row_url(settings: Settings, table: str, row_id: str) -> str:
     # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
-    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
+    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={normalize_guid(row_id)}"
 
 
 async def _introduce(cij: Cij) -> str:

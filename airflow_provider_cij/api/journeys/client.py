@@ -27,7 +27,8 @@ from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_t
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
 from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import is_in, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -73,7 +74,7 @@ class Journeys:
 
         :raises CijNotFoundError: there is none
         """
-        wanted = guid(journey_id, "journey_id")
+        wanted = normalize_guid(journey_id, "journey_id")
         return Journey.of(await self._client.get(query(row_path(JOURNEYS, wanted), select=JOURNEY_COLUMNS)))
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
@@ -84,7 +85,7 @@ class Journeys:
 
     async def json_of(self, journey_id: str) -> str:
         """Read a journey's definition, which is JSON in a string."""
-        path = query(row_path(JOURNEYS, guid(journey_id, "journey_id")), select=("msdynmkt_journeyjson",))
+        path = query(row_path(JOURNEYS, normalize_guid(journey_id, "journey_id")), select=("msdynmkt_journeyjson",))
         return str((await self._client.get(path)).get("msdynmkt_journeyjson") or "")
 
     async def last_words(self, journey_id: str) -> str:
@@ -188,7 +189,7 @@ class Journeys:
         if not spec.audience_segment_id:
             return
         segment = await Segments(self._client).get(spec.audience_segment_id)
-        if segment.segment_id != guid(spec.audience_segment_id):
+        if segment.segment_id != normalize_guid(spec.audience_segment_id):
             raise CijInputError(
                 f"audience_segment_id is the id of a definition; its segment is {segment.segment_id}: give that."
             )

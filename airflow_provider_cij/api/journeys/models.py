@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
@@ -65,7 +65,9 @@ class Journey:
         :raises CijReplyError: it has no id or no status
         """
         try:
-            return cls(guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"]))
+            return cls(
+                normalize_guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"])
+            )
         except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None
 
@@ -149,7 +151,7 @@ def verdict_of(answer: Mapping[str, Any]) -> Verdict:
         *_findings(said.get("msdynmkt_warnings"), warning=True),
     )
     try:
-        journey_id = guid(said.get("msdynmkt_journeyid"))
+        journey_id = normalize_guid(said.get("msdynmkt_journeyid"))
     except CijInputError:
         journey_id = ""
     # A row of zeros is how the service writes "none".

@@ -21,7 +21,8 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.row_sync import Changes, bring, delete_row, read
 from airflow_provider_cij.api.segments.spec import IfExists, check_if_exists
-from airflow_provider_cij.dataverse.odata import guid, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijInUseError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class OutboundRows(Generic[R]):
         self._of = of
 
     def _path(self, row_id: str) -> str:
-        return row_path(self.kind.table.entity_set, guid(row_id, f"{self.kind.word}_id"))
+        return row_path(self.kind.table.entity_set, normalize_guid(row_id, f"{self.kind.word}_id"))
 
     async def get(self, row_id: str) -> R:
         """Read one.
@@ -168,7 +169,7 @@ class OutboundRows(Generic[R]):
 
     async def _change(self, row_id: str, row: Mapping[str, Any]) -> CreatedOutbound:
         """Write what differs in a row that exists."""
-        table, row_id = self.kind.table, guid(row_id, f"{self.kind.word}_id")
+        table, row_id = self.kind.table, normalize_guid(row_id, f"{self.kind.word}_id")
         with removal_explained():
             there = await read(self._client, table, row_id, row or {"statuscode": 0})
             if there is None:

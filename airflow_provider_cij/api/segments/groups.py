@@ -10,7 +10,7 @@ import json
 import uuid
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -38,7 +38,7 @@ def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
             MemberGroup(
                 name=str(group.get("name") or ""),
                 include=group["includeType"] == "Include",
-                group_id=guid(group["groupId"]),
+                group_id=normalize_guid(group["groupId"]),
                 input_type=str(group.get("inputType") or "manualSelect"),
             )
             for group in json.loads(text or "[]") or []
@@ -76,7 +76,7 @@ def with_ids(
     def one(group: MemberGroup) -> MemberGroup:
         named = by_name.get(group.name)
         derived = uuid.uuid5(uuid.UUID(segment_id), f"group:{group.name}")
-        group_id = guid(group.group_id or (named.group_id if named else derived), "group_id")
+        group_id = normalize_guid(group.group_id or (named.group_id if named else derived), "group_id")
         old = by_id.get(group_id)
         return replace(group, group_id=group_id, input_type=old.input_type if old else group.input_type)
 

@@ -22,7 +22,8 @@ from airflow_provider_cij.api.segments.models import (
     Segment,
 )
 from airflow_provider_cij.api.segments.spec import definition_id_of
-from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import is_in, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
@@ -62,7 +63,7 @@ class Lifecycle:
         :param segment_id: the segment's id; a definition's id is taken too (older documents hand those out)
         :raises CijNotFoundError: neither exists
         """
-        wanted = guid(segment_id, "segment_id")
+        wanted = normalize_guid(segment_id, "segment_id")
         path = row_path(SEGMENTS.entity_set, wanted)
         try:
             return Segment.of(await self._client.get(query(path, select=SEGMENT_COLUMNS)))
@@ -152,7 +153,7 @@ class Lifecycle:
         :return: False when there was nothing left to delete
         :raises CijInUseError: live journeys use it
         """
-        wanted = guid(segment_id, "segment_id")
+        wanted = normalize_guid(segment_id, "segment_id")
         try:
             segment = await self.get(wanted)
         except CijNotFoundError:
@@ -219,7 +220,7 @@ class Lifecycle:
         return [run for _, run in await self.executions([(segment.definition_id, since)])]
 
     async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
-        where = f"{_OF_DEFINITION} eq {guid(segment.definition_id, 'definition id')} and {condition}"
+        where = f"{_OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
         path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
         return [Execution.of(row) for row in await self._client.rows(path)]
 
@@ -259,7 +260,7 @@ class Lifecycle:
         :return: definitions and their evaluations: those that have not begun first, then the newest first
         :raises CijError: the log of evaluations can't be read
         """
-        definitions = {definition_id: guid(definition_id, "definition id") for definition_id, _ in asked}
+        definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
         windows = [
             f"({_OF_DEFINITION} eq {definitions[definition_id]}"
             + (f" and msdynmkt_startedon ge {since})" if since else ")")
@@ -303,6 +304,6 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     results = next((value for name, value in answer.items() if name.lower() == "stopsinglesegmentresults"), None)
     try:
         entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
-        return {guid(entry["SegmentId"]): entry for entry in entries}
+        return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
     except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None

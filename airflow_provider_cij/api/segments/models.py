@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -104,7 +104,7 @@ class Segment:
         """
         try:
             return cls(
-                segment_id=guid(row["msdynmkt_segmentid"]),
+                segment_id=normalize_guid(row["msdynmkt_segmentid"]),
                 definition_id=str(row.get("msdynmkt_sourcesegmentuid") or "").lower(),
                 display_name=str(row.get("msdynmkt_displayname") or ""),
                 base_table=str(row.get("msdynmkt_baseentitylogicalname") or ""),

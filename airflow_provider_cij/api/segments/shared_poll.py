@@ -15,7 +15,7 @@ from airflow_provider_cij.api.journeys.models import Journey
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import UNFINISHED, Execution, Segment
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijRefusedError
 
 # How long the first to ask waits for others, in seconds. Who asked together sleeps together, and asks together again.
@@ -48,7 +48,7 @@ class SharedPoll:
 
     async def get(self, segment_id: str) -> Segment:
         """Read a segment, with those that others ask for now."""
-        found = await self._rows.ask(guid(segment_id, "segment_id"))
+        found = await self._rows.ask(normalize_guid(segment_id, "segment_id"))
         # Alone, or nothing found: it may be a definition's id.
         return found or await self._segments.get(segment_id)
 
@@ -93,7 +93,7 @@ class JourneyPoll:
 
     async def get(self, journey_id: str) -> Journey:
         """Read a journey, with those that others ask for now."""
-        return await self._rows.ask(guid(journey_id, "journey_id")) or await self._journeys.get(journey_id)
+        return await self._rows.ask(normalize_guid(journey_id, "journey_id")) or await self._journeys.get(journey_id)
 
     async def last_words(self, journey_id: str) -> str:
         """Ask why its last publish failed."""
