@@ -27,7 +27,7 @@ def literal(value: str | int | float | bool | None) -> str:
     return str(value)
 
 
-def is_in(column: str, values: Iterable[str]) -> str:
+def in_filter(column: str, values: Iterable[str]) -> str:
     """Ask in ``$filter`` for rows whose column has one of some values (Dataverse docs, In function).
 
     :param column: its logical name
@@ -38,7 +38,7 @@ def is_in(column: str, values: Iterable[str]) -> str:
 
 
 def in_literal(value: str) -> str:
-    """Write one value for ``is_in``: a JSON string (Dataverse docs, Manage single quotes)."""
+    """Write one value for ``in_filter``: a JSON string (Dataverse docs, Manage single quotes)."""
     # Readers of OData look for the list's end before they read it as JSON: some take a single quote or a bracket in a
     # value for one of their own, double quotes or not. As an escape it is a plain character to all of them.
     return '"' + _MEANS_SOMETHING.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
@@ -74,11 +74,11 @@ def query(
         "$top": "" if top is None else str(top),
         "$expand": expand,
     }
-    text = "&".join(f"{name}={encoded(value)}" for name, value in options.items() if value)
+    text = "&".join(f"{name}={quote_option(value)}" for name, value in options.items() if value)
     return f"{path}?{text}" if text else path
 
 
-def encoded(text: str) -> str:
+def quote_option(text: str) -> str:
     """Write text as a part of a query option: character by character, so that lengths add up."""
     # "$", "," and the like stay readable; "+", "&", "#" and spaces must not stay.
     try:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, parse_guid, unpack_guids
-from airflow_provider_cij.dataverse.odata import encoded, in_literal, is_in, literal, query, row_path, same_origin
+from airflow_provider_cij.dataverse.odata import (
+    in_filter,
+    in_literal,
+    literal,
+    query,
+    quote_option,
+    row_path,
+    same_origin,
+)
 from airflow_provider_cij.errors import CijInputError
 
 SPELLINGS = [
@@ -91,7 +99,7 @@ def test_query_options_survive_the_url(text):
 @given(st.lists(st.text(), min_size=1))
 def test_values_of_a_list_stay_what_they_are(values):
     """What is asked for by In() comes out of the URL as JSON, and nothing in it looks like the list's end."""
-    url = query("contacts", where=is_in("emailaddress1", values))
+    url = query("contacts", where=in_filter("emailaddress1", values))
     (where,) = parse_qs(urlsplit(url).query, strict_parsing=True)["$filter"]
     start = "Microsoft.Dynamics.CRM.In(PropertyName='emailaddress1',PropertyValues="
     assert (where[: len(start)], where[-1]) == (start, ")")
@@ -103,7 +111,7 @@ def test_values_of_a_list_stay_what_they_are(values):
 
 def test_a_list_is_written_as_documented():
     """The function's two parameters by name, the values in double quotes, letters readable."""
-    assert is_in("lastname", ["Ödön", "O'Brian"]) == (
+    assert in_filter("lastname", ["Ödön", "O'Brian"]) == (
         'Microsoft.Dynamics.CRM.In(PropertyName=\'lastname\',PropertyValues=["Ödön","O\\u0027Brian"])'
     )
 
@@ -112,7 +120,7 @@ def test_a_list_is_written_as_documented():
 def test_lengths_in_a_url_add_up(values):
     """The sum of the parts is the whole: a query can be cut by it."""
     parts = [f"{in_literal(value)}," for value in values]
-    assert sum(len(encoded(part)) for part in parts) == len(encoded("".join(parts)))
+    assert sum(len(quote_option(part)) for part in parts) == len(quote_option("".join(parts)))
 
 
 def test_a_row_path_takes_only_an_id():

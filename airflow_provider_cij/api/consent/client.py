@@ -16,7 +16,15 @@ from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import normal
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, encoded, in_literal, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.odata import (
+    URL_LIMIT,
+    in_filter,
+    in_literal,
+    literal,
+    query,
+    quote_option,
+    row_path,
+)
 from airflow_provider_cij.dataverse.responses import DUPLICATE
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -159,14 +167,14 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
         return [row async for rows in client.pages(path) for row in rows]
 
     async def work(batch: list[str]) -> None:
-        path = query(entity_set, select=(id_column, "emailaddress1"), where=is_in(id_column, batch))
+        path = query(entity_set, select=(id_column, "emailaddress1"), where=in_filter(id_column, batch))
         people: dict[str, list[str]] = {}
         for row in await rows_of(path):
             if address := normal(str(row.get("emailaddress1") or "").strip()):
                 people.setdefault(address, []).append(str(row.get(id_column)))
         for addresses in _by_room(people):
             where = (
-                f"{is_in(_POINT, addresses)} and msdynmkt_contactpointtype eq {int(Channel.EMAIL)} "
+                f"{in_filter(_POINT, addresses)} and msdynmkt_contactpointtype eq {int(Channel.EMAIL)} "
                 f"and {_VALUE} eq {int(ConsentValue.OPTED_OUT)} and {about}"
             )
             found = await _private(f"GET {CONSENTS}", rows_of(query(CONSENTS, select=(_POINT,), where=where)))
@@ -181,7 +189,7 @@ def _by_room(values: Iterable[str]) -> Iterator[list[str]]:
     part: list[str] = []
     room = _ROOM
     for value in values:
-        length = len(encoded(f"{in_literal(value)},"))
+        length = len(quote_option(f"{in_literal(value)},"))
         if part and length > room:
             yield part
             part, room = [], _ROOM

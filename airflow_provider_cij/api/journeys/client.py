@@ -28,7 +28,7 @@ from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -79,7 +79,7 @@ class Journeys:
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
         """Read many journeys with one question; those that exist, by id."""
-        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=is_in(_ID, journey_ids)))
+        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
         found = [Journey.of(row) async for page in pages for row in page]
         return {journey.journey_id: journey for journey in found}
 

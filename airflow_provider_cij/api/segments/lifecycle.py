@@ -23,7 +23,7 @@ from airflow_provider_cij.api.segments.models import (
 )
 from airflow_provider_cij.api.segments.spec import definition_id_of
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
@@ -247,7 +247,7 @@ class Lifecycle:
         :param segment_ids: segments, some hundreds at the most; not definitions
         :return: those that exist, by id
         """
-        where = is_in(SEGMENTS.id_column, segment_ids)
+        where = in_filter(SEGMENTS.id_column, segment_ids)
         pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
         found = [Segment.of(row) async for page in pages for row in page]
         return {segment.segment_id: segment for segment in found}
