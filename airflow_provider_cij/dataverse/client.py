@@ -13,16 +13,16 @@ from urllib.parse import urljoin
 
 import httpx
 
-from airflow_provider_cij.dataverse.asking import UnansweredError, content_of, reply_to
+from airflow_provider_cij.dataverse.asking import UnansweredError, content_of, exchange_request
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
 from airflow_provider_cij.dataverse.responses import (
-    Reply,
-    asked_ids,
+    Response,
     entity_id,
     error_of,
+    ids_in_request,
     outputs_of,
     rows_of,
     value_of,
@@ -216,7 +216,7 @@ class DataverseClient:
 
     async def _send(
         self,
-        read: Callable[[Reply], T],
+        read: Callable[[Response], T],
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -226,9 +226,11 @@ class DataverseClient:
     ) -> T:
         """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
-        asked = f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
-        content = content_of(body, asked)
-        ids = asked_ids(path, body)
+        request_name = (
+            f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
+        )
+        content = content_of(body, request_name)
+        ids = ids_in_request(path, body)
         failures: list[Failure] = []
         rejected = ""
         unclear: CijError | None = None
@@ -236,14 +238,14 @@ class DataverseClient:
             token = ""
             try:
                 token = await self._token(rejected)
-                return read(await self._once(method, path, content, headers or {}, token, asked, ids))
+                return read(await self._once(method, path, content, headers or {}, token, request_name, ids))
             except UnansweredError as nothing:
                 failure, error = nothing.failure, nothing.error
             except CijError as said:
                 failure, error = failure_of(said), said
             failures.append(failure)
             if unclear and method == "DELETE" and isinstance(error, CijNotFoundError):
-                return read(Reply(204, asked=asked))
+                return read(Response(204, request_name=request_name))
             if unclear and method == "PATCH" and isinstance(error, CijConflictError):
                 # The change that it met may be its own. A conflict would be for good; who comes again reads anew.
                 raise unclear
@@ -260,7 +262,7 @@ class DataverseClient:
                 error.unclear = unclear is not None
                 raise error
             rejected = token if step.fresh_token else rejected
-            log.info("%s: %s; again in %.1f s (attempt %d)", asked, failure.words, step.after, len(failures) + 1)
+            log.info("%s: %s; again in %.1f s (attempt %d)", request_name, failure.words, step.after, len(failures) + 1)
             if step.after:
                 await self._clock.sleep(step.after)
 
@@ -277,9 +279,9 @@ class DataverseClient:
         content: bytes | None,
         headers: Mapping[str, str],
         token: str,
-        asked: str,
+        request_name: str,
         ids: frozenset[str],
-    ) -> Reply:
+    ) -> Response:
         """Send one time, redirects within the organisation included.
 
         :raises CijError: as ``replies.error_of`` makes it of the reply
@@ -287,54 +289,54 @@ class DataverseClient:
         """
         target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
-            target = self._within(target, url, asked)
-            async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, asked):
+            target = self._within(target, url, request_name)
+            async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, request_name):
                 sent_at = self._clock.now()
-                reply = replace(await self._exchange(method, target, content, headers, token, asked), ids=ids)
-                if (date := reply.date()) is not None:
+                response = replace(await self._exchange(method, target, content, headers, token, request_name), ids=ids)
+                if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
-                if reply.status < 300:
+                if response.status < 300:
                     self._throttle.answered()
-                    return reply
-                error = error_of(reply, self._clock.now())
+                    return response
+                error = error_of(response, self._clock.now())
                 if isinstance(error, CijThrottledError):
                     # While the place is still ours: the next in the queue must not run into the same.
                     told = self._rules.first_wait if error.retry_after is None else error.retry_after
                     self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
-            moved = reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET")
-            url = reply.headers.get("location", "")
+            moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
+            url = response.headers.get("location", "")
             if not moved or not url:
                 raise error
-        raise CijReplyError(f"{asked} was redirected more than {_MOST_REDIRECTS} times.")
+        raise CijReplyError(f"{request_name} was redirected more than {_MOST_REDIRECTS} times.")
 
-    def _within(self, base: str, link: str, asked: str) -> str:
+    def _within(self, base: str, link: str, request_name: str) -> str:
         try:
             target = urljoin(base, link)
         except ValueError:  # half a bracket
             target = ""
         if not same_origin(target, self.settings.base_url):
             raise CijReplyError(
-                f"{asked} was answered with a link to another host. It was not followed: the token stays here."
+                f"{request_name} was answered with a link to another host. It was not followed: the token stays here."
             )
         return target
 
     async def _exchange(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], token: str, asked: str
-    ) -> Reply:
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], token: str, request_name: str
+    ) -> Response:
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
         if self._stopped:
-            raise CijStoppedError(f"{asked} was not sent: the task was told to end.")
+            raise CijStoppedError(f"{request_name} was not sent: the task was told to end.")
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         async with self._places:
-            return await reply_to(
+            return await exchange_request(
                 self._http,
                 method,
                 target,
                 content=content,
                 headers={**own, **headers},
                 seconds=self.settings.timeout_seconds,
-                asked=asked,
+                request_name=request_name,
             )

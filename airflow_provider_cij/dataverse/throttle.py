@@ -76,12 +76,12 @@ class Throttle:
         return self._pace
 
     @asynccontextmanager
-    async def turn(self, clock: Clock, max_hold: float, asked: str) -> AsyncIterator[None]:
+    async def turn(self, clock: Clock, max_hold: float, request_name: str) -> AsyncIterator[None]:
         """Wait until the service lets us and one of the places is free; keep it while within.
 
         :param clock: where time comes from
         :param max_hold: seconds of the service's waits to sit out at the most
-        :param asked: the request in words
+        :param request_name: the request in words
         :raises CijThrottledError: it would be longer
         """
         held = 0.0
@@ -89,7 +89,7 @@ class Throttle:
             while (pause := self._pace.closed_until - clock.now()) > 0:
                 if held + pause > min(max_hold, DAY - 1):
                     raise CijThrottledError(
-                        f"{asked} was not sent: the service wants no request for another {pause:.0f} s.",
+                        f"{request_name} was not sent: the service wants no request for another {pause:.0f} s.",
                         hint=f"The connection's max_hold_seconds is {max_hold:g}: come back later.",
                         retry_after=pause,
                     )

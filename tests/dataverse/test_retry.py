@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.responses import Reply, error_of, value_of
+from airflow_provider_cij.dataverse.responses import Response, error_of, value_of
 from airflow_provider_cij.dataverse.retry import Again, Failure, RetryRules, again, failure_of
 from airflow_provider_cij.errors import CijError, CijReplyError, CijThrottledError
 
@@ -85,7 +85,7 @@ def test_waits_grow():
 
 
 def _sorted(status: int, body: bytes = b"") -> Failure:
-    reply = Reply(status, {}, body)
+    reply = Response(status, {}, body)
     try:
         value_of(reply)
     except CijReplyError as error:
