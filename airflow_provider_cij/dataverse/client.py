@@ -27,7 +27,7 @@ from airflow_provider_cij.dataverse.responses import (
     rows_of,
     value_of,
 )
-from airflow_provider_cij.dataverse.retry import Failure, RetryRules, again, failure_of
+from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
 from airflow_provider_cij.dataverse.wire import open_client
@@ -68,13 +68,13 @@ class DataverseClient:
 
     :param settings: the organisation and its credential
     :param clock: where time comes from
-    :param rules: how patient to be with a failing service
+    :param retry_policy: how patient to be with a failing service
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, rules: RetryRules | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, retry_policy: RetryPolicy | None = None) -> None:
         self.settings = settings
         self._clock = clock or Clock()
-        self._rules = rules or RetryRules()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
         self._stopped = False
@@ -224,7 +224,7 @@ class DataverseClient:
         repeatable: bool,
         headers: Mapping[str, str] | None = None,
     ) -> T:
-        """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
+        """Send until there is an answer that can be read, as often as ``retry.next_attempt`` allows."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
         request_name = (
             f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
@@ -249,14 +249,14 @@ class DataverseClient:
             if unclear and method == "PATCH" and isinstance(error, CijConflictError):
                 # The change that it met may be its own. A conflict would be for good; who comes again reads anew.
                 raise unclear
-            unclear = error if failure.landed else unclear
-            step = again(
+            unclear = error if failure.may_have_executed else unclear
+            step = next_attempt(
                 failures,
                 repeatable=repeatable,
-                max_hold=self.settings.max_hold_seconds,
+                max_wait=self.settings.max_hold_seconds,
                 retry_after=error.retry_after,
                 jitter=random.random(),  # noqa: S311  # spreads clients, guards nothing
-                rules=self._rules,
+                retry_policy=self._retry_policy,
             )
             if step is None:
                 error.unclear = unclear is not None
@@ -301,7 +301,7 @@ class DataverseClient:
                 error = error_of(response, self._clock.now())
                 if isinstance(error, CijThrottledError):
                     # While the place is still ours: the next in the queue must not run into the same.
-                    told = self._rules.first_wait if error.retry_after is None else error.retry_after
+                    told = self._retry_policy.initial_wait if error.retry_after is None else error.retry_after
                     self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
             moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
             url = response.headers.get("location", "")

@@ -9,7 +9,7 @@ from enum import Enum
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
 
-_UNTIL_TIRED = 1000  # as often as RetryRules.attempts allows
+_UNTIL_TIRED = 1000  # as often as RetryPolicy.max_attempts allows
 
 
 class Failure(Enum):
@@ -36,9 +36,9 @@ class Failure(Enum):
     REFUSED = ("refused", False, 0)
     """Any other answer; the same request gets it again."""
 
-    def __init__(self, words: str, landed: bool, repeats: int) -> None:
+    def __init__(self, words: str, may_have_executed: bool, repeats: int) -> None:
         self.words = words
-        self.landed = landed
+        self.may_have_executed = may_have_executed
         self.repeats = repeats
 
 
@@ -62,7 +62,7 @@ def failure_of(error: CijError) -> Failure:
 
 
 @dataclass(frozen=True)
-class Again:
+class RetryStep:
     """Send it again.
 
     :param after: seconds to wait before
@@ -74,45 +74,45 @@ class Again:
 
 
 @dataclass(frozen=True)
-class RetryRules:
+class RetryPolicy:
     """How patient a client is.
 
-    :param attempts: how often one request is sent at the most; a fresh token is worth one more
-    :param first_wait: seconds before the second time; doubles from there
+    :param max_attempts: how often one request is sent at the most; a fresh token is worth one more
+    :param initial_wait: seconds before the second time; doubles from there
     """
 
-    attempts: int = 5
-    first_wait: float = 1.0
+    max_attempts: int = 5
+    initial_wait: float = 1.0
 
 
-def again(
+def next_attempt(
     failures: Sequence[Failure],
     *,
     repeatable: bool,
-    max_hold: float,
+    max_wait: float,
     retry_after: float | None = None,
     jitter: float = 0.0,
-    rules: RetryRules | None = None,
-) -> Again | None:
+    retry_policy: RetryPolicy | None = None,
+) -> RetryStep | None:
     """Decide.
 
     :param failures: what happened each time the request was tried, the last one last
     :param repeatable: True when doing it twice is as good as once: a read, a write under our own id, set members
-    :param max_hold: seconds; a longer wait is not slept: the error is raised, for Airflow to come back later
+    :param max_wait: seconds; a longer wait is not slept: the error is raised, for Airflow to come back later
     :param retry_after: seconds that the service asked for; never cut short
     :param jitter: from 0 to 1, spreads clients that failed together
-    :param rules: how patient to be
+    :param retry_policy: how patient to be
     :return: how to send it again, or None to raise
     """
-    rules = rules or RetryRules()
+    retry_policy = retry_policy or RetryPolicy()
     failure = failures[-1]
     fresh_token = failure is Failure.TOKEN_REFUSED
     tries = len(failures) - failures.count(Failure.TOKEN_REFUSED)
-    if failure.landed and not repeatable:
+    if failure.may_have_executed and not repeatable:
         return None
-    if failures.count(failure) > failure.repeats or (tries >= rules.attempts and not fresh_token):
+    if failures.count(failure) > failure.repeats or (tries >= retry_policy.max_attempts and not fresh_token):
         return None
     if retry_after is not None:
-        return Again(retry_after + jitter, fresh_token) if retry_after <= max_hold and retry_after < DAY else None
-    backoff = 0.0 if fresh_token else rules.first_wait * 2 ** (tries - 1)
-    return Again(backoff * (1 + jitter), fresh_token) if backoff <= max_hold else None
+        return RetryStep(retry_after + jitter, fresh_token) if retry_after <= max_wait and retry_after < DAY else None
+    backoff = 0.0 if fresh_token else retry_policy.initial_wait * 2 ** (tries - 1)
+    return RetryStep(backoff * (1 + jitter), fresh_token) if backoff <= max_wait else None

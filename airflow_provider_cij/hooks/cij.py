@@ -21,7 +21,7 @@ from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import DAY
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
@@ -100,28 +100,28 @@ class CijHook(BaseHook):
         return self._settings
 
     @asynccontextmanager
-    async def session(self, rules: RetryRules | None = None) -> AsyncIterator[Cij]:
+    async def session(self, retry_policy: RetryPolicy | None = None) -> AsyncIterator[Cij]:
         """Open a client for one ``async with``, on one event loop.
 
-        :param rules: how patient to be with a failing service
+        :param retry_policy: how patient to be with a failing service
         """
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
-        async with DataverseClient(self._settings, rules=rules) as client:
+        async with DataverseClient(self._settings, retry_policy=retry_policy) as client:
             yield Cij.on(client)
 
-    def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
+    def run(self, work: Callable[[Cij], Awaitable[T]], retry_policy: RetryPolicy | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
 
         :param work: is given the open client
-        :param rules: how patient to be with a failing service
+        :param retry_policy: how patient to be with a failing service
         :return: what it returns
         """
         # Also where an event loop runs already: then in a thread.
         self.settings()
 
         async def main() -> T:
-            async with self.session(rules) as cij:
+            async with self.session(retry_policy) as cij:
                 self._at_work = cij.dataverse
                 return await work(cij)
 
@@ -168,7 +168,7 @@ class CijHook(BaseHook):
         """
         try:
             # Somebody waits for this: no second try.
-            return True, self.run(_introduce, RetryRules(attempts=1))
+            return True, self.run(_introduce, RetryPolicy(max_attempts=1))
         except CijError as error:
             return False, str(error)
         except Exception as error:  # whatever it is, the person at the button wants words

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError
 
 HOST = "https://contoso.crm4.dynamics.com"
 ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
 HOLD = 60.0
-ROUNDS = RetryRules().attempts + 1
+ROUNDS = RetryPolicy().max_attempts + 1
 _numbers = itertools.count()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_cij.dataverse import client as client_module
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import (
     CijError,
     CijIncompleteError,
@@ -52,7 +52,7 @@ def _once(server: ScriptedServer, talk=_who, **settings):
     """Ask one time, on a clock that goes."""
 
     async def main():
-        async with DataverseClient(server.settings(**settings), rules=RetryRules(attempts=1)) as client:
+        async with DataverseClient(server.settings(**settings), retry_policy=RetryPolicy(max_attempts=1)) as client:
             return await talk(client)
 
     return asyncio.run(main())
@@ -87,13 +87,13 @@ def test_a_login_that_drips_ends_at_the_deadline_for_all(scripted, what):
 _CHILD = """
 import asyncio, json, resource, sys
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijError
 
 async def ask():
     settings = Settings(**json.loads(sys.argv[1]))
-    async with DataverseClient(settings, rules=RetryRules(attempts=1)) as client:
+    async with DataverseClient(settings, retry_policy=RetryPolicy(max_attempts=1)) as client:
         return await client.get("WhoAmI")
 
 def peak():
