@@ -51,8 +51,8 @@ class CijError(Exception):
     permanent: ClassVar[bool] = False
     """True when no retry can mend it."""
 
-    unclear: bool = False
-    """True when what was asked for may have been done all the same."""
+    may_have_executed: bool = False
+    """True when the service may have carried out the request although it ended in this error."""
 
     inside: bool = False
     """True when the reply's HTTP status was a success and its body said no."""

@@ -164,7 +164,7 @@ class DataverseClient:
         except CijRefusedError as error:
             clashed = isinstance(error, CijConflictError) or error.code.lower() == _NO_SUCH_ROW
             if clashed and not isinstance(error, CijNotFoundError) and await self._is_gone(path):
-                if error.unclear:
+                if error.may_have_executed:
                     return
                 raise CijNotFoundError(error.message, code=error.code, request_id=error.request_id) from None
             raise
@@ -233,7 +233,7 @@ class DataverseClient:
         ids = ids_in_request(path, body)
         failures: list[Failure] = []
         rejected = ""
-        unclear: CijError | None = None
+        ambiguous: CijError | None = None
         while True:
             token = ""
             try:
@@ -244,12 +244,12 @@ class DataverseClient:
             except CijError as said:
                 failure, error = failure_of(said), said
             failures.append(failure)
-            if unclear and method == "DELETE" and isinstance(error, CijNotFoundError):
+            if ambiguous and method == "DELETE" and isinstance(error, CijNotFoundError):
                 return read(Response(204, request_name=request_name))
-            if unclear and method == "PATCH" and isinstance(error, CijConflictError):
+            if ambiguous and method == "PATCH" and isinstance(error, CijConflictError):
                 # The change that it met may be its own. A conflict would be for good; who comes again reads anew.
-                raise unclear
-            unclear = error if failure.may_have_executed else unclear
+                raise ambiguous
+            ambiguous = error if failure.may_have_executed else ambiguous
             step = next_attempt(
                 failures,
                 repeatable=repeatable,
@@ -259,7 +259,7 @@ class DataverseClient:
                 retry_policy=self._retry_policy,
             )
             if step is None:
-                error.unclear = unclear is not None
+                error.may_have_executed = ambiguous is not None
                 raise error
             rejected = token if step.fresh_token else rejected
             log.info("%s: %s; again in %.1f s (attempt %d)", request_name, failure.words, step.after, len(failures) + 1)
@@ -290,19 +290,19 @@ class DataverseClient:
         target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
             target = self._within(target, url, request_name)
-            async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, request_name):
+            async with self._throttle.slot(self._clock, self.settings.max_hold_seconds, request_name):
                 sent_at = self._clock.now()
                 response = replace(await self._exchange(method, target, content, headers, token, request_name), ids=ids)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
                 if response.status < 300:
-                    self._throttle.answered()
+                    self._throttle.on_response()
                     return response
                 error = error_of(response, self._clock.now())
                 if isinstance(error, CijThrottledError):
                     # While the place is still ours: the next in the queue must not run into the same.
                     told = self._retry_policy.initial_wait if error.retry_after is None else error.retry_after
-                    self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
+                    self._throttle.on_throttled(told, sent_at=sent_at, now=self._clock.now())
             moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
             url = response.headers.get("location", "")
             if not moved or not url:

@@ -200,7 +200,7 @@ def people(count: int) -> IdSet:
 def failed(kind: type[CijError], *, unclear: bool = False, **others) -> CijError:
     """Make an error as the client does."""
     error = kind(f"It failed for {PERSON}.", **others)
-    error.unclear = unclear
+    error.may_have_executed = unclear
     return error
 
 

@@ -138,7 +138,7 @@ class Journeys:
         except CijUnavailableError as error:
             raise _too_old(error) from None
         except CijError as error:
-            if not error.unclear and not isinstance(error, CijReplyError):
+            if not error.may_have_executed and not isinstance(error, CijReplyError):
                 raise
             return error
         if verdict.valid:
@@ -239,7 +239,7 @@ class Journeys:
         except CijUnavailableError as error:
             raise _too_old(error) from None
         except CijError as error:
-            if not error.unclear:
+            if not error.may_have_executed:
                 raise
             for pause in LOOKS:
                 await self._clock.sleep(pause)
