@@ -82,7 +82,7 @@ def test_places_are_shared_over_threads_and_loops():
     _in_threads(4, main)
     assert most == 3
     assert done >= 160
-    assert throttle._busy == 0
+    assert throttle._in_flight == 0
     assert not throttle._queue
 
 
@@ -109,7 +109,7 @@ def test_a_loop_that_was_closed_keeps_no_place():
 
     waiting: list[asyncio.Task[None]] = []
     asyncio.run(main())
-    assert throttle._busy == 0
+    assert throttle._in_flight == 0
     # Its loop can't end it any more, and a pending task would be complained about.
     waiting[0]._log_destroy_pending = False
 
