@@ -62,7 +62,7 @@ class CijOperator(CijTask):
     def call(self, work: Callable[[Cij], Awaitable[T]]) -> T:
         """Run a coroutine function on an open client.
 
-        A service that asks to wait for longer than the connection's ``max_hold_seconds`` gets its time: the worker is
+        A service that asks for a longer wait than the connection's ``max_throttle_wait_seconds`` gets it: the worker is
         given back, and the task begins again afterwards.
         """
         try:

@@ -162,7 +162,7 @@ FIELDS = [
     "ca_bundle",
     "max_concurrency",
     "timeout_seconds",
-    "max_hold_seconds",
+    "max_throttle_wait_seconds",
     "caller_object_id",
 ]
 

@@ -253,7 +253,7 @@ class DataverseClient:
             step = next_attempt(
                 failures,
                 repeatable=repeatable,
-                max_wait=self.settings.max_hold_seconds,
+                max_wait=self.settings.max_throttle_wait_seconds,
                 retry_after=error.retry_after,
                 jitter=random.random(),  # noqa: S311  # spreads clients, guards nothing
                 retry_policy=self._retry_policy,
@@ -290,7 +290,7 @@ class DataverseClient:
         target = self.settings.api_url
         for _ in range(_MOST_REDIRECTS):
             target = self._within(target, url, request_name)
-            async with self._throttle.slot(self._clock, self.settings.max_hold_seconds, request_name):
+            async with self._throttle.slot(self._clock, self.settings.max_throttle_wait_seconds, request_name):
                 sent_at = self._clock.now()
                 response = replace(await self._exchange(method, target, content, headers, token, request_name), ids=ids)
                 if (date := response.date()) is not None:

@@ -97,7 +97,7 @@ class Throttle:
                 if slept + pause > min(max_wait, DAY - 1):
                     raise CijThrottledError(
                         f"{request_name} was not sent: the service wants no request for another {pause:.0f} s.",
-                        hint=f"The connection's max_hold_seconds is {max_wait:g}: come back later.",
+                        hint=f"The connection's max_throttle_wait_seconds is {max_wait:g}: come back later.",
                         retry_after=pause,
                     )
                 slept += pause

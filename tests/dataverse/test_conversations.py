@@ -160,7 +160,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 def _settings(logins: list[str]) -> Settings:
-    own = Settings(HOST, "t", str(next(_numbers)), client_secret="s", max_hold_seconds=HOLD, max_concurrency=3)
+    own = Settings(HOST, "t", str(next(_numbers)), client_secret="s", max_throttle_wait_seconds=HOLD, max_concurrency=3)
     script = iter(logins)
 
     def acquire(fresh: bool) -> dict[str, object]:

@@ -168,12 +168,14 @@ def test_a_day_and_more_to_wait_is_an_error_that_says_so(scripted, told):
     answer = Answer(429, {"error": {"code": "0x80072322", "message": "busy"}}, {"Retry-After": told})
     readable = told != "1e400"
     with pytest.raises(CijThrottledError) as caught:
-        converse(scripted, answer, talk=_who, clock=clock, max_hold_seconds=86_400)
+        converse(scripted, answer, talk=_who, clock=clock, max_throttle_wait_seconds=86_400)
     assert caught.value.retry_after == (86_400 if readable else None)
     assert (f"Retry-After: {told[:20]}" in str(caught.value)) is readable
     assert len(str(caught.value)) < 1000
     clock.time += 86_401
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_hold_seconds=86_400) == {"a": 1}
+    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_throttle_wait_seconds=86_400) == {
+        "a": 1
+    }
 
 
 def test_pages_without_rows_end(scripted):

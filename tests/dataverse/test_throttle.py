@@ -155,7 +155,7 @@ def test_a_wait_too_long_is_raised_at_once_and_by_all(scripted):
     assert 590 < not_sent.retry_after <= 600
     assert not_sent.http_status is None
     assert "GET WhoAmI was not sent" in str(not_sent)
-    assert "max_hold_seconds is 60" in str(not_sent)
+    assert "max_throttle_wait_seconds is 60" in str(not_sent)
     assert len(scripted.asked) == 1
 
 
