@@ -334,7 +334,7 @@ ADDRESS = "ada.lovelace@contoso.test"
 def _failing(scripted, *answers):
     scripted.script = list(answers)
     with pytest.raises((CijRefusedError, CijServerError, CijReplyError)) as caught:
-        _run(scripted, ["x", ADDRESS], retry_policy=RetryPolicy(max_attempts=1))
+        _run(scripted, ["x", ADDRESS], rules=RetryPolicy(max_attempts=1))
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(caught.value.as_dict())
     assert "lovelace" not in shown
     assert "lovelace" not in repr(caught.value.__context__)
