@@ -195,7 +195,7 @@ def test_pages_without_rows_end(scripted):
 
 def test_pages_that_go_on_for_ever_end(scripted, monkeypatch):
     """They do so with rows in them as well."""
-    monkeypatch.setattr(client_module, "_MOST_PAGES", 20)
+    monkeypatch.setattr(client_module, "_MAX_PAGES", 20)
     pages = [
         Answer(body={"value": [{}], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})
         for number in range(50)
