@@ -1,4 +1,4 @@
-"""OData as Dataverse speaks it: quoting, query options. Pure functions over plain values."""
+"""OData as Dataverse speaks it: quoting, paths and query options. Pure functions over plain values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 
 URL_LIMIT = 32_768
-"""Characters of a whole URL (Dataverse docs, Query data); what goes beyond is refused."""
+"""Characters of a whole URL at most (Dataverse docs, Query data). The service refuses a longer one."""
 
 _READABLE = "$,()='/:;"
-_MEANS_SOMETHING = re.compile(r"""[\x00-\x1f"'\\\[\]]""")
+_SPECIAL = re.compile(r"""[\x00-\x1f"'\\\[\]]""")
 
 
 def literal(value: str | int | float | bool | None) -> str:
-    """Write a value for ``$filter``. A quote inside a string is doubled (Dataverse docs, Filter rows)."""
+    """Return a value as ``$filter`` takes it. A quote inside a string is doubled (Dataverse docs, Filter rows).
+
+    :param value: a string, a number, a boolean, or None for ``null``
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -28,24 +31,32 @@ def literal(value: str | int | float | bool | None) -> str:
 
 
 def in_filter(column: str, values: Iterable[str]) -> str:
-    """Ask in ``$filter`` for rows whose column has one of some values (Dataverse docs, In function).
+    """Return the ``$filter`` for rows whose column has one of some values (Dataverse docs, In function).
 
-    :param column: its logical name
-    :param values: at least one; strings whatever the column holds
+    :param column: the column's logical name
+    :param values: at least one value; strings whatever the column's type is
     """
     listed = ",".join(map(in_literal, values))
     return f"Microsoft.Dynamics.CRM.In(PropertyName={literal(column)},PropertyValues=[{listed}])"
 
 
 def in_literal(value: str) -> str:
-    """Write one value for ``in_filter``: a JSON string (Dataverse docs, Manage single quotes)."""
-    # Readers of OData look for the list's end before they read it as JSON: some take a single quote or a bracket in a
-    # value for one of their own, double quotes or not. As an escape it is a plain character to all of them.
-    return '"' + _MEANS_SOMETHING.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
+    """Return one value of ``in_filter`` as a JSON string (Dataverse docs, Manage single quotes).
+
+    :param value: the value, unquoted
+    """
+    # Parsers of OData look for the list's end before they read it as JSON: some take a single quote or a bracket
+    # inside a value for one of the syntax, double quotes or not. Escaped, it is a plain character to all of them.
+    return '"' + _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
 
 
 def row_path(entity_set: str, row_id: object) -> str:
-    """Name one row: ``contacts(00000000-…)``."""
+    """Return the path of one row, such as ``contacts(00000000-…)``.
+
+    :param entity_set: such as ``contacts``
+    :param row_id: the row's id, in any spelling
+    :raises CijInputError: the id is no GUID
+    """
     return f"{entity_set}({normalize_guid(row_id, f'the id in {entity_set}')})"
 
 
@@ -58,14 +69,16 @@ def query(
     top: int | None = None,
     expand: str = "",
 ) -> str:
-    """Add query options to a path, percent-encoded.
+    """Return a path with query options, percent-encoded.
 
     :param path: an entity set or a row
-    :param select: the columns
-    :param where: ``$filter``; values in it by ``literal``
-    :param orderby: ``$orderby``
-    :param top: ``$top``; don't combine it with pages (Dataverse docs, Page results)
-    :param expand: ``$expand``
+    :param select: ``$select``, the columns to return; by default all
+    :param where: ``$filter``, its values written by ``literal``; by default none
+    :param orderby: ``$orderby``; by default none
+    :param top: ``$top``, the number of rows at most; by default no limit. Don't combine it with pages (Dataverse
+        docs, Page results)
+    :param expand: ``$expand``; by default none
+    :raises CijInputError: a text can't be encoded
     """
     options = {
         "$select": ",".join(select),
@@ -79,8 +92,12 @@ def query(
 
 
 def quote_option(text: str) -> str:
-    """Write text as a part of a query option: character by character, so that lengths add up."""
-    # "$", "," and the like stay readable; "+", "&", "#" and spaces must not stay.
+    """Return text percent-encoded for a query option. Each character is encoded alone, so lengths add up.
+
+    :param text: a query option's value, or a part of it
+    :raises CijInputError: the text can't be encoded
+    """
+    # "$", "," and the like stay readable; "+", "&", "#" and spaces must be encoded.
     try:
         return quote(text, safe=_READABLE)
     except UnicodeEncodeError:  # half a character, as JSON can hold one
@@ -88,14 +105,18 @@ def quote_option(text: str) -> str:
 
 
 def same_origin(url: str, base_url: str) -> bool:
-    """Tell whether a URL is of the organisation itself: the token may go nowhere else."""
+    """Return whether a URL has the scheme, host and port of another: the token may go nowhere else.
+
+    :param url: the URL to check, such as a link in a response
+    :param base_url: the organisation's address, or the login service's
+    """
 
     def origin(text: str) -> tuple[str, str | None, int | None]:
         parts = urlsplit(text)
         return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
     try:
-        # Parsers disagree on who is the host in "https://good\\@bad" and "https://good@bad": no honest link has them.
+        # Parsers disagree on what the host is in "https://good\\@bad" and "https://good@bad": no honest link has them.
         return "\\" not in url and "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
     except ValueError:  # a port that is no number, half a bracket
         return False
