@@ -106,7 +106,7 @@ def row_ids(**given: object) -> None:
     :param given: the arguments by their names
     :raises CijInputError: one is no GUID
     """
-    from airflow_provider_cij.dataverse.odata import guid
+    from airflow_provider_cij.dataverse.guids import normalize_guid
 
     for name, one in given.items():
-        guid(one, name)
+        normalize_guid(one, name)

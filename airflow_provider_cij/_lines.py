@@ -1,4 +1,4 @@
-"""Text becomes one line that no log viewer takes for its own. Pure."""
+"""Text made safe for one line of a log. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def cleaned(text: str) -> str:
-    """Replace what no database stores: NUL and halves of surrogate pairs."""
+    """Return a text in which NUL and halves of surrogate pairs, which no database stores, are U+FFFD.
+
+    :param text: any text
+    """
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """Remove control characters and the commands that log viewers follow (``::group::``)."""
+    """Return a text on one line, without control characters and without the commands of log viewers (``::group::``).
+
+    :param text: any text
+    """
     return _COMMAND.sub(": :", _CONTROL.sub(" ", cleaned(text))).strip()

@@ -1,4 +1,35 @@
-"""Everything that can go wrong, as one tree.
+"""The exceptions of this package. Each says what happened, to what, and what to do next.
+
+.. code-block:: text
+
+    CijError
+    ├── CijInputError *                    an argument, a file, a row or the connection can't be used; nothing was sent
+    ├── CijAuthError *                     the login service or the organisation rejects the credential
+    ├── CijRefusedError *                  the service refuses the request (4xx)
+    │   ├── CijForbiddenError *            the application user lacks a privilege (403)
+    │   ├── CijNotFoundError *             there is no such row (404)
+    │   ├── CijConflictError *             the row exists, or was changed meanwhile (412)
+    │   ├── CijInUseError *                other segments or journeys use it
+    │   └── CijUnavailableError *          the organisation has no such table or action
+    │       └── CijOutboundRemovedError *  the organisation has no outbound marketing
+    ├── CijThrottledError                  the service limits requests (429)
+    ├── CijServerError                     the service failed (5xx)
+    ├── CijUnreachableError                there was no response
+    ├── CijStoppedError                    the task was stopped before everything was sent
+    ├── CijTimeoutError                    the wait took longer than its timeout
+    ├── CijReplyError                      a response can't be read, or must not be followed
+    │   └── CijIncompleteError             a list was cut short
+    │       └── CijMovedError              a list changed while it was read
+    ├── CijInvalidError *                  the service's validation finds mistakes
+    │   ├── CijJourneyInvalidError *       in a real-time journey
+    │   └── CijOutboundInvalidError *      in an outbound segment or journey
+    ├── CijOperationFailedError *          accepted by the service, and failed afterwards
+    │   ├── CijSegmentFailedError *        a real-time segment
+    │   ├── CijJourneyFailedError *        a real-time journey
+    │   └── CijOutboundFailedError *       an outbound segment or journey, or a change of members
+    └── CijMemberCountError *              a segment's size is outside the bounds of the task
+
+An error marked ``*`` is permanent: no retry can mend it, so operators raise it as ``AirflowFailException``.
 
 ``CijError`` is deliberately no ``AirflowException``: with one, ``soft_fail`` would skip a task on a real failure, and
 in deferrable mode only.
@@ -18,12 +49,15 @@ __all__ = [
     "CijInUseError",
     "CijIncompleteError",
     "CijInputError",
+    "CijInvalidError",
     "CijJourneyFailedError",
     "CijJourneyInvalidError",
     "CijMemberCountError",
     "CijMovedError",
     "CijNotFoundError",
+    "CijOperationFailedError",
     "CijOutboundFailedError",
+    "CijOutboundInvalidError",
     "CijOutboundRemovedError",
     "CijRefusedError",
     "CijReplyError",
@@ -36,26 +70,28 @@ __all__ = [
     "CijUnreachableError",
 ]
 
+_FIELDS = ("code", "http_status", "request_id", "hint", "retry_after")
+
 
 class CijError(Exception):
-    """The root: what happened, to what, and what to do next.
+    """The root of all errors of this package.
 
-    :param message: what happened, in the service's words where it gave any
-    :param code: the service's error code, such as ``0x80040217``
-    :param http_status: the HTTP status of the reply, None when there was none
-    :param request_id: what Microsoft's support asks for
-    :param hint: what to do next
-    :param retry_after: seconds the service asked to wait
+    :param message: what happened, in the service's words where it gave any; control characters are removed
+    :param code: the service's error code, such as ``0x80040217``; by default ``""``
+    :param http_status: the response's HTTP status; None, the default, when there was no response
+    :param request_id: the service's id of the request, for Microsoft's support; by default ``""``
+    :param hint: what to do next; by default ``""``
+    :param retry_after: seconds that the service asked to wait; by default None
     """
 
     permanent: ClassVar[bool] = False
     """True when no retry can mend it."""
 
-    unclear: bool = False
-    """True when what was asked for may have been done all the same."""
+    may_have_executed: bool = False
+    """True when the service may have carried out the request although it ended in this error."""
 
     inside: bool = False
-    """True when the reply's HTTP status was a success and its body said no."""
+    """True when the response's HTTP status was a success and its body held the error."""
 
     def __init__(
         self,
@@ -87,44 +123,48 @@ class CijError(Exception):
         return f"{text} {self.hint}" if self.hint else text
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain JSON of it, for a trigger's event."""
-        return {"type": type(self).__name__, "message": self.message} | {
-            name: getattr(self, name) for name in ("code", "http_status", "request_id", "hint", "retry_after")
-        }
+        """Return the error as plain JSON, for a trigger's event.
+
+        :return: ``{"type", "message", "code", "http_status", "request_id", "hint", "retry_after"}``
+        """
+        return {"type": type(self).__name__, "message": self.message} | {name: getattr(self, name) for name in _FIELDS}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> CijError:
-        """Make the same error again out of ``as_dict``; an unknown type becomes a plain ``CijError``."""
-        known = {kind.__name__: kind for kind in _tree(CijError)}
+        """Restore an error from what ``as_dict`` returned.
+
+        :param plain: the error as plain JSON
+        :return: an error of the same class; a ``CijError`` when the class is unknown
+        """
+        known = {kind.__name__: kind for kind in _with_subclasses(CijError)}
         kind = known.get(plain.get("type", ""), CijError)
-        names = ("code", "http_status", "request_id", "hint", "retry_after")
-        return kind(plain.get("message", "no message"), **{name: plain[name] for name in names if name in plain})
+        return kind(plain.get("message", "no message"), **{name: plain[name] for name in _FIELDS if name in plain})
 
 
-def _tree(kind: type[CijError]) -> list[type[CijError]]:
-    return [kind, *(below for child in kind.__subclasses__() for below in _tree(child))]
+def _with_subclasses(kind: type[CijError]) -> list[type[CijError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _with_subclasses(child))]
 
 
 class CijInputError(CijError):
-    """What the caller gave can't be sent. Nothing was."""
+    """An argument, a file, a row or the connection can't be used. Nothing was sent."""
 
     permanent = True
 
 
 class CijAuthError(CijError):
-    """The login service, or the organisation, does not accept this credential."""
+    """The login service or the organisation rejects the credential."""
 
     permanent = True
 
 
 class CijRefusedError(CijError):
-    """The service said no to this request (4xx); the same request will be refused again."""
+    """The service refuses the request (4xx). The same request would be refused again."""
 
     permanent = True
 
 
 class CijForbiddenError(CijRefusedError):
-    """The application user may not do this (403)."""
+    """The application user lacks the privilege for the request (403)."""
 
 
 class CijNotFoundError(CijRefusedError):
@@ -136,82 +176,90 @@ class CijUnavailableError(CijRefusedError):
 
 
 class CijOutboundRemovedError(CijUnavailableError):
-    """The organisation has no outbound marketing any more, or this application user may not see it."""
+    """The organisation has no outbound marketing any more, or the application user may not see it."""
 
 
 class CijConflictError(CijRefusedError):
-    """The row exists already, or somebody has changed it meanwhile (412)."""
+    """The row exists already, or another writer changed it meanwhile (412)."""
 
 
 class CijInUseError(CijRefusedError):
-    """Journeys or other segments need it: what they are is in the message."""
+    """Journeys or other segments use the record. The message names them."""
 
 
 class CijThrottledError(CijError):
-    """The service protects itself (429). Nothing was done; ``retry_after`` says in how many seconds to come again.
+    """The service limits requests (429). Nothing was done; ``retry_after`` is the number of seconds to wait.
 
     Shorter waits are slept in the client. This is raised when the wait is longer than the connection's
-    ``max_hold_seconds``, also for a request that was not even sent because another one of this process had been told
-    so; or when the service throttles again and again.
+    ``max_throttle_wait_seconds``, also for a request that was held back because another request of this process was
+    throttled; or when the service still throttles after all retries.
     """
 
 
 class CijServerError(CijError):
-    """The service failed (5xx). Whether it had done its work by then is unknown."""
+    """The service failed (5xx). Whether it had carried out the request by then is unknown."""
 
 
 class CijUnreachableError(CijError):
-    """No reply came: no connection, or it broke."""
+    """There was no response: no connection, or it broke."""
 
 
 class CijStoppedError(CijError):
-    """The task was told to end, and did: what had not been sent by then was not sent."""
+    """The task was stopped. What had not been sent by then was not sent."""
 
 
 class CijReplyError(CijError):
-    """A reply came that can't be read, or that must not be followed."""
+    """A response can't be read, or is a redirect or a link that must not be followed."""
 
     raw: str = ""
-    """The body as it came, for who can make more of it. Never part of the message: it may hold people's data."""
+    """The body as received, for further reading. Never part of the message: it may hold personal data."""
 
 
 class CijIncompleteError(CijReplyError):
-    """The service cut a list short. Better no list than a part of one."""
+    """The service cut a list short. No part of it is returned."""
 
 
 class CijMovedError(CijIncompleteError):
-    """A list changed while it was read, or lags: read again, it may be whole."""
+    """A list changed while it was read, or lags behind its count. Read again, it may be complete."""
 
 
-class CijSegmentFailedError(CijError):
-    """The service could not compute the segment, or it was deleted."""
+class CijInvalidError(CijError):
+    """The service's validation finds mistakes. The message names them."""
 
     permanent = True
+
+
+class CijJourneyInvalidError(CijInvalidError):
+    """The service's validation finds mistakes in a real-time journey."""
+
+
+class CijOutboundInvalidError(CijInvalidError):
+    """The service's validation finds mistakes in an outbound segment or journey."""
+
+
+class CijOperationFailedError(CijError):
+    """The service accepted the request, and the operation failed afterwards or can't reach the awaited status."""
+
+    permanent = True
+
+
+class CijSegmentFailedError(CijOperationFailedError):
+    """The evaluation of a real-time segment failed, or the segment was deleted."""
+
+
+class CijJourneyFailedError(CijOperationFailedError):
+    """A real-time journey can't reach the awaited status any more."""
+
+
+class CijOutboundFailedError(CijOperationFailedError):
+    """An outbound segment or journey, or a change of members, failed or can't reach the awaited status any more."""
 
 
 class CijMemberCountError(CijError):
-    """A segment has more members than ``max_members``, or changed by more than ``max_change``."""
-
-    permanent = True
-
-
-class CijJourneyInvalidError(CijError):
-    """The service finds mistakes in the journey: which is in the message."""
-
-    permanent = True
-
-
-class CijJourneyFailedError(CijError):
-    """The journey can't become what is waited for any more."""
-
-    permanent = True
-
-
-class CijOutboundFailedError(CijError):
-    """An outbound segment or journey, or a change of members, ended in error, or can't come to what is waited for."""
+    """A segment has more members than ``max_members``, or their number changed by more than ``max_change``."""
 
     permanent = True
 
 
 class CijTimeoutError(CijError):
-    """What was waited for did not come in the time given."""
+    """The wait took longer than its timeout."""

@@ -122,8 +122,8 @@ def get_provider_info() -> dict[str, Any]:
                     "timeout_seconds": _optional(
                         "Timeout (seconds)", "For one request; by default 120.", kind="integer", minimum=1
                     ),
-                    "max_hold_seconds": _optional(
-                        "Longest hold (seconds)",
+                    "max_throttle_wait_seconds": _optional(
+                        "Longest throttle wait (seconds)",
                         "A worker sleeps through a throttled service's wait up to this long, by default 60.",
                         kind="integer",
                         minimum=0,

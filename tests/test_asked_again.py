@@ -374,7 +374,7 @@ def test_no_wait_asks_at_its_deadline_earlier_than_it_was_told(scripted, trouble
     scripted.script = [Answer(trouble, {"error": {"code": "0x0", "message": "busy"}}, {"Retry-After": "60"})]
 
     async def main() -> None:
-        async with DataverseClient(replace(scripted.settings(), max_hold_seconds=0)) as client:
+        async with DataverseClient(replace(scripted.settings(), max_throttle_wait_seconds=0)) as client:
             until = {"poll_interval": 0.1, "deadline": time.time() + 0.5}
             await until_live(Segments(client), ID, Goal(), **until)
 

@@ -140,7 +140,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("connection", "a billion at once", {"max_concurrency": 10**9}, "From 1 to 1000."),
     ("connection", "no time", {"timeout_seconds": -1}, "timeout_seconds is out of range. More than 0 and at most 86400."),
     ("connection", "not a number of seconds", {"timeout_seconds": "nan"}, "timeout_seconds is no number"),
-    ("connection", "endless patience", {"max_hold_seconds": 1e999}, "max_hold_seconds is no number"),
+    ("connection", "endless patience", {"max_throttle_wait_seconds": 1e999}, "max_throttle_wait_seconds is no number"),
     ("connection", "a user's name for an id", {"caller_object_id": "ada"}, "caller_object_id is no GUID"),
     ("connection", "a CA bundle that is not there", {"ca_bundle": "/no.pem"}, "ca_bundle can't be used: No such file"),
 

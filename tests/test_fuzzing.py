@@ -93,7 +93,7 @@ fields = st.sampled_from(
     [
         *("tenant_id", "credential", "certificate_path", "certificate_private_key", "private_key_passphrase"),
         *("federated_token_file", "authority", "api_version", "ca_bundle", "max_concurrency", "timeout_seconds"),
-        *("max_hold_seconds", "caller_object_id", "managed_identity_client_id"),
+        *("max_throttle_wait_seconds", "caller_object_id", "managed_identity_client_id"),
     ]
 )
 hosts = st.one_of(

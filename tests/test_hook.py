@@ -6,7 +6,8 @@ import json
 import pytest
 
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.hooks.cij import CijHook
+from airflow_provider_cij.hooks.cij import EXTRAS, CijHook
+from airflow_provider_cij.provider_info import get_provider_info
 from tests.scripted import Answer
 
 WHO = Answer(body={"UserId": "user-1", "OrganizationId": "org-1", "BusinessUnitId": "unit-1"})
@@ -90,7 +91,7 @@ def test_a_bad_connection_says_what_is_missing_and_how_to_mend_it(tested, answer
         ({"password": ""}, "client secret"),
         ({"extra": {}}, "tenant id"),
         ({"extra": {"tenant_id": "t", "max_concurrency": "many"}}, "max_concurrency is no number"),
-        ({"extra": {"tenant_id": "t", "max_hold_seconds": -1}}, "max_hold_seconds is out of range"),
+        ({"extra": {"tenant_id": "t", "max_throttle_wait_seconds": -1}}, "max_throttle_wait_seconds is out of range"),
         ({"extra": {"tenant_id": "t", "credential": "magic"}}, "credential is unknown"),
         ({"extra": {"tenant_id": "t", "ca_bundle": "/nowhere.pem"}}, "ca_bundle can't be used: No such file"),
     ],
@@ -116,13 +117,47 @@ def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
     """Empty and null mean the default; 443 is no port of its own."""
     connection = json.loads(scripted.connection())
     connection["extra"] |= {"api_version": "", "max_concurrency": None, "timeout_seconds": "30", "credential": None}
-    connection["extra"] |= {"max_hold_seconds": ""}
+    connection["extra"] |= {"max_throttle_wait_seconds": ""}
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps({**connection, "port": 443}))
     settings = CijHook().settings()
     assert (settings.base_url, settings.api_version) == (scripted.url, "v9.2")
     assert (settings.max_concurrency, settings.timeout_seconds) == (8, 30)
-    assert settings.max_hold_seconds == 60
+    assert settings.max_throttle_wait_seconds == 60
     assert settings.credential == "client_secret"
+
+
+def test_an_extra_under_its_former_name_is_read_and_warned_of(scripted, monkeypatch, caplog):
+    """Once per connection; the new name wins."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_OLD", scripted.connection(max_hold_seconds=7))
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_BOTH", scripted.connection(max_hold_seconds=7, max_throttle_wait_seconds=8))
+    assert [CijHook("cij_old").settings().max_throttle_wait_seconds for _ in range(2)] == [7, 7]
+    assert caplog.text.count("'cij_old': the extra 'max_hold_seconds' is deprecated") == 1
+    assert "use 'max_throttle_wait_seconds'" in caplog.text
+    assert CijHook("cij_both").settings().max_throttle_wait_seconds == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("max_throtle_wait", "'max_throtle_wait' is unknown and has no effect; did you mean 'max_throttle_wait_sec"),
+        ("Tenant-ID", "'Tenant-ID' is unknown and has no effect; did you mean 'tenant_id'?"),
+        ("zzz", "'zzz' is unknown and has no effect; known are: tenant_id, credential,"),
+        ("canary~Q.secret", "with a name that can't be shown"),
+    ],
+)
+def test_an_unknown_extra_is_a_warning_that_names_the_nearest(scripted, monkeypatch, caplog, name, said):
+    """Unless it is empty."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_TYPO", scripted.connection(**{name: "1", "also_unknown": ""}))
+    CijHook("cij_typo").settings()
+    assert said in caplog.text
+    assert "canary" not in caplog.text
+    assert "also_unknown" not in caplog.text
+
+
+def test_the_form_shows_every_extra():
+    """And no other."""
+    fields = get_provider_info()["connection-types"][0]["conn-fields"]
+    assert set(fields) == set(EXTRAS)
 
 
 def test_a_pod_with_a_workload_identity_needs_no_fields(monkeypatch):

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook, settings_of
 from tests.dataverse.test_client import converse
@@ -84,7 +84,9 @@ def test_the_logins_echo_of_the_form_is_struck(scripted, caplog, status, kind):
         caplog.clear()
         words = f"client_id=x&client_secret={form}&scope=y"
         said = {"error": "invalid_client", "error_description": words}
-        scripted.login_answers = [Answer(status, said if kind == "oauth" else words.encode())] * RetryRules().attempts
+        scripted.login_answers = [
+            Answer(status, said if kind == "oauth" else words.encode())
+        ] * RetryPolicy().max_attempts
         with pytest.raises(CijError) as caught:
             converse(scripted, Answer(body={}), talk=_who, client_secret=SECRET, client_id=f"{status}{kind}{number}")
         assert form not in _told(caplog, caught.value)
@@ -160,7 +162,7 @@ FIELDS = [
     "ca_bundle",
     "max_concurrency",
     "timeout_seconds",
-    "max_hold_seconds",
+    "max_throttle_wait_seconds",
     "caller_object_id",
 ]
 

@@ -246,14 +246,14 @@ def test_without_notes_a_second_try_raises_nobody(organisation, capfd, monkeypat
     """Not even when the first one failed before it raised anybody: who knows."""
     without_notes(monkeypatch)
     good, organisation.definition = organisation.definition, [Answer(503, None), Answer(503, None)]
-    from airflow_provider_cij.dataverse.retry import RetryRules
+    from airflow_provider_cij.dataverse.retry import RetryPolicy
     from airflow_provider_cij.hooks.cij import CijHook
 
     hook_run = CijHook.run
 
     def impatient(self, work, rules=None):
         try:
-            return hook_run(self, work, RetryRules(attempts=1))
+            return hook_run(self, work, RetryPolicy(max_attempts=1))
         finally:
             organisation.definition = good
 

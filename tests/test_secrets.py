@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from airflow_provider_cij.dataverse.auth import ssl_context
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijUnreachableError
 from tests.dataverse.test_client import converse
 from tests.scripted import Answer, ScriptedServer
@@ -53,7 +53,7 @@ def test_a_login_reply_that_broke_off_is_in_no_log(scripted, caplog, monkeypatch
     """Msal would log the text of it, which begins like a token."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{scripted.url}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", "canary-header")
-    scripted.login_answers = [Answer(200, CUT)] * RetryRules().attempts
+    scripted.login_answers = [Answer(200, CUT)] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="its answer can't be read") as caught:
         converse(scripted, Answer(200, CUT), talk=_who, credential=credential)
     assert not [record for record in caplog.records if "canary" in record.getMessage() + (record.exc_text or "")]

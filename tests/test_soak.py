@@ -35,7 +35,7 @@ from airflow_provider_cij.api.segments.models import ExecutionStatus, SegmentSta
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, look, wait
 from airflow_provider_cij.dataverse import client
 from airflow_provider_cij.dataverse.odata import query
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _lists
@@ -48,7 +48,7 @@ WEEKS = 10
 EXAMPLE = Path(__file__).parents[1] / "example_dags" / "cij_weekly_refresh.py"
 SQL = "SELECT contact_id FROM newsletter_audience WHERE unsubscribed = 0"
 # As patient as by default, in less time.
-PATIENT = RetryRules(first_wait=0.01)
+PATIENT = RetryPolicy(initial_wait=0.01)
 TRIES = 6
 AT_ONCE = 2
 
@@ -273,7 +273,7 @@ async def _contacts(cij) -> dict[str, float]:
 @pytest.fixture
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
     """Run one for a season, with clients that do not lose time."""
-    monkeypatch.setattr(client, "RetryRules", lambda: PATIENT)
+    monkeypatch.setattr(client, "RetryPolicy", lambda: PATIENT)
     monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.03)
     with running_sandbox("--contacts", "800", "--compute-seconds", "0.05") as running:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", f"{running.airflow_conn_uri}&max_concurrency={AT_ONCE}")

@@ -18,14 +18,14 @@ from airflow_provider_cij.api.segments.models import AT_REST, SegmentStatus
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.odata import query
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.api.test_mirror import idset
 
 GROUPS = (MemberGroup("in"), MemberGroup("out", include=False))
 # It soon gives up, so that whoever comes after often finds things half done.
-TIRED = RetryRules(attempts=2, first_wait=0.01)
+TIRED = RetryPolicy(max_attempts=2, initial_wait=0.01)
 TRIES = 20
 FAULTS = ("502", "503", "html200", "lost", "reset", "truncated")
 ODDS = 0.05

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijRefusedError
 
 BATCH_WINDOW = 1.0
@@ -76,6 +76,6 @@ class BatchedReads:
 
     async def get(self, row_id: str, *also: Any) -> Any:
         """Read a row, with those that others ask for now; with more columns than usual, it is read alone."""
-        found = None if also else await self._rows.read(guid(row_id))
+        found = None if also else await self._rows.read(normalize_guid(row_id))
         # Alone, or not found: a definition's id is no segment's.
         return found or await super().get(row_id, *also)  # type: ignore[misc]

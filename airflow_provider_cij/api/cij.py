@@ -13,7 +13,7 @@ from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.outbound.client import Outbound, SharedOutbound
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.shared_poll import SharedSegments
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -85,4 +85,4 @@ def row_url(settings: Settings, table: str, row_id: str) -> str:
     :param table: the row's table by its logical name, such as ``msdyncrm_segment``
     :param row_id: its id
     """
-    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={guid(row_id)}"
+    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={normalize_guid(row_id)}"

@@ -1,1 +1,1 @@
-"""How anything is said to a Dataverse organisation: OData over HTTPS. Knows neither CIJ nor Airflow."""
+"""How a Dataverse organisation is talked to: OData over HTTPS. Knows neither CIJ nor Airflow."""

@@ -1,8 +1,9 @@
-"""``DataverseClient``: the one place that sends."""
+"""``DataverseClient``: the one place that sends requests to an organisation."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import uuid
@@ -13,28 +14,29 @@ from urllib.parse import urljoin
 
 import httpx
 
-from airflow_provider_cij.dataverse.asking import UnansweredError, content_of, reply_to
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
 from airflow_provider_cij.dataverse.responses import (
-    Reply,
-    asked_ids,
+    Response,
     entity_id,
     error_of,
+    ids_in_request,
     outputs_of,
     rows_of,
+    unreadable,
     value_of,
 )
-from airflow_provider_cij.dataverse.retry import Failure, RetryRules, again, failure_of
+from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import open_client
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
     CijIncompleteError,
+    CijInputError,
     CijNotFoundError,
     CijRefusedError,
     CijReplyError,
@@ -50,42 +52,45 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
-_MOST_CONNECTIONS = 16
-_MOST_REDIRECTS = 5
-# Airflow kills a task 5 seconds after it told it to end.
+_MAX_CONNECTIONS = 16
+_MAX_REDIRECTS = 5
+# Seconds that requests in flight have to end: Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
 # Pages in a row without a row, and pages in all: 100 million rows.
-_MOST_EMPTY = 100
-_MOST_PAGES = 20_000
+_MAX_EMPTY_PAGES = 100
+_MAX_PAGES = 20_000
+# Bytes. A page of 5000 rows has a few megabytes; what goes on past this would end a worker, not a task.
+_LARGEST_BODY = 256 * 2**20
 _NO_SUCH_ROW = "0x80040217"
 
 
 class DataverseClient:
-    """An open client of one organisation; lives inside one ``async with``, on one event loop.
+    """An open client of one organisation. It lives inside one ``async with``, on one event loop.
 
-    Every method raises a ``CijError`` with the service's message, code and request id.
+    Every method retries as ``retry.next_attempt`` decides, and raises a ``CijError`` with the service's message, code
+    and request id.
 
     :param settings: the organisation and its credential
-    :param clock: where time comes from
-    :param rules: how patient to be with a failing service
+    :param clock: where time comes from, by default the real time
+    :param retry_policy: how often a request is sent, by default 5 times
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, rules: RetryRules | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, retry_policy: RetryPolicy | None = None) -> None:
         self.settings = settings
         self._clock = clock or Clock()
-        self._rules = rules or RetryRules()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
         self._http: httpx.AsyncClient | None = None
         self._stopped = False
         self.service_ahead = 0.0
-        """Seconds by which the service's clock is ahead of ours, as of its last reply; it tells whole seconds only."""
-        # What waits for a connection has not begun, so its time does not run yet.
-        self._places = asyncio.Semaphore(self._connections)
+        """Seconds by which the service's clock is ahead of ours, as of its last response; precise to whole seconds."""
+        # A request that waits for a connection has not begun, so its timeout does not run yet.
+        self._connections = asyncio.Semaphore(self._max_connections)
 
     @property
-    def _connections(self) -> int:
-        return min(self.settings.max_concurrency, _MOST_CONNECTIONS)
+    def _max_connections(self) -> int:
+        return min(self.settings.max_concurrency, _MAX_CONNECTIONS)
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
@@ -96,7 +101,7 @@ class DataverseClient:
             self.settings.base_url,
             context,
             self.settings.timeout_seconds,
-            self._connections,
+            self._max_connections,
             headers={
                 "Accept": "application/json",
                 "OData-Version": "4.0",
@@ -112,7 +117,7 @@ class DataverseClient:
             self._http = None
 
     def stop(self) -> None:
-        """Send nothing any more; whoever opened the client is cancelled when what is on its way has had its time.
+        """Stop sending. Requests in flight have 3 seconds to end, then the task that opened the client is cancelled.
 
         Safe to call from another thread, and from a signal handler.
         """
@@ -124,14 +129,15 @@ class DataverseClient:
     async def get(self, path: str) -> dict[str, Any]:
         """Read a row, or call a function.
 
-        :param path: below the Web API's root, query options included (``odata.query``)
+        :param path: relative to the Web API's root, with query options (``odata.query``)
+        :return: the JSON object of the response
         """
         return await self._send(value_of, "GET", path, repeatable=True)
 
     async def rows(self, path: str) -> list[dict[str, Any]]:
-        """Read the rows of a query of which one page is enough.
+        """Read the first page of a query's rows. Use ``pages`` to read all of them.
 
-        :param path: an entity set with query options, ``$top`` among them
+        :param path: an entity set with query options, usually with ``$top``
         """
         return (await self._send(rows_of, "GET", path, repeatable=True))[0]
 
@@ -140,23 +146,26 @@ class DataverseClient:
 
         :param entity_set: such as ``msdynmkt_segments``
         :param row: its columns
-        :param repeatable: True when ``row`` brings its own id, so that a second try can only find the first
-        :return: the new row's id, ``""`` when the service did not name it
+        :param repeatable: True when ``row`` contains its own id, so that a repeated request can't create a second row
+        :return: the new row's id, ``""`` when the service did not return it
         """
         return await self._send(entity_id, "POST", entity_set, row, repeatable=repeatable)
 
     async def patch(self, path: str, row: Mapping[str, Any], *, if_match: str = "*") -> None:
-        """Change a row that exists.
+        """Change an existing row.
 
         :param path: the row (``odata.row_path``)
         :param row: the columns to change
-        :param if_match: the etag it must still have. Without any, Dataverse would make a missing row (upsert)
+        :param if_match: the etag that the row must still have. By default ``*``, any: without the header Dataverse
+            would create a missing row (upsert)
+        :raises CijConflictError: the row has another etag
         """
         await self._send(value_of, "PATCH", path, row, repeatable=True, headers={"If-Match": if_match})
 
     async def delete(self, path: str) -> None:
-        """Delete a row. When a try whose reply was lost is repeated and finds nothing, that try had deleted it.
+        """Delete a row. A repeated request that finds no row after a lost response counts as success.
 
+        :param path: the row (``odata.row_path``)
         :raises CijNotFoundError: there is no such row, or another request is deleting it
         """
         try:
@@ -164,7 +173,7 @@ class DataverseClient:
         except CijRefusedError as error:
             clashed = isinstance(error, CijConflictError) or error.code.lower() == _NO_SUCH_ROW
             if clashed and not isinstance(error, CijNotFoundError) and await self._is_gone(path):
-                if error.unclear:
+                if error.may_have_executed:
                     return
                 raise CijNotFoundError(error.message, code=error.code, request_id=error.request_id) from None
             raise
@@ -185,26 +194,28 @@ class DataverseClient:
 
         :param name: such as ``msdynmkt_PublishSegmentDefinition``
         :param parameters: its inputs
-        :param repeatable: True when it is idempotent
-        :param refusals: False when an error in its outputs is no refusal of the call itself
-        :return: its outputs; 204 gives an empty dict
-        :raises CijError: it was refused, by its HTTP status or by what its outputs say
+        :param repeatable: True when the action is idempotent
+        :param refusals: True, the default, raises an error that the outputs hold; False returns such outputs
+        :return: its outputs; an empty dict for 204
+        :raises CijError: the call was refused, by its HTTP status or by its outputs
         """
         read = outputs_of if refusals else value_of
         return await self._send(read, "POST", name, parameters, repeatable=repeatable)
 
     async def pages(self, path: str, *, page_size: int = _PAGE_SIZE) -> AsyncIterator[list[dict[str, Any]]]:
-        """Read rows page by page, following ``@odata.nextLink`` as it is (Dataverse docs, Page results).
+        """Read rows page by page, following ``@odata.nextLink`` unchanged (Dataverse docs, Page results).
 
         :param path: an entity set with query options but without ``$top``
-        :param page_size: rows a page, 5000 at the most
+        :param page_size: rows a page, by default 5000, the service's maximum
+        :return: an iterator over the pages, each a list of rows
+        :raises CijIncompleteError: the pages repeat, or do not end
         """
         prefer = {"Prefer": f"odata.maxpagesize={page_size}"}
         link, seen, empty = path, set[int](), 0
         while link:
             if hash(link) in seen:
                 raise CijIncompleteError("The service gave the same page of rows twice: it does not turn pages.")
-            if len(seen) >= _MOST_PAGES or empty >= _MOST_EMPTY:
+            if len(seen) >= _MAX_PAGES or empty >= _MAX_EMPTY_PAGES:
                 raise CijIncompleteError(
                     f"The service's pages of rows did not end: {len(seen):,} were read, the last {empty:,} empty.",
                     hint="Narrow the query, or try again later.",
@@ -216,7 +227,7 @@ class DataverseClient:
 
     async def _send(
         self,
-        read: Callable[[Reply], T],
+        read: Callable[[Response], T],
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -224,43 +235,51 @@ class DataverseClient:
         repeatable: bool,
         headers: Mapping[str, str] | None = None,
     ) -> T:
-        """Send until there is an answer that can be read, as often as ``retry.again`` allows."""
+        """Send a request, as often as ``retry.next_attempt`` allows, and return what ``read`` makes of the response."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
-        asked = f"{method} {words_of(without_person(path.partition('?')[0].removeprefix(self.settings.api_url)), bool)}"
-        content = content_of(body, asked)
-        ids = asked_ids(path, body)
+        shown = without_person(path.partition("?")[0].removeprefix(self.settings.api_url))
+        request_name = f"{method} {words_of(shown, bool)}"
+        content = _encode(body, request_name)
+        ids = ids_in_request(path, body)
         failures: list[Failure] = []
         rejected = ""
-        unclear: CijError | None = None
+        ambiguous: CijError | None = None
         while True:
             token = ""
             try:
                 token = await self._token(rejected)
-                return read(await self._once(method, path, content, headers or {}, token, asked, ids))
-            except UnansweredError as nothing:
-                failure, error = nothing.failure, nothing.error
-            except CijError as said:
-                failure, error = failure_of(said), said
+                return read(await self._attempt(method, path, content, headers or {}, token, request_name, ids))
+            except _NoResponseError as none:
+                failure, error = none.failure, none.error
+            except CijError as caught:
+                failure, error = failure_of(caught), caught
             failures.append(failure)
-            if unclear and method == "DELETE" and isinstance(error, CijNotFoundError):
-                return read(Reply(204, asked=asked))
-            if unclear and method == "PATCH" and isinstance(error, CijConflictError):
-                # The change that it met may be its own. A conflict would be for good; who comes again reads anew.
-                raise unclear
-            unclear = error if failure.landed else unclear
-            step = again(
+            if ambiguous and method == "DELETE" and isinstance(error, CijNotFoundError):
+                return read(Response(204, request_name=request_name))
+            if ambiguous and method == "PATCH" and isinstance(error, CijConflictError):
+                # The newer etag may be that of our own first attempt. A conflict would be permanent; a retry of the
+                # task reads the row anew.
+                raise ambiguous
+            ambiguous = error if failure.may_have_executed else ambiguous
+            step = next_attempt(
                 failures,
                 repeatable=repeatable,
-                max_hold=self.settings.max_hold_seconds,
+                max_wait=self.settings.max_throttle_wait_seconds,
                 retry_after=error.retry_after,
                 jitter=random.random(),  # noqa: S311  # spreads clients, guards nothing
-                rules=self._rules,
+                retry_policy=self._retry_policy,
             )
             if step is None:
-                error.unclear = unclear is not None
+                error.may_have_executed = ambiguous is not None
                 raise error
             rejected = token if step.fresh_token else rejected
-            log.info("%s: %s; again in %.1f s (attempt %d)", asked, failure.words, step.after, len(failures) + 1)
+            log.info(
+                "%s: %s, retrying in %.1f s (attempt %d)",
+                request_name,
+                failure.description,
+                step.after,
+                len(failures) + 1,
+            )
             if step.after:
                 await self._clock.sleep(step.after)
 
@@ -268,73 +287,129 @@ class DataverseClient:
         try:
             return await bearer_token(self.settings, rejected)
         except CijUnreachableError as error:
-            raise UnansweredError(Failure.NO_TOKEN, error) from None
+            raise _NoResponseError(Failure.NO_TOKEN, error) from None
 
-    async def _once(
+    async def _attempt(
         self,
         method: str,
         url: str,
         content: bytes | None,
         headers: Mapping[str, str],
         token: str,
-        asked: str,
+        request_name: str,
         ids: frozenset[str],
-    ) -> Reply:
-        """Send one time, redirects within the organisation included.
+    ) -> Response:
+        """Send a request once, following redirects within the organisation.
 
-        :raises CijError: as ``replies.error_of`` makes it of the reply
-        :raises UnansweredError: there is none
+        :raises CijError: the response is no success (``responses.error_of``)
+        :raises _NoResponseError: there is no response
         """
         target = self.settings.api_url
-        for _ in range(_MOST_REDIRECTS):
-            target = self._within(target, url, asked)
-            async with self._throttle.turn(self._clock, self.settings.max_hold_seconds, asked):
+        for _ in range(_MAX_REDIRECTS):
+            target = self._within(target, url, request_name)
+            async with self._throttle.slot(self._clock, self.settings.max_throttle_wait_seconds, request_name):
                 sent_at = self._clock.now()
-                reply = replace(await self._exchange(method, target, content, headers, token, asked), ids=ids)
-                if (date := reply.date()) is not None:
+                response = await self._exchange(method, target, content, headers, token, request_name)
+                response = replace(response, ids=ids)
+                if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
-                if reply.status < 300:
-                    self._throttle.answered()
-                    return reply
-                error = error_of(reply, self._clock.now())
+                if response.status < 300:
+                    self._throttle.on_response()
+                    return response
+                error = error_of(response, self._clock.now())
                 if isinstance(error, CijThrottledError):
-                    # While the place is still ours: the next in the queue must not run into the same.
-                    told = self._rules.first_wait if error.retry_after is None else error.retry_after
-                    self._throttle.told_to_wait(told, sent_at=sent_at, now=self._clock.now())
-            moved = reply.status in (307, 308) or (reply.status in (301, 302, 303) and method == "GET")
-            url = reply.headers.get("location", "")
+                    # While the slot is still held: the next request in the queue must not be throttled too.
+                    wait = self._retry_policy.initial_wait if error.retry_after is None else error.retry_after
+                    self._throttle.on_throttled(wait, sent_at=sent_at, now=self._clock.now())
+            moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
+            url = response.headers.get("location", "")
             if not moved or not url:
                 raise error
-        raise CijReplyError(f"{asked} was redirected more than {_MOST_REDIRECTS} times.")
+        raise CijReplyError(f"{request_name} was redirected more than {_MAX_REDIRECTS} times.")
 
-    def _within(self, base: str, link: str, asked: str) -> str:
+    def _within(self, base: str, link: str, request_name: str) -> str:
+        """Return the address that a link leads to; refuse one outside the organisation."""
         try:
             target = urljoin(base, link)
         except ValueError:  # half a bracket
             target = ""
         if not same_origin(target, self.settings.base_url):
             raise CijReplyError(
-                f"{asked} was answered with a link to another host. It was not followed: the token stays here."
+                f"{request_name} was answered with a link to another host. It was not followed: the token stays here."
             )
         return target
 
     async def _exchange(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], token: str, asked: str
-    ) -> Reply:
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], token: str, request_name: str
+    ) -> Response:
+        """Send one HTTP request and read its response.
+
+        :raises CijReplyError: the response is too large, or is encoded in a way that was not asked for
+        :raises _NoResponseError: there is no response
+        """
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
         if self._stopped:
-            raise CijStoppedError(f"{asked} was not sent: the task was told to end.")
+            raise CijStoppedError(f"{request_name} was not sent: the task was told to end.")
         own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
-        async with self._places:
-            return await reply_to(
-                self._http,
-                method,
-                target,
-                content=content,
-                headers={**own, **headers},
-                seconds=self.settings.timeout_seconds,
-                asked=asked,
-            )
+        try:
+            async with self._connections:
+                status, received, body = await exchange(
+                    self._http,
+                    method,
+                    url,
+                    content=content,
+                    headers={**own, **headers},
+                    seconds=self.settings.timeout_seconds,
+                    largest=_LARGEST_BODY,
+                )
+            return Response(status, received, body, request_name)
+        except (httpx.InvalidURL, UnicodeError):
+            raise CijReplyError(f"{request_name} was answered with a link or an etag that can't be sent.") from None
+        except TooLargeError:
+            raise CijReplyError(
+                f"{request_name} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
+            ) from None
+        except EncodingError as error:
+            raise CijReplyError(f"{request_name} was answered with {error}. It was not read.") from None
+        except BrokenError as broken:
+            if broken.status is None:
+                raise _no_response(broken, request_name) from None
+            response = Response(broken.status, broken.headers, b"", request_name)
+            if response.status < 300:
+                raise unreadable(response, f"a body that broke off: {broken.why}") from None
+            return response  # the status alone tells of a refusal
+
+
+class _NoResponseError(Exception):
+    """There was no response. ``failure`` tells how far the request got, ``error`` is what to raise after retries."""
+
+    def __init__(self, failure: Failure, error: CijError) -> None:
+        super().__init__(failure, error)
+        self.failure = failure
+        self.error = error
+
+
+def _no_response(broken: BrokenError, request_name: str) -> _NoResponseError:
+    if not broken.sent:
+        said = f"{request_name} was not sent: {broken.why}"
+        hint = "Check the host, the network and ca_bundle."
+        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
+    said = f"{request_name} got no reply: {broken.why}"
+    return _NoResponseError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))
+
+
+def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:
+    """Return a body as JSON, None for none.
+
+    :raises CijInputError: it can't be written as JSON
+    """
+    if body is None:
+        return None
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        why = "holds a number that is none" if isinstance(error, ValueError) else "can't be written as JSON"
+        raise CijInputError(f"{request_name} was not sent: what it is to send {why}.") from None

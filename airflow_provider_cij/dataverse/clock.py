@@ -1,4 +1,4 @@
-"""Time, as something a test can give."""
+"""Time, injected so that tests can supply their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ class Clock:
     """The real time."""
 
     def now(self) -> float:
-        """Epoch seconds."""
+        """Return the time as epoch seconds."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep without blocking the event loop.
+
+        :param seconds: how long
+        """
         await asyncio.sleep(seconds)

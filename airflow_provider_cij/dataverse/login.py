@@ -16,7 +16,7 @@ import httpx
 
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import remember_token
-from airflow_provider_cij.dataverse.responses import Reply
+from airflow_provider_cij.dataverse.responses import Response
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
 
@@ -146,7 +146,7 @@ def _checked(status: int, headers: Mapping[str, str], body: bytes) -> LoginReply
     """
     # msal would make a final refusal of a 429, and keep the answer while we come again.
     if status == 429 or status >= 500:
-        raise BusyError(f"HTTP {status}", Reply(status, headers).retry_after(time.time()))
+        raise BusyError(f"HTTP {status}", Response(status, headers).retry_after(time.time()))
     try:
         said = json_of(body)
     except (ValueError, RecursionError):

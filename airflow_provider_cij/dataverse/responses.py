@@ -77,20 +77,20 @@ _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '([^']*)'")
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """What came back for one request.
 
     :param status: HTTP status
     :param headers: by lower-case name
     :param body: as received
-    :param asked: the request in words, such as ``POST msdynmkt_segments``; goes into errors
+    :param request_name: the request in words, such as ``POST msdynmkt_segments``; goes into errors
     :param ids: ids of no person that were asked about: errors may repeat them
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    asked: str = "request"
+    request_name: str = "request"
     ids: frozenset[str] = frozenset()
 
     @property
@@ -126,94 +126,94 @@ class Reply:
         return words_of(text, lambda one: one in self.ids)
 
 
-def value_of(reply: Reply) -> dict[str, Any]:
+def value_of(response: Response) -> dict[str, Any]:
     """Read the body of a success. An empty one (204) is an empty dict.
 
     :raises CijReplyError: it is no JSON object
     :raises CijError: it is an error and nothing else; its ``inside`` is True
     """
-    if not reply.body.strip():
+    if not response.body.strip():
         return {}
     try:
-        value = json_of(reply.body)
+        value = json_of(response.body)
     except (ValueError, RecursionError):
-        raise unreadable(reply, "a body that is no JSON") from None
+        raise unreadable(response, "a body that is no JSON") from None
     if not isinstance(value, dict):
-        raise unreadable(reply, "JSON that is no object")
+        raise unreadable(response, "JSON that is no object")
     if (
-        reply.status < 300
+        response.status < 300
         and value.keys() == {"error"}
         and isinstance(value["error"], Mapping)
         and (found := refusal_of(value))
     ):
-        raise _inside(reply, found)
+        raise _inside(response, found)
     return value
 
 
-def rows_of(reply: Reply) -> tuple[list[dict[str, Any]], str]:
+def rows_of(response: Response) -> tuple[list[dict[str, Any]], str]:
     """Read one page of rows.
 
     :return: the rows, and the link to the next page or ``""``
     :raises CijReplyError: it is no page
     """
-    page = value_of(reply)
+    page = value_of(response)
     rows, link = page.get("value"), page.get("@odata.nextLink") or ""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not isinstance(link, str):
-        raise unreadable(reply, "no list of rows")
+        raise unreadable(response, "no list of rows")
     return rows, link
 
 
-def entity_id(reply: Reply) -> str:
+def entity_id(response: Response) -> str:
     """Read the id of a row just made out of ``OData-EntityId``; ``""`` when the reply names none.
 
     :raises CijReplyError: the body is not of a Web API: who knows whether there is a row
     """
-    value_of(reply)
-    found = _ENTITY_ID.search(reply.headers.get("odata-entityid", ""))
+    value_of(response)
+    found = _ENTITY_ID.search(response.headers.get("odata-entityid", ""))
     return found[1].lower() if found else ""
 
 
-def error_of(reply: Reply, now: float) -> CijError:
+def error_of(response: Response, now: float) -> CijError:
     """Make the error that a failed reply stands for.
 
-    :param reply: any reply that is no success; its body may be JSON, HTML or nothing
+    :param response: any reply that is no success; its body may be JSON, HTML or nothing
     :param now: the time as epoch seconds, for ``Retry-After`` given as a date
     """
-    code, said = _said(reply)
-    return _error(reply, reply.status, code, said, reply.retry_after(now))
+    code, said = _said(response)
+    return _error(response, response.status, code, said, response.retry_after(now))
 
 
-def _error(reply: Reply, status: int, code: str, said: str, retry_after: float | None = None) -> CijError:
+def _error(response: Response, status: int, code: str, said: str, retry_after: float | None = None) -> CijError:
     kind, hint = _kind(status, code, said)
     if retry_after is not None and retry_after >= DAY:
-        asked = reply.words(reply.headers.get("retry-after", ""))[:40]
-        hint = f"The service asked to wait a day or more (Retry-After: {asked}). Come back when it is well. {hint}"
+        wait = response.words(response.headers.get("retry-after", ""))[:40]
+        hint = f"The service asked to wait a day or more (Retry-After: {wait}). Come back when it is well. {hint}"
     return kind(
-        f"{reply.asked} was refused: {said}" if status < 500 else f"{reply.asked} failed: {said}",
+        f"{response.request_name} was refused: {said}" if status < 500 else f"{response.request_name} failed: {said}",
         code=code,
         http_status=status,
-        request_id=reply.request_id,
+        request_id=response.request_id,
         hint=hint.strip(),
         retry_after=retry_after,
     )
 
 
-def outputs_of(reply: Reply) -> dict[str, Any]:
+def outputs_of(response: Response) -> dict[str, Any]:
     """Read the outputs of an action.
 
     :raises CijReplyError: they are no JSON object
     :raises CijError: they say that the action failed, whatever the HTTP status; its ``inside`` is True
     """
-    outputs = value_of(reply)
+    outputs = value_of(response)
     found = refusal_of(outputs)
     if found:
-        raise _inside(reply, found)
+        raise _inside(response, found)
     return outputs
 
 
-def _inside(reply: Reply, found: tuple[int, str, str]) -> CijError:
+def _inside(response: Response, found: tuple[int, str, str]) -> CijError:
     status, code, said = found
-    error = _error(reply, status, reply.words(code)[:100], reply.words(said) or "no message")
+    error = _error(response, status, response.words(code)[:100], response.words(said) or "no message")
     error.inside = True
     return error
 
@@ -299,24 +299,26 @@ def _object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _said(reply: Reply) -> tuple[str, str]:
+def _said(response: Response) -> tuple[str, str]:
     """Give the service's code and words; gateways answer in HTML, or nothing at all."""
     try:
-        error = json_of(reply.body)["error"]
-        return reply.words(str(error.get("code") or ""))[:100], reply.words(str(error.get("message") or "no message"))
+        error = json_of(response.body)["error"]
+        return response.words(str(error.get("code") or ""))[:100], response.words(
+            str(error.get("message") or "no message")
+        )
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     try:
-        said = text_of(reply.body)[:_WORDS_READ]
+        said = text_of(response.body)[:_WORDS_READ]
     except ValueError:
-        said = reply.body[:_WORDS_READ].decode("utf-8", "replace")
+        said = response.body[:_WORDS_READ].decode("utf-8", "replace")
     said = struck(html.unescape(said))  # before tags become blanks: they could part a secret
     title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
-    words = " ".join(reply.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
-    return "", words[:300] or f"HTTP {reply.status} without a body"
+    words = " ".join(response.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
+    return "", words[:300] or f"HTTP {response.status} without a body"
 
 
-def asked_ids(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
+def ids_in_request(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
     """Return the ids in a request that are of no person: errors may repeat them.
 
     :param path: its path
@@ -357,24 +359,24 @@ def wrong_with(error: Exception) -> str:
     return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
 
 
-def unreadable(reply: Reply, what: str) -> CijReplyError:
+def unreadable(response: Response, what: str) -> CijReplyError:
     """Make the error of a success that can't be read.
 
     :param what: it was answered with
     """
     hints = []
-    if reply.body.lstrip()[:1] == b"<":
+    if response.body.lstrip()[:1] == b"<":
         hints.append("That is a web page: a proxy or a login page answers in the organisation's place.")
-    if not reply.asked.startswith("GET "):
+    if not response.request_name.startswith("GET "):
         hints.append("It was answered as done: look whether it took effect before you do it again.")
     error = CijReplyError(
-        f"{reply.asked} was answered with {what}.",
-        http_status=reply.status,
-        request_id=reply.request_id,
+        f"{response.request_name} was answered with {what}.",
+        http_status=response.status,
+        request_id=response.request_id,
         hint=" ".join(hints),
     )
     try:
-        error.raw = text_of(reply.body)
+        error.raw = text_of(response.body)
     except ValueError:
-        error.raw = reply.body.decode("utf-8", "replace")
+        error.raw = response.body.decode("utf-8", "replace")
     return error

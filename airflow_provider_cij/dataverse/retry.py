@@ -1,4 +1,4 @@
-"""May this be sent again, and when? One pure table; ``client.py`` carries it out."""
+"""Whether a failed request may be sent again, and when. One pure table; ``client.py`` carries it out."""
 
 from __future__ import annotations
 
@@ -9,45 +9,49 @@ from enum import Enum
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
 
-_UNTIL_TIRED = 1000  # as often as RetryRules.attempts allows
+# More than any RetryPolicy.max_attempts: the policy alone is the limit.
+_NO_LIMIT = 1000
 
 
 class Failure(Enum):
-    """What became of a request that brought no result: in words, whether it may have landed, how often to repeat it."""
+    """How one attempt failed: in words, whether the service may have executed it, how often it may be repeated."""
 
-    NO_TOKEN = ("no token", False, _UNTIL_TIRED)
-    """The login service did not answer, or was busy. One that says no ends it: no second guess at a secret."""
-    NOT_SENT = ("no connection", False, _UNTIL_TIRED)
-    """It never left: no connection, no TLS."""
-    THROTTLED = ("throttled by the service", False, _UNTIL_TIRED)
+    NO_TOKEN = ("no token", False, _NO_LIMIT)
+    """The login service did not answer, or was busy. A rejected credential is no failure of this kind: it is final."""
+    NOT_SENT = ("no connection", False, _NO_LIMIT)
+    """No connection, or no TLS: the request was not sent."""
+    THROTTLED = ("throttled by the service", False, _NO_LIMIT)
     """429: refused before anything was done (Dataverse docs, Service protection API limits)."""
     TOKEN_REFUSED = ("token refused", False, 1)
-    """401: refused before anything was done. The second one is the answer."""
-    LOST = ("no reply", True, _UNTIL_TIRED)
-    """It may have arrived; the reply did not."""
-    SERVER_ERROR = ("server error", True, _UNTIL_TIRED)
-    """5xx: it may have been done."""
+    """401: refused before anything was done. The second one is final."""
+    LOST = ("no reply", True, _NO_LIMIT)
+    """The request was sent, and no response came back."""
+    SERVER_ERROR = ("server error", True, _NO_LIMIT)
+    """5xx."""
     INNER_ERROR = ("error of a service behind", True, 1)
     """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
-    BEHIND = ("service behind busy or failing", True, _UNTIL_TIRED)
-    """2xx whose body says 429 or 5xx: it may have been done."""
+    BEHIND = ("service behind busy or failing", True, _NO_LIMIT)
+    """2xx whose body holds a 429 or a 5xx."""
     UNREADABLE = ("reply broken off", True, 2)
-    """2xx, so it was done: but the body is cut off, which passes, or a proxy's page, which mostly stays."""
+    """2xx, so it was executed: but the body is cut off, which passes, or a proxy's page, which mostly stays."""
     REFUSED = ("refused", False, 0)
-    """Any other answer; the same request gets it again."""
+    """Any other response. The same request gets it again."""
 
-    def __init__(self, words: str, landed: bool, repeats: int) -> None:
-        self.words = words
-        self.landed = landed
-        self.repeats = repeats
+    def __init__(self, description: str, may_have_executed: bool, max_repeats: int) -> None:
+        self.description = description
+        self.may_have_executed = may_have_executed
+        self.max_repeats = max_repeats
 
 
 def failure_of(error: CijError) -> Failure:
-    """Sort what ``replies`` made of a reply; an error without one is our own word, and final."""
+    """Classify an error of ``responses``. An error without an HTTP status is raised by this package, and final.
+
+    :param error: what reading the response raised
+    """
     if error.http_status is None:
         return Failure.REFUSED
     if error.inside:
-        # Dataverse took the request; only the service behind it did not, or not to its end.
+        # Dataverse took the request; the service behind it did not, or not to its end.
         passes = isinstance(error, (CijServerError, CijThrottledError))
         return Failure.BEHIND if passes else Failure.REFUSED
     if isinstance(error, CijThrottledError):
@@ -62,11 +66,11 @@ def failure_of(error: CijError) -> Failure:
 
 
 @dataclass(frozen=True)
-class Again:
-    """Send it again.
+class RetryStep:
+    """How to send a request again.
 
-    :param after: seconds to wait before
-    :param fresh_token: with a new token
+    :param after: seconds to wait before, by default 0
+    :param fresh_token: True to fetch a new token first
     """
 
     after: float = 0.0
@@ -74,45 +78,45 @@ class Again:
 
 
 @dataclass(frozen=True)
-class RetryRules:
-    """How patient a client is.
+class RetryPolicy:
+    """How often a client repeats failed requests.
 
-    :param attempts: how often one request is sent at the most; a fresh token is worth one more
-    :param first_wait: seconds before the second time; doubles from there
+    :param max_attempts: how often one request is sent at most, by default 5; a fresh token allows one more
+    :param initial_wait: seconds before the second attempt, by default 1; doubles with each further one
     """
 
-    attempts: int = 5
-    first_wait: float = 1.0
+    max_attempts: int = 5
+    initial_wait: float = 1.0
 
 
-def again(
+def next_attempt(
     failures: Sequence[Failure],
     *,
     repeatable: bool,
-    max_hold: float,
+    max_wait: float,
     retry_after: float | None = None,
     jitter: float = 0.0,
-    rules: RetryRules | None = None,
-) -> Again | None:
-    """Decide.
+    retry_policy: RetryPolicy | None = None,
+) -> RetryStep | None:
+    """Decide whether to send a request again, and when.
 
-    :param failures: what happened each time the request was tried, the last one last
-    :param repeatable: True when doing it twice is as good as once: a read, a write under our own id, set members
-    :param max_hold: seconds; a longer wait is not slept: the error is raised, for Airflow to come back later
-    :param retry_after: seconds that the service asked for; never cut short
-    :param jitter: from 0 to 1, spreads clients that failed together
-    :param rules: how patient to be
-    :return: how to send it again, or None to raise
+    :param failures: how each attempt failed, the latest last
+    :param repeatable: True when the request is idempotent: a read, a write under a client-chosen id, set members
+    :param max_wait: seconds to sleep at most. A longer wait is not slept: the error is raised, for Airflow to retry
+    :param retry_after: seconds that the service asked for, never cut short; None, the default, when it did not ask
+    :param jitter: from 0 to 1, spreads clients that failed together; by default 0
+    :param retry_policy: how often to repeat, by default ``RetryPolicy()``
+    :return: how to send it again, or None to raise the error
     """
-    rules = rules or RetryRules()
+    retry_policy = retry_policy or RetryPolicy()
     failure = failures[-1]
     fresh_token = failure is Failure.TOKEN_REFUSED
-    tries = len(failures) - failures.count(Failure.TOKEN_REFUSED)
-    if failure.landed and not repeatable:
+    attempts = len(failures) - failures.count(Failure.TOKEN_REFUSED)
+    if failure.may_have_executed and not repeatable:
         return None
-    if failures.count(failure) > failure.repeats or (tries >= rules.attempts and not fresh_token):
+    if failures.count(failure) > failure.max_repeats or (attempts >= retry_policy.max_attempts and not fresh_token):
         return None
     if retry_after is not None:
-        return Again(retry_after + jitter, fresh_token) if retry_after <= max_hold and retry_after < DAY else None
-    backoff = 0.0 if fresh_token else rules.first_wait * 2 ** (tries - 1)
-    return Again(backoff * (1 + jitter), fresh_token) if backoff <= max_hold else None
+        return RetryStep(retry_after + jitter, fresh_token) if retry_after <= max_wait and retry_after < DAY else None
+    backoff = 0.0 if fresh_token else retry_policy.initial_wait * 2 ** (attempts - 1)
+    return RetryStep(backoff * (1 + jitter), fresh_token) if backoff <= max_wait else None

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_cij.dataverse.odata import key_of
+from airflow_provider_cij.dataverse.guids import parse_guid
 from airflow_provider_cij.errors import CijInputError
 
 CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
@@ -79,7 +79,7 @@ class Settings:
     :param ca_bundle: PEM file of certificates to trust besides the public ones
     :param max_concurrency: requests at once; the service allows a user 52
     :param timeout_seconds: for one request, from connecting to the reply's last byte; the service gives up after 120
-    :param max_hold_seconds: at most a day. A longer wait for a throttling service is raised instead of slept
+    :param max_throttle_wait_seconds: at most a day. A longer wait for a throttling service is raised instead of slept
     :param caller_object_id: Entra object id of the user to act for
     :raises CijInputError: something is missing or malformed; the error names it
     """
@@ -99,7 +99,7 @@ class Settings:
     ca_bundle: str = field(default="", repr=False)
     max_concurrency: int = 8
     timeout_seconds: float = 120
-    max_hold_seconds: float = 60
+    max_throttle_wait_seconds: float = 60
     caller_object_id: str = ""
 
     def __post_init__(self) -> None:
@@ -134,8 +134,8 @@ class Settings:
             raise CijInputError("The connection's api_version is no version.", hint="It looks like v9.2.")
         _check_number("max_concurrency", self.max_concurrency, 1, _MOST_AT_ONCE)
         _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
-        _check_number("max_hold_seconds", self.max_hold_seconds, 0, _LONGEST)
-        if self.caller_object_id and key_of(self.caller_object_id) is None:
+        _check_number("max_throttle_wait_seconds", self.max_throttle_wait_seconds, 0, _LONGEST)
+        if self.caller_object_id and parse_guid(self.caller_object_id) is None:
             hint = "Give the Entra object id of the user to act for, such as 00000000-...."
             raise CijInputError("The connection's caller_object_id is no GUID.", hint=hint)
 

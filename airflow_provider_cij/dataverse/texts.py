@@ -1,4 +1,4 @@
-"""Text from outside becomes text that logs, databases and Airflow's serializers take. Pure."""
+"""Text and JSON from outside, made safe for logs, databases and Airflow's serializers. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_provider_cij._lines import cleaned, one_line
 __all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of"]
 
 LONGEST_WORDS = 1000
-"""Characters of a server's words in an error or a log line."""
+"""Characters of a server's message in an error or a log line, at most."""
 
-# The same as escapes, at any depth of JSON in strings. A pair of halves at one depth is a whole character.
+# Halves of surrogate pairs as escapes, at any depth of JSON in strings. Two halves at one depth are a whole character.
 _PAIRS = "|".join(
     rf"(?:\\{{{2 * n}}})*\\{{{n}}}u[dD][89abAB][0-9a-fA-F]{{2}}\\{{{n}}}u[dD][c-fC-F][0-9a-fA-F]{{2}}"
     for n in (1, 2, 4, 8)
@@ -26,20 +26,20 @@ _DEEPEST = 20
 
 
 def text_of(body: bytes) -> str:
-    """Decode a body; what can't be stored becomes U+FFFD.
+    """Decode a body. Characters that a database can't store become U+FFFD.
 
-    :param body: in UTF-8, UTF-16 or UTF-32
-    :raises ValueError: it is none of these
+    :param body: bytes in UTF-8, UTF-16 or UTF-32
+    :raises ValueError: the body is in none of these encodings
     """
     return cleaned(body.decode(json.detect_encoding(body), "surrogatepass"))
 
 
 def json_of(body: bytes) -> Any:
-    """Parse a body that every later step can store.
+    """Parse a JSON body into values that every later step can store.
 
-    :param body: JSON
-    :raises ValueError: it is no JSON, or holds a number that is none or has more than 64 bits
-    :raises RecursionError: it is nested too deeply
+    :param body: JSON in UTF-8, UTF-16 or UTF-32
+    :raises ValueError: the body is no JSON, or holds NaN, an infinity or a number of more than 64 bits
+    :raises RecursionError: the body is nested too deeply
     """
     text = text_of(body)
     if "\\u" in text:
@@ -67,8 +67,8 @@ def _bounded(text: str) -> int:
 def storable(value: Any, depth: int = _DEEPEST) -> Any:
     """Return a copy of a value that Airflow can serialize and a database can store.
 
-    :param value: of any type; what JSON has no word for becomes text
-    :param depth: levels of lists and objects to keep
+    :param value: of any type; what JSON can't express becomes text
+    :param depth: levels of lists and objects to keep, by default 20; a text replaces what is deeper
     """
     if value is None or isinstance(value, bool):
         return value
@@ -81,16 +81,16 @@ def storable(value: Any, depth: int = _DEEPEST) -> Any:
     if not depth:
         return "nested too deeply"
     if isinstance(value, Mapping):
-        return {cleaned(str(name)): storable(one, depth - 1) for name, one in value.items()}
+        return {cleaned(str(name)): storable(item, depth - 1) for name, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [storable(one, depth - 1) for one in value]
+        return [storable(item, depth - 1) for item in value]
     return cleaned(str(value))
 
 
 def shortened(text: str, limit: int = LONGEST_WORDS) -> str:
-    """Cut a text.
+    """Return a text cut to a length, with an ellipsis where it was cut.
 
-    :param text: to be cut
-    :param limit: characters to keep
+    :param text: the text
+    :param limit: characters to keep, by default 1000
     """
     return text if len(text) <= limit else f"{text[:limit]}…"

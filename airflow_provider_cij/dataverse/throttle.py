@@ -1,7 +1,7 @@
-"""One view of the throttle for all requests of a process on one connection: told once, all wait.
+"""One view of the throttle for all requests of a process on one connection.
 
-``Pace`` decides and is pure; ``Throttle`` shares it over threads, clients and event loops. The service counts per user
-and not per client, so whoever goes on after a 429 prolongs it for everybody.
+``ConcurrencyLimit`` decides and is pure; ``Throttle`` shares it over threads, clients and event loops. The service
+counts requests per user and not per client, so a request that is sent during the wait prolongs it for all of them.
 """
 
 from __future__ import annotations
@@ -22,141 +22,156 @@ from airflow_provider_cij.errors import CijThrottledError
 
 log = logging.getLogger(__name__)
 
-# After this many answers in a row one more may be sent at once.
-_RUN = 20
-# Seconds over which those who waited start: the first of them finds out whether the wait was long enough.
+# Responses in a row after which one more request may be sent at once.
+_RESPONSES_UNTIL_RAISE = 20
+# Seconds over which waiting requests start: the first of them finds out whether the wait was long enough.
 _SPREAD = 1.0
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How many requests at once, and none before when.
+class ConcurrencyLimit:
+    """How many requests may be in flight, and until when none may be sent: halved on a 429, raised one by one.
 
-    :param most: the connection's ``max_concurrency``
-    :param limit: how many now
-    :param closed_until: epoch seconds
-    :param cut_at: when ``limit`` came down
-    :param run: answers since it was last changed
+    :param maximum: the connection's ``max_concurrency``
+    :param limit: requests that may be in flight now
+    :param closed_until: epoch seconds before which nothing is sent, by default 0 (open)
+    :param reduced_at: epoch seconds at which ``limit`` was last halved, by default -1 (never)
+    :param responses: responses since ``limit`` or ``closed_until`` last changed, by default 0
     """
 
-    most: int
+    maximum: int
     limit: int
     closed_until: float = 0.0
-    cut_at: float = -1.0
-    run: int = 0
+    reduced_at: float = -1.0
+    responses: int = 0
 
-    def told_to_wait(self, seconds: float, *, sent_at: float, now: float) -> Pace:
-        """Close until then, a day at most; half as many from then on, once for all that were on their way together."""
-        closed = replace(self, closed_until=max(self.closed_until, now + min(seconds, DAY)), run=0)
-        return closed if sent_at <= self.cut_at else replace(closed, limit=max(1, self.limit // 2), cut_at=now)
+    def on_throttled(self, seconds: float, *, sent_at: float, now: float) -> ConcurrencyLimit:
+        """Return the limit after a 429. Requests that were in flight together halve it once.
 
-    def answered(self) -> Pace:
-        """Go back up, one by one."""
-        if self.limit >= self.most:
+        :param seconds: the wait that the service asked for; cut to a day
+        :param sent_at: when the throttled request was sent, in epoch seconds
+        :param now: the time in epoch seconds
+        """
+        closed = replace(self, closed_until=max(self.closed_until, now + min(seconds, DAY)), responses=0)
+        return closed if sent_at <= self.reduced_at else replace(closed, limit=max(1, self.limit // 2), reduced_at=now)
+
+    def on_response(self) -> ConcurrencyLimit:
+        """Return the limit after a success: one more once enough of them came in a row."""
+        if self.limit >= self.maximum:
             return self
-        return replace(self, run=self.run + 1) if self.run + 1 < _RUN else replace(self, run=0, limit=self.limit + 1)
+        if self.responses + 1 < _RESPONSES_UNTIL_RAISE:
+            return replace(self, responses=self.responses + 1)
+        return replace(self, responses=0, limit=self.limit + 1)
 
 
 class Throttle:
-    """Who may send now; safe to use from any thread and any event loop.
+    """Lets requests through one connection's concurrency limit. Safe to use from any thread and any event loop.
 
-    :param most: requests at once
+    :param maximum: requests in flight at most
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, maximum: int) -> None:
         self._lock = threading.Lock()
-        self._pace = Pace(most, most)
-        self._busy = 0
+        self._state = ConcurrencyLimit(maximum, maximum)
+        self._in_flight = 0
         # Each future belongs to the loop that waits for it, and is only touched there.
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
-    def pace(self) -> Pace:
-        """What has been learnt so far."""
-        return self._pace
+    def concurrency(self) -> ConcurrencyLimit:
+        """The limit as it stands now."""
+        return self._state
 
     @asynccontextmanager
-    async def turn(self, clock: Clock, max_hold: float, asked: str) -> AsyncIterator[None]:
-        """Wait until the service lets us and one of the places is free; keep it while within.
+    async def slot(self, clock: Clock, max_wait: float, request_name: str) -> AsyncIterator[None]:
+        """Wait for a free slot while the service accepts requests, and hold it inside the ``async with``.
 
         :param clock: where time comes from
-        :param max_hold: seconds of the service's waits to sit out at the most
-        :param asked: the request in words
-        :raises CijThrottledError: it would be longer
+        :param max_wait: seconds to sleep at most while the service accepts no request
+        :param request_name: the request in words, for the error
+        :raises CijThrottledError: the wait would be longer than ``max_wait``; nothing was sent
         """
-        held = 0.0
+        slept = 0.0
         while True:
-            while (pause := self._pace.closed_until - clock.now()) > 0:
-                if held + pause > min(max_hold, DAY - 1):
+            while (pause := self._state.closed_until - clock.now()) > 0:
+                if slept + pause > min(max_wait, DAY - 1):
                     raise CijThrottledError(
-                        f"{asked} was not sent: the service wants no request for another {pause:.0f} s.",
-                        hint=f"The connection's max_hold_seconds is {max_hold:g}: come back later.",
+                        f"{request_name} was not sent: the service wants no request for another {pause:.0f} s.",
+                        hint=f"The connection's max_throttle_wait_seconds is {max_wait:g}: come back later.",
                         retry_after=pause,
                     )
-                held += pause
+                slept += pause
                 await clock.sleep(pause + random.random() * _SPREAD)  # noqa: S311  # spreads, guards nothing
             await self._enter()
-            if self._pace.closed_until <= clock.now():
+            if self._state.closed_until <= clock.now():
                 break
-            self._leave()  # closed while we queued
+            self._leave()  # closed while this request was queued
         try:
             yield
         finally:
             self._leave()
 
-    def told_to_wait(self, seconds: float, *, sent_at: float, now: float) -> None:
-        """Have everybody wait: the service said so to one."""
-        with self._lock:
-            before, self._pace = self._pace, self._pace.told_to_wait(seconds, sent_at=sent_at, now=now)
-        if self._pace.limit != before.limit:
-            log.info("Throttled: nothing is sent for %.1f s, then %d at once", seconds, self._pace.limit)
+    def on_throttled(self, seconds: float, *, sent_at: float, now: float) -> None:
+        """Hold back all requests of the connection after a 429.
 
-    def answered(self) -> None:
-        """Note that a request was answered."""
-        if self._pace.limit < self._pace.most:
+        :param seconds: the wait that the service asked for
+        :param sent_at: when the throttled request was sent, in epoch seconds
+        :param now: the time in epoch seconds
+        """
+        with self._lock:
+            before, self._state = self._state, self._state.on_throttled(seconds, sent_at=sent_at, now=now)
+        if self._state.limit != before.limit:
+            log.info("Throttled: nothing is sent for %.1f s, then %d at once", seconds, self._state.limit)
+
+    def on_response(self) -> None:
+        """Count a success towards a higher limit."""
+        if self._state.limit < self._state.maximum:
             with self._lock:
-                self._pace = self._pace.answered()
+                self._state = self._state.on_response()
 
     async def _enter(self) -> None:
         with self._lock:
-            if self._busy < self._pace.limit and not self._queue:
-                self._busy += 1
+            if self._in_flight < self._state.limit and not self._queue:
+                self._in_flight += 1
                 return
-            place = asyncio.get_running_loop().create_future()
-            self._queue.append(place)
+            waiter = asyncio.get_running_loop().create_future()
+            self._queue.append(waiter)
         try:
-            await place
+            await waiter
         except asyncio.CancelledError:
             with self._lock:
-                given = place not in self._queue
-                if not given:
-                    self._queue.remove(place)
-            if given:
+                granted = waiter not in self._queue
+                if not granted:
+                    self._queue.remove(waiter)
+            if granted:
                 self._leave()
             raise
 
     def _leave(self) -> None:
         with self._lock:
-            self._busy -= 1
-            free = max(0, self._pace.limit - self._busy)
-            called = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
-            self._busy += len(called)
-        for place in called:
+            self._in_flight -= 1
+            free = max(0, self._state.limit - self._in_flight)
+            granted = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
+            self._in_flight += len(granted)
+        for waiter in granted:
             try:
-                place.get_loop().call_soon_threadsafe(_give, place)
-            except RuntimeError:  # its loop was closed, and who waited there is gone
+                waiter.get_loop().call_soon_threadsafe(_grant, waiter)
+            except RuntimeError:  # its event loop was closed, so the request that waited is gone
                 self._leave()
 
 
-def _give(place: asyncio.Future[None]) -> None:
-    if not place.done():
-        place.set_result(None)
+def _grant(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 _throttles: dict[Settings, Throttle] = {}
 
 
 def throttle_of(settings: Settings) -> Throttle:
-    """Give the process's throttle of a connection."""
+    """Return the process's throttle of a connection.
+
+    :param settings: the connection; equal settings share one throttle
+    """
     # setdefault is atomic: threads that start together get the same one.
     return _throttles.setdefault(settings, Throttle(settings.max_concurrency))

@@ -1,4 +1,4 @@
-"""One HTTP exchange, bounded in time and size: what the Web API's client and the login's client share."""
+"""One HTTP exchange, bounded in time and size. The client of the Web API and the client of the login share it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ import httpx
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError
 
+# Seconds.
 _CONNECT_TIMEOUT = 10
+# Bytes decoded at a time.
 _CHUNK = 2**20
-# Words of a refusal; what goes on behind them is not read.
+# Bytes of an error's body; the rest is not read.
 _LARGEST_REFUSAL = 2**20
 
 
@@ -31,16 +33,16 @@ class TooLargeError(Exception):
 
 
 class EncodingError(Exception):
-    """A body is encoded in a way that was not asked for, or is not what it says it is."""
+    """A body has a content encoding that was not asked for, or is not encoded as its header says."""
 
 
 class BrokenError(Exception):
-    """There is no whole reply.
+    """There is no complete response.
 
-    :param why: what happened, in words fit for an error
-    :param status: the HTTP status, None when not even that came
-    :param headers: what came of them
-    :param sent: False when nothing has left
+    :param why: what happened, without secrets
+    :param status: the HTTP status; None, the default, when none was received
+    :param headers: the headers received, by default none
+    :param sent: False when the request was surely not sent; by default True
     """
 
     def __init__(
@@ -53,17 +55,19 @@ class BrokenError(Exception):
         self.sent = sent
 
 
-# With these nothing has left yet. All else may have arrived.
+# These are raised before anything is sent. After any other error the request may have arrived.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
 def open_client(url: str, context: SSLContext, timeout: float, connections: int, **others: Any) -> httpx.AsyncClient:
-    """Open a client that keeps no cookies and heeds the environment's proxy.
+    """Open a client that keeps no cookies and uses the environment's proxy.
 
-    :param url: what it is for
+    :param url: the address the client is for; it selects the proxy
     :param context: how TLS is checked
-    :param timeout: seconds for each part of an exchange
-    :param connections: at most
+    :param timeout: seconds for each part of an exchange; connecting has 10 at most
+    :param connections: open connections at most
+    :param others: further arguments of ``httpx.AsyncClient``
+    :return: the client, for an ``async with``
     :raises CijInputError: the environment names a proxy that can't be used
     """
     name, proxy = proxy_of(url)
@@ -95,19 +99,19 @@ def proxy_of(url: str) -> tuple[str, str | None]:
     """Return the environment's proxy for an address.
 
     :param url: the address
-    :return: the variable's name, and the proxy's address or None
+    :return: the name of the environment variable and the proxy's address; ``""`` and None without a proxy
     """
     parts, proxies = urlsplit(url), urllib.request.getproxies()
-    scheme = next((one for one in (parts.scheme, "all") if proxies.get(one)), "")
-    if not scheme or _past_the_proxy(parts.hostname or "", parts.port, proxies.get("no", "")):
+    scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), "")
+    if not scheme or _bypasses_proxy(parts.hostname or "", parts.port, proxies.get("no", "")):
         return "", None
     proxy = proxies[scheme].strip()
     name = f"{scheme.upper()}_PROXY"
     return name if name in os.environ else name.lower(), proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _past_the_proxy(host: str, port: int | None, no_proxy: str) -> bool:
-    for entry in (one.strip().lower() for one in no_proxy.split(",")):
+def _bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
+    for entry in (part.strip().lower() for part in no_proxy.split(",")):
         if entry == "*":
             return True
         bare = entry.partition("://")[2] or entry
@@ -136,43 +140,45 @@ async def exchange(
     seconds: float,
     largest: int,
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Send one request and read its reply, all within a time.
+    """Send one request and read its response, within a time.
 
-    :param client: of ``open_client``
-    :param method: HTTP method
+    :param client: as ``open_client`` returns it
+    :param method: the HTTP method
     :param url: the whole address
-    :param content: the body
-    :param headers: those of this request
-    :param seconds: for the whole of it, from connecting to the last byte
-    :param largest: bytes of the decoded body
-    :return: status, headers by lower-case name, body
-    :raises BrokenError: there is no whole reply
-    :raises TooLargeError: the body is larger
+    :param content: the body, by default none
+    :param headers: the headers of this request, beside those of the client
+    :param seconds: for the whole exchange, from connecting to the last byte
+    :param largest: bytes of a success's decoded body, at most; an error's body is cut at 1 MiB
+    :return: status, headers by lower-case name, decoded body
+    :raises BrokenError: there is no complete response
+    :raises TooLargeError: the body of a success is larger than ``largest``
     :raises EncodingError: the body can't be decoded
-    :raises httpx.InvalidURL: address or headers can't be sent
-    :raises UnicodeError: a header holds what no header can
+    :raises httpx.InvalidURL: the address can't be used
+    :raises UnicodeError: a header holds characters that can't be sent
     """
     status: int | None = None
-    got: Mapping[str, str] = {}
+    received: Mapping[str, str] = {}
     try:
         async with asyncio.timeout(seconds):
-            asking = {"Accept-Encoding": "gzip, deflate", **headers}
-            async with client.stream(method, url, content=content, headers=asking) as response:
-                status, got = response.status_code, response.headers
-                return status, got, await _body(response, largest)
+            sent_headers = {"Accept-Encoding": "gzip, deflate", **headers}
+            async with client.stream(method, url, content=content, headers=sent_headers) as response:
+                status, received = response.status_code, response.headers
+                return status, received, await _body(response, largest)
     except TimeoutError:
-        raise BrokenError(f"not all of it came within {seconds:g} s", status=status, headers=got) from None
+        raise BrokenError(f"not all of it came within {seconds:g} s", status=status, headers=received) from None
     except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError):
         raise
-    except httpx.LocalProtocolError:  # its words quote the header
+    except httpx.LocalProtocolError:  # its message quotes the header
         raise UnicodeError("a header can't be sent") from None
     except httpx.HTTPError as error:
-        raise BrokenError(_words(error), status=status, headers=got, sent=not isinstance(error, _NOT_SENT)) from None
+        raise BrokenError(
+            _reason(error), status=status, headers=received, sent=not isinstance(error, _NOT_SENT)
+        ) from None
     except (httpx.StreamError, OSError, RuntimeError, ValueError, OverflowError) as error:
-        raise BrokenError(_words(error), status=status, headers=got) from None
+        raise BrokenError(_reason(error), status=status, headers=received) from None
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {words_of(str(error), bool)}"
 
 
@@ -194,9 +200,9 @@ async def _body(response: httpx.Response, largest: int) -> bytes:
 
 
 def _decoder(headers: httpx.Headers) -> Any:
-    """Return what decodes one chunk, a megabyte at a time: it gives bytes, and what is still to be decoded."""
-    codings = [one.strip().lower() for one in headers.get("content-encoding", "").split(",")]
-    codings = [one for one in codings if one not in ("", "identity")]
+    """Return a function that decodes one chunk, a megabyte at a time, to bytes and what is still to be decoded."""
+    codings = [coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity")]
     if not codings:
         return lambda chunk: (chunk, b"")
     if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):

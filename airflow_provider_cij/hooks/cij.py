@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import functools
+import logging
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import isfinite
@@ -14,7 +18,7 @@ from airflow.sdk import BaseHook
 from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.responses import DAY
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class CijHook(BaseHook):
@@ -59,28 +65,28 @@ class CijHook(BaseHook):
         return self._settings
 
     @asynccontextmanager
-    async def session(self, rules: RetryRules | None = None) -> AsyncIterator[Cij]:
+    async def session(self, retry_policy: RetryPolicy | None = None) -> AsyncIterator[Cij]:
         """Open a client for one ``async with``, on one event loop.
 
-        :param rules: how patient to be with a failing service
+        :param retry_policy: how patient to be with a failing service
         """
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
-        async with DataverseClient(self._settings, rules=rules) as client:
+        async with DataverseClient(self._settings, retry_policy=retry_policy) as client:
             yield Cij.on(client)
 
-    def run(self, work: Callable[[Cij], Awaitable[T]], rules: RetryRules | None = None) -> T:
+    def run(self, work: Callable[[Cij], Awaitable[T]], retry_policy: RetryPolicy | None = None) -> T:
         """Run a coroutine function on an open client, from sync code.
 
         :param work: is given the open client
-        :param rules: how patient to be with a failing service
+        :param retry_policy: how patient to be with a failing service
         :return: what it returns
         """
         # Also where an event loop runs already: then in a thread.
         self.settings()
 
         async def main() -> T:
-            async with self.session(rules) as cij:
+            async with self.session(retry_policy) as cij:
                 self._at_work = cij.dataverse
                 return await work(cij)
 
@@ -102,7 +108,7 @@ class CijHook(BaseHook):
 
     def exceeds_max_wait(self, error: CijThrottledError) -> bool:
         """Return whether the service asks for a wait that is too long for a worker, and shorter than a day."""
-        return error.retry_after is not None and self.settings().max_hold_seconds < error.retry_after < DAY
+        return error.retry_after is not None and self.settings().max_throttle_wait_seconds < error.retry_after < DAY
 
     def segment_url(self, segment_id: str) -> str:
         """Give the address of a segment in Dynamics 365."""
@@ -127,7 +133,7 @@ class CijHook(BaseHook):
         """
         try:
             # Somebody waits for this: no second try.
-            return True, self.run(_introduce, RetryRules(attempts=1))
+            return True, self.run(_introduce, RetryPolicy(max_attempts=1))
         except CijError as error:
             return False, str(error)
         except Exception as error:  # whatever it is, the person at the button wants words
@@ -149,15 +155,48 @@ async def _introduce(cij: Cij) -> str:
     )
 
 
+# The extras that the connection form shows, and the field of ``Settings`` that each one fills.
+EXTRAS = (
+    "tenant_id",
+    "credential",
+    "certificate_path",
+    "certificate_private_key",
+    "private_key_passphrase",
+    "federated_token_file",
+    "managed_identity_client_id",
+    "authority",
+    "api_version",
+    "ca_bundle",
+    "max_concurrency",
+    "timeout_seconds",
+    "max_throttle_wait_seconds",
+    "caller_object_id",
+)
+# Former names, still read.
+_RENAMED = {"max_hold_seconds": "max_throttle_wait_seconds"}
+# Only what looks like a name is repeated in the log: a secret may have been pasted in a name's place.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+
+
 def settings_of(connection: Connection) -> Settings:
     """Read a connection of type ``cij``.
 
+    Deprecated and unknown extras are warnings in the log, once per process and connection.
+
+    :param connection: the Airflow connection; empty fields and extras have their default
+    :return: its settings, checked
     :raises CijInputError: something in it is missing or malformed; the error names it
     """
     try:
         extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
     except (AttributeError, ValueError, RecursionError):  # whose words may quote it
         raise CijInputError("The connection's extra is no JSON object.") from None
+    for name in extra:
+        if name not in EXTRAS:
+            _warn_of_extra(connection.conn_id or "", str(name))
+    for old, new in _RENAMED.items():
+        if old in extra:
+            extra.setdefault(new, extra[old])
 
     def text(name: str) -> str:
         return str(extra.get(name, "")).strip()
@@ -191,6 +230,19 @@ def settings_of(connection: Connection) -> Settings:
         ca_bundle=text("ca_bundle"),
         max_concurrency=int(number("max_concurrency", 8)),
         timeout_seconds=number("timeout_seconds", 120),
-        max_hold_seconds=number("max_hold_seconds", 60),
+        max_throttle_wait_seconds=number("max_throttle_wait_seconds", 60),
         caller_object_id=text("caller_object_id"),
     )
+
+
+@functools.cache
+def _warn_of_extra(conn_id: str, name: str) -> None:
+    """Log that an extra is deprecated or unknown, with the name to use instead."""
+    if new := _RENAMED.get(name):
+        log.warning("Connection %r: the extra %r is deprecated, use %r", conn_id, name, new)
+        return
+    shown = repr(name) if _NAME.fullmatch(name) else "with a name that can't be shown"
+    folded = re.sub(r"[\W_]+", "_", name.lower())
+    near = difflib.get_close_matches(folded, EXTRAS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(EXTRAS)}"
+    log.warning("Connection %r: the extra %s is unknown and has no effect; %s", conn_id, shown, hint)

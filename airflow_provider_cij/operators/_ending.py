@@ -45,7 +45,6 @@ class CijStopSegmentsOperator(SegmentWaiting):
     """
 
     template_fields: Sequence[str] = ("segment_ids", "wait")
-    operator_extra_links = ()
 
     def __init__(self, *, segment_ids: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -107,7 +106,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     """
 
     template_fields: Sequence[str] = ("segment_id", "missing_ok", "stop_first")
-    operator_extra_links = ()
     # As read in this part of the task, when nothing was changed since.
     _as_read: Segment | None = None
 

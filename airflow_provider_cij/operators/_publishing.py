@@ -33,7 +33,6 @@ class SegmentWaiting(WaitingOperator):
     """An operator that waits for a segment."""
 
     event_key = "segment"
-    operator_extra_links = (CijSegmentLink(),)
 
     def _trigger(self, wait: SegmentWait, **how: Any) -> BaseTrigger:
         from airflow_provider_cij.triggers.segments import CijSegmentTrigger
@@ -75,6 +74,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
     """
 
     template_fields: Sequence[str] = ("segment_id", "wait", "min_members", "max_members", "max_change")
+    operator_extra_links = (CijSegmentLink(),)
 
     def __init__(
         self,

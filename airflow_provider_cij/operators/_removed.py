@@ -44,14 +44,14 @@ class Removed:
         :raises CijError: the file can't be written
         """
         from airflow_provider_cij.api.members.id_set import IdSet
-        from airflow_provider_cij.dataverse.odata import keys_of
+        from airflow_provider_cij.dataverse.guids import pack_guids
 
         if self._ids is None:
             self._ids = IdSet()
             await self._read_earlier(self._ids)
         for part in plan.parts:
             for batch in part.removed.batches(_AT_ONCE):
-                self._ids.update(keys_of(batch)[0])
+                self._ids.update(pack_guids(batch)[0])
         async with outside(writing(self._path, (self._column,))) as file:
             await asyncio.to_thread(_write, file, self._ids.batches(_AT_ONCE))
         if self._store:
@@ -60,13 +60,13 @@ class Removed:
         self._log.info("%s ids to remove are in %s", f"{len(self._ids):,}", self._path)
 
     async def _read_earlier(self, ids: IdSet) -> None:
-        from airflow_provider_cij.dataverse.odata import keys_of
+        from airflow_provider_cij.dataverse.guids import pack_guids
 
         if not self._store or await asyncio.to_thread(self._store.get, _KEY) != self._path:
             return
         try:
             async for _, values in FromFile(self._path, self._column).chunks(None):  # type: ignore[arg-type]
-                ids.update(keys_of(values)[0])
+                ids.update(pack_guids(values)[0])
         except CijError as error:
             self._log.warning("The ids that an earlier try of this task removed can't be read any more: %s", error)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from airflow_provider_cij.dataverse.odata import key_of
+from airflow_provider_cij.dataverse.guids import parse_guid
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
         places = [place for place, name in enumerate(names) if name.lower() in ("contactid", "leadid", "id")]
     if len(places) == 1:
         return places[0]
-    if any("@" in name or key_of(name) for name in names):  # somebody's address: not to be shown
+    if any("@" in name or parse_guid(name) for name in names):  # somebody's address: not to be shown
         raise CijInputError(
             f"{where}: its first row is no header, but holds values already.",
             hint="Give the column's number, from 0, as column.",

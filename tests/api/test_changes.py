@@ -11,7 +11,7 @@ from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijConflictError
 
 QUERY = "PROFILE(contact)"
@@ -23,7 +23,7 @@ async def _with_members(cij, key: str, count: int) -> SegmentSpec:
     spec = SegmentSpec(key, "Before", QUERY, BOTH)
     made = await cij.segments.create(spec)
     ids = IdSet()
-    ids.update(keys_of([str(uuid.uuid4()) for _ in range(count)])[0])
+    ids.update(pack_guids([str(uuid.uuid4()) for _ in range(count)])[0])
     await cij.members.add(spec.segment_id, made.groups["full"], ids)
     return spec
 

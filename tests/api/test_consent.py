@@ -16,7 +16,7 @@ from airflow_provider_cij.api.consent.client import Channel, Consents, ConsentVa
 from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError
 from tests.scripted import Answer, Asked, ScriptedServer
 
@@ -181,7 +181,7 @@ def test_who_has_opted_out_is_found(tmp_path_factory, count, chance):
     out = {address.strip().upper() for address in addresses.values() if address and chance.random() < 0.2}
     expected = {one for one, address in addresses.items() if address.strip().upper() in out}
     ids = IdSet()
-    ids.update(keys_of(PEOPLE[:count])[0])
+    ids.update(pack_guids(PEOPLE[:count])[0])
 
     async def find(server):
         async with DataverseClient(server.settings()) as client:
@@ -198,7 +198,7 @@ def test_who_opted_out_of_a_purpose_has_of_its_topics(scripted):
     """Both are asked for at once."""
     scripted.script = [Answer(body={"value": [{"contactid": ROW, "emailaddress1": "a@b"}]}), rows(OUT, address="A@B")]
     ids = IdSet()
-    ids.update(keys_of([ROW])[0])
+    ids.update(pack_guids([ROW])[0])
 
     async def find():
         async with DataverseClient(scripted.settings()) as client:

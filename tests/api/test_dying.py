@@ -13,13 +13,13 @@ from cij_sandbox.testing import Sandbox, running_sandbox
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError, CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.api.test_mirror import PEOPLE, idset
 
 QUERY = "PROFILE(contact).FILTER(creditlimit >= 18000)"
-DIES = RetryRules(attempts=1)
+DIES = RetryPolicy(max_attempts=1)
 
 
 @pytest.fixture(scope="module")

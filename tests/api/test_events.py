@@ -17,7 +17,7 @@ from airflow_provider_cij.api.custom_triggers.bulk import BLOCK, Ledger, at_posi
 from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, Events, attributes_of
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijError,
     CijForbiddenError,
@@ -193,14 +193,14 @@ class FakeTime:
 def people(count: int) -> IdSet:
     """Make a list."""
     ids = IdSet()
-    ids.update(keys_of([str(uuid.UUID(int=number * 7919)) for number in range(count)])[0])
+    ids.update(pack_guids([str(uuid.UUID(int=number * 7919)) for number in range(count)])[0])
     return ids
 
 
 def failed(kind: type[CijError], *, unclear: bool = False, **others) -> CijError:
     """Make an error as the client does."""
     error = kind(f"It failed for {PERSON}.", **others)
-    error.unclear = unclear
+    error.may_have_executed = unclear
     return error
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.members.pages import page_of, page_of_text, paging_inputs
-from airflow_provider_cij.dataverse.responses import Reply, value_of
+from airflow_provider_cij.dataverse.responses import Response, value_of
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijReplyError
 
 A, B = "0f5b0c7f-395d-447b-b14c-315a601f878e", "5f2e9d6c-2c5e-4e11-be6f-000d3a3e1f2a"
@@ -31,7 +31,7 @@ def test_the_answer_as_the_service_sends_it():
 def test_the_answer_as_the_documents_print_it():
     """It is no JSON, and both ids are in one string: the reply's error keeps the body, and the ids are found in it."""
     with pytest.raises(CijReplyError) as caught:
-        value_of(Reply(200, {}, AS_DOCUMENTED.encode()))
+        value_of(Response(200, {}, AS_DOCUMENTED.encode()))
     assert page_of_text(caught.value.raw, "members").ids == [A, B]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.api.members import match as matching
 from airflow_provider_cij.api.members.match import match
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijInputError, CijRefusedError, CijReplyError, CijServerError
 from tests.scripted import Answer, ScriptedServer
 from tests.streams import stream
@@ -142,7 +142,7 @@ def _run(server, values, size=1000, rules=None, **options):
     most = given.pop("a_query", matching._VALUES_A_QUERY)
 
     async def main():
-        async with DataverseClient(server.settings(max_concurrency=concurrency), rules=rules) as client:
+        async with DataverseClient(server.settings(max_concurrency=concurrency), retry_policy=rules) as client:
             return await match(client, chunks, **given)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -334,7 +334,7 @@ ADDRESS = "ada.lovelace@contoso.test"
 def _failing(scripted, *answers):
     scripted.script = list(answers)
     with pytest.raises((CijRefusedError, CijServerError, CijReplyError)) as caught:
-        _run(scripted, ["x", ADDRESS], rules=RetryRules(attempts=1))
+        _run(scripted, ["x", ADDRESS], rules=RetryPolicy(max_attempts=1))
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(caught.value.as_dict())
     assert "lovelace" not in shown
     assert "lovelace" not in repr(caught.value.__context__)

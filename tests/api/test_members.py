@@ -16,7 +16,7 @@ from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
 from tests.api.test_listing import AS_DOCUMENTED, A, B
 from tests.scripted import Answer
@@ -30,7 +30,7 @@ def _some(count: int) -> list[str]:
 
 def _ids(values):
     ids = IdSet()
-    ids.update(keys_of(values)[0])
+    ids.update(pack_guids(values)[0])
     return ids
 
 

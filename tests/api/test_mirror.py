@@ -19,7 +19,7 @@ from airflow_provider_cij.api.members.sync_plan import GroupPlan, Plan, calls, c
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijInputError
 from tests.scripted import Answer
 
@@ -29,7 +29,7 @@ PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 400)]
 def idset(ids) -> IdSet:
     """Make a set of ids."""
     made = IdSet()
-    made.update(keys_of(list(ids))[0])
+    made.update(pack_guids(list(ids))[0])
     return made
 
 

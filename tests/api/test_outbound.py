@@ -26,7 +26,7 @@ from airflow_provider_cij.api.outbound.models import (
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, created_with
 from airflow_provider_cij.api.outbound.wait import judge
 from airflow_provider_cij.api.outbound.workflow import Tile, compact, segment_email_workflow, workflow_text
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijForbiddenError,
@@ -345,7 +345,7 @@ def _journey(status: int) -> Answer:
 def test_ids_go_twenty_thousand_a_call(say):
     """To a static segment; a dynamic one is refused before anything is sent."""
     ids = IdSet()
-    ids.update(keys_of([str(uuid.UUID(int=number)) for number in range(45_000)])[0])
+    ids.update(pack_guids([str(uuid.UUID(int=number)) for number in range(45_000)])[0])
     of = OutboundSegment(ID, "x", 192350001, "*", 192350001, "S")
     sent = say(lambda outbound: outbound.members.update(of, "add", ids), MADE)
     calls = [json.loads(body["msdyncrm_memberids"]) for _, _, body in sent]

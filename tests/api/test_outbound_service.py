@@ -15,7 +15,7 @@ from airflow_provider_cij.api.outbound.models import OutboundStatus
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.outbound.wait import wait
 from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,
@@ -40,7 +40,7 @@ def outbound(organisation):
 
 def _set(ids: list[str]) -> IdSet:
     made = IdSet()
-    made.update(keys_of(ids)[0])
+    made.update(pack_guids(ids)[0])
     return made
 
 

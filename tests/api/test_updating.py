@@ -15,7 +15,7 @@ from airflow_provider_cij.api.segments.models import MemberGroup, groups_of
 from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row, owner
 from airflow_provider_cij.api.segments.wait import Goal, wait
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,
@@ -86,7 +86,7 @@ def test_groups_come_and_go_and_the_others_keep_their_members(organisation, spec
     """A group is known by its name; a dropped one is named in the log, for its members go with it."""
     somebody = str(uuid.uuid4())
     ids = IdSet()
-    ids.update(keys_of([somebody])[0])
+    ids.update(pack_guids([somebody])[0])
 
     async def main(cij):
         segment = await cij.segments.get(spec.segment_id)

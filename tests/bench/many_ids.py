@@ -40,7 +40,7 @@ def run_one(how: str, count: int, folder: str) -> None:
     """Measure, and print seconds and memory."""
     from airflow_provider_cij.api.members.id_list import take_in
     from airflow_provider_cij.api.members.id_set import IdSet
-    from airflow_provider_cij.dataverse.odata import texts_of
+    from airflow_provider_cij.dataverse.guids import unpack_guids
 
     if how in ("IdSet", "set"):
         before, started = _memory(), time.perf_counter()
@@ -48,7 +48,7 @@ def run_one(how: str, count: int, folder: str) -> None:
         for _ in range(count // 1000):
             keys = os.urandom(16_000)
             if how == "set":
-                plain.update(texts_of(keys))
+                plain.update(unpack_guids(keys))
             else:
                 ids.update(keys)
         assert len(plain) + len(ids) == len(plain) + sum(map(len, ids.batches(1000))) == count
@@ -66,10 +66,10 @@ def run_one(how: str, count: int, folder: str) -> None:
 
 def write(how: str, count: int, folder: str) -> None:
     """Write a file of ids and names."""
-    from airflow_provider_cij.dataverse.odata import texts_of
+    from airflow_provider_cij.dataverse.guids import unpack_guids
     from airflow_provider_cij.files import writing
 
-    pages = ([(one, "Somebody") for one in texts_of(os.urandom(16_000))] for _ in range(count // 1000))
+    pages = ([(one, "Somebody") for one in unpack_guids(os.urandom(16_000))] for _ in range(count // 1000))
     path = Path(folder) / f"members.{how}"
     path.unlink(missing_ok=True)
     if how in ("csv", "parquet"):

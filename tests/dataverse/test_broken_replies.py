@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_cij.dataverse import asking
+from airflow_provider_cij.dataverse import client
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijIncompleteError,
@@ -177,7 +177,7 @@ def test_pages_that_go_round_in_a_circle_end(scripted):
 
 def test_an_endless_body_is_not_read_to_its_end(scripted, monkeypatch):
     """Past what any reply may have, it is an error: a task's, and not the worker's end."""
-    monkeypatch.setattr(asking, "LARGEST_BODY", 2**20)
+    monkeypatch.setattr(client, "_LARGEST_BODY", 2**20)
     with pytest.raises(CijReplyError, match="more than 1 MiB"):
         converse(scripted, Answer(200, b"[" * (2**20 + 1)), talk=lambda client: client.get("WhoAmI"))
     assert len(scripted.asked) == 1

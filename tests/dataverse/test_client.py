@@ -6,7 +6,7 @@ import json
 import pytest
 
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import (
     CijAuthError,
     CijInputError,
@@ -200,7 +200,7 @@ def test_a_redirect_within_the_organisation_is_followed(scripted):
 
 def test_nobody_there_is_said_so(scripted):
     """No connection is repeated, whatever the request, and then says what to check."""
-    rules = RetryRules(attempts=2, first_wait=0)
+    rules = RetryPolicy(max_attempts=2, initial_wait=0)
 
     async def main():
         # Log in first, as the login is on the same host.

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError
 
 HOST = "https://contoso.crm4.dynamics.com"
 ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
 HOLD = 60.0
-ROUNDS = RetryRules().attempts + 1
+ROUNDS = RetryPolicy().max_attempts + 1
 _numbers = itertools.count()
 
 
@@ -160,7 +160,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 def _settings(logins: list[str]) -> Settings:
-    own = Settings(HOST, "t", str(next(_numbers)), client_secret="s", max_hold_seconds=HOLD, max_concurrency=3)
+    own = Settings(HOST, "t", str(next(_numbers)), client_secret="s", max_throttle_wait_seconds=HOLD, max_concurrency=3)
     script = iter(logins)
 
     def acquire(fresh: bool) -> dict[str, object]:

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_cij.dataverse import client as client_module
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import (
     CijError,
     CijIncompleteError,
@@ -52,7 +52,7 @@ def _once(server: ScriptedServer, talk=_who, **settings):
     """Ask one time, on a clock that goes."""
 
     async def main():
-        async with DataverseClient(server.settings(**settings), rules=RetryRules(attempts=1)) as client:
+        async with DataverseClient(server.settings(**settings), retry_policy=RetryPolicy(max_attempts=1)) as client:
             return await talk(client)
 
     return asyncio.run(main())
@@ -87,13 +87,13 @@ def test_a_login_that_drips_ends_at_the_deadline_for_all(scripted, what):
 _CHILD = """
 import asyncio, json, resource, sys
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijError
 
 async def ask():
     settings = Settings(**json.loads(sys.argv[1]))
-    async with DataverseClient(settings, rules=RetryRules(attempts=1)) as client:
+    async with DataverseClient(settings, retry_policy=RetryPolicy(max_attempts=1)) as client:
         return await client.get("WhoAmI")
 
 def peak():
@@ -168,12 +168,14 @@ def test_a_day_and_more_to_wait_is_an_error_that_says_so(scripted, told):
     answer = Answer(429, {"error": {"code": "0x80072322", "message": "busy"}}, {"Retry-After": told})
     readable = told != "1e400"
     with pytest.raises(CijThrottledError) as caught:
-        converse(scripted, answer, talk=_who, clock=clock, max_hold_seconds=86_400)
+        converse(scripted, answer, talk=_who, clock=clock, max_throttle_wait_seconds=86_400)
     assert caught.value.retry_after == (86_400 if readable else None)
     assert (f"Retry-After: {told[:20]}" in str(caught.value)) is readable
     assert len(str(caught.value)) < 1000
     clock.time += 86_401
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_hold_seconds=86_400) == {"a": 1}
+    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_throttle_wait_seconds=86_400) == {
+        "a": 1
+    }
 
 
 def test_pages_without_rows_end(scripted):
@@ -193,7 +195,7 @@ def test_pages_without_rows_end(scripted):
 
 def test_pages_that_go_on_for_ever_end(scripted, monkeypatch):
     """They do so with rows in them as well."""
-    monkeypatch.setattr(client_module, "_MOST_PAGES", 20)
+    monkeypatch.setattr(client_module, "_MAX_PAGES", 20)
     pages = [
         Answer(body={"value": [{}], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})
         for number in range(50)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 from tests.dataverse.test_client import FakeClock, converse
 from tests.scripted import Answer
@@ -49,7 +49,7 @@ def _who(client):
 )
 def test_a_failed_login_says_why(scripted, answer, kind, said):
     """With Entra's words and code, and what to do; the secret is in none of it."""
-    scripted.login_answers = [answer] * RetryRules().attempts
+    scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(kind, match=said) as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
@@ -146,7 +146,7 @@ def test_no_login_reply_breaks_the_reader(scripted, number, status, body):
     scripted.login_answers = [Answer(status, body)]
 
     async def main():
-        rules = RetryRules(attempts=1)
+        rules = RetryPolicy(max_attempts=1)
         async with DataverseClient(scripted.settings(client_id=f"c{number}"), FakeClock(), rules) as client:
             await client.get("WhoAmI")
 

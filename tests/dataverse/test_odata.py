@@ -8,18 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, parse_guid, unpack_guids
 from airflow_provider_cij.dataverse.odata import (
-    encoded,
-    guid,
+    in_filter,
     in_literal,
-    is_in,
-    key_of,
-    keys_of,
     literal,
     query,
+    quote_option,
     row_path,
     same_origin,
-    texts_of,
 )
 from airflow_provider_cij.errors import CijInputError
 
@@ -35,40 +32,40 @@ junk = st.one_of(st.text(max_size=40), st.none(), st.integers(), st.just("0" * 3
 
 
 def _no_guid(value: object) -> bool:
-    return key_of(value) is None
+    return parse_guid(value) is None
 
 
 @given(st.uuids(), st.sampled_from(SPELLINGS))
 def test_every_spelling_of_an_id_is_the_same_id(one, spell):
     """Case, braces, dashes and white space don't matter."""
-    assert key_of(spell(one)) == one.bytes
-    assert guid(spell(one)) == str(one)
+    assert parse_guid(spell(one)) == one.bytes
+    assert normalize_guid(spell(one)) == str(one)
 
 
 @given(st.lists(st.one_of(st.uuids().flatmap(lambda one: st.sampled_from([f(one) for f in SPELLINGS])), junk)))
 def test_many_ids_are_read_as_one_by_one(values):
     """Reading a batch finds the same ids and the same misfits as reading each alone."""
-    keys, bad = keys_of(values)
-    assert keys == b"".join(key for key in map(key_of, values) if key)
+    keys, bad = pack_guids(values)
+    assert keys == b"".join(key for key in map(parse_guid, values) if key)
     assert bad == [position for position, value in enumerate(values) if _no_guid(value)]
 
 
 def test_a_value_with_a_line_end_is_not_two_ids():
     """Two ids in one value are no id, also in a batch of sound ones."""
     two = f"{uuid.uuid4()}\n{uuid.uuid4()}"
-    assert keys_of([str(uuid.uuid4()), two])[1] == [1]
+    assert pack_guids([str(uuid.uuid4()), two])[1] == [1]
 
 
 @given(st.lists(st.uuids()))
 def test_ids_are_written_as_the_service_does(ids):
     """Lower case, dashed."""
-    assert texts_of(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
+    assert unpack_guids(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
 
 
 def test_no_guid_names_what_it_should_have_been():
     """The error names the argument."""
     with pytest.raises(CijInputError, match=r"segment_id is 'vip', which is no GUID"):
-        guid("vip", "segment_id")
+        normalize_guid("vip", "segment_id")
 
 
 @given(st.text())
@@ -102,7 +99,7 @@ def test_query_options_survive_the_url(text):
 @given(st.lists(st.text(), min_size=1))
 def test_values_of_a_list_stay_what_they_are(values):
     """What is asked for by In() comes out of the URL as JSON, and nothing in it looks like the list's end."""
-    url = query("contacts", where=is_in("emailaddress1", values))
+    url = query("contacts", where=in_filter("emailaddress1", values))
     (where,) = parse_qs(urlsplit(url).query, strict_parsing=True)["$filter"]
     start = "Microsoft.Dynamics.CRM.In(PropertyName='emailaddress1',PropertyValues="
     assert (where[: len(start)], where[-1]) == (start, ")")
@@ -114,7 +111,7 @@ def test_values_of_a_list_stay_what_they_are(values):
 
 def test_a_list_is_written_as_documented():
     """The function's two parameters by name, the values in double quotes, letters readable."""
-    assert is_in("lastname", ["Ödön", "O'Brian"]) == (
+    assert in_filter("lastname", ["Ödön", "O'Brian"]) == (
         'Microsoft.Dynamics.CRM.In(PropertyName=\'lastname\',PropertyValues=["Ödön","O\\u0027Brian"])'
     )
 
@@ -123,7 +120,7 @@ def test_a_list_is_written_as_documented():
 def test_lengths_in_a_url_add_up(values):
     """The sum of the parts is the whole: a query can be cut by it."""
     parts = [f"{in_literal(value)}," for value in values]
-    assert sum(len(encoded(part)) for part in parts) == len(encoded("".join(parts)))
+    assert sum(len(quote_option(part)) for part in parts) == len(quote_option("".join(parts)))
 
 
 def test_a_row_path_takes_only_an_id():

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij import errors
-from airflow_provider_cij.dataverse.responses import Reply, entity_id, error_of, rows_of, value_of
+from airflow_provider_cij.dataverse.responses import Response, entity_id, error_of, rows_of, value_of
 from airflow_provider_cij.errors import CijError, CijReplyError
 
 NOW = 1_790_000_000.0
 
 
-def _failed(status: int, code: str, message: str, **headers: str) -> Reply:
+def _failed(status: int, code: str, message: str, **headers: str) -> Response:
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    return Reply(status, headers, body, "POST msdynmkt_segments")
+    return Response(status, headers, body, "POST msdynmkt_segments")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_each_refusal_has_its_error(status, code, message, kind, hint):
 )
 def test_a_gateway_does_not_answer_in_json(body, said):
     """HTML and nothing at all are read as far as they go."""
-    error = error_of(Reply(503, {}, body), NOW)
+    error = error_of(Response(503, {}, body), NOW)
     assert isinstance(error, errors.CijServerError)
     assert said in str(error) or body == b"\xff\xfe"
 
@@ -90,13 +90,13 @@ def test_a_gateway_does_not_answer_in_json(body, said):
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     """Both forms of RFC 9110 are read; anything else is no word."""
-    assert Reply(429, {"retry-after": header}).retry_after(NOW) == seconds
+    assert Response(429, {"retry-after": header}).retry_after(NOW) == seconds
 
 
 @given(st.binary(max_size=300), st.integers(100, 599))
 def test_no_body_breaks_the_reader(body, status):
     """Whatever comes, the outcome is a value or one of our errors."""
-    reply = Reply(status, {}, body)
+    reply = Response(status, {}, body)
     assert isinstance(error_of(reply, NOW), CijError)
     for read in (value_of, rows_of):
         try:
@@ -124,10 +124,10 @@ def test_no_json_breaks_the_reader(value):
 @given(st.text(max_size=40), st.sampled_from(["retry-after", "odata-entityid", "x-ms-service-request-id"]))
 def test_no_header_breaks_the_reader(text, name):
     """Nonsense in a header is no word, and a wait is a finite number."""
-    reply = Reply(503, {name: text})
+    reply = Response(503, {name: text})
     assert isinstance(error_of(reply, NOW), CijError)
     assert 0 <= (reply.retry_after(NOW) or 0) < 1e10
-    assert entity_id(Reply(204, {name: text})) == ""
+    assert entity_id(Response(204, {name: text})) == ""
 
 
 @given(
@@ -139,15 +139,15 @@ def test_no_header_breaks_the_reader(text, name):
 def test_no_date_breaks_the_reader(year, hour, day, zone):
     """Nor does a date that never was."""
     text = f"Tue, {day} Nov {year} {hour}:00:00 {zone}"
-    assert (Reply(503, {"retry-after": text}).retry_after(NOW) or 0) >= 0
+    assert (Response(503, {"retry-after": text}).retry_after(NOW) or 0) >= 0
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"error":' * 100_000])
 def test_no_depth_breaks_the_reader(body):
     """JSON deeper than Python goes is no JSON."""
     with pytest.raises(CijReplyError, match="no JSON"):
-        value_of(Reply(200, {}, body))
-    assert isinstance(error_of(Reply(400, {}, body), NOW), CijError)
+        value_of(Response(200, {}, body))
+    assert isinstance(error_of(Response(400, {}, body), NOW), CijError)
 
 
 def test_half_a_character_reaches_no_log():
@@ -158,13 +158,13 @@ def test_half_a_character_reaches_no_log():
 
 def test_an_empty_success_is_an_empty_dict():
     """204 and 200 are the same to who reads it."""
-    assert value_of(Reply(204)) == {}
+    assert value_of(Response(204)) == {}
 
 
 def test_an_unreadable_success_keeps_the_body_out_of_the_message():
     """The body may hold people's data: it is kept beside the words, not in them."""
     with pytest.raises(CijReplyError) as caught:
-        value_of(Reply(200, {}, b'{"members": canary}', "POST msdynmkt_MembersList"))
+        value_of(Response(200, {}, b'{"members": canary}', "POST msdynmkt_MembersList"))
     assert "canary" not in str(caught.value)
     assert "canary" not in json.dumps(caught.value.as_dict())
     assert "canary" in caught.value.raw
@@ -173,8 +173,8 @@ def test_an_unreadable_success_keeps_the_body_out_of_the_message():
 def test_the_new_rows_id_is_in_a_header():
     """OData-EntityId, as the documents print it."""
     url = "https://contoso.crm.dynamics.com/api/data/v9.0/msdynmkt_segments(0F5B0C7F-395D-447B-B14C-315A601F878E)"
-    assert entity_id(Reply(204, {"odata-entityid": url})) == "0f5b0c7f-395d-447b-b14c-315a601f878e"
-    assert entity_id(Reply(204)) == ""
+    assert entity_id(Response(204, {"odata-entityid": url})) == "0f5b0c7f-395d-447b-b14c-315a601f878e"
+    assert entity_id(Response(204)) == ""
 
 
 def test_an_error_survives_a_trigger():

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.responses import Reply, error_of, value_of
-from airflow_provider_cij.dataverse.retry import Again, Failure, RetryRules, again, failure_of
+from airflow_provider_cij.dataverse.responses import Response, error_of, value_of
+from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, RetryStep, failure_of, next_attempt
 from airflow_provider_cij.errors import CijError, CijReplyError, CijThrottledError
 
 HOLD = 60.0
@@ -18,7 +18,7 @@ SAFE = {Failure.NO_TOKEN, Failure.NOT_SENT, Failure.THROTTLED, Failure.TOKEN_REF
 @given(histories, st.booleans(), st.one_of(st.none(), st.floats(0, 1e6)), jitters)
 def test_what_may_have_landed_is_only_repeated_when_that_does_no_harm(history, repeatable, retry_after, jitter):
     """A request that can't be repeated is sent again only when the first was surely not carried out."""
-    step = again(history, repeatable=repeatable, max_hold=HOLD, retry_after=retry_after, jitter=jitter)
+    step = next_attempt(history, repeatable=repeatable, max_wait=HOLD, retry_after=retry_after, jitter=jitter)
     if step is not None and not repeatable:
         assert history[-1] in SAFE
 
@@ -28,7 +28,7 @@ def test_never_earlier_than_told_and_never_longer_than_a_worker_may_be_held(
     history, repeatable, retry_after, max_hold, jitter
 ):
     """Retry-After is a lower bound; one that is too long for a worker is raised, not cut."""
-    step = again(history, repeatable=repeatable, max_hold=max_hold, retry_after=retry_after, jitter=jitter)
+    step = next_attempt(history, repeatable=repeatable, max_wait=max_hold, retry_after=retry_after, jitter=jitter)
     if step is not None:
         assert retry_after <= step.after <= max_hold + 1
 
@@ -37,9 +37,9 @@ def test_never_earlier_than_told_and_never_longer_than_a_worker_may_be_held(
 def test_it_always_ends(conversation, repeatable):
     """However the service fails, one request is sent five times at the most, and once for a fresh token."""
     for sent in range(1, len(conversation) + 1):
-        if again(conversation[:sent], repeatable=repeatable, max_hold=HOLD) is None:
+        if next_attempt(conversation[:sent], repeatable=repeatable, max_wait=HOLD) is None:
             break
-    assert sent <= RetryRules().attempts + 1
+    assert sent <= RetryPolicy().max_attempts + 1
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_how_often_each_failure_is_repeated(failure, repeatable, unrepeatable):
     """The whole table, for a service that fails in the same way for ever."""
     for may_repeat, expected in ((True, repeatable), (False, unrepeatable)):
         history = [failure]
-        while again(history, repeatable=may_repeat, max_hold=HOLD) is not None:
+        while next_attempt(history, repeatable=may_repeat, max_wait=HOLD) is not None:
             history.append(failure)
         assert len(history) - 1 == expected
 
@@ -73,19 +73,21 @@ def test_every_failure_is_in_the_table():
 
 def test_a_fresh_token_is_fetched_at_once():
     """Without a wait, and besides the tries."""
-    assert again([Failure.TOKEN_REFUSED], repeatable=False, max_hold=HOLD, jitter=0.5) == Again(fresh_token=True)
-    assert again([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_hold=HOLD) is not None
+    assert next_attempt([Failure.TOKEN_REFUSED], repeatable=False, max_wait=HOLD, jitter=0.5) == RetryStep(
+        fresh_token=True
+    )
+    assert next_attempt([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_wait=HOLD) is not None
 
 
 def test_waits_grow():
     """Without a word of the service, each wait is twice the one before; jitter makes it longer only."""
-    steps = [again([Failure.LOST] * times, repeatable=True, max_hold=HOLD) for times in range(1, 5)]
+    steps = [next_attempt([Failure.LOST] * times, repeatable=True, max_wait=HOLD) for times in range(1, 5)]
     assert [step.after for step in steps] == [1, 2, 4, 8]
-    assert again([Failure.LOST], repeatable=True, max_hold=HOLD, jitter=0.5).after == 1.5
+    assert next_attempt([Failure.LOST], repeatable=True, max_wait=HOLD, jitter=0.5).after == 1.5
 
 
 def _sorted(status: int, body: bytes = b"") -> Failure:
-    reply = Reply(status, {}, body)
+    reply = Response(status, {}, body)
     try:
         value_of(reply)
     except CijReplyError as error:

@@ -6,7 +6,7 @@ import msal
 import pytest
 
 from airflow_provider_cij.dataverse import auth
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.wire import proxy_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableError
 from tests.dataverse.test_client import converse
@@ -127,7 +127,7 @@ def test_a_certificate_that_is_not_there_is_named(scripted, path):
 def test_a_garbled_life_of_a_token_is_no_refusal(scripted, garbled):
     """It may be asked again: the credential is not at fault."""
     answer = Answer(body={"access_token": "canary-t", "expires_in": garbled, "token_type": "Bearer"})
-    scripted.login_answers = [answer] * RetryRules().attempts
+    scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="its answer can't be read") as caught:
         converse(scripted, Answer(body={}), talk=_who)
     assert not caught.value.permanent

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.throttle import Pace, Throttle, throttle_of
+from airflow_provider_cij.dataverse.throttle import ConcurrencyLimit, Throttle, throttle_of
 from airflow_provider_cij.errors import CijThrottledError
 from tests.scripted import Answer, Asked, ScriptedServer
 
@@ -24,10 +24,10 @@ steps = st.lists(st.one_of(told, st.just(("answered", 0.0, 0.0))), max_size=200)
 @given(st.integers(1, 52), steps)
 def test_the_pace_stays_within_its_bounds(most, given_steps):
     """At least one at once, never more than the connection allows, and a wait once told is never shortened."""
-    pace, now = Pace(most, most), 0.0
+    pace, now = ConcurrencyLimit(most, most), 0.0
     for what, passed, wait in given_steps:
         before, now = pace, now + passed
-        pace = pace.answered() if what == "answered" else pace.told_to_wait(wait, sent_at=now, now=now)
+        pace = pace.on_response() if what == "answered" else pace.on_throttled(wait, sent_at=now, now=now)
         assert 1 <= pace.limit <= most
         assert pace.closed_until >= before.closed_until
         assert what == "answered" or pace.closed_until >= now + wait
@@ -35,14 +35,14 @@ def test_the_pace_stays_within_its_bounds(most, given_steps):
 
 def test_half_as_many_after_a_429_and_one_more_after_a_run_of_answers():
     """Those that were on their way together count once."""
-    pace = Pace(8, 8)
+    pace = ConcurrencyLimit(8, 8)
     for _ in range(3):
-        pace = pace.told_to_wait(10, sent_at=100, now=101)
+        pace = pace.on_throttled(10, sent_at=100, now=101)
     assert (pace.limit, pace.closed_until) == (4, 111)
-    assert pace.told_to_wait(10, sent_at=112, now=113).limit == 2
+    assert pace.on_throttled(10, sent_at=112, now=113).limit == 2
     limits = []
     for _ in range(100):
-        pace = pace.answered()
+        pace = pace.on_response()
         limits.append(pace.limit)
     assert [limits.count(limit) for limit in (4, 5, 6, 7, 8)] == [19, 20, 20, 20, 21]
 
@@ -59,7 +59,7 @@ def test_places_are_shared_over_threads_and_loops():
 
     async def one(chance: random.Random) -> None:
         nonlocal busy, most, done
-        async with throttle.turn(Clock(), 60, "GET x"):
+        async with throttle.slot(Clock(), 60, "GET x"):
             with lock:
                 busy += 1
                 most = max(most, busy)
@@ -82,7 +82,7 @@ def test_places_are_shared_over_threads_and_loops():
     _in_threads(4, main)
     assert most == 3
     assert done >= 160
-    assert throttle._busy == 0
+    assert throttle._in_flight == 0
     assert not throttle._queue
 
 
@@ -91,11 +91,11 @@ def test_a_loop_that_was_closed_keeps_no_place():
     throttle = Throttle(1)
 
     async def enter() -> None:
-        async with throttle.turn(Clock(), 60, "GET x"):
+        async with throttle.slot(Clock(), 60, "GET x"):
             pass
 
     async def main() -> None:
-        async with throttle.turn(Clock(), 60, "GET x"):
+        async with throttle.slot(Clock(), 60, "GET x"):
             await asyncio.to_thread(abandon)
             waiting = asyncio.create_task(enter())
             await asyncio.sleep(0)
@@ -109,7 +109,7 @@ def test_a_loop_that_was_closed_keeps_no_place():
 
     waiting: list[asyncio.Task[None]] = []
     asyncio.run(main())
-    assert throttle._busy == 0
+    assert throttle._in_flight == 0
     # Its loop can't end it any more, and a pending task would be complained about.
     waiting[0]._log_destroy_pending = False
 
@@ -117,12 +117,12 @@ def test_a_loop_that_was_closed_keeps_no_place():
 def test_told_in_one_thread_all_threads_wait():
     """And none of them starts before the time, nor all of them at once."""
     throttle = Throttle(8)
-    throttle.told_to_wait(0.3, sent_at=time.time(), now=time.time())
-    until = throttle.pace.closed_until
+    throttle.on_throttled(0.3, sent_at=time.time(), now=time.time())
+    until = throttle.concurrency.closed_until
 
     async def main(_: int) -> list[float]:
         async def start() -> float:
-            async with throttle.turn(Clock(), 60, "GET x"):
+            async with throttle.slot(Clock(), 60, "GET x"):
                 return time.time()
 
         return await asyncio.gather(start(), start())
@@ -155,7 +155,7 @@ def test_a_wait_too_long_is_raised_at_once_and_by_all(scripted):
     assert 590 < not_sent.retry_after <= 600
     assert not_sent.http_status is None
     assert "GET WhoAmI was not sent" in str(not_sent)
-    assert "max_hold_seconds is 60" in str(not_sent)
+    assert "max_throttle_wait_seconds is 60" in str(not_sent)
     assert len(scripted.asked) == 1
 
 
@@ -204,5 +204,5 @@ def test_hardly_anything_is_sent_in_vain(tmp_path):
     after = server.served[8:]
     assert after[0] >= server.refused[0] + 1
     assert server.most_at_once <= 5  # half, and one more after twenty
-    assert throttle_of(server.settings()).pace.limit == 5
+    assert throttle_of(server.settings()).concurrency.limit == 5
     assert after[3] - after[0] > 0.02

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_cij.dataverse.auth import ssl_context
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.retry import RetryRules
+from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijReplyError, CijUnreachableError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.dataverse.test_client import FakeClock, converse
@@ -74,7 +74,7 @@ def test_an_address_that_came_from_a_caller_gets_no_token(scripted):
 @pytest.mark.parametrize("token", ["canary\n", "canary\u00e9", "can ary", "\ud800"])
 def test_a_token_that_no_header_can_hold_is_shown_nowhere(scripted, token):
     """Httpx would quote it in its error."""
-    scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryRules().attempts
+    scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="can't be sent in a header") as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
@@ -100,7 +100,7 @@ def _converse_with_two(tmp_path: Path, trusted: str, *names: str, **certificate)
         settings = login.settings(base_url=data.url, ca_bundle=str(bundle))
 
         async def main():
-            async with DataverseClient(settings, FakeClock(), RetryRules(attempts=1)) as client:
+            async with DataverseClient(settings, FakeClock(), RetryPolicy(max_attempts=1)) as client:
                 return await client.get("WhoAmI")
 
         try:

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import normal
+from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids
 from airflow_provider_cij.dataverse.odata import (
     URL_LIMIT,
-    encoded,
-    guid,
+    in_filter,
     in_literal,
-    is_in,
-    keys_of,
     literal,
     query,
+    quote_option,
     row_path,
 )
 from airflow_provider_cij.dataverse.responses import DUPLICATE
@@ -168,19 +167,19 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
         return [row async for rows in client.pages(path) for row in rows]
 
     async def work(batch: list[str]) -> None:
-        path = query(entity_set, select=(id_column, "emailaddress1"), where=is_in(id_column, batch))
+        path = query(entity_set, select=(id_column, "emailaddress1"), where=in_filter(id_column, batch))
         people: dict[str, list[str]] = {}
         for row in await rows_of(path):
             if address := normal(str(row.get("emailaddress1") or "").strip()):
                 people.setdefault(address, []).append(str(row.get(id_column)))
         for addresses in _by_room(people):
             where = (
-                f"{is_in(_POINT, addresses)} and msdynmkt_contactpointtype eq {int(Channel.EMAIL)} "
+                f"{in_filter(_POINT, addresses)} and msdynmkt_contactpointtype eq {int(Channel.EMAIL)} "
                 f"and {_VALUE} eq {int(ConsentValue.OPTED_OUT)} and {about}"
             )
             found = await _private(f"GET {CONSENTS}", rows_of(query(CONSENTS, select=(_POINT,), where=where)))
             for address in {normal(str(row.get(_POINT)).strip()) for row in found}:
-                out.update(keys_of(people.get(address, ()))[0])
+                out.update(pack_guids(people.get(address, ()))[0])
 
     await _each(ids.batches(_IDS_A_QUERY), work, client.settings.max_concurrency)
     return out
@@ -190,7 +189,7 @@ def _by_room(values: Iterable[str]) -> Iterator[list[str]]:
     part: list[str] = []
     room = _ROOM
     for value in values:
-        length = len(encoded(f"{in_literal(value)},"))
+        length = len(quote_option(f"{in_literal(value)},"))
         if part and length > room:
             yield part
             part, room = [], _ROOM
@@ -215,27 +214,36 @@ async def _each(batches: Iterator[B], work: Callable[[B], Awaitable[None]], at_o
 
 
 def _of_purpose(to: ConsentTo) -> str:
-    purpose = guid(to.purpose_id, "purpose_id")
+    purpose = normalize_guid(to.purpose_id, "purpose_id")
     return f"(msdynmkt_contactpointconsenttype eq {_PURPOSE} and _msdynmkt_purposeid_value eq {purpose})"
 
 
 def _of_topic(to: ConsentTo) -> str:
-    topic = guid(to.topic_id, "topic_id")
+    topic = normalize_guid(to.topic_id, "topic_id")
     return f"(msdynmkt_contactpointconsenttype eq {_TOPIC} and _msdynmkt_topicid_value eq {topic})"
 
 
 def _about(to: ConsentTo) -> dict[str, Any]:
-    topic = {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({guid(to.topic_id, 'topic_id')})"} if to.topic_id else {}
+    topic = (
+        {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({normalize_guid(to.topic_id, 'topic_id')})"}
+        if to.topic_id
+        else {}
+    )
     return {
         "msdynmkt_contactpointconsenttype": _TOPIC if to.topic_id else _PURPOSE,
-        "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({guid(to.purpose_id, 'purpose_id')})",
+        "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({normalize_guid(to.purpose_id, 'purpose_id')})",
         **topic,
     }
 
 
 def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
     """Name the row by what it is about: a second try can only find the first."""
-    words = (str(int(channel)), normal(contact_point.strip()), guid(to.purpose_id), to.topic_id and guid(to.topic_id))
+    words = (
+        str(int(channel)),
+        normal(contact_point.strip()),
+        normalize_guid(to.purpose_id),
+        to.topic_id and normalize_guid(to.topic_id),
+    )
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"airflow-provider-cij:consent:{':'.join(words)}"))
 
 

@@ -248,7 +248,7 @@ class _Block:
 
 
 def _unclear(error: CijError) -> bool:
-    return error.unclear or isinstance(error, CijReplyError)
+    return error.may_have_executed or isinstance(error, CijReplyError)
 
 
 def _of_one(error: CijError) -> bool:

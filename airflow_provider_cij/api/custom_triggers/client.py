@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of
 from airflow_provider_cij.api.custom_apis import custom_api
 from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.odata import guid, literal, query
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import literal, query
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
 
@@ -89,7 +90,7 @@ class Events:
                 hint="Give the unique name that its code snippet shows, msdynmkt_….",
             )
         unique, api_id = str(rows[0].get("msdynmkt_uniquename") or ""), rows[0].get("_msdynmkt_customapiid_value")
-        api = await custom_api(self._client, f"customapiid eq {guid(api_id)}") if api_id else {}
+        api = await custom_api(self._client, f"customapiid eq {normalize_guid(api_id)}") if api_id else {}
         try:
             parameters = api.get("CustomAPIRequestParameters") or ()
             inputs = {str(row.get("uniquename")): int(row.get("type") or 0) for row in parameters}
@@ -227,5 +228,5 @@ _TYPES: dict[int, tuple[str, Callable[[Any], Any]]] = {
     9: ("the number of a choice, of 32 bits", _integer),
     10: ("a text that is not empty", _text),
     11: ("a list of texts", _texts),
-    12: ("an id", lambda value: guid(value)),
+    12: ("an id", lambda value: normalize_guid(value)),
 }

@@ -27,7 +27,8 @@ from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_t
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
 from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -75,7 +76,7 @@ class Journeys:
         :param also: more columns to read: ``models.FOR_VALIDATION``; default none
         :raises CijNotFoundError: there is none
         """
-        path = row_path(JOURNEYS, guid(journey_id, "journey_id"))
+        path = row_path(JOURNEYS, normalize_guid(journey_id, "journey_id"))
         return Journey.of(await self._client.get(query(path, select=(*JOURNEY_COLUMNS, *also))))
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
@@ -84,7 +85,7 @@ class Journeys:
         :param journey_ids: some hundreds at the most
         :return: those that exist, by id
         """
-        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=is_in(_ID, journey_ids)))
+        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
         found = [Journey.of(row) async for page in pages for row in page]
         return {journey.journey_id: journey for journey in found}
 
@@ -141,7 +142,7 @@ class Journeys:
         except CijUnavailableError as error:
             raise _too_old(error) from None
         except CijError as error:
-            if not error.unclear and not isinstance(error, CijReplyError):
+            if not error.may_have_executed and not isinstance(error, CijReplyError):
                 raise
             return error
         if verdict.valid:
@@ -192,7 +193,7 @@ class Journeys:
         if not spec.audience_segment_id:
             return
         segment = await Segments(self._client).get(spec.audience_segment_id)
-        if segment.segment_id != guid(spec.audience_segment_id):
+        if segment.segment_id != normalize_guid(spec.audience_segment_id):
             raise CijInputError(
                 f"audience_segment_id is the id of a definition; its segment is {segment.segment_id}: give that."
             )
@@ -243,7 +244,7 @@ class Journeys:
         except CijUnavailableError as error:
             raise _too_old(error) from None
         except CijError as error:
-            if not error.unclear:
+            if not error.may_have_executed:
                 raise
             for pause in LOOKS:
                 await self._clock.sleep(pause)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
@@ -75,7 +75,7 @@ class Journey:
         """
         try:
             return cls(
-                journey_id=guid(row["msdynmkt_journeyid"]),
+                journey_id=normalize_guid(row["msdynmkt_journeyid"]),
                 name=str(row.get("msdynmkt_name") or ""),
                 status=int(row["statuscode"]),
                 definition=str(row.get("msdynmkt_journeyjson") or ""),
@@ -162,7 +162,7 @@ def verdict_of(answer: Mapping[str, Any]) -> Verdict:
         *_findings(said.get("msdynmkt_warnings"), warning=True),
     )
     try:
-        journey_id = guid(said.get("msdynmkt_journeyid"))
+        journey_id = normalize_guid(said.get("msdynmkt_journeyid"))
     except CijInputError:
         journey_id = ""
     # A row of zeros is how the service writes "none".

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_cij.api.checks import iso, json_text, moment_of
 from airflow_provider_cij.api.segments.spec import business_unit
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 
 _LONGEST_NAME = 150
@@ -65,7 +65,7 @@ def body_of(spec: JourneySpec) -> dict[str, Any]:
     changes = _changes(spec)
     unit = spec.business_unit_id
     given = {
-        "msdynmkt_journeytemplateid": guid(spec.template_id, "template_id"),
+        "msdynmkt_journeytemplateid": normalize_guid(spec.template_id, "template_id"),
         "msdynmkt_journeyname": spec.name,
         "msdynmkt_jsonpathmodifications": encoded(changes) if changes else None,
         "msdynmkt_journeystarttime": start and iso(start),
@@ -89,16 +89,18 @@ def check_times(spec: JourneySpec, now: datetime) -> None:
 
 def _changes(spec: JourneySpec) -> dict[str, Any]:
     changes = dict(spec.modifications)
-    exclusions = [guid(one, "an exclusion segment") for one in spec.exclusion_segment_ids]
-    suppressions = [guid(one, "a suppression segment") for one in spec.suppression_segment_ids]
+    exclusions = [normalize_guid(one, "an exclusion segment") for one in spec.exclusion_segment_ids]
+    suppressions = [normalize_guid(one, "a suppression segment") for one in spec.suppression_segment_ids]
     # One that a template renders to nothing would leave the audience to the journey's template.
     audience = spec.audience_segment_id
     named = {
-        "$.trigger.audience": None if audience is None else guid(audience, "audience_segment_id"),
+        "$.trigger.audience": None if audience is None else normalize_guid(audience, "audience_segment_id"),
         "$.trigger.exclusionSegments": exclusions,
         "$.exitCriteria.suppressionSegments": suppressions,
         **{
-            f"$.actions['{_quoted(action)}'].parameters.contentId": guid(message, f"the message of action {action}")
+            f"$.actions['{_quoted(action)}'].parameters.contentId": normalize_guid(
+                message, f"the message of action {action}"
+            )
             for action, message in spec.message_ids.items()
         },
     }

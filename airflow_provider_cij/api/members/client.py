@@ -16,7 +16,7 @@ from airflow_provider_cij.api.members.pages import Page, page_of, page_of_text, 
 from airflow_provider_cij.api.members.sync_plan import IDS_A_GROUP, GroupPlan, Plan, Share, check_room
 from airflow_provider_cij.api.members.upload import OnBatch, Resume, Sending
 from airflow_provider_cij.api.segments.models import MemberGroup
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Members:
         for group in groups:
             there = IdSet()
             async for page in self.of_group(segment_id, group.group_id):
-                there.update(keys_of(page)[0])
+                there.update(pack_guids(page)[0])
             missing = missing.minus(there)
             parts.append(GroupPlan(group, len(there), there.minus(wanted)))
         return Plan(tuple(parts), missing, len(wanted) - len(missing))
@@ -251,7 +251,7 @@ class Listed:
             raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
         self.pages += 1
         self._read += len(page.ids)
-        self._ids.update(keys_of(page.ids)[0])
+        self._ids.update(pack_guids(page.ids)[0])
         self._last = page.ids
         if self.pages & (self.pages - 1) == 0:  # 1, 2, 4, 8, … pages: a list that goes in a circle is told early
             self._check_distinct()

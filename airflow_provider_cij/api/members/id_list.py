@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberReport
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijInputError
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ async def take_in(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> I
     """
     ids, rejects, read = IdSet(), Rejects(max_invalid), 0
     async for lines, values in chunks:
-        keys, bad = keys_of(values)
+        keys, bad = pack_guids(values)
         ids.update(keys)
         read += len(values)
         rejects.add(lines, values, bad, read)

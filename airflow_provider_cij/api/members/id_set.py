@@ -9,7 +9,7 @@ from hashlib import blake2b
 from io import SEEK_END
 from typing import IO
 
-from airflow_provider_cij.dataverse.odata import texts_of
+from airflow_provider_cij.dataverse.guids import unpack_guids
 from airflow_provider_cij.errors import CijError
 
 _KEY = 16
@@ -34,7 +34,7 @@ class IdSet:
     def update(self, keys: bytes) -> None:
         """Put ids in.
 
-        :param keys: 16 bytes each, joined (``odata.keys_of``)
+        :param keys: 16 bytes each, joined (``guids.pack_guids``)
         :raises CijError: the temporary file can't be written
         """
         self._heaps.add(keys)
@@ -54,7 +54,7 @@ class IdSet:
         batch: list[str] = []
         for number in range(_HEAPS):
             # A database may give the same rows in another order the next time.
-            batch += sorted(texts_of(self._heaps.read(number)))
+            batch += sorted(unpack_guids(self._heaps.read(number)))
             while len(batch) >= size:
                 yield batch[:size]
                 del batch[:size]

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.members.id_list import Chunk, Intake, Rejects
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, encoded, in_literal, is_in, keys_of, query
+from airflow_provider_cij.dataverse.guids import pack_guids
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijReplyError, CijServerError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class _Matching:
                 digests.append(_digest(key))
                 if self._lately.met(digests[-1]):
                     continue
-                length = len(encoded(f"{in_literal(text)},"))
+                length = len(quote_option(f"{in_literal(text)},"))
                 if batch and (length > room or len(batch) == _VALUES_A_QUERY):
                     yield batch
                     batch, room = {}, whole
@@ -204,7 +205,7 @@ class _Matching:
         pairs = [(normal(_text(row.get(self._column))), row.get(self._id)) for row in rows]
         ours = [(key, row_id) for key, row_id in pairs if key in batch]
         self._strangers += len(pairs) - len(ours)
-        ids, bad = keys_of([row_id for _, row_id in ours])
+        ids, bad = pack_guids([row_id for _, row_id in ours])
         if bad:
             raise CijReplyError(f"GET {self._set} was answered with a row without {self._id}.")
         self._ids.update(ids)
@@ -232,7 +233,7 @@ class _Matching:
         return tuple(dict.fromkeys((self._id, self._column)))
 
     def _path(self, batch: Mapping[str, tuple[int, str]]) -> str:
-        where = is_in(self._column, (text for _, text in batch.values()))
+        where = in_filter(self._column, (text for _, text in batch.values()))
         return query(self._set, select=self._columns, where=where)
 
 

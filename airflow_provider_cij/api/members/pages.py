@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import keys_of, texts_of
+from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijReplyError
 
 
@@ -75,12 +75,12 @@ def page_of_text(text: str, list_name: str) -> Page:
 
 def _ids(entries: list[Any]) -> list[str]:
     """Read a list's entries, all at once; the documents put several ids into one string."""
-    keys, bad = keys_of(entries)
+    keys, bad = pack_guids(entries)
     if bad:
-        keys, bad = keys_of([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
+        keys, bad = pack_guids([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
     if bad:
         raise CijReplyError("The list of members has an entry that is no id.")
-    return texts_of(keys)
+    return unpack_guids(keys)
 
 
 def _rescued(text: str, list_name: str) -> Page:

@@ -18,7 +18,7 @@ from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.outbound.workflow import Workflow, compact, workflow_text
 from airflow_provider_cij.api.row_sync import read_columns, read_name
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, id_of
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
@@ -133,7 +133,7 @@ def _count(number: int | None, what: str) -> int | None:
 
 
 def _bind(entity_set: str, row_id: str | None) -> str | None:
-    return None if row_id is None else f"/{entity_set}({guid(row_id, f'the id in {entity_set}')})"
+    return None if row_id is None else f"/{entity_set}({normalize_guid(row_id, f'the id in {entity_set}')})"
 
 
 def _plain(value: Any) -> Any:
@@ -171,7 +171,7 @@ def check_request(journey_id: str, row: Mapping[str, Any], status: int = Outboun
     :param status: its statuscode
     """
     fields: dict[str, Any] = {
-        "FieldValueCustomerJourneyId": _braced(guid(journey_id, "journey_id")),
+        "FieldValueCustomerJourneyId": _braced(normalize_guid(journey_id, "journey_id")),
         "FieldValueStatusCode": int(status),
     }
     for name, column, written in _CHECKED:
@@ -288,7 +288,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         """
         names = {column: None for _, column, _ in _CHECKED} | {"statuscode": None}
         with removal_explained():
-            row = await read_columns(self._client, self.kind.table, guid(journey_id, "journey_id"), names)
+            row = await read_columns(self._client, self.kind.table, normalize_guid(journey_id, "journey_id"), names)
         if row is None:
             raise CijNotFoundError(f"There is no outbound journey {journey_id}.")
         return row

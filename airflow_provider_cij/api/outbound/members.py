@@ -25,7 +25,8 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.outbound.responses import OperationsState, contacts_of, state_of
 from airflow_provider_cij.api.segments.spec import check_query
-from airflow_provider_cij.dataverse.odata import encoded, keys_of, texts_of
+from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
+from airflow_provider_cij.dataverse.odata import quote_option
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
 if TYPE_CHECKING:
@@ -204,12 +205,12 @@ class OutboundMembers:
 
     async def _by_fetchxml(self, segment: OutboundSegment, number: int, size: int) -> Page:
         with removal_explained():
-            answer = await self._client.get(f"contacts?fetchXml={encoded(fetchxml(segment.row_id, number, size))}")
+            answer = await self._client.get(f"contacts?fetchXml={quote_option(fetchxml(segment.row_id, number, size))}")
         rows = answer.get("value")
-        ids, bad = keys_of([row.get("contactid") for row in rows]) if isinstance(rows, list) else (b"", [0])
+        ids, bad = pack_guids([row.get("contactid") for row in rows]) if isinstance(rows, list) else (b"", [0])
         if bad:
             raise CijReplyError("GET contacts was answered with no list of contacts, or one without its id.")
-        return Page(texts_of(ids), has_next=answer.get(_MORE) is True)
+        return Page(unpack_guids(ids), has_next=answer.get(_MORE) is True)
 
 
 def _check(segment: OutboundSegment, operation: str) -> None:

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from airflow_provider_cij.api.row_sync import Column, Table
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
     CijError,
@@ -196,7 +196,7 @@ class OutboundSegment(OutboundRow):
         :raises CijReplyError: it has no id, type or status
         """
         with _readable("msdyncrm_segments"):
-            row_id = guid(row["msdyncrm_segmentid"])
+            row_id = normalize_guid(row["msdyncrm_segmentid"])
             return cls(
                 row_id=row_id,
                 name=str(row.get("msdyncrm_segmentname") or ""),
@@ -231,7 +231,7 @@ class OutboundJourney(OutboundRow):
         """
         with _readable("msdyncrm_customerjourneys"):
             return cls(
-                row_id=guid(row["msdyncrm_customerjourneyid"]),
+                row_id=normalize_guid(row["msdyncrm_customerjourneyid"]),
                 name=str(row.get("msdyncrm_name") or ""),
                 status=int(row["statuscode"]),
                 etag=str(row.get("@odata.etag") or "*"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_provider_cij.api.members.pages import Page
-from airflow_provider_cij.dataverse.odata import keys_of, texts_of
+from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijReplyError
 
 Verdict = Literal["finished", "pending", "failed", "unknown"]
@@ -111,19 +111,19 @@ def contacts_of(answer: Mapping[str, Any]) -> Page:
             f"The answer of msdyncrm_FetchContactsByQuery holds {len(full)} lists of contacts, not one.",
             hint="No document says what it looks like: export with how='fetchxml' instead.",
         )
-    ids, bad = keys_of([_contact_id(entry) for entry in (full[0] if full else [])])
+    ids, bad = pack_guids([_contact_id(entry) for entry in (full[0] if full else [])])
     if bad:
         raise CijReplyError("The answer of msdyncrm_FetchContactsByQuery has an entry without a contact's id.")
     total = next((said[name] for name in ("totalrecordcount", "totalcount", "total") if name in said), None)
     more = any(said.get(name) is True for name in ("morerecords", "hasmore", "hasnextpage"))
-    return Page(texts_of(ids), has_next=more, total=total if isinstance(total, int) and total >= 0 else None)
+    return Page(unpack_guids(ids), has_next=more, total=total if isinstance(total, int) and total >= 0 else None)
 
 
 def _collect(value: Any, lists: list[list[Any]], said: dict[str, Any]) -> None:
     value = _unpacked(value)
     if isinstance(value, list):
         # A list of plain values that are no ids, such as column names, is none of contacts.
-        if all(isinstance(entry, dict) for entry in value) or not keys_of(value)[1]:
+        if all(isinstance(entry, dict) for entry in value) or not pack_guids(value)[1]:
             lists.append(value)
     elif isinstance(value, dict):
         for key, part in value.items():

@@ -21,7 +21,8 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.row_sync import Changes, create_or_update, delete_row, read_columns
 from airflow_provider_cij.api.segments.spec import IfExists, check_if_exists
-from airflow_provider_cij.dataverse.odata import guid, is_in, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijInUseError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class OutboundRows(Generic[R]):
         self._of = of
 
     def _path(self, row_id: str) -> str:
-        return row_path(self.kind.table.entity_set, guid(row_id, f"{self.kind.word}_id"))
+        return row_path(self.kind.table.entity_set, normalize_guid(row_id, f"{self.kind.word}_id"))
 
     async def get(self, row_id: str) -> R:
         """Read one.
@@ -84,7 +85,7 @@ class OutboundRows(Generic[R]):
         :param row_ids: some hundreds at the most
         :return: those that exist, by id
         """
-        where = is_in(self.kind.table.id_column, row_ids)
+        where = in_filter(self.kind.table.id_column, row_ids)
         pages = self._client.pages(query(self.kind.table.entity_set, select=self.kind.columns, where=where))
         with removal_explained():
             found = [self._of(row) async for page in pages for row in page]
@@ -188,7 +189,7 @@ class OutboundRows(Generic[R]):
 
     async def _change(self, row_id: str, row: Mapping[str, Any]) -> CreatedOutbound:
         """Write what differs in a row that exists."""
-        table, row_id = self.kind.table, guid(row_id, f"{self.kind.word}_id")
+        table, row_id = self.kind.table, normalize_guid(row_id, f"{self.kind.word}_id")
         with removal_explained():
             there = await read_columns(self._client, table, row_id, row or {"statuscode": 0})
             if there is None:

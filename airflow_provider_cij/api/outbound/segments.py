@@ -22,7 +22,8 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, check_query, id_of
-from airflow_provider_cij.dataverse.odata import guid, query
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijConflictError, CijInputError, CijReplyError
 
@@ -86,7 +87,7 @@ def check(spec: OutboundSegmentSpec) -> None:
 
 def member_ids_text(member_ids: Sequence[str]) -> str:
     """Write members as a row holds them: JSON in a string, each id with the prefix ``crm``."""
-    return json.dumps([f"crm{guid(one, 'a member')}" for one in member_ids], separators=(",", ":"))
+    return json.dumps([f"crm{normalize_guid(one, 'a member')}" for one in member_ids], separators=(",", ":"))
 
 
 def segment_row(spec: OutboundSegmentSpec) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
             return faults_of(await self._client.action("msdyncrm_ValidateSegment", body, repeatable=True))
 
     async def _users(self, row_id: str) -> str:
-        where = f"_msdyncrm_suppressionsegmentid_value eq {guid(row_id)}"
+        where = f"_msdyncrm_suppressionsegmentid_value eq {normalize_guid(row_id)}"
         path = query(JOURNEY.table.entity_set, select=("msdyncrm_name",), where=where)
         with removal_explained():
             rows = [row async for page in self._client.pages(path) for row in page]

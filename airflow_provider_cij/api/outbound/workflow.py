@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from airflow_provider_cij.api.checks import json_text
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 
 # Table reference of msdyncrm_customerjourney.
@@ -120,7 +120,7 @@ def segment_email_workflow(
 
     def item(kind: str, name: str, row_id: str | None = None, number: int | None = None) -> dict[str, Any]:
         return {
-            "ItemId": row_id and guid(row_id),
+            "ItemId": row_id and normalize_guid(row_id),
             "ActivityTypeId": kind,
             "Title": "Undefined",
             "IsNameSystemDefined": True,

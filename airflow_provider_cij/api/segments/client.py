@@ -47,7 +47,8 @@ from airflow_provider_cij.api.segments.spec import (
     owner,
     segment_row,
 )
-from airflow_provider_cij.dataverse.odata import guid, is_in, literal, query, row_path
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
@@ -101,7 +102,7 @@ class Segments:
         :param also: more columns to read: ``models.FOR_UPDATE`` or ``models.FOR_DELETE``; default none
         :raises CijNotFoundError: neither exists
         """
-        wanted, columns = guid(segment_id, "segment_id"), (*SEGMENT_COLUMNS, *also)
+        wanted, columns = normalize_guid(segment_id, "segment_id"), (*SEGMENT_COLUMNS, *also)
         path = row_path(SEGMENTS.entity_set, wanted)
         try:
             return Segment.of(await self._client.get(query(path, select=columns)))
@@ -379,7 +380,7 @@ class Segments:
         :raises CijInUseError: live journeys use it
         """
         if isinstance(segment, str):
-            wanted = guid(segment, "segment_id")
+            wanted = normalize_guid(segment, "segment_id")
             try:
                 segment = await self.get(wanted, FOR_DELETE)
             except CijNotFoundError:
@@ -403,7 +404,7 @@ class Segments:
         :param definition_id: the definition's, if it is known; by default that of a segment of this package
         :return: False when there was none
         """
-        wanted = guid(segment_id, "segment_id")
+        wanted = normalize_guid(segment_id, "segment_id")
         orphans = (definition_id or definition_id_of(wanted), wanted)
         return any([await self._delete(DEFINITIONS.entity_set, orphan) for orphan in orphans])
 
@@ -441,7 +442,7 @@ class Segments:
         return [run for _, run in await self.executions([(segment.definition_id, since)])]
 
     async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
-        where = f"{_OF_DEFINITION} eq {guid(segment.definition_id, 'definition id')} and {condition}"
+        where = f"{_OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
         path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
         return [Execution.of(row) for row in await self._client.rows(path)]
 
@@ -468,7 +469,7 @@ class Segments:
         :param segment_ids: segments, some hundreds at the most; not definitions
         :return: those that exist, by id
         """
-        where = is_in(SEGMENTS.id_column, segment_ids)
+        where = in_filter(SEGMENTS.id_column, segment_ids)
         pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
         found = [Segment.of(row) async for page in pages for row in page]
         return {segment.segment_id: segment for segment in found}
@@ -481,7 +482,7 @@ class Segments:
         :return: definitions and their evaluations: those that have not begun first, then the newest first
         :raises CijError: the log of evaluations can't be read
         """
-        definitions = {definition_id: guid(definition_id, "definition id") for definition_id, _ in asked}
+        definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
         windows = [
             f"({_OF_DEFINITION} eq {definitions[definition_id]}"
             + (f" and msdynmkt_startedon ge {since})" if since else ")")
@@ -531,6 +532,6 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     results = next((value for name, value in answer.items() if name.lower() == "stopsinglesegmentresults"), None)
     try:
         entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
-        return {guid(entry["SegmentId"]): entry for entry in entries}
+        return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
     except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
-from airflow_provider_cij.dataverse.odata import guid
+from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -125,7 +125,7 @@ class Segment:
         """
         try:
             return cls(
-                segment_id=guid(row["msdynmkt_segmentid"]),
+                segment_id=normalize_guid(row["msdynmkt_segmentid"]),
                 definition_id=str(row.get("msdynmkt_sourcesegmentuid") or "").lower(),
                 display_name=str(row.get("msdynmkt_displayname") or ""),
                 base_table=str(row.get("msdynmkt_baseentitylogicalname") or ""),
@@ -170,7 +170,7 @@ def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
             MemberGroup(
                 name=str(group.get("name") or ""),
                 include=group["includeType"] == "Include",
-                group_id=guid(group["groupId"]),
+                group_id=normalize_guid(group["groupId"]),
                 input_type=str(group.get("inputType") or "manualSelect"),
             )
             for group in json.loads(text or "[]") or []
@@ -208,7 +208,7 @@ def with_ids(
     def one(group: MemberGroup) -> MemberGroup:
         named = by_name.get(group.name)
         derived = uuid.uuid5(uuid.UUID(segment_id), f"group:{group.name}")
-        group_id = guid(group.group_id or (named.group_id if named else derived), "group_id")
+        group_id = normalize_guid(group.group_id or (named.group_id if named else derived), "group_id")
         old = by_id.get(group_id)
         return replace(group, group_id=group_id, input_type=old.input_type if old else group.input_type)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from airflow_provider_cij.api.checks import whole
 from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.api.segments.models import MemberGroup, groups_of, groups_text, with_ids
-from airflow_provider_cij.dataverse.odata import guid, keys_of, texts_of
+from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijInputError
 
 MOST_GROUPS = 10
@@ -229,10 +229,10 @@ def _check_older_generation(name: str, spec: SegmentSpec) -> None:
 
 
 def _joined(ids: tuple[str, ...]) -> str:
-    keys, bad = keys_of(ids)
+    keys, bad = pack_guids(ids)
     if bad:  # which one stays out of the error: it may be somebody's address
         raise CijInputError(f"Entry {bad[0] + 1} of included_members or excluded_members is no GUID.")
-    return ",".join(texts_of(keys))
+    return ",".join(unpack_guids(keys))
 
 
 def unbalanced(text: str) -> str:
@@ -296,4 +296,4 @@ def business_unit(value: str) -> str:
     """
     if not str(value).strip():
         raise CijInputError("business_unit_id is empty.", hint="Give the id of a business unit, or leave it out.")
-    return guid(value, "business_unit_id")
+    return normalize_guid(value, "business_unit_id")

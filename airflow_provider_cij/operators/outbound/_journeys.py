@@ -197,7 +197,7 @@ class CijOutboundUpdateJourneyOperator(_Described):
 
         async def update(cij: Cij) -> CreatedOutbound:
             journey = await cij.outbound.journeys.get(self.journey_id)
-            self._show(context, journey.summary(), journey.name)
+            self._show_journey(context, journey.row_id, journey.name)
             return await cij.outbound.journeys.update(journey.row_id, spec)
 
         return made(self.call(update), "journey", self.log)
