@@ -6,12 +6,12 @@ point (an address, not a person), channel and purpose or topic. There is no alte
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import normal
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 T = TypeVar("T")
-B = TypeVar("B")
 
 CONSENTS, _ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4id"
 _POINT, _VALUE = "msdynmkt_contactpointvalue", "msdynmkt_value"
@@ -181,7 +180,7 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
             for address in {normal(str(row.get(_POINT)).strip()) for row in found}:
                 out.update(pack_guids(people.get(address, ()))[0])
 
-    await _each(ids.batches(_IDS_A_QUERY), work, client.settings.max_concurrency)
+    await for_each(ids.batches(_IDS_A_QUERY), work, client.settings.max_concurrency)
     return out
 
 
@@ -197,20 +196,6 @@ def _by_room(values: Iterable[str]) -> Iterator[list[str]]:
         room -= length
     if part:
         yield part
-
-
-async def _each(batches: Iterator[B], work: Callable[[B], Awaitable[None]], at_once: int) -> None:
-    async def worker() -> None:
-        for batch in batches:  # shared: each takes the next one
-            await work(batch)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(at_once):
-                tasks.create_task(worker())
-    except BaseExceptionGroup as group:
-        # What is not ours, such as Airflow's own timeout, goes first.
-        raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
 
 
 def _of_purpose(to: ConsentTo) -> str:

@@ -8,7 +8,6 @@ whatever order its rows came in.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.redact import without_people
@@ -185,8 +185,7 @@ class _Block:
     """Some people on their way."""
 
     def __init__(self, send: Callable[[str], Awaitable[None]], people: dict[int, str], beat: _Beat, at_once: int):
-        self._send, self._people, self._beat = send, people, beat
-        self._places = asyncio.Semaphore(at_once)
+        self._send, self._people, self._beat, self._at_once = send, people, beat, at_once
         self._begun: set[int] = set()
         self._ended: dict[int, CijError | None] = {}
         self._halt: CijError | None = None
@@ -194,11 +193,7 @@ class _Block:
     async def run(self, ledger: Ledger, refusals: Counter[str], *, last: bool) -> None:
         """Send them, and write down what became of each, also when it is broken off."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for place in self._people:
-                    tasks.create_task(self._one(place))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await for_each(self._people, self._one, self._at_once)
         finally:
             self._write(ledger, refusals)
         if self._halt:
@@ -215,23 +210,22 @@ class _Block:
             raise _without_ids(failures[0])
 
     async def _one(self, place: int) -> None:
-        async with self._places:
-            if self._halt:
+        if self._halt:
+            return
+        await self._beat.turn()
+        if self._halt:
+            return
+        self._begun.add(place)
+        try:
+            await self._send(self._people[place])
+        except CijError as error:
+            if _unclear(error) or _of_one(error):
+                self._ended[place] = error
                 return
-            await self._beat.turn()
-            if self._halt:
-                return
-            self._begun.add(place)
-            try:
-                await self._send(self._people[place])
-            except CijError as error:
-                if _unclear(error) or _of_one(error):
-                    self._ended[place] = error
-                    return
-                self._begun.discard(place)
-                self._halt = error
-            else:
-                self._ended[place] = None
+            self._begun.discard(place)
+            self._halt = error
+        else:
+            self._ended[place] = None
 
     def _write(self, ledger: Ledger, refusals: Counter[str]) -> None:
         ledger.on_the_way = []

@@ -10,7 +10,6 @@ Source: Dataverse docs, "In function", "Filter rows" and "Page results". Decisio
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import unicodedata
@@ -19,6 +18,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.bounds import Bound, bound_of
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_list import Chunk, Intake, Rejects
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
@@ -127,23 +127,7 @@ class _Matching:
         self._read = self._queries = self._asked = self._matched = self._strangers = 0
 
     async def run(self, chunks: AsyncIterator[Chunk], rejects: Rejects) -> Intake:
-        batches, turn = self._batches(chunks, rejects), asyncio.Lock()
-
-        async def work() -> None:
-            while True:
-                async with turn:  # shared: each takes the next one
-                    batch = await anext(batches, None)
-                if batch is None:
-                    return
-                await self._ask(batch)
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(self._client.settings.max_concurrency):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
+        await for_each(self._batches(chunks, rejects), self._ask, self._client.settings.max_concurrency)
         if self._strangers:
             log.warning(
                 "%d records were left out: the service takes their %s for one asked for, but it differs in more than "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.sync_plan import IDS_A_CALL, Share, calls, number_of_calls
 from airflow_provider_cij.errors import CijError, CijStoppedError
@@ -71,37 +71,34 @@ class Sending:
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
         self._total = number_of_calls(shares) - self._first
-        batches = enumerate(calls(ids, shares))
-
-        async def work() -> None:
-            for number, (group_id, batch) in batches:  # shared: each takes the next one
-                if number >= self._first and not await self._call(number, group_id, batch):
-                    break
-
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self._client.settings.max_concurrency, self._total)):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
-            if isinstance(error, CijError) and self._done:
+            await for_each(self._pending(ids, shares), self._call, self._client.settings.max_concurrency)
+        except CijError as error:
+            if self._done:
                 said = f"{self._done} of {self._total} calls had succeeded; sending them again is safe."
                 error.hint = f"{error.hint} {said}".strip()
-            raise error from None
+            raise
         if self._stopped:
             raise self._stopped
         return self._total
 
-    async def _call(self, number: int, group_id: str, batch: list[str]) -> bool:
-        """Make one call; False when there shall be no more."""
+    def _pending(self, ids: IdSet, shares: Sequence[Share]) -> Iterator[tuple[int, str, list[str]]]:
+        """Yield the calls that no earlier try has done, with their numbers, until the task is told to stop."""
+        for number, (group_id, batch) in enumerate(calls(ids, shares)):
+            if self._stopped:
+                return
+            if number >= self._first:
+                yield number, group_id, batch
+
+    async def _call(self, call: tuple[int, str, list[str]]) -> None:
+        number, group_id, batch = call
         body = {"SegmentId": self._segment_id, "GroupId": group_id, "EntityIds": batch}
         try:
             await self._client.action(self._action, body, repeatable=True)
         except CijStoppedError as error:
             # Raised here it would break off what the others have on its way.
             self._stopped = error
-            return False
+            return
         self._done, self._sent = self._done + 1, self._sent + len(batch)
         if self._on_batch:
             self._on_batch(self._done, self._total, self._sent)
@@ -111,4 +108,3 @@ class Sending:
             self._whole += 1
         if self._resume:
             self._resume.note(self._whole)
-        return True
