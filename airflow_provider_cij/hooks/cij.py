@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_cij.api.consent.client import Consents
-from airflow_provider_cij.api.custom_triggers.client import Events
+from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
 from airflow_provider_cij.api.journeys.client import Journeys
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.outbound.client import Outbound
@@ -40,7 +40,7 @@ class Cij:
     segments: Segments
     members: Members
     journeys: Journeys
-    events: Events
+    custom_triggers: CustomTriggers
     consent: Consents
     outbound: Outbound
 
@@ -52,7 +52,7 @@ class Cij:
             Segments(client),
             Members(client),
             Journeys(client),
-            Events(client),
+            CustomTriggers(client),
             Consents(client),
             Outbound(client),
         )

@@ -178,7 +178,7 @@ class CijValidateJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
-        from airflow_provider_cij.api.checks import json_text
+        from airflow_provider_cij.api.column_values import json_text
 
         with failing_for_good():
             if (self.journey_id is None) == (self.journey_json is None):
