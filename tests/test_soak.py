@@ -30,7 +30,7 @@ import pytest
 from cij_sandbox.remote import Remote
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.api.segments.models import ExecutionStatus, SegmentStatus
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, look, wait
 from airflow_provider_cij.dataverse import client
@@ -59,7 +59,7 @@ class _DiedError(Exception):
 
 async def mirror(cij, group: str, source: Any, on_batch: Callable[..., None] | None = None) -> None:
     """Make a group of the segment equal to a source."""
-    intake = await take_in(source.chunks(cij.dataverse))
+    intake = await read_member_ids(source.chunks(cij.dataverse))
     segment = await cij.segments.get(SEGMENT_ID)
     plan = await cij.members.plan(segment.segment_id, [await cij.segments.group(segment, group)], intake.ids)
     await cij.members.mirror(segment.segment_id, plan, on_batch)

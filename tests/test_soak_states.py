@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from airflow_provider_cij.api.segments.models import MemberGroup
-from airflow_provider_cij.api.segments.models import AT_REST, SegmentStatus
+from airflow_provider_cij.api.segments.models import AT_REST, MemberGroup, SegmentStatus
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.dataverse.odata import query

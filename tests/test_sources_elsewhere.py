@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
@@ -107,7 +107,7 @@ def test_a_query_is_never_held_whole(database):
 def test_a_list_that_is_refused_midway_closes_the_connection(database):
     """Though nobody reads on."""
     with pytest.raises(CijInputError, match="more than max_invalid=0"):
-        asyncio.run(take_in(FromSql(ENDLESS, "shop").chunks(None), max_invalid=0))
+        asyncio.run(read_member_ids(FromSql(ENDLESS, "shop").chunks(None), max_invalid=0))
     assert not _open(database)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.batching import BatchedReads
 from airflow_provider_cij.api.consent.client import Consents
-from airflow_provider_cij.api.custom_triggers.client import Events
+from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
 from airflow_provider_cij.api.journeys.client import Journeys
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.outbound.client import Outbound, SharedOutbound
@@ -28,7 +28,7 @@ class Cij:
     segments: Segments
     members: Members
     journeys: Journeys
-    events: Events
+    custom_triggers: CustomTriggers
     consent: Consents
     outbound: Outbound
 
@@ -41,7 +41,7 @@ class Cij:
             Segments(client, members.count),
             members,
             Journeys(client),
-            Events(client),
+            CustomTriggers(client),
             Consents(client),
             Outbound(client),
         )
@@ -58,7 +58,7 @@ class Cij:
             SharedSegments(client, window),
             Members(client),
             _SharedJourneys(client, window),
-            Events(client),
+            CustomTriggers(client),
             Consents(client),
             SharedOutbound(client, window),
         )

@@ -171,7 +171,7 @@ class CijValidateJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
-        from airflow_provider_cij.api.checks import json_text
+        from airflow_provider_cij.api.column_values import json_text
         from airflow_provider_cij.api.journeys.models import FOR_VALIDATION
 
         with permanent_failures():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.members.id_list import Intake
+    from airflow_provider_cij.api.members.id_list import MemberIdList
     from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 __all__ = [
@@ -50,7 +50,7 @@ class _FillOperator(MemberListOperator):
         if not isinstance(self.require_consent, ConsentTo):
             self.require_consent = switch("require_consent", self.require_consent, _CONSENT)
 
-    def _check(self, intake: Intake, groups: int) -> None:
+    def _check(self, intake: MemberIdList, groups: int) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
 
         super()._check(intake, groups)
@@ -92,7 +92,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         if len(groups) == 1:
             where = (segment.segment_id, groups[0].group_id)
@@ -127,7 +127,7 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         batches = resumed_from = 0
         with log_group(self.log, f"Remove {len(intake.ids)} members from group {named(groups)}"):
@@ -202,7 +202,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
             check_writable(str(self.removed_path))
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         from airflow_provider_cij.api.members.verify import ROUNDS, verified
 
@@ -216,7 +216,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         plan.check(bound)
         report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
         if switch("dry_run", self.plan_only):
-            plan.shares(removing=True)
+            plan.allocate(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report | {"added": len(plan.missing), "removed": plan.removals}
         removed = None

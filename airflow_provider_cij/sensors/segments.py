@@ -103,7 +103,7 @@ class CijSegmentSensor(_SegmentWait):
         )
 
     def _moment(self, context: Context) -> float:
-        from airflow_provider_cij.api.checks import moment_of
+        from airflow_provider_cij.api.timestamps import parse_utc
 
         if self.until != "refreshed":
             return 0.0
@@ -111,7 +111,7 @@ class CijSegmentSensor(_SegmentWait):
         if moment is None:
             # There from the first try on, so that a retry waits for the same.
             moment = context["dag_run"].start_date
-        return moment_of("since", moment).timestamp()
+        return parse_utc("since", moment).timestamp()
 
 
 class CijSegmentMembersSensor(_SegmentWait):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
+from airflow_provider_cij.api.column_values import MAX_INT, json_text, whole_number
 from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, attributes_of
 from airflow_provider_cij.api.journeys.client import _moment as created_at
 from airflow_provider_cij.api.journeys.models import Journey, verdict_of
@@ -19,6 +19,7 @@ from airflow_provider_cij.api.outbound.models import OutboundJourney, OutboundSe
 from airflow_provider_cij.api.outbound.segments import faults_of
 from airflow_provider_cij.api.row_sync import _same
 from airflow_provider_cij.api.segments.models import Execution, Segment
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
@@ -53,34 +54,34 @@ def test_a_moment_is_one_of_the_years_1_to_9999_or_refused(naive, zone):
     """A time zone may carry the first and the last day of the calendar out of it."""
     value = naive.replace(tzinfo=zone)
     for given_as in (value, value.isoformat()):
-        moment, said = attempt(moment_of, "starts_at", given_as)
+        moment, said = attempt(parse_utc, "starts_at", given_as)
         if said:
             assert said.startswith("starts_at is ")
             assert "out of range" in said
             assert naive.year in (1, 9999)
         else:
             assert moment == value
-            assert datetime.fromisoformat(iso(moment)) == moment.replace(microsecond=0)
-            assert len(iso(moment)) == len("2026-12-01T09:00:00Z")
+            assert datetime.fromisoformat(format_utc(moment)) == moment.replace(microsecond=0)
+            assert len(format_utc(moment)) == len("2026-12-01T09:00:00Z")
 
 
 @given(odd)
 def test_what_is_no_moment_is_refused_by_name(value):
     """Nothing but text and datetimes can be one."""
-    found, said = attempt(moment_of, "ends_at", value)
+    found, said = attempt(parse_utc, "ends_at", value)
     assert found or said.startswith("ends_at is ")
 
 
 @given(odd | st.just(10**5000))
 def test_a_whole_number_fits_or_is_refused_by_name(value):
     """True is no number, and neither is 1.0."""
-    found, said = attempt(whole, "count", value)
+    found, said = attempt(whole_number, "count", value)
     if said:
         assert said.startswith("count is ")
         assert len(said) < 200
     else:
         assert type(found) is int
-        assert 0 <= found <= MOST
+        assert 0 <= found <= MAX_INT
 
 
 @pytest.mark.parametrize("value", [deep(100_000), float("inf"), {"a": float("nan")}, {1, 2}, {(1, 2): 3}])

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.custom_triggers.bulk import BLOCK, Ledger, at_positions, raise_for_all
-from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, Events, attributes_of
+from airflow_provider_cij.api.custom_triggers.bulk import BATCH_SIZE, RaiseProgress, at_positions, raise_for_all
+from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, CustomTriggers, attributes_of
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
@@ -133,7 +133,7 @@ def scripted_events(scripted, work, *answers: Answer):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await work(Events(client))
+            return await work(CustomTriggers(client))
 
     return asyncio.run(main())
 
@@ -153,7 +153,7 @@ def test_a_trigger_is_raised_for_a_person(scripted, name):
 
     async def work(events):
         trigger = await events.get(name)
-        await events.raise_for(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
+        await events.raise_trigger(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
 
     scripted_events(scripted, work, *catalogue(), Answer(204))
     assert "msdynmkt_uniquename eq 'msdynmkt_order'" in unquote(scripted.asked[0].path)
@@ -234,7 +234,7 @@ class World:
         self.noted: dict | None = None
         self.dead = False
 
-    def note(self, ledger: Ledger) -> None:
+    def note(self, ledger: RaiseProgress) -> None:
         if not self.dead:
             self.noted = json.loads(json.dumps(ledger.as_dict()))
 
@@ -253,10 +253,10 @@ class World:
         if (error := OUTCOMES[how]) is not None:
             raise error
 
-    def try_once(self, ids: IdSet) -> Ledger | None:
+    def try_once(self, ids: IdSet) -> RaiseProgress | None:
         """Run a try; give its ledger when it came to its end."""
         self.dead = False
-        ledger = Ledger.of_dict(self.noted) if self.noted else Ledger("x")
+        ledger = RaiseProgress.from_dict(self.noted) if self.noted else RaiseProgress("x")
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
         try:
             asyncio.run(work)
@@ -278,7 +278,7 @@ def test_nobody_is_sent_twice_whatever_dies_when(count, plan):
     assert len(world.seen) == len(set(world.seen))
     assert ledger.raised + ledger.refused + len(ledger.unclear) == count
     assert len(set(ledger.unclear)) == len(ledger.unclear)
-    assert (ledger.left, ledger.on_the_way) == ([], [])
+    assert (ledger.left, ledger.in_flight) == ([], [])
     unclear = set(at_positions(ids, set(ledger.unclear)))
     # Whoever the service has seen and is not unclear was raised: no more, no less.
     assert len(set(world.seen) - unclear) == ledger.raised
@@ -286,26 +286,26 @@ def test_nobody_is_sent_twice_whatever_dies_when(count, plan):
 
 def test_a_sudden_death_leaves_a_block_unclear_at_the_most():
     """What was settled before is known."""
-    world = World(iter(["raised"] * (BLOCK + 3) + ["killed"]))
+    world = World(iter(["raised"] * (BATCH_SIZE + 3) + ["killed"]))
     ids = people(100)
     assert world.try_once(ids) is None
     ledger = world.try_once(ids)
     assert ledger is not None
-    assert (len(ledger.unclear), ledger.raised) == (BLOCK, 100 - BLOCK)
+    assert (len(ledger.unclear), ledger.raised) == (BATCH_SIZE, 100 - BATCH_SIZE)
 
 
 @pytest.mark.parametrize("how", ["refused", "lost", "broken"])
 def test_a_trigger_that_nobody_gets_is_given_up(how):
     """After the first block; who was surely not raised may be tried again, and no id is in the words."""
     world, ids = World(iter([how] * 200)), people(100)
-    ledger = Ledger("x")
+    ledger = RaiseProgress("x")
     with pytest.raises(CijError) as error:
         asyncio.run(
             raise_for_all(world.send, ids, ledger, world.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
         )
     assert error.value.message == "It failed for …."
     assert (ledger.refused, ledger.raised) == (0, 0)
-    assert len(ledger.left if how == "refused" else ledger.unclear) == BLOCK
+    assert len(ledger.left if how == "refused" else ledger.unclear) == BATCH_SIZE
 
 
 @pytest.mark.parametrize("how", ["throttled", "forbidden", "not sent"])
@@ -323,12 +323,12 @@ def test_what_is_for_nobody_leaves_everybody(how):
 def test_a_note_that_cant_be_kept_sends_nobody():
     """The mark comes before the deed."""
 
-    def no(ledger: Ledger) -> None:
+    def no(ledger: RaiseProgress) -> None:
         raise OSError("the store is down")
 
     world, ids = World(iter([])), people(10)
     with pytest.raises(OSError, match="the store is down"):
-        asyncio.run(raise_for_all(world.send, ids, Ledger("x"), no, rate_per_minute=2500, at_once=4))
+        asyncio.run(raise_for_all(world.send, ids, RaiseProgress("x"), no, rate_per_minute=2500, at_once=4))
     assert world.seen == []
 
 
@@ -336,7 +336,9 @@ def test_a_note_that_cant_be_kept_sends_nobody():
 def test_the_rate_is_kept(rate):
     """So many a minute are begun, whatever the concurrency."""
     world, ids, time = World(iter([])), people(100), FakeTime()
-    asyncio.run(raise_for_all(world.send, ids, Ledger("x"), world.note, rate_per_minute=rate, at_once=8, clock=time))
+    asyncio.run(
+        raise_for_all(world.send, ids, RaiseProgress("x"), world.note, rate_per_minute=rate, at_once=8, clock=time)
+    )
     assert len(world.seen) == 100
     assert time.moment - 1000 == pytest.approx(99 * 60 / rate)
 
@@ -352,6 +354,12 @@ def test_no_more_are_on_the_way_than_allowed():
         await asyncio.sleep(0.001)
         now -= 1
 
-    work = raise_for_all(send, people(60), Ledger("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
+    work = raise_for_all(send, people(60), RaiseProgress("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
     asyncio.run(work)
     assert most == 3
+
+
+def test_progress_that_an_earlier_version_stored_is_read():
+    """The stored key on_the_way was renamed to in_flight."""
+    stored = {"of": "x", "next": 3, "on_the_way": "1-2", "left": "", "unclear": "0", "raised": 0, "refused": 0}
+    assert RaiseProgress.from_dict(stored) == RaiseProgress("x", 3, [1, 2], [], [0])

@@ -319,7 +319,7 @@ def test_what_was_lately_met_is_remembered_in_bounded_memory(values, size):
     """Nothing that was not met is taken for met; the last ones are; and the rest is let go."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_REMEMBERED", size)
-        lately, fresh = matching._Lately(), []
+        lately, fresh = matching._RecentlySeen(), []
         for place, value in enumerate(values):
             met = lately.met(bytes([value]))
             assert not met or value in values[:place]

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.members import sync_plan as mirror
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.sync_plan import GroupPlan, Plan, calls, check_room, number_of_calls
+from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT, GroupPlan, Plan, check_room
+from airflow_provider_cij.api.members.upload import batches, number_of_batches
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -108,10 +108,10 @@ def test_groups_that_include_and_groups_that_exclude_hold_no_list_together(organ
     organisation(main)
 
 
-def plan_of(sizes, removed, missing, include=True) -> Plan:
+def plan_of(sizes, removed, missing, include=True, limit=GROUP_LIMIT) -> Plan:
     """Make a plan of groups of these sizes."""
     parts = [
-        GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, idset(PEOPLE[:gone]))
+        GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, idset(PEOPLE[:gone]), limit)
         for number, (size, gone) in enumerate(zip(sizes, removed, strict=True))
     ]
     return Plan(tuple(parts), idset(PEOPLE[:missing]), 0)
@@ -125,24 +125,21 @@ def plan_of(sizes, removed, missing, include=True) -> Plan:
 )
 def test_everybody_gets_a_place_where_there_is_room(groups, missing, removing, size):
     """No group overflows, each id is sent once, calls are as full as they can be; or it is refused."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mirror, "IDS_A_GROUP", 50)
-        patched.setattr(mirror, "IDS_A_CALL", size)
-        sizes = [there for there, _ in groups]
-        removed = [min(gone, there) for there, gone in groups]
-        plan = plan_of(sizes, removed, missing)
-        room = [50 - there + (gone if removing else 0) for there, gone in zip(sizes, removed, strict=True)]
-        if sum(room) < missing:
-            with pytest.raises(CijInputError, match=f"no room for {missing - sum(room)} of {missing} new members"):
-                plan.shares(removing=removing)
-            return
-        shares = plan.shares(removing=removing)
-        assert all(count <= space for (_, count), space in zip(shares, room, strict=True))
-        sent = list(calls(plan.missing, shares))
-        assert sorted(one for _, batch in sent for one in batch) == sorted(PEOPLE[:missing])
-        assert Counter({name: n for name, n in shares if n}) == Counter(name for name, batch in sent for _ in batch)
-        assert len(sent) == number_of_calls(shares)
-        assert all(len(batch) <= size for _, batch in sent)
+    sizes = [there for there, _ in groups]
+    removed = [min(gone, there) for there, gone in groups]
+    plan = plan_of(sizes, removed, missing, limit=50)
+    room = [50 - there + (gone if removing else 0) for there, gone in zip(sizes, removed, strict=True)]
+    if sum(room) < missing:
+        with pytest.raises(CijInputError, match=f"no room for {missing - sum(room)} of {missing} new members"):
+            plan.allocate(removing=removing)
+        return
+    quotas = plan.allocate(removing=removing)
+    assert all(count <= space for (_, count), space in zip(quotas, room, strict=True))
+    sent = list(batches(plan.missing, quotas, size))
+    assert sorted(one for _, batch in sent for one in batch) == sorted(PEOPLE[:missing])
+    assert Counter({name: n for name, n in quotas if n}) == Counter(name for name, batch in sent for _ in batch)
+    assert len(sent) == number_of_batches(quotas, size)
+    assert all(len(batch) <= size for _, batch in sent)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +169,7 @@ def test_who_must_not_be_mailed_is_out_first():
     """Removed from who is included before others are added; added to who is excluded before others are removed."""
     assert not plan_of([5], [2], 3, include=True).adds_first([("g0", 3)])
     assert plan_of([5], [2], 3, include=False).adds_first([("g0", 3)])
-    full = plan_of([mirror.IDS_A_GROUP], [2], 2, include=False)
+    full = plan_of([GROUP_LIMIT], [2], 2, include=False)
     assert not full.adds_first([("g0", 2)])
 
 

@@ -10,7 +10,7 @@ from airflow.sdk import Connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.members.match import match, normal
+from airflow_provider_cij.api.members.match import match, normalize
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -152,8 +152,8 @@ def test_a_value_matches_itself_alone(run, people, texts):
         found = await match(cij.dataverse, stream(asked), table="contact", column="jobtitle")
         return [one for batch in found.ids.batches(100) for one in batch], found
 
-    wanted = {normal(text.strip()) for text in texts}
-    expected = {row_id for name, row_id in people.items() if normal(name) in wanted and "\n" not in name}
+    wanted = {normalize(text.strip()) for text in texts}
+    expected = {row_id for name, row_id in people.items() if normalize(name) in wanted and "\n" not in name}
     if not any(text.strip() and "\n" not in text for text in texts):
         with pytest.raises(CijInputError, match="None of the"):
             run(find)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.files import reading_text, writing
@@ -76,7 +76,7 @@ def test_what_goes_in_comes_out(organisation, tmp_path, monkeypatch, weeks, out)
             good = [str(uuid.UUID(one)) for one in map(str.strip, rows) if len(one.replace("-", "").strip("{}")) == 32]
             if rows and not good:
                 continue  # such a list is refused
-            intake = await take_in(make(path, rows).chunks(cij.dataverse))
+            intake = await read_member_ids(make(path, rows).chunks(cij.dataverse))
             assert (intake.read, intake.invalid) == (len(rows), len(rows) - len(good))
             assert intake.duplicate == len(good) - len(set(good))
             plan = await cij.members.plan(spec.segment_id, [group], intake.ids)

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_cij.api.segments.models import MemberGroup
-from airflow_provider_cij.api.segments.models import ExecutionStatus
+from airflow_provider_cij.api.segments.models import ExecutionStatus, MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row
 from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
 from airflow_provider_cij.errors import (

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.members.id_list import take_in
+from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import Goal, wait
@@ -34,7 +34,7 @@ async def _fill_and_list(cij: Cij) -> None:
     made = await cij.segments.create(SegmentSpec("bench", "Bench", query, groups))
     started = time.monotonic()
     for group_id in made.groups.values():
-        intake = await take_in(FromValues(unpack_guids(os.urandom(16 * IDS))).chunks(cij.dataverse))
+        intake = await read_member_ids(FromValues(unpack_guids(os.urandom(16 * IDS))).chunks(cij.dataverse))
         await cij.members.add(made.segment_id, group_id, intake.ids)
     print(f"  {GROUPS} groups of {IDS:,} members in: {(time.monotonic() - started) / GROUPS:.1f} s a group")
     started = time.monotonic()

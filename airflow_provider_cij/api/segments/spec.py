@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from airflow_provider_cij.api.checks import whole
+from airflow_provider_cij.api.column_values import whole_number
 from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.api.segments.models import MemberGroup, groups_of, groups_text, with_ids
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, unpack_guids
@@ -193,7 +193,7 @@ def tables_found(query: str) -> list[str]:
 def check_interval(name: str, minutes: int | None) -> None:
     """Refuse a refresh interval that is none."""
     if minutes is not None:
-        whole(f"{name}: refresh_interval_minutes", minutes, 1)
+        whole_number(f"{name}: refresh_interval_minutes", minutes, 1)
 
 
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:

@@ -11,7 +11,7 @@ from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._member_list import ListRules, TakesMembers, checked_on_empty
+from airflow_provider_cij.operators._member_list import ListRules, MembersArgument, checked_on_empty
 from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.segments.spec import IfExists
 
 
-class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
+class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     """Creates an outbound segment, or brings the one of this key to what the DAG says.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
@@ -95,7 +95,7 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
-        from airflow_provider_cij.api.members.id_list import take_in
+        from airflow_provider_cij.api.members.id_list import read_member_ids
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
         from airflow_provider_cij.api.segments.spec import check_if_exists
 
@@ -110,7 +110,7 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
             rules = ListRules(bound, bound, checked_on_empty(self.on_empty))
 
         async def create(cij: Cij) -> CreatedOutbound:
-            intake = await take_in(source.chunks(cij.dataverse), bound)
+            intake = await read_member_ids(source.chunks(cij.dataverse), bound)
             if listed:
                 rules.check_empty(intake.read)
             with intake.ids as ids:
