@@ -5,7 +5,7 @@ import uuid
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_cij.hooks.cij import Cij, CijHook
+from airflow_provider_cij.hooks.cij import CijHook
 
 
 @pytest.fixture
@@ -20,8 +20,3 @@ def organisation(cij_sandbox, monkeypatch):
 def key() -> str:
     """Name a segment that no other test has."""
     return f"test.{uuid.uuid4()}"
-
-
-async def ids_of(cij: Cij, path: str) -> list[str]:
-    """List the contacts of a query."""
-    return [row["contactid"] async for page in cij.dataverse.pages(path) for row in page]

@@ -20,6 +20,7 @@ from airflow_provider_cij.api.outbound.segments import faults_of
 from airflow_provider_cij.api.row_sync import _same
 from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
+from tests.api.nested_list import deep
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
 zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -27,14 +28,6 @@ edges = st.sampled_from([datetime.min, datetime.max]) | st.datetimes()  # made a
 odd = st.one_of(
     st.floats(), st.integers(), st.text(), st.none(), st.booleans(), st.lists(st.integers(), max_size=2), st.binary()
 )
-
-
-def deep(levels: int) -> list:
-    """Nest lists."""
-    value: list = []
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 def attempt(work, *arguments):

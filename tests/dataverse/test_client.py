@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from airflow_provider_cij.dataverse.client import Clock, DataverseClient
+from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import (
     CijAuthError,
@@ -17,37 +17,10 @@ from airflow_provider_cij.errors import (
     CijThrottledError,
     CijUnreachableError,
 )
+from tests.conversation import ROW, FakeClock, converse
 from tests.scripted import Answer, ScriptedServer
 
 BUSY = {"error": {"code": "0x80072322", "message": "Number of requests exceeded the limit of 6000."}}
-ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
-
-
-class FakeClock(Clock):
-    """Time that passes only when somebody waits."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self.waits: list[float] = []
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.time += seconds
-        await asyncio.sleep(0)
-
-
-def converse(server: ScriptedServer, *answers: Answer, talk, clock=None, **settings):
-    """Run ``talk`` with a client of a server that answers so."""
-    server.script = list(answers)
-
-    async def main():
-        async with DataverseClient(server.settings(**settings), clock or FakeClock()) as client:
-            return await talk(client)
-
-    return asyncio.run(main())
 
 
 def test_a_request_carries_what_dataverse_wants(scripted):

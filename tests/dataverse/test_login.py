@@ -13,7 +13,7 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryRules
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
-from tests.dataverse.test_client import FakeClock, converse
+from tests.conversation import FakeClock, converse
 from tests.scripted import Answer
 
 GOOD = Answer(body={"access_token": "canary-late", "expires_in": 3599, "token_type": "Bearer"})

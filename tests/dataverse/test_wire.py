@@ -14,7 +14,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_cij.dataverse.texts import json_of, storable
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
-from tests.dataverse.test_client import converse
+from tests.conversation import converse
 from tests.scripted import Answer
 
 LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]

@@ -1,0 +1,231 @@
+"""The verbs on segments, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import ExecutionStatus
+from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row
+from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
+from airflow_provider_cij.errors import (
+    CijConflictError,
+    CijInputError,
+    CijNotFoundError,
+    CijRefusedError,
+    CijSegmentFailedError,
+)
+from tests.member_ids import ids_of
+
+QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
+
+
+def _spec(key: str, **others) -> SegmentSpec:
+    return SegmentSpec(**({"key": key, "display_name": "Test", "query": QUERY} | others))
+
+
+def _create(spec: SegmentSpec, **others):
+    return lambda cij: cij.segments.create(spec, **others)
+
+
+def test_a_new_segment_is_a_draft_of_two_rows(organisation, key):
+    """Both with the ids that derive from the key, tied by the definition's id."""
+    spec = _spec(key, groups=(MemberGroup("in"), MemberGroup("out", False)), description="d", static_snapshot=True)
+    made = organisation(_create(spec))
+    assert (made.segment_id, made.definition_id) == (spec.segment_id, spec.definition_id)
+    assert (made.created, made.changed) == (True, False)
+
+    async def read(cij):
+        segment = await cij.segments.get(made.segment_id)
+        return segment, await cij.segments.definition(segment)
+
+    segment, definition = organisation(read)
+    assert (segment.status_name, segment.definition_id, segment.base_table) == ("draft", made.definition_id, "contact")
+    assert (definition.query, definition.static_snapshot) == (QUERY, True)
+    assert {group.name: group.group_id for group in definition.groups} == dict(made.groups)
+    assert [group.include for group in definition.groups] == [True, False]
+
+
+def test_the_same_again_writes_nothing(organisation, key):
+    """The rows keep their version."""
+    spec = _spec(key, groups=(MemberGroup("in"), MemberGroup("out", False)))
+    organisation(_create(spec))
+
+    async def versions(cij):
+        paths = (f"msdynmkt_segments({spec.segment_id})", f"msdynmkt_segmentdefinitions({spec.definition_id})")
+        return [(await cij.dataverse.get(path))["@odata.etag"] for path in paths]
+
+    before = organisation(versions)
+    again = organisation(_create(replace(spec, groups=spec.groups[::-1])))
+    assert (again.created, again.changed) == (False, False)
+    assert organisation(versions) == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"display_name": "Renamed"},
+        {"query": "PROFILE(contact)"},
+        {"groups": (MemberGroup("more"),)},
+        {"description": "d"},
+    ],
+)
+def test_what_differs_is_updated(organisation, key, changed):
+    """And only then."""
+    organisation(_create(_spec(key)))
+    spec = replace(_spec(key), **changed)
+    assert organisation(_create(spec)).changed
+    assert not organisation(_create(spec)).changed
+
+
+def test_a_live_segment_stays_live(organisation, key):
+    """An update is no way back to a draft."""
+    spec = _spec(key)
+
+    async def publish_and_update(cij):
+        await cij.segments.create(spec)
+        await cij.segments.publish(spec.segment_id)
+        await _live(cij, spec.segment_id)
+        await cij.segments.create(replace(spec, query="PROFILE(contact)"))
+        return await cij.segments.get(spec.segment_id)
+
+    assert organisation(publish_and_update).status_name == "live"
+
+
+async def _live(cij, segment_id: str, before=None):
+    deadline = time.time() + 20
+    goal = Goal(before=before)
+    return (await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=deadline)).segment
+
+
+def test_a_half_made_segment_is_completed(organisation, key):
+    """A worker may die between the two rows: the next run makes the second, whatever if_exists says."""
+    for if_exists in ("update", "reuse", "fail"):
+        spec = _spec(f"{key}.{if_exists}").with_group_ids()
+
+        async def half(cij, spec=spec):
+            row = {"msdynmkt_segmentdefinitionid": spec.definition_id, **definition_row(spec)}
+            await cij.dataverse.post("msdynmkt_segmentdefinitions", row, repeatable=True)
+
+        organisation(half)
+        made = organisation(_create(spec, if_exists=if_exists))
+        assert made.created
+        assert organisation(lambda cij, made=made: cij.segments.get(made.segment_id)).status_name == "draft"
+
+
+def test_twenty_at_once_make_one(organisation, key):
+    """Runs of the same DAG that meet find each other's rows."""
+    spec = _spec(key, groups=(MemberGroup("in"),))
+
+    async def race(cij):
+        return await asyncio.gather(*(cij.segments.create(spec) for _ in range(20)))
+
+    made = organisation(race)
+    assert sum(one.created for one in made) >= 1
+    assert not any(one.changed for one in made)
+    assert {one.segment_id for one in made} == {spec.segment_id}
+
+
+def test_if_exists(organisation, key):
+    """Reuse takes it as it is, with the groups it has; fail fails; anything else is a typing error."""
+    organisation(_create(_spec(key, groups=(MemberGroup("theirs"),))))
+    other = _spec(key, query="PROFILE(contact)", groups=(MemberGroup("ours"),))
+    reused = organisation(_create(other, if_exists="reuse"))
+    assert (reused.created, reused.changed, list(reused.groups)) == (False, False, ["theirs"])
+    with pytest.raises(CijConflictError, match="exists already, and if_exists is 'fail'"):
+        organisation(_create(other, if_exists="fail"))
+    with pytest.raises(CijInputError, match="if_exists is 'replace'"):
+        organisation(_create(other, if_exists="replace"))
+
+
+def test_another_base_table_is_other_people(organisation, key):
+    """Refused, whatever the query says."""
+    organisation(_create(_spec(key)))
+    with pytest.raises(CijConflictError, match="is over 'contact', not 'lead'"):
+        organisation(_create(_spec(key, base_table="lead", query="PROFILE(lead)")))
+
+
+def test_a_definitions_id_finds_the_segment(organisation, key, caplog):
+    """And says so in the log."""
+    caplog.set_level("INFO")
+    made = organisation(_create(_spec(key)))
+    assert organisation(lambda cij: cij.segments.get(made.definition_id.upper())).segment_id == made.segment_id
+    assert f"{made.definition_id} is a definition's id; its segment is {made.segment_id}" in caplog.text
+
+
+def test_a_missing_segment_is_not_found(organisation):
+    """With the id that was asked for."""
+    nobody = str(uuid.uuid4())
+    with pytest.raises(CijNotFoundError, match=nobody):
+        organisation(lambda cij: cij.segments.get(nobody))
+
+
+def test_a_group_is_found_by_name_or_id(organisation, key):
+    """An unknown one is refused, with those there are."""
+    made = organisation(_create(_spec(key, groups=(MemberGroup("VIP's"), MemberGroup("out", False)))))
+
+    async def find(cij, group):
+        return await cij.segments.group(await cij.segments.get(made.segment_id), group)
+
+    for group in ("VIP's", made.groups["VIP's"], made.groups["VIP's"].upper()):
+        assert organisation(lambda cij, group=group: find(cij, group)).name == "VIP's"
+    with pytest.raises(CijInputError, match=r"""has no group 'vip'\. Its groups: "VIP's", 'out'\."""):
+        organisation(lambda cij: find(cij, "vip"))
+
+
+def test_publish_and_wait(organisation, key):
+    """From draft to live, with the members that the query finds; and again, with the next evaluation."""
+    spec = _spec(key)
+
+    async def publish(cij):
+        await cij.segments.create(spec)
+        found = await ids_of(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
+        for _ in range(2):
+            segment = await cij.segments.get(spec.segment_id)
+            before = await before_publish(cij.segments, segment)
+            await cij.segments.publish(spec.segment_id)
+            segment = await _live(cij, spec.segment_id, before)
+            assert segment.member_count == len(found) > 0
+        where = f"_msdynmkt_segmentdefinitionid_value eq {spec.definition_id}"
+        log = await cij.dataverse.get(f"msdynmkt_segmentexecutions?$select=statuscode&$filter={where}")
+        assert [row["statuscode"] for row in log["value"]] == [ExecutionStatus.SUCCEEDED] * 2
+
+    organisation(publish)
+
+
+def test_a_query_that_does_not_parse_is_refused_at_publish(organisation, key):
+    """With the service's words and the position."""
+    spec = _spec(key, query="PROFILE(contact).FILTER(creditlimit >>> 3)")
+
+    async def publish(cij):
+        await cij.segments.create(spec)
+        await cij.segments.publish(spec.segment_id)
+
+    with pytest.raises(CijRefusedError, match="position"):
+        organisation(publish)
+
+
+def test_a_query_that_cant_be_computed_fails_with_the_services_words(organisation, key):
+    """Found while computing: the column it names is in the error."""
+    spec = _spec(key, query="PROFILE(contact).FILTER(creditlimt > 3)")
+
+    async def publish(cij):
+        await cij.segments.create(spec)
+        await cij.segments.publish(spec.segment_id)
+        await _live(cij, spec.segment_id)
+
+    with pytest.raises(CijSegmentFailedError, match=r"ended in status error: .*creditlimt"):
+        organisation(publish)
+
+
+def test_a_name_with_everything_in_it(organisation, key):
+    """Quotes, signs and other alphabets arrive as they are."""
+    spec = _spec(key, display_name="O'Brien & 1 eq 1 + 100 % #Ünïcødé 客户 {}", groups=(MemberGroup("a'b&c"),))
+    organisation(_create(spec))
+    assert not organisation(_create(spec)).changed
+    assert organisation(lambda cij: cij.segments.get(spec.segment_id)).display_name == spec.display_name
