@@ -2,7 +2,7 @@
 
 A season is ten weeks of one organisation, and all of it follows from the season's number: who is in the audience, what
 happens in between, how a worker dies, and which of a week's requests meet which faults (the rules of a week begin anew
-with it; only the number of looks while waiting is a matter of time). ``pytest "tests/test_soak.py::test_a_season[3]"``
+with it; only the number of polls while waiting varies). ``pytest "tests/system/test_soak_weekly_refresh.py" -k "[3]"``
 is the same season again.
 """
 
@@ -179,7 +179,7 @@ class Season:
         self._until_done("create", lambda cij: cij.segments.create(spec))
         on_batch = None
         if week.death == "kill":
-            command = [sys.executable, "-c", "import sys, tests.test_soak as soak; soak.die(sys.argv[1])"]
+            command = [sys.executable, "-c", "import sys, tests.system.test_soak_weekly_refresh as soak; soak.die(sys.argv[1])"]
             ended = subprocess.run([*command, str(self.file)], check=False, capture_output=True, text=True)
             assert ended.returncode == -signal.SIGKILL, ended.stderr
             self.seen["killed"] += 1
