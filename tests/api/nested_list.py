@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def deep(levels: int) -> list:
-    """Nest lists."""
+    """Return a list nested to this depth."""
     value: list = []
     for _ in range(levels):
         value = [value]

@@ -1,4 +1,4 @@
-"""A value in a filter is a value, whatever is in it: through every verb that filters, against the sandbox itself."""
+"""Values in filters are escaped: through every method that filters, against the sandbox."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ nasty = st.one_of(
 
 @pytest.fixture(scope="module")
 def runner():
-    """Keep one event loop, so that an open client serves all examples."""
+    """Keep one event loop so that one open client serves all examples."""
     with asyncio.Runner() as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def run(cij_sandbox, runner):
-    """Run coroutine functions on one open client."""
+    """Return a function that runs coroutine functions on one open client."""
     client = DataverseClient(settings_of(Connection.from_uri(cij_sandbox.airflow_conn_uri, conn_id="x")))
     runner.run(client.__aenter__())
     cij = Cij.on(client)
@@ -62,7 +62,7 @@ def run(cij_sandbox, runner):
 
 @pytest.fixture(scope="module")
 def named(run):
-    """Make a segment of each nasty name, told from all others by how it begins."""
+    """Create a segment for each unusual name, each with a prefix of this test run."""
     begin = uuid.uuid4().hex
 
     async def make(cij):
@@ -75,22 +75,22 @@ def named(run):
 
 
 @given(text=nasty)
-def test_a_segment_is_found_by_its_name_alone(run, named, text):
-    """Those that begin so, and no other."""
+def test_find_returns_segments_by_the_start_of_their_name(run, named, text):
+    """A search finds the segments whose name begins with the text, and no others."""
     found = run(lambda cij: cij.segments.find(f"{named} {text}"))
     expected = {name for name in NASTY if name.lower().startswith(text.lower())}
     assert {one.display_name.removeprefix(f"{named} ") for one in found} == expected
 
 
 @given(text=nasty)
-def test_a_name_nobody_has_finds_nobody(run, named, text):
-    """Whatever it would say as a filter."""
+def test_an_unknown_name_finds_nothing(run, named, text):
+    """A name that no segment has finds nothing, whatever it would mean as a filter."""
     assert run(lambda cij: cij.segments.find(f"'{uuid.uuid4()}{text}")) == []
 
 
 @given(text=nasty)
-def test_what_is_no_id_is_never_asked_for(run, text):
-    """Ids go into filters and paths bare: a segment's or a definition's, in ``get``, ``get_many`` and the rest."""
+def test_a_text_that_is_no_id_is_never_sent(run, text):
+    """A text that is no id is refused before it gets into a filter or a path."""
     verbs = (
         lambda cij: cij.segments.get(text),
         lambda cij: cij.segments.delete(text),
@@ -104,7 +104,7 @@ def test_what_is_no_id_is_never_asked_for(run, text):
 
 
 def test_a_definitions_id_finds_its_own_segment(run, named):
-    """In any spelling, and an id that is neither finds none."""
+    """A definition's id in any spelling finds its segment, and an unknown id finds none."""
     spec = SegmentSpec(f"{named} {NASTY[1]}", "x")
     for spelling in (str, str.upper, "{{{}}}".format):
         segment = run(lambda cij, spell=spelling: cij.segments.get(spell(spec.definition_id)))
@@ -115,7 +115,7 @@ def test_a_definitions_id_finds_its_own_segment(run, named):
 
 @given(text=nasty)
 def test_a_group_is_found_by_its_whole_name(run, named, text):
-    """Not by a part, nor by a pattern."""
+    """A group is found by its whole name, not by a part or a pattern."""
     spec = SegmentSpec(f"{named} {NASTY[0]}", "x")
 
     async def look(cij):
@@ -130,7 +130,7 @@ def test_a_group_is_found_by_its_whole_name(run, named, text):
 
 @pytest.fixture(scope="module")
 def people(run):
-    """Make a contact of each nasty job title."""
+    """Create a contact for each unusual job title."""
     ids = {}
 
     async def make(cij):
@@ -144,8 +144,8 @@ def people(run):
 
 
 @given(texts=st.lists(nasty, min_size=1, max_size=12))
-def test_a_value_matches_itself_alone(run, people, texts):
-    """However many are asked for together; what no column can hold is counted and not asked."""
+def test_a_value_matches_only_itself(run, people, texts):
+    """Each value matches only its own contact, and values that no column can hold are counted and not sent."""
     asked = [(range(1, len(texts) + 1), texts)]
 
     async def find(cij):
@@ -164,15 +164,15 @@ def test_a_value_matches_itself_alone(run, people, texts):
 
 
 @given(text=nasty)
-def test_an_equal_sign_compares_the_whole_text(run, people, text):
-    """As ``literal`` writes it, through the wire and the sandbox's own parser."""
+def test_eq_compares_the_whole_text(run, people, text):
+    """An ``eq`` filter with a quoted literal finds the row with exactly this text."""
     path = query("contacts", select=("contactid", "jobtitle"), where=f"jobtitle eq {literal(text)}")
     rows = run(lambda cij: cij.dataverse.rows(path))
     assert {row["contactid"] for row in rows} == {one for name, one in people.items() if name.lower() == text.lower()}
 
 
 @given(text=nasty)
-def test_an_actions_inputs_are_those_of_its_own_name(run, text):
-    """An action nobody has has no inputs: it must not be given another's."""
+def test_inputs_of_an_unknown_action_are_empty(run, text):
+    """The inputs of an action are found by its whole name; an unknown action has none."""
     with pytest.raises(CijIncompleteError, match="no known input"):
         run(lambda cij: cij.members._paging_inputs(text))

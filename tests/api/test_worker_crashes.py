@@ -1,4 +1,4 @@
-"""A worker that dies at any of its requests, before the service has done it or after: the next try ends the same."""
+"""A worker that dies at any of its requests, before or after the service has handled it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DIES = RetryRules(attempts=1)
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Run one whose faults are ours alone."""
+    """Run a sandbox that only these tests inject faults into."""
     with running_sandbox("--contacts", "300", "--compute-seconds", "0.05") as running:
         yield running
 
 
 @pytest.fixture
 def hook(sandbox, monkeypatch):
-    """Give the hook of its connection."""
+    """Return a hook on the sandbox's connection."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
     return CijHook()
 
@@ -103,7 +103,7 @@ async def _delete(cij, spec):
 
 
 async def _state(cij, spec) -> dict:
-    """Describe all that the organisation has of a segment."""
+    """Return all that the organisation holds of a segment."""
     rows = {}
     for where, names in (
         (f"msdynmkt_segments({spec.segment_id})", "msdynmkt_displayname,statuscode,msdynmkt_membercount"),
@@ -145,8 +145,8 @@ async def _state(cij, spec) -> dict:
     ],
     ids=lambda verb: verb.__name__,
 )
-def test_whoever_comes_after_ends_the_job(sandbox, hook, before, work, fault):
-    """At each request in turn; and there is one segment, with each member once."""
+def test_the_next_attempt_reaches_the_same_state(sandbox, hook, before, work, fault):
+    """After a crash at each request in turn, the next attempt ends with one segment and each member once."""
 
     def spec() -> SegmentSpec:
         groups = (MemberGroup("in"), MemberGroup("out", include=False))

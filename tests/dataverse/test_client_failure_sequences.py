@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 
 class VirtualClock(Clock):
-    """Time that jumps to the next sleeper's end once nobody has anything else to do."""
+    """A clock that jumps to the next sleeper's end once no other task can run."""
 
     def __init__(self) -> None:
         self.time = 1_790_000_000.0
@@ -54,7 +54,7 @@ class VirtualClock(Clock):
 
 @dataclass(frozen=True)
 class Turn:
-    """One try as the service sees it, and whether the request may have been carried out then."""
+    """One attempt as the service sees it, and whether the request may have been executed."""
 
     landed: bool
     status: int = 0
@@ -66,7 +66,7 @@ class Turn:
 
 
 class Broken(httpx.AsyncByteStream):
-    """A body that ends before its end."""
+    """A response body that ends early."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b'{"value": ['
@@ -75,7 +75,7 @@ class Broken(httpx.AsyncByteStream):
 
 @dataclass
 class Wire(httpx.AsyncBaseTransport):
-    """What lies below httpx: plays the script, and notes when what was sent."""
+    """The transport below httpx: plays the script and records what was sent and when."""
 
     script: Iterator[Turn]
     clock: VirtualClock
@@ -106,7 +106,7 @@ class Wire(httpx.AsyncBaseTransport):
 
 
 class Client(DataverseClient):
-    """The client, with that wire."""
+    """The client under test on the scripted transport."""
 
     wire: Wire
 
@@ -154,7 +154,7 @@ CALLS: dict[str, tuple[bool, Callable[[DataverseClient], Awaitable[object]]]] = 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
-    """Keep one event loop for all conversations."""
+    """Keep one event loop for all examples."""
     with asyncio.Runner() as one:
         yield one
 
@@ -185,8 +185,8 @@ async def _converse(wire: Wire, own: Settings, call: str) -> object:
 
 @settings(max_examples=2000)
 @given(call=st.sampled_from(list(CALLS)), script=st.lists(turns, max_size=12))
-def test_any_conversation_ends_well_or_with_our_error(runner, call, script):
-    """Nothing lands twice that must not, nothing is sent before its time, and the waiting has an end."""
+def test_any_failure_sequence_ends_with_a_result_or_a_cij_error(runner, call, script):
+    """No request is executed twice that must not be, none is sent too early, and every wait ends."""
     clock = VirtualClock()
     wire = Wire(iter(script), clock)
     started = clock.now()
@@ -212,8 +212,8 @@ def test_any_conversation_ends_well_or_with_our_error(runner, call, script):
     script=st.lists(turns, max_size=4),
     logins=st.lists(st.sampled_from(["good", "no", "later", "down"]), max_size=7),
 )
-def test_a_login_may_fail_at_any_time(runner, call, script, logins):
-    """A service that is down is asked again, one that says no is not; nothing is sent without a token."""
+def test_any_login_failure_sequence_sends_nothing_without_a_token(runner, call, script, logins):
+    """A login outage is retried, a refusal is not, and nothing is sent without a token."""
     clock = VirtualClock()
     wire = Wire(iter(script), clock)
     own = _settings(logins)
@@ -235,8 +235,8 @@ crowd = st.one_of(
 
 @settings(max_examples=300)
 @given(script=st.lists(crowd, min_size=1, max_size=30))
-def test_one_is_told_and_all_wait(runner, script):
-    """Over three clients of one connection nothing new is sent while the service wants none, and never too many."""
+def test_a_429_holds_all_clients_of_a_connection(runner, script):
+    """After a 429 no client of the connection sends before Retry-After, and never too many send together."""
     clock = VirtualClock()
     wire = Wire(iter(script), clock)
     own = _settings([])

@@ -1,4 +1,4 @@
-"""Servers that never come to an end: in time, in size, in pages, in patience."""
+"""Responses without an end: in time, in size, in pages and in Retry-After."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _who(client):
 
 
 def _once(server: ScriptedServer, talk=_who, **settings):
-    """Ask one time, on a clock that goes."""
+    """Send one request on the real clock."""
 
     async def main():
         async with DataverseClient(server.settings(**settings), rules=RetryRules(attempts=1)) as client:
@@ -59,8 +59,8 @@ def _once(server: ScriptedServer, talk=_who, **settings):
 
 
 @pytest.mark.parametrize("what", DRIPPING)
-def test_a_reply_that_drips_ends_at_the_deadline(scripted, what):
-    """Each part comes in time, and the whole never does."""
+def test_a_slow_response_ends_at_the_deadline(scripted, what):
+    """A response whose parts arrive in time but never end is cut off at the deadline."""
     scripted.script = [DRIPPING[what]]
     started = time.monotonic()
     with pytest.raises(CijError):
@@ -69,8 +69,8 @@ def test_a_reply_that_drips_ends_at_the_deadline(scripted, what):
 
 
 @pytest.mark.parametrize("what", DRIPPING)
-def test_a_login_that_drips_ends_at_the_deadline_for_all(scripted, what):
-    """Those who wait for another's login are not held longer, and the next login is free to come."""
+def test_a_slow_login_ends_at_the_deadline_for_all_waiters(scripted, what):
+    """A slow login ends at the deadline for every waiting request, and the next login can start."""
     scripted.script = [Answer(body={"a": 1})]
     scripted.login_answers = [DRIPPING[what]]
 
@@ -109,7 +109,7 @@ print(peak() - before)
 
 
 def _grown(server: ScriptedServer) -> tuple[str, int]:
-    """Ask from a process of its own: what it said, and by how many MiB it grew."""
+    """Send a request from a process of its own and return its output and the memory growth in MiB."""
     command = [sys.executable, "-c", _CHILD, json.dumps(asdict(server.settings()))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     said, grown = done.stdout.splitlines()[-2:]
@@ -117,7 +117,7 @@ def _grown(server: ScriptedServer) -> tuple[str, int]:
 
 
 def _bomb(zeros_mib: int) -> bytes:
-    """Give zlib's form of many zeros: one block of a mebibyte, again and again."""
+    """Yield zlib data that decompresses to zeros without end."""
     packer = zlib.compressobj(9)
     start = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -132,8 +132,8 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("what", BOMBS)
-def test_a_decompression_bomb_takes_no_gigabytes(scripted, what):
-    """Decoding ends at the limit, and does not begin where there are two encodings."""
+def test_decompression_is_bounded(scripted, what):
+    """Decompression ends at the size limit and does not start for two encodings."""
     scripted.script = [BOMBS[what]]
     said, grown = _grown(scripted)
     assert "more than 256 MiB" in said or "not asked for" in said or "HTTP 400" in said
@@ -141,8 +141,8 @@ def test_a_decompression_bomb_takes_no_gigabytes(scripted, what):
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"400 Bad"])
-def test_an_endless_login_reply_is_not_kept(scripted, status):
-    """A mebibyte is read of it."""
+def test_an_endless_login_response_is_cut_off(scripted, status):
+    """At most one MiB of a login response is read."""
     start = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
     scripted.login_answers = [_endless(start, b"100000\r\n" + b" " * 2**20 + b"\r\n", 0.0)]
     said, grown = _grown(scripted)
@@ -151,8 +151,8 @@ def test_an_endless_login_reply_is_not_kept(scripted, status):
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate", "x-gzip, identity", "identity"])
-def test_whatever_a_body_is_encoded_in_ends_in_a_value_or_an_error(scripted, encoding):
-    """Neither garbage nor an encoding that was not asked for passes for JSON."""
+def test_any_encoded_body_is_a_value_or_a_cij_error(scripted, encoding):
+    """A body in a broken or unrequested encoding never passes for JSON."""
     answer = Answer(200, b'{"a": 1}', {"Content-Encoding": encoding})
     if encoding == "identity":
         assert converse(scripted, answer, talk=_who) == {"a": 1}
@@ -162,8 +162,8 @@ def test_whatever_a_body_is_encoded_in_ends_in_a_value_or_an_error(scripted, enc
 
 
 @pytest.mark.parametrize("told", ["86400", "999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "1e400"])
-def test_a_day_and_more_to_wait_is_an_error_that_says_so(scripted, told):
-    """The throttle that it closes is open again a day later."""
+def test_a_retry_after_of_days_is_an_error(scripted, told):
+    """A Retry-After of a day or more is an error, and the throttle it sets ends after a day."""
     clock = FakeClock()
     answer = Answer(429, {"error": {"code": "0x80072322", "message": "busy"}}, {"Retry-After": told})
     readable = told != "1e400"
@@ -176,8 +176,8 @@ def test_a_day_and_more_to_wait_is_an_error_that_says_so(scripted, told):
     assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_hold_seconds=86_400) == {"a": 1}
 
 
-def test_pages_without_rows_end(scripted):
-    """A new link each time does not make a list."""
+def test_endless_empty_pages_end(scripted):
+    """Pages without rows end with an error although each has a new next link."""
     pages = [
         Answer(body={"value": [], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})
         for number in range(200)
@@ -191,8 +191,8 @@ def test_pages_without_rows_end(scripted):
     assert len(scripted.asked) == 100
 
 
-def test_pages_that_go_on_for_ever_end(scripted, monkeypatch):
-    """They do so with rows in them as well."""
+def test_endless_pages_with_rows_end(scripted, monkeypatch):
+    """Pages with rows end with an error when there are more than any table can have."""
     monkeypatch.setattr(client_module, "_MOST_PAGES", 20)
     pages = [
         Answer(body={"value": [{}], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})

@@ -1,4 +1,4 @@
-"""Successes by HTTP status that say no in their body."""
+"""Responses with a success status whose body is an error."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ SUCCESSES = [
 
 @pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize(("body", "kind"), REFUSALS)
-def test_a_success_that_says_no_is_an_error(scripted, body, kind, repeatable):
-    """A status of 429 or 5xx within is tried again only when that is idempotent."""
+def test_an_error_in_a_200_body_is_raised(scripted, body, kind, repeatable):
+    """An error in a 200 body is raised; an inner status of 429 or 5xx is retried only for idempotent requests."""
     with pytest.raises(kind) as caught:
         converse(
             scripted,
@@ -72,8 +72,8 @@ def test_a_success_that_says_no_is_an_error(scripted, body, kind, repeatable):
 
 
 @pytest.mark.parametrize("body", SUCCESSES)
-def test_a_true_success_is_no_refusal(body):
-    """Results per segment, a verdict on a journey and a column of a row say nothing of the call."""
+def test_a_success_with_error_like_fields_is_a_success(body):
+    """Results per segment, a validation result and a column of a row are no errors of the request."""
     assert refusal_of(body) is None
 
 
@@ -87,8 +87,8 @@ def test_a_true_success_is_no_refusal(body):
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_secret_in_parts_is_not_in_an_error(scripted, echo, encoding):
-    """A token that a proxy folds, spaces out, escapes or writes in another encoding is withheld with its text."""
+def test_an_encoded_token_is_withheld_from_errors(scripted, echo, encoding):
+    """A token that a proxy folds, spaces out, escapes or encodes is withheld with its text."""
     with pytest.raises(CijError) as caught:
         converse(
             scripted,
@@ -99,8 +99,8 @@ def test_a_secret_in_parts_is_not_in_an_error(scripted, echo, encoding):
     assert "token1" not in said
 
 
-def test_people_and_secrets_are_not_in_an_error(scripted):
-    """The segment asked about stays, a member, an address, the token and the secret do not."""
+def test_errors_hold_no_people_and_no_secrets(scripted):
+    """An error keeps the requested segment's id and withholds members, addresses, token and secret."""
     segment, member = "0f5b0c7f-395d-447b-b14c-315a601f878e", "11111111-395d-447b-b14c-315a601f878e"
     words = f"contact With Id = {member} a@contoso.test {segment} Bearer canary-token-1 canary-secret\n::error::x\x1b"
     with pytest.raises(CijError) as caught:
@@ -119,8 +119,8 @@ DUPLICATE = {"error": {"code": "0x80040333", "message": "A record that has the a
 
 
 @pytest.mark.parametrize("status", [412, 500])
-def test_a_duplicate_is_known_by_its_code(scripted, status):
-    """Microsoft's own sample shows it as 500: it is not sent again."""
+def test_a_duplicate_is_recognised_by_its_code(scripted, status):
+    """A duplicate error sent with status 500, as in Microsoft's sample, is not retried."""
     with pytest.raises(CijConflictError, match="duplicate detection"):
         converse(
             scripted,
@@ -148,8 +148,8 @@ ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
         ([CLASH, Answer(403)], CijConflictError),
     ],
 )
-def test_deleting_what_is_being_deleted(scripted, answers, raised):
-    """After an unclear try it was ours; without one somebody else's, and there is no such row."""
+def test_a_delete_of_a_row_being_deleted(scripted, answers, raised):
+    """A delete that meets another one is a success after an unclear attempt, and otherwise a missing row."""
 
     def delete():
         converse(scripted, *answers, talk=lambda client: client.delete(ROW), clock=FakeClock())
@@ -173,7 +173,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_alone_is_no_success(scripted, call):
-    """Whatever was asked for, a 200 with nothing but an error did not do it."""
+def test_a_body_with_only_an_error_is_no_success(scripted, call):
+    """A 200 whose body holds nothing but an error is an error for every request."""
     with pytest.raises(CijRefusedError, match="not today"):
         converse(scripted, Answer(body={"error": {"code": "0x1", "message": "not today"}}), talk=CALLS[call])

@@ -1,4 +1,4 @@
-"""Replies that are cut off, not the organisation's own, endless or beside the point."""
+"""Responses that are truncated, come from a proxy, loop or cannot be parsed."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ INNER = {
 }
 
 
-class Cut(bytes):
-    """A body that says it is longer than it is."""
+class Truncated(bytes):
+    """A body shorter than its Content-Length."""
 
     def __len__(self) -> int:
         return super().__len__() + 10
 
 
 BROKEN = [
-    Answer(200, Cut(b'{"value": [{"a"'), {"Connection": "close"}),
+    Answer(200, Truncated(b'{"value": [{"a"'), {"Connection": "close"}),
     Answer(200, b'{"value": [{"a": 1},'),
     Answer(200, b"<html><title>Log in to the network</title></html>"),
 ]
@@ -48,16 +48,16 @@ def _act_once(client):
 
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("talk", [lambda client: client.get("WhoAmI"), _act])
-def test_a_broken_reply_is_asked_for_again(scripted, broken, talk):
-    """Of a read, and of a write that may be done twice."""
+def test_a_truncated_response_is_retried_when_idempotent(scripted, broken, talk):
+    """A truncated response to a read or an idempotent write is retried."""
     assert converse(scripted, broken, Answer(body={"a": 1}), talk=talk) == {"a": 1}
     assert len(scripted.asked) == 2
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("talk", [_act_once, lambda client: client.post("contacts", {"a": 1}, repeatable=False)])
-def test_a_broken_reply_to_what_must_not_be_done_twice(scripted, broken, talk):
-    """The error says that it was done, as far as anybody knows."""
+def test_a_truncated_response_to_a_non_idempotent_request(scripted, broken, talk):
+    """A truncated response to a request that is not idempotent is raised as executed with an unreadable result."""
     with pytest.raises(CijReplyError, match=r"POST \w+ was answered with .*answered as done: look whether"):
         converse(scripted, broken, talk=talk)
     assert len(scripted.asked) == 1
@@ -67,14 +67,14 @@ def test_a_broken_reply_to_what_must_not_be_done_twice(scripted, broken, talk):
     "talk", [lambda client: client.patch(ROW, {"a": 1}), lambda client: client.delete(ROW), lambda c: c.get("WhoAmI")]
 )
 def test_a_proxys_page_never_passes_for_a_success(scripted, talk):
-    """Whatever was asked: a page with status 200 is named, and who may have sent it."""
+    """An HTML page with status 200 is an error that names its likely sender, whatever the request."""
     with pytest.raises(CijReplyError, match="a proxy or a login page answers"):
         converse(scripted, BROKEN[-1], talk=talk)
     assert len(scripted.asked) == 3
 
 
-def test_json_that_came_whole_but_wrong_is_final(scripted):
-    """It would come the same again; who can make more of it finds it beside the message."""
+def test_complete_but_invalid_json_is_not_retried(scripted):
+    """A complete response of invalid JSON is not retried, and the error keeps its text."""
     wrong = b'{"ResultText":"{"members":["a, b"]}"}'
     with pytest.raises(CijReplyError) as caught:
         converse(scripted, Answer(200, wrong), talk=_act)
@@ -83,16 +83,16 @@ def test_json_that_came_whole_but_wrong_is_final(scripted):
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_a_refusal_whose_words_broke_off_is_still_that(scripted, status):
-    """The status is enough to know what to do."""
-    broken = Answer(status, Cut(b'{"error": {"mess'), {"Connection": "close"})
+def test_a_truncated_refusal_keeps_its_status(scripted, status):
+    """A refusal with a truncated body is classified by its status."""
+    broken = Answer(status, Truncated(b'{"error": {"mess'), {"Connection": "close"})
     with pytest.raises(CijRefusedError if status == 400 else CijServerError, match=f"HTTP {status}"):
         converse(scripted, broken, talk=_act_once)
     assert len(scripted.asked) == 1
 
 
-def test_an_error_of_the_service_behind_is_tried_once_more(scripted):
-    """It may pass; if not it may be the request's fault, but Airflow may try again later."""
+def test_a_backend_error_is_retried_once(scripted):
+    """An error of the backend is retried once and then raised as retryable."""
     assert converse(scripted, Answer(400, INNER), Answer(body={"a": 1}), talk=_act) == {"a": 1}
     scripted.asked.clear()
     with pytest.raises(CijServerError, match=r"\(503\) Server Unavailable") as caught:
@@ -105,15 +105,15 @@ def test_an_error_of_the_service_behind_is_tried_once_more(scripted):
     assert len(scripted.asked) == 1
 
 
-def test_a_request_too_large_says_what_to_do(scripted):
-    """413 is final."""
+def test_a_413_is_final_and_explained(scripted):
+    """A 413 is final and its error says what to do."""
     with pytest.raises(CijRefusedError, match="send less at once"):
         converse(scripted, Answer(413), talk=_act)
     assert len(scripted.asked) == 1
 
 
-def test_a_change_may_meet_itself(scripted):
-    """After a lost reply a changed etag may be our own doing: no conflict for good, but one that may be mended."""
+def test_a_version_conflict_after_a_lost_response_is_retryable(scripted):
+    """A 412 after a lost response may be our own change, so the conflict is retryable."""
     changed = Answer(412, {"error": {"code": "0x80060882", "message": "The version doesn't match."}})
 
     def talk(client):
@@ -125,8 +125,8 @@ def test_a_change_may_meet_itself(scripted):
         converse(scripted, changed, talk=talk)
 
 
-def test_a_new_rows_id_is_read_but_its_address_is_never_asked(scripted, tmp_path_factory):
-    """Whatever host it names."""
+def test_the_entity_id_header_is_never_requested(scripted, tmp_path_factory):
+    """The id of a new row is read from OData-EntityId, whose URL is never requested."""
     url = "https://evil.test/api/data/v9.2/contacts(0F5B0C7F-395D-447B-B14C-315A601F878E)"
     headers = {"OData-EntityId": url, "Location": url}
     made = converse(
@@ -150,8 +150,8 @@ def test_a_new_rows_id_is_read_but_its_address_is_never_asked(scripted, tmp_path
         "ftp://x",
     ],
 )
-def test_a_link_that_leads_nowhere_good_is_not_followed(scripted, link):
-    """Unsafe, half or unreadable: each is one of our errors, and nothing is asked there."""
+def test_an_unsafe_or_unreadable_next_link_is_an_error(scripted, link):
+    """A next link that is unsafe, incomplete or unreadable is a CijError, and no request follows it."""
 
     async def talk(client):
         return [page async for page in client.pages("contacts")]
@@ -163,8 +163,8 @@ def test_a_link_that_leads_nowhere_good_is_not_followed(scripted, link):
         assert len(scripted.asked) <= 2
 
 
-def test_pages_that_go_round_in_a_circle_end(scripted):
-    """A link back to a page that was read already would be followed for ever."""
+def test_a_loop_of_next_links_is_an_error(scripted):
+    """A next link to a page that was read already is an error."""
     links = [f"{scripted.url}/api/data/v9.2/contacts?page={number}" for number in (1, 2, 1)]
 
     async def talk(client):
@@ -175,16 +175,16 @@ def test_pages_that_go_round_in_a_circle_end(scripted):
     assert len(scripted.asked) == 3
 
 
-def test_an_endless_body_is_not_read_to_its_end(scripted, monkeypatch):
-    """Past what any reply may have, it is an error: a task's, and not the worker's end."""
+def test_a_response_beyond_the_size_limit_is_an_error(scripted, monkeypatch):
+    """A response beyond the size limit is an error of the task, not of the worker's memory."""
     monkeypatch.setattr(asking, "LARGEST_BODY", 2**20)
     with pytest.raises(CijReplyError, match="more than 1 MiB"):
         converse(scripted, Answer(200, b"[" * (2**20 + 1)), talk=lambda client: client.get("WhoAmI"))
     assert len(scripted.asked) == 1
 
 
-def test_a_token_that_ends_between_pages_is_renewed(scripted):
-    """Each page may need its own."""
+def test_a_token_that_expires_between_pages_is_renewed(scripted):
+    """A token that expires while pages are read is renewed."""
 
     async def talk(client):
         return [row["n"] async for page in client.pages("contacts") for row in page]

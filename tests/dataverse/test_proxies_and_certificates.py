@@ -1,4 +1,4 @@
-"""The machine around the client: proxies, certificates, libraries that are old or missing."""
+"""The client's environment: proxies, certificates, and libraries that are old or missing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _who(client):
 
 
 @pytest.fixture(autouse=True)
-def _bare(monkeypatch):
-    """Start without a proxy."""
+def _no_proxy(monkeypatch):
+    """Start without proxy variables."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -30,8 +30,8 @@ def _bare(monkeypatch):
 @pytest.mark.parametrize(
     "entry", ["fd00::/8", "[fd00::1]", "::1", "10.0.0.0/8", "*.x.test", "http://[::1", "[", "a:b:c", "1/2/3"]
 )
-def test_an_exception_from_the_proxy_breaks_nothing(scripted, monkeypatch, entry):
-    """Whatever stands in NO_PROXY: what can't be read is no exception."""
+def test_any_no_proxy_value_is_accepted(scripted, monkeypatch, entry):
+    """Any value of NO_PROXY is accepted, and unreadable entries are ignored."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", f"{entry},localhost")
     assert converse(scripted, Answer(body={"a": 1}), talk=_who) == {"a": 1}
@@ -54,8 +54,8 @@ def test_an_exception_from_the_proxy_breaks_nothing(scripted, monkeypatch, entry
         ("", False),
     ],
 )
-def test_who_is_asked_without_the_proxy(monkeypatch, no_proxy, past):
-    """By host, by domain, by port; not by the end of a name alone."""
+def test_no_proxy_matches_hosts_domains_and_ports(monkeypatch, no_proxy, past):
+    """NO_PROXY matches a host, a domain or a port, but not the mere end of a name."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.test:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     found = proxy_of("https://crm.contoso.test/api")
@@ -63,8 +63,8 @@ def test_who_is_asked_without_the_proxy(monkeypatch, no_proxy, past):
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "[fd00::1]"])
-def test_a_network_is_asked_without_the_proxy(monkeypatch, address):
-    """NO_PROXY may name networks of either kind."""
+def test_no_proxy_matches_networks(monkeypatch, address):
+    """NO_PROXY matches IPv4 and IPv6 networks."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,fd00::/8")
     assert proxy_of(f"https://{address}:8443/") == ("", None)
@@ -84,8 +84,8 @@ def test_a_network_is_asked_without_the_proxy(monkeypatch, address):
         "http://",
     ],
 )
-def test_a_proxy_that_cant_be_used_is_named(scripted, monkeypatch, name, value):
-    """The variable is; its value may hold a password."""
+def test_an_unusable_proxy_variable_is_named(scripted, monkeypatch, name, value):
+    """An unusable proxy setting is reported by the variable's name, for its value may hold a password."""
     monkeypatch.setenv(name, value)
     with pytest.raises(CijError, match=name) as caught:
         converse(scripted, Answer(body={}), talk=_who)
@@ -96,8 +96,8 @@ def test_a_proxy_that_cant_be_used_is_named(scripted, monkeypatch, name, value):
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE"])
-def test_a_machines_certificates_that_are_missing_are_named(scripted, monkeypatch, name):
-    """The variable is named, and no retry helps."""
+def test_a_missing_certificate_store_is_named(scripted, monkeypatch, name):
+    """A certificate store that does not exist is a permanent error that names the variable."""
     auth._ssl_context.cache_clear()
     monkeypatch.setenv(name, "/nowhere/canary.pem")
     with pytest.raises(CijInputError, match=name) as caught:
@@ -105,8 +105,8 @@ def test_a_machines_certificates_that_are_missing_are_named(scripted, monkeypatc
     assert "canary" not in str(caught.value)
 
 
-def test_a_certificate_in_pem_asks_for_a_newer_msal(scripted, monkeypatch):
-    """By name and version; with a secret the old one is enough."""
+def test_a_pem_certificate_needs_a_newer_msal(scripted, monkeypatch):
+    """A PEM certificate on an old msal raises an error with the required version; a secret works."""
     monkeypatch.setattr(msal, "__version__", "1.34.0")
     with pytest.raises(CijInputError, match=r"needs msal 1\.35 or newer; installed is 1\.34\.0"):
         converse(scripted, Answer(body={}), talk=_who, credential="certificate", certificate_private_key=PEM)
@@ -116,16 +116,16 @@ def test_a_certificate_in_pem_asks_for_a_newer_msal(scripted, monkeypatch):
 @pytest.mark.parametrize(
     "path", ["/nowhere/canary.pfx", "canary\0.pfx", "x" * 5000 + ".p12", "/nowhere/canary.pem", "/"]
 )
-def test_a_certificate_that_is_not_there_is_named(scripted, path):
-    """As the field, not with what is in it."""
+def test_a_missing_certificate_is_reported_by_its_field(scripted, path):
+    """A missing certificate file is reported by the connection field, not by the field's content."""
     with pytest.raises(CijInputError, match="certificate_path can't be read") as caught:
         converse(scripted, Answer(body={}), talk=_who, credential="certificate", certificate_path=path)
     assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("garbled", ["soon", [], {}, True, 1e300, "1e400", -5, 10**30])
-def test_a_garbled_life_of_a_token_is_no_refusal(scripted, garbled):
-    """It may be asked again: the credential is not at fault."""
+def test_an_unreadable_token_lifetime_is_retryable(scripted, garbled):
+    """A token response with an unreadable lifetime is a retryable error."""
     answer = Answer(body={"access_token": "canary-t", "expires_in": garbled, "token_type": "Bearer"})
     scripted.login_answers = [answer] * RetryRules().attempts
     with pytest.raises(CijUnreachableError, match="its answer can't be read") as caught:

@@ -46,8 +46,8 @@ def _failed(status: int, code: str, message: str, **headers: str) -> Reply:
         (302, "", "moved", "CijReplyError", ""),
     ],
 )
-def test_each_refusal_has_its_error(status, code, message, kind, hint):
-    """The error has the service's words, its code, the status, the request's id, and says what to do."""
+def test_each_refusal_maps_to_its_error(status, code, message, kind, hint):
+    """The error has the service's message and code, the status, the request id and a hint."""
     error = error_of(_failed(status, code, message, **{"x-ms-service-request-id": "req-1"}), NOW)
     assert type(error).__name__ == kind
     assert (error.code, error.http_status, error.request_id) == (code, status, "req-1")
@@ -67,8 +67,8 @@ def test_each_refusal_has_its_error(status, code, message, kind, hint):
         (b"\xff\xfe", "HTTP 503"),
     ],
 )
-def test_a_gateway_does_not_answer_in_json(body, said):
-    """HTML and nothing at all are read as far as they go."""
+def test_an_error_without_json_is_read(body, said):
+    """An error response of HTML, or with no body, is read as far as possible."""
     error = error_of(Reply(503, {}, body), NOW)
     assert isinstance(error, errors.CijServerError)
     assert said in str(error) or body == b"\xff\xfe"
@@ -89,13 +89,13 @@ def test_a_gateway_does_not_answer_in_json(body, said):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
-    """Both forms of RFC 9110 are read; anything else is no word."""
+    """Both forms of Retry-After in RFC 9110 are read; anything else is ignored."""
     assert Reply(429, {"retry-after": header}).retry_after(NOW) == seconds
 
 
 @given(st.binary(max_size=300), st.integers(100, 599))
-def test_no_body_breaks_the_reader(body, status):
-    """Whatever comes, the outcome is a value or one of our errors."""
+def test_any_body_is_a_value_or_a_cij_error(body, status):
+    """Any body gives a value or a CijError."""
     reply = Reply(status, {}, body)
     assert isinstance(error_of(reply, NOW), CijError)
     for read in (value_of, rows_of):
@@ -116,14 +116,14 @@ def test_no_body_breaks_the_reader(body, status):
         ),
     )
 )
-def test_no_json_breaks_the_reader(value):
-    """JSON of any shape is a value or one of our errors."""
-    test_no_body_breaks_the_reader.hypothesis.inner_test(json.dumps(value).encode(), 400)
+def test_any_json_is_a_value_or_a_cij_error(value):
+    """JSON of any shape gives a value or a CijError."""
+    test_any_body_is_a_value_or_a_cij_error.hypothesis.inner_test(json.dumps(value).encode(), 400)
 
 
 @given(st.text(max_size=40), st.sampled_from(["retry-after", "odata-entityid", "x-ms-service-request-id"]))
-def test_no_header_breaks_the_reader(text, name):
-    """Nonsense in a header is no word, and a wait is a finite number."""
+def test_any_header_gives_a_finite_wait(text, name):
+    """Unreadable headers are ignored, and a wait is always a finite number."""
     reply = Reply(503, {name: text})
     assert isinstance(error_of(reply, NOW), CijError)
     assert 0 <= (reply.retry_after(NOW) or 0) < 1e10
@@ -136,33 +136,33 @@ def test_no_header_breaks_the_reader(text, name):
     st.integers(0, 40),
     st.sampled_from(["GMT", "-0000", "", "+9999"]),
 )
-def test_no_date_breaks_the_reader(year, hour, day, zone):
-    """Nor does a date that never was."""
+def test_any_date_gives_a_finite_wait(year, hour, day, zone):
+    """A Retry-After with an impossible date gives a finite wait or none."""
     text = f"Tue, {day} Nov {year} {hour}:00:00 {zone}"
     assert (Reply(503, {"retry-after": text}).retry_after(NOW) or 0) >= 0
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"error":' * 100_000])
-def test_no_depth_breaks_the_reader(body):
-    """JSON deeper than Python goes is no JSON."""
+def test_deeply_nested_json_is_an_error(body):
+    """JSON nested deeper than Python can parse is an unreadable response."""
     with pytest.raises(CijReplyError, match="no JSON"):
         value_of(Reply(200, {}, body))
     assert isinstance(error_of(Reply(400, {}, body), NOW), CijError)
 
 
-def test_half_a_character_reaches_no_log():
-    """JSON can hold one, a log file can't."""
+def test_lone_surrogates_are_replaced():
+    """A lone surrogate from JSON is replaced, because no log file can hold it."""
     error = error_of(_failed(400, "0x\ud800", "broken \udfff word"), NOW)
     str(error).encode()
 
 
 def test_an_empty_success_is_an_empty_dict():
-    """204 and 200 are the same to who reads it."""
+    """A success without a body, 204 or 200, is an empty dict."""
     assert value_of(Reply(204)) == {}
 
 
 def test_an_unreadable_success_keeps_the_body_out_of_the_message():
-    """The body may hold people's data: it is kept beside the words, not in them."""
+    """The body of an unreadable success may hold people's data and is kept out of the message."""
     with pytest.raises(CijReplyError) as caught:
         value_of(Reply(200, {}, b'{"members": canary}', "POST msdynmkt_MembersList"))
     assert "canary" not in str(caught.value)
@@ -170,15 +170,15 @@ def test_an_unreadable_success_keeps_the_body_out_of_the_message():
     assert "canary" in caught.value.raw
 
 
-def test_the_new_rows_id_is_in_a_header():
-    """OData-EntityId, as the documents print it."""
+def test_the_id_of_a_new_row_is_read_from_its_header():
+    """The id of a new row is read from OData-EntityId."""
     url = "https://contoso.crm.dynamics.com/api/data/v9.0/msdynmkt_segments(0F5B0C7F-395D-447B-B14C-315A601F878E)"
     assert entity_id(Reply(204, {"odata-entityid": url})) == "0f5b0c7f-395d-447b-b14c-315a601f878e"
     assert entity_id(Reply(204)) == ""
 
 
-def test_an_error_survives_a_trigger():
-    """As JSON and back it is the same error."""
+def test_an_error_is_unchanged_after_json():
+    """An error encoded as JSON and decoded is the same error."""
     error = error_of(_failed(403, "0x80040220", "no", req_id="r"), NOW)
     again = CijError.from_dict(json.loads(json.dumps(error.as_dict())))
     assert (type(again), str(again), again.permanent) == (type(error), str(error), True)
@@ -186,6 +186,6 @@ def test_an_error_survives_a_trigger():
 
 
 def test_every_error_is_exported():
-    """The tree and the module's list agree."""
+    """Every error class is in the module's ``__all__``."""
     defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CijError)}
     assert defined == set(errors.__all__)

@@ -1,4 +1,4 @@
-"""Whom the client trusts: certificates are always checked, and the token goes to the organisation alone."""
+"""TLS certificates are always verified, and the token is sent to the organisation's host alone."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _act(client):
 
 
 @pytest.mark.parametrize("link", ELSEWHERE)
-def test_a_link_elsewhere_is_refused_however_it_comes(scripted, link):
-    """As the next page or as any redirect, of a read or of a write; nothing more is asked."""
+def test_links_to_another_origin_are_refused(scripted, link):
+    """A next link or redirect to another origin is refused for reads and writes, and nothing more is sent."""
     link = link.format(port=scripted.url.rpartition(":")[2])
     moves = {status: Answer(status, headers={"Location": link}) for status in (301, 302, 303, 307, 308)}
     page = Answer(body={"value": [], "@odata.nextLink": link})
@@ -57,23 +57,23 @@ def test_a_link_elsewhere_is_refused_however_it_comes(scripted, link):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
-def test_a_redirect_that_makes_a_read_of_a_write_is_not_followed(scripted, status):
-    """A POST that became a GET would pass for done."""
+def test_a_redirect_that_turns_a_post_into_a_get_is_not_followed(scripted, status):
+    """A redirect that turns a POST into a GET is an error, for the GET would pass for a success."""
     with pytest.raises(CijReplyError, match="not expected here"):
         converse(scripted, Answer(status, headers={"Location": "/api/data/v9.2/WhoAmI"}), talk=_act)
     assert len(scripted.asked) == 1
 
 
-def test_an_address_that_came_from_a_caller_gets_no_token(scripted):
-    """A template may hold anything."""
+def test_an_absolute_url_from_a_caller_gets_no_token(scripted):
+    """A caller's path with a host of its own is refused without a request."""
     with pytest.raises(CijReplyError, match="another host"):
         converse(scripted, Answer(body={}), talk=lambda client: client.get("https://evil.test/api/data/v9.2/WhoAmI"))
     assert scripted.asked == []
 
 
 @pytest.mark.parametrize("token", ["canary\n", "canary\u00e9", "can ary", "\ud800"])
-def test_a_token_that_no_header_can_hold_is_shown_nowhere(scripted, token):
-    """Httpx would quote it in its error."""
+def test_a_token_that_no_header_can_hold_is_not_shown(scripted, token):
+    """A token with characters that no header can hold raises an error that does not show it."""
     scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryRules().attempts
     with pytest.raises(CijUnreachableError, match="can't be sent in a header") as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
@@ -82,15 +82,15 @@ def test_a_token_that_no_header_can_hold_is_shown_nowhere(scripted, token):
 
 
 @pytest.mark.parametrize("etag", ['W/"1\n"', 'W/"\u20ac"', "\ud800"])
-def test_an_etag_that_no_header_can_hold_is_one_of_our_errors(scripted, etag):
-    """It comes from the service."""
+def test_an_etag_that_no_header_can_hold_is_a_cij_error(scripted, etag):
+    """An etag of the service with characters that no header can hold raises a CijError."""
     with pytest.raises((CijReplyError, CijUnreachableError)):
         converse(scripted, Answer(204), talk=lambda client: client.patch("contacts", {}, if_match=etag))
     assert scripted.asked == []
 
 
-def _converse_with_two(tmp_path: Path, trusted: str, *names: str, **certificate):
-    """Log in at a good server; then talk with one that has this certificate, trusting the login's, its own or both."""
+def _run_with_two_servers(tmp_path: Path, trusted: str, *names: str, **certificate):
+    """Log in at one server, then send a request to one with this certificate, trusting one authority or both."""
     (tmp_path / "login").mkdir()
     (tmp_path / "data").mkdir()
     with ScriptedServer(tmp_path / "login") as login, ScriptedServer(tmp_path / "data", *names, **certificate) as data:
@@ -113,9 +113,9 @@ def _converse_with_two(tmp_path: Path, trusted: str, *names: str, **certificate)
                 assert (trusted, names, certificate) == ("both", (), {})
 
 
-def test_an_organisation_may_have_another_authority_than_its_login(tmp_path):
-    """One file may name several."""
-    assert _converse_with_two(tmp_path, "both") == {"a": 1}
+def test_a_ca_bundle_may_hold_several_authorities(tmp_path):
+    """Login and organisation may have certificates of different authorities in one CA bundle."""
+    assert _run_with_two_servers(tmp_path, "both") == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -128,18 +128,18 @@ def test_an_organisation_may_have_another_authority_than_its_login(tmp_path):
     ],
     ids=["unknown authority", "another host", "another name of this host", "expired"],
 )
-def test_a_bad_certificate_gets_no_token(tmp_path, trusted, names, certificate, said):
-    """Each says what is wrong with it."""
+def test_an_invalid_certificate_gets_no_token(tmp_path, trusted, names, certificate, said):
+    """An expired, foreign or untrusted certificate raises an error with its reason before any token is sent."""
     with pytest.raises(CijUnreachableError, match=rf"WhoAmI was not sent: .*CERTIFICATE_VERIFY_FAILED.*{said}"):
-        _converse_with_two(tmp_path, trusted, *names, **certificate)
+        _run_with_two_servers(tmp_path, trusted, *names, **certificate)
 
 
 OFF = {"verify": False, "ssl_verify": "false", "verify_ssl": 0, "insecure": True, "check_hostname": False}
 
 
 @pytest.mark.parametrize("ca_bundle", ["", "False", "false", "0", "/dev/null"])
-def test_nothing_switches_the_checks_off(scripted, monkeypatch, ca_bundle):
-    """Neither a field of the connection, nor what other libraries heed in the environment."""
+def test_certificate_checks_cannot_be_disabled(scripted, monkeypatch, ca_bundle):
+    """Neither a connection field nor an environment variable disables certificate checks."""
     connection = json.loads(scripted.connection())
     connection["extra"] |= OFF | {"ca_bundle": ca_bundle}
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))

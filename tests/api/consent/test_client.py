@@ -1,4 +1,4 @@
-"""Consent: read, set, and who is kept out of a list."""
+"""Reading and writing consent, and finding the people who have opted out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OUT, IN = ConsentValue.OPTED_OUT, ConsentValue.OPTED_IN
 
 
 def rows(*values: int, address: str = ADDRESS) -> Answer:
-    """Answer with rows of consent."""
+    """Return a response with rows of consent."""
     return Answer(
         body={
             "value": [
@@ -43,7 +43,7 @@ def rows(*values: int, address: str = ADDRESS) -> Answer:
 
 @pytest.fixture
 def run(scripted):
-    """Run a coroutine function on the consent of the scripted server."""
+    """Return a function that runs a coroutine function on the consent client of the scripted server."""
 
     def go(work, *answers: Answer):
         scripted.script = list(answers)
@@ -58,36 +58,36 @@ def run(scripted):
 
 
 def changes(scripted) -> list[tuple[str, dict]]:
-    """Give what was written."""
+    """Return the requests that wrote something, as method and body."""
     return [(asked.method, json.loads(asked.body)) for asked in scripted.asked if asked.method != "GET"]
 
 
 @pytest.mark.parametrize(
     ("values", "said"), [([], ConsentValue.NOT_SET), ([IN], IN), ([OUT], OUT), ([IN, OUT], OUT), ([5], 534120000)]
 )
-def test_consent_is_read(run, scripted, values, said):
-    """Of an address and the commercial purpose; where rows disagree, "no" counts."""
+def test_get_reads_consent_and_a_no_outweighs_a_yes(run, scripted, values, said):
+    """``get`` asks for an address and the commercial purpose; where rows disagree, an opt-out counts."""
     assert run(lambda one: one.get(ADDRESS), rows(*values)) == said
     asked = unquote(scripted.asked[0].path)
     assert "msdynmkt_contactpointvalue eq 'Ada+o''test@contoso.test'" in asked
     assert f"msdynmkt_contactpointconsenttype eq 534120000 and _msdynmkt_purposeid_value eq {COMMERCIAL}" in asked
 
 
-def test_consent_to_a_topic_is_its_own(run, scripted):
-    """On another channel, too."""
+def test_get_filters_by_topic_and_channel(run, scripted):
+    """``get`` with a topic and a channel filters by both."""
     run(lambda one: one.get("+49 1", ConsentTo(topic_id=TOPIC), Channel.TEXT), rows())
     asked = unquote(scripted.asked[0].path)
     assert "msdynmkt_contactpointtype eq 534120001" in asked
     assert f"msdynmkt_contactpointconsenttype eq 534120001 and _msdynmkt_topicid_value eq {TOPIC}" in asked
 
 
-def test_a_stranger_the_service_takes_for_the_same_is_none(run):
-    """It ignores accents; an address does not."""
+def test_a_row_that_matches_only_without_accents_is_ignored(run):
+    """A row whose address equals the requested one only when accents are ignored is not counted."""
     assert run(lambda one: one.get("ada@x"), rows(OUT, address="adá@x")) == ConsentValue.NOT_SET
 
 
-def test_consent_is_created_where_there_is_none(run, scripted):
-    """Under an id of our own, so that a second try can only find the first."""
+def test_set_creates_a_row_with_a_derived_id(run, scripted):
+    """``set`` creates a missing row under a derived id, so a retry sends the same row again."""
     work = lambda one: one.set(f" {ADDRESS} ", OUT, ConsentTo(topic_id=TOPIC), reason="by phone")  # noqa: E731
     assert run(work, rows(), Answer(204)) is True
     assert run(work, rows(), Answer(204)) is True
@@ -105,8 +105,8 @@ def test_consent_is_created_where_there_is_none(run, scripted):
     }
 
 
-def test_consent_is_changed_where_it_differs(run, scripted):
-    """And nowhere else."""
+def test_set_changes_only_rows_that_differ(run, scripted):
+    """``set`` patches the row whose value differs and no other."""
     assert run(lambda one: one.set(ADDRESS, OUT), rows(OUT, IN), Answer(204)) is True
     assert changes(scripted) == [("PATCH", {"msdynmkt_value": 534120002})]
     assert OTHER in scripted.asked[-1].path
@@ -114,16 +114,16 @@ def test_consent_is_changed_where_it_differs(run, scripted):
     assert len(changes(scripted)) == 1
 
 
-def test_two_who_create_at_once_make_one_row(run, scripted):
-    """The second changes what the first has made."""
+def test_a_concurrent_create_becomes_an_update(run, scripted):
+    """A create that meets a row made at the same moment updates that row instead."""
     there = Answer(412, {"error": {"code": "0x80040237", "message": f"A record for {ADDRESS} exists"}})
     assert run(lambda one: one.set(ADDRESS, IN), rows(), there, Answer(204)) is True
     assert [method for method, _ in changes(scripted)] == ["POST", "PATCH"]
 
 
 @pytest.mark.parametrize("before", [[], [rows()], [rows(IN)]])
-def test_no_error_holds_an_address(run, before):
-    """The service's words may repeat it: they are withheld, also from the traceback."""
+def test_errors_hold_no_address(run, before):
+    """Messages of the service that repeat an address are withheld from the error and from its traceback."""
     no = Answer(400, {"error": {"code": "0x80048d19", "message": f"Can't take {ADDRESS}."}})
     with pytest.raises(CijError) as error:
         run(lambda one: one.set(ADDRESS, OUT), *before, no)
@@ -132,22 +132,22 @@ def test_no_error_holds_an_address(run, before):
     assert (error.value.__cause__, error.value.__context__) == (None, None)
 
 
-def test_a_privilege_that_lacks_is_named(run):
-    """Those words are of roles, not of people."""
+def test_a_missing_privilege_is_named(run):
+    """A 403 keeps the service's message, which names the missing privilege."""
     no = Answer(403, {"error": {"code": "0x80040220", "message": "missing prvReadmsdynmkt_contactpointconsent4"}})
     with pytest.raises(CijForbiddenError, match="prvReadmsdynmkt_contactpointconsent4"):
         run(lambda one: one.get(ADDRESS), no)
 
 
-def test_nothing_is_no_contact_point(run, scripted):
-    """Before anything is asked."""
+def test_an_empty_contact_point_is_refused(run, scripted):
+    """An empty contact point is refused before any request is sent."""
     with pytest.raises(CijInputError, match="is empty"):
         run(lambda one: one.get(" "), rows())
     assert scripted.asked == []
 
 
 class _Organisation(ScriptedServer):
-    """Answers for people and rows of consent as a Dataverse table would, case aside."""
+    """Answers queries for people and rows of consent as a case-insensitive Dataverse table would."""
 
     def __init__(self, folder, addresses: dict[str, str], out: set[str]) -> None:
         super().__init__(folder)
@@ -172,8 +172,8 @@ PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1300)]
 
 @settings(max_examples=8)
 @given(st.integers(0, 1300), st.randoms(use_true_random=False))
-def test_who_has_opted_out_is_found(tmp_path_factory, count, chance):
-    """By address, whoever shares it, however it is spelt; who has none has said nothing."""
+def test_opted_out_people_are_found_by_address(tmp_path_factory, count, chance):
+    """People are found by address in any case, also when they share one; people without an address are not."""
     addresses = {
         one: chance.choice(["", f"P{number // 2}@Contoso.test", f" q{number}@x "])
         for number, one in enumerate(PEOPLE[:count])
@@ -194,8 +194,8 @@ def test_who_has_opted_out_is_found(tmp_path_factory, count, chance):
         assert all(len(asked.path) < 32_768 for asked in server.asked)
 
 
-def test_who_opted_out_of_a_purpose_has_of_its_topics(scripted):
-    """Both are asked for at once."""
+def test_an_opt_out_of_a_purpose_covers_its_topics(scripted):
+    """An opt-out of a purpose is an opt-out of its topics: one query asks for both."""
     scripted.script = [Answer(body={"value": [{"contactid": ROW, "emailaddress1": "a@b"}]}), rows(OUT, address="A@B")]
     ids = IdSet()
     ids.update(keys_of([ROW])[0])

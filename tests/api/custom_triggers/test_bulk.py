@@ -24,8 +24,8 @@ from airflow_provider_cij.errors import (
 from tests.custom_trigger_responses import PERSON
 
 
-class FakeTime:
-    """Time that passes when it is slept."""
+class FakeClock:
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.moment = 1000.0
@@ -39,15 +39,15 @@ class FakeTime:
         self.moment = max(self.moment, then)
 
 
-def people(count: int) -> IdSet:
-    """Make a list."""
+def id_set_of(count: int) -> IdSet:
+    """Return a set of that many ids."""
     ids = IdSet()
     ids.update(keys_of([str(uuid.UUID(int=number * 7919)) for number in range(count)])[0])
     return ids
 
 
-def failed(kind: type[CijError], *, unclear: bool = False, **others) -> CijError:
-    """Make an error as the client does."""
+def client_error(kind: type[CijError], *, unclear: bool = False, **others) -> CijError:
+    """Return an error as the client raises it."""
     error = kind(f"It failed for {PERSON}.", **others)
     error.unclear = unclear
     return error
@@ -55,27 +55,27 @@ def failed(kind: type[CijError], *, unclear: bool = False, **others) -> CijError
 
 OUTCOMES = {
     "raised": None,
-    "refused": failed(CijRefusedError, http_status=400),
-    "lost": failed(CijUnreachableError, unclear=True),
-    "broken": failed(CijServerError, unclear=True, http_status=502),
-    "throttled": failed(CijThrottledError, http_status=429),
-    "forbidden": failed(CijForbiddenError, http_status=403),
-    "not sent": failed(CijUnreachableError),
+    "refused": client_error(CijRefusedError, http_status=400),
+    "lost": client_error(CijUnreachableError, unclear=True),
+    "broken": client_error(CijServerError, unclear=True, http_status=502),
+    "throttled": client_error(CijThrottledError, http_status=429),
+    "forbidden": client_error(CijForbiddenError, http_status=403),
+    "not sent": client_error(CijUnreachableError),
     "killed": None,
     "broken off": None,
 }
 
 
 class _KilledError(BaseException):
-    """The worker dies: nothing it does from then on happens."""
+    """The worker process is killed: nothing it does afterwards takes effect."""
 
 
 class _BrokenOffError(BaseException):
-    """Airflow's timeout, or its word to end: what is on its way is cancelled, but notes are still taken."""
+    """Airflow's timeout or termination: requests in flight are cancelled, and progress can still be saved."""
 
 
-class World:
-    """A plain model: whom the service has seen, what the store holds, and a worker that may die at any send or note."""
+class Simulation:
+    """A plain model of the people the service has seen, the saved progress, and a worker that may die at any point."""
 
     def __init__(self, plan) -> None:
         self.plan = plan
@@ -103,10 +103,10 @@ class World:
             raise error
 
     def try_once(self, ids: IdSet) -> Ledger | None:
-        """Run a try; give its ledger when it came to its end."""
+        """Run one attempt and return its ledger, or None when the attempt did not finish."""
         self.dead = False
         ledger = Ledger.of_dict(self.noted) if self.noted else Ledger("x")
-        work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
+        work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeClock())
         try:
             asyncio.run(work)
         except (CijError, _KilledError, _BrokenOffError):
@@ -115,10 +115,10 @@ class World:
 
 
 @given(st.integers(0, 120), st.lists(st.sampled_from([*["raised"] * 6, *OUTCOMES]), max_size=150))
-def test_nobody_is_sent_twice_whatever_dies_when(count, plan):
-    """After any number of tries everybody is raised, refused or unclear, and nobody was seen by the service twice."""
-    ids = people(count)
-    world = World(iter(plan))
+def test_no_person_is_sent_twice_after_any_crashes(count, plan):
+    """After any number of attempts each person is raised, refused or unclear, and the service saw no person twice."""
+    ids = id_set_of(count)
+    world = Simulation(iter(plan))
     for _ in range(len(plan) + 2):
         ledger = world.try_once(ids)
         if ledger is not None:
@@ -133,10 +133,10 @@ def test_nobody_is_sent_twice_whatever_dies_when(count, plan):
     assert len(set(world.seen) - unclear) == ledger.raised
 
 
-def test_a_sudden_death_leaves_a_block_unclear_at_the_most():
-    """What was settled before is known."""
-    world = World(iter(["raised"] * (BLOCK + 3) + ["killed"]))
-    ids = people(100)
+def test_a_killed_worker_leaves_at_most_one_block_unclear():
+    """A killed worker leaves at most the block in flight unclear; what was saved before is known."""
+    world = Simulation(iter(["raised"] * (BLOCK + 3) + ["killed"]))
+    ids = id_set_of(100)
     assert world.try_once(ids) is None
     ledger = world.try_once(ids)
     assert ledger is not None
@@ -144,13 +144,13 @@ def test_a_sudden_death_leaves_a_block_unclear_at_the_most():
 
 
 @pytest.mark.parametrize("how", ["refused", "lost", "broken"])
-def test_a_trigger_that_nobody_gets_is_given_up(how):
-    """After the first block; who was surely not raised may be tried again, and no id is in the words."""
-    world, ids = World(iter([how] * 200)), people(100)
+def test_a_first_block_without_success_ends_the_run(how):
+    """A run whose first block has no success ends there, and its error shows no id."""
+    world, ids = Simulation(iter([how] * 200)), id_set_of(100)
     ledger = Ledger("x")
     with pytest.raises(CijError) as error:
         asyncio.run(
-            raise_for_all(world.send, ids, ledger, world.note, rate_per_minute=2500, at_once=4, clock=FakeTime())
+            raise_for_all(world.send, ids, ledger, world.note, rate_per_minute=2500, at_once=4, clock=FakeClock())
         )
     assert error.value.message == "It failed for …."
     assert (ledger.refused, ledger.raised) == (0, 0)
@@ -158,9 +158,9 @@ def test_a_trigger_that_nobody_gets_is_given_up(how):
 
 
 @pytest.mark.parametrize("how", ["throttled", "forbidden", "not sent"])
-def test_what_is_for_nobody_leaves_everybody(how):
-    """Nothing is unclear about it: a later try sends those who are left, and only them."""
-    world, ids = World(iter(["raised"] * 30 + [how])), people(100)
+def test_throttling_and_outages_leave_people_for_the_next_attempt(how):
+    """An error that concerns no single person leaves the rest to the next attempt, and no one unclear."""
+    world, ids = Simulation(iter(["raised"] * 30 + [how])), id_set_of(100)
     assert world.try_once(ids) is None
     assert world.noted is not None
     assert (world.noted["unclear"], world.noted["raised"]) == ("", len(world.seen))
@@ -169,29 +169,29 @@ def test_what_is_for_nobody_leaves_everybody(how):
     assert (ledger.raised, len(world.seen)) == (100, 100)
 
 
-def test_a_note_that_cant_be_kept_sends_nobody():
-    """The mark comes before the deed."""
+def test_nothing_is_sent_when_progress_cannot_be_saved():
+    """Progress is saved before a block is sent, so a store that is down means no request at all."""
 
     def no(ledger: Ledger) -> None:
         raise OSError("the store is down")
 
-    world, ids = World(iter([])), people(10)
+    world, ids = Simulation(iter([])), id_set_of(10)
     with pytest.raises(OSError, match="the store is down"):
         asyncio.run(raise_for_all(world.send, ids, Ledger("x"), no, rate_per_minute=2500, at_once=4))
     assert world.seen == []
 
 
 @pytest.mark.parametrize("rate", [60, 2000])
-def test_the_rate_is_kept(rate):
-    """So many a minute are begun, whatever the concurrency."""
-    world, ids, time = World(iter([])), people(100), FakeTime()
+def test_the_rate_limit_is_kept(rate):
+    """Requests start at the given rate per minute whatever the concurrency."""
+    world, ids, time = Simulation(iter([])), id_set_of(100), FakeClock()
     asyncio.run(raise_for_all(world.send, ids, Ledger("x"), world.note, rate_per_minute=rate, at_once=8, clock=time))
     assert len(world.seen) == 100
     assert time.moment - 1000 == pytest.approx(99 * 60 / rate)
 
 
-def test_no_more_are_on_the_way_than_allowed():
-    """And as many as allowed."""
+def test_concurrency_reaches_its_limit_and_not_more():
+    """As many requests as the limit allows are in flight at the same time, and not more."""
     now = most = 0
 
     async def send(person: str) -> None:
@@ -201,6 +201,6 @@ def test_no_more_are_on_the_way_than_allowed():
         await asyncio.sleep(0.001)
         now -= 1
 
-    work = raise_for_all(send, people(60), Ledger("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
+    work = raise_for_all(send, id_set_of(60), Ledger("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
     asyncio.run(work)
     assert most == 3

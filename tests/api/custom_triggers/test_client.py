@@ -1,4 +1,4 @@
-"""Custom triggers: what they take, and raising them for many, each once."""
+"""Definitions of custom triggers, checks of attribute values, and raising a trigger for one person."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ TRIGGER = CustomTrigger(
 GOOD = {name: good[0] for name, (_, good, _) in KINDS.items()}
 
 
-def test_text_is_read_as_what_the_attribute_is():
-    """Templates render to text."""
+def test_texts_are_converted_to_the_attributes_type():
+    """Texts, as templates render them, are converted to the type of the attribute."""
     assert attributes_of(TRIGGER, GOOD) == {
         "msdynmkt_flag": True,
         "msdynmkt_moment": "2026-12-01T09:00:00Z",
@@ -68,8 +68,8 @@ def test_text_is_read_as_what_the_attribute_is():
     ),
     st.booleans(),
 )
-def test_every_attribute_is_checked_at_once(how, unknown):
-    """Missing, null, of another type, unknown: all are named in one error; and nothing else is."""
+def test_one_error_names_every_wrong_attribute(how, unknown):
+    """Attributes that are missing, null, unknown or of another type are all named in one error, and no others."""
     values = {
         ("msdynmkt_" if way == "prefixed" else "") + name: {"bad": KINDS[name][2][0], "null": None}.get(way, GOOD[name])
         for name, way in how.items()
@@ -89,7 +89,7 @@ def test_every_attribute_is_checked_at_once(how, unknown):
 
 @pytest.mark.parametrize(("kind", "value"), [(name, bad) for name, (_, _, bads) in KINDS.items() for bad in bads])
 def test_a_value_of_another_type_is_refused(kind, value):
-    """By the attribute's name and what it must be; the value may be somebody's, and is not shown."""
+    """A value of the wrong type is refused by the attribute's name and type, without showing the value."""
     with pytest.raises(CijInputError, match=f"{kind} must be "):
         attributes_of(TRIGGER, GOOD | {kind: value})
 
@@ -104,14 +104,14 @@ def test_a_value_of_another_type_is_refused(kind, value):
         ({"action": ""}, "can't be read"),
     ],
 )
-def test_a_trigger_that_cant_be_raised_is_refused(others, said):
-    """It must be ready to use, and it must be known what it takes."""
+def test_a_trigger_that_is_not_ready_or_not_readable_is_refused(others, said):
+    """A trigger is refused unless it is ready to use and its inputs are known."""
     with pytest.raises(CijInputError, match=said):
         attributes_of(replace(TRIGGER, **others), GOOD)
 
 
-def scripted_events(scripted, work, *answers: Answer):
-    """Run a coroutine function on triggers of the scripted server."""
+def run_on_triggers(scripted, work, *answers: Answer):
+    """Run a coroutine function on the trigger client of the scripted server."""
     scripted.script = list(answers)
 
     async def main():
@@ -123,13 +123,13 @@ def scripted_events(scripted, work, *answers: Answer):
 
 @pytest.mark.parametrize("name", ["order", "msdynmkt_order"])
 def test_a_trigger_is_raised_for_a_person(scripted, name):
-    """With the moments and ids that every trigger wants, and its own attributes."""
+    """A raised trigger carries its own attributes and the timestamps and ids that every trigger needs."""
 
     async def work(events):
         trigger = await events.get(name)
         await events.raise_for(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
 
-    scripted_events(scripted, work, *catalogue(), Answer(204))
+    run_on_triggers(scripted, work, *catalogue(), Answer(204))
     assert "msdynmkt_uniquename eq 'msdynmkt_order'" in unquote(scripted.asked[0].path)
     assert API in unquote(scripted.asked[1].path)
     assert scripted.asked[2].path.endswith("/msdynmkt_order")
@@ -142,8 +142,8 @@ def test_a_trigger_is_raised_for_a_person(scripted, name):
 
 
 @pytest.mark.parametrize(("rows", "said"), [(0, "There is no custom trigger 'order'"), (2, "There are 2")])
-def test_there_must_be_one_trigger_of_a_name(scripted, rows, said):
-    """None, or two, is an error."""
+def test_a_missing_or_ambiguous_trigger_name_is_an_error(scripted, rows, said):
+    """A name that belongs to no trigger, or to two, is an error."""
     row = {"msdynmkt_uniquename": "msdynmkt_order"}
     with pytest.raises(CijNotFoundError, match=said):
-        scripted_events(scripted, lambda events: events.get("order"), Answer(body={"value": [row] * rows}))
+        run_on_triggers(scripted, lambda events: events.get("order"), Answer(body={"value": [row] * rows}))

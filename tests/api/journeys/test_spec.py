@@ -1,4 +1,4 @@
-"""What a journey is made of, as the service wants it written."""
+"""Journey definitions and validation results in the form that the service uses."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(st.text().map("$.{}".format), PLAIN))
-def test_modifications_are_encoded_twice(changes):
-    """Strings as they are, all else as its own JSON in a string; read back, it is what was given."""
+def test_modifications_are_json_within_json(changes):
+    """Modifications are sent as JSON within JSON, and decoding them gives the original values."""
     read = json.loads(encoded(changes))
     assert list(read) == list(changes)
     assert all(isinstance(value, str) for value in read.values())
@@ -36,8 +36,8 @@ def test_modifications_are_encoded_twice(changes):
 
 
 @given(st.lists(st.text(), max_size=3), st.text(min_size=1), st.sampled_from(["isvalid", "IsValid", "ISVALID"]))
-def test_findings_are_read_in_any_case(words, code, spelling):
-    """And whether the list is JSON in a string or a list; its words are fit for a log."""
+def test_validation_errors_are_read_in_any_casing(words, code, spelling):
+    """Validation errors are read in any casing, as a list or as JSON text, and are safe to log."""
     upper = [{"ErrorCode": code, "ErrorMessage": word} for word in words]
     lower = [{"errorCode": code, "errorMessage": word} for word in words]
     for errors in (upper, lower, json.dumps(upper), json.dumps(lower)):
@@ -48,21 +48,21 @@ def test_findings_are_read_in_any_case(words, code, spelling):
 
 
 @pytest.mark.parametrize("nothing", [None, "", "null", "[]", []])
-def test_nothing_is_wrong(nothing):
-    """However the service writes that."""
+def test_an_empty_error_list_means_valid(nothing):
+    """Every way of writing an empty list of errors means that the journey is valid."""
     verdict = verdict_of({"msdynmkt_isvalid": True, "msdynmkt_errors": nothing, "msdynmkt_journeyid": A.upper()})
     assert (verdict.valid, verdict.findings, verdict.journey_id) == (True, (), A)
 
 
 def test_an_invalid_journey_without_a_reason_is_invalid():
-    """And the null id is no id."""
+    """A journey reported as invalid without errors stays invalid, and the null id is read as no id."""
     nobody = "00000000-0000-0000-0000-000000000000"
     verdict = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": "null", "msdynmkt_journeyid": nobody})
     assert (verdict.valid, verdict.journey_id, verdict.in_words()) == (False, "", "the service gives no reason")
 
 
-def test_warnings_are_told_from_errors():
-    """By what the entry says of itself; what a valid journey has are warnings."""
+def test_warnings_are_separated_from_errors():
+    """Entries marked as warnings, and all entries of a valid journey, are warnings."""
     entries = [{"errorCode": "a", "severity": "Warning"}, {"errorCode": "b", "ActivityName": "Mail"}]
     verdict = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": json.dumps(entries)})
     assert ([one.code for one in verdict.warnings], verdict.codes) == (["a"], {"b"})
@@ -72,14 +72,14 @@ def test_warnings_are_told_from_errors():
 
 
 @pytest.mark.parametrize("answer", [{}, {"msdynmkt_isvalid": None}, {"msdynmkt_isvalid": "true"}])
-def test_an_answer_that_says_neither_is_no_success(answer):
-    """It can't be read."""
+def test_a_result_without_a_validity_flag_is_an_error(answer):
+    """A validation result that says neither valid nor invalid is an unreadable response."""
     with pytest.raises(CijReplyError, match="does not say"):
         verdict_of(answer)
 
 
-def test_named_arguments_need_no_paths():
-    """They become modifications, beside those that are given."""
+def test_named_arguments_become_modifications():
+    """Named arguments become JSONPath modifications beside the explicit ones."""
     body = body_of(
         JourneySpec(
             template_id=f"{{{A.upper()}}}",
@@ -113,8 +113,8 @@ def test_named_arguments_need_no_paths():
     }
 
 
-def test_a_draft_is_the_default():
-    """Publishing sends real mail."""
+def test_the_default_creates_a_draft():
+    """A spec creates a draft unless it says ``publish=True``."""
     assert body_of(JourneySpec(A, "n")) == {
         "msdynmkt_journeytemplateid": A,
         "msdynmkt_journeyname": "n",
@@ -151,15 +151,15 @@ def test_a_draft_is_the_default():
         ({"message_ids": {"x": "mail"}}, "the message of action x is 'mail'"),
     ],
 )
-def test_what_cant_be_right_is_refused(arguments, said):
-    """Before anything is sent."""
+def test_an_invalid_spec_is_refused(arguments, said):
+    """An invalid spec is refused before anything is sent."""
     with pytest.raises(CijInputError) as refused:
         body_of(JourneySpec(**({"template_id": A, "name": "n"} | arguments)))
     assert said in str(refused.value)
 
 
-def test_times_must_be_to_come():
-    """In whatever time zone they are."""
+def test_times_must_lie_in_the_future():
+    """Start and end times must lie in the future, in whatever time zone they are given."""
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
     check_times(JourneySpec(A, "n", starts_at=now + timedelta(seconds=1)), now)
     for moment in (now, now.astimezone(timezone(timedelta(hours=5))), "2026-12-01T13:00:00+02:00"):
@@ -168,8 +168,8 @@ def test_times_must_be_to_come():
 
 
 @given(st.sampled_from(["live", "completed", "stopped"]), st.integers(-5, 30), st.booleans())
-def test_only_what_was_waited_for_is_done(until, status, publishing):
-    """A status that no document names is waited for, and only an end that forbids it is a failure."""
+def test_a_wait_ends_only_on_its_goal_or_an_impossible_status(until, status, publishing):
+    """An unknown status keeps a wait going; only a status that rules the goal out is a failure."""
     outcome = judge(Journey(A, "n", status), JourneyGoal(until, publishing))
     done = {"live": {2, 7, 8}, "completed": {8}, "stopped": {3, 8}}[until]
     failed = {6} if until == "stopped" else {3, 5, 6, 9}

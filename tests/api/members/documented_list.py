@@ -1,4 +1,4 @@
-"""The answer of ListMembers as the documents print it."""
+"""The response of ListMembers as the documents print it."""
 
 from __future__ import annotations
 

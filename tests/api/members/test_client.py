@@ -1,4 +1,4 @@
-"""The verbs on members, against the sandbox."""
+"""Adding and listing members: against the sandbox, and against a scripted service."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def _all(pages) -> list[str]:
     return [one async for page in pages for one in page]
 
 
-def test_what_goes_in_comes_out(organisation, key):
-    """12,345 ids in 13 calls, listed by group and, once evaluated, by segment; the excluded are out."""
+def test_added_members_are_listed_by_group_and_by_segment(organisation, key):
+    """12,345 ids are added in 13 calls and listed by group and, after an evaluation, by segment."""
     people = _some(12_345)
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"), MemberGroup("out", False)))
     told: list[tuple[int, int, int]] = []
@@ -60,8 +60,8 @@ def test_what_goes_in_comes_out(organisation, key):
     assert told[-1] == (13, 13, 12_345)
 
 
-def test_adding_twice_is_as_good_as_once(organisation, key):
-    """Groups are sets."""
+def test_adding_members_is_idempotent(organisation, key):
+    """Adding the same members again leaves each of them in the group once."""
     people = _some(1500)
 
     async def main(cij):
@@ -73,8 +73,8 @@ def test_adding_twice_is_as_good_as_once(organisation, key):
     assert sorted(organisation(main)) == sorted(people)
 
 
-def test_nobody_is_nobody(organisation, key):
-    """No call for an empty list; an empty group lists as empty."""
+def test_an_empty_list_sends_no_call(organisation, key):
+    """An empty list sends no call, and an empty group lists as empty."""
 
     async def main(cij):
         made = await cij.segments.create(SegmentSpec(key, "Test", groups=(MemberGroup("in"),)))
@@ -94,8 +94,8 @@ def _members(scripted, *answers, talk, **settings):
     return asyncio.run(main())
 
 
-def test_a_refused_call_says_how_far_it_got(scripted):
-    """And that going over it again is safe."""
+def test_a_refused_call_reports_the_progress(scripted):
+    """A refused call reports how many calls had succeeded and that sending them again is safe."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "The group is full."}})
     with pytest.raises(
         CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; sending them again is safe"
@@ -107,8 +107,8 @@ def test_a_refused_call_says_how_far_it_got(scripted):
         )
 
 
-def test_never_more_at_once_than_allowed(scripted):
-    """The connection's max_concurrency holds, and is used."""
+def test_adds_run_at_the_connections_concurrency(scripted):
+    """Calls run at the same time, at most as many as the connection's ``max_concurrency``."""
     counted, now, most = Lock(), 0, 0
     answer = scripted.answer
 
@@ -139,8 +139,8 @@ def _inputs(*names: str) -> Answer:
     return Answer(body={"value": [{"CustomAPIRequestParameters": [{"uniquename": name} for name in names]}]})
 
 
-def test_pages_are_asked_for_as_the_organisation_says(scripted):
-    """The names of the paging inputs are in no document: they are looked up, not guessed."""
+def test_paging_inputs_are_looked_up(scripted):
+    """The names of the paging inputs are looked up in the organisation."""
     a, b, c = _some(3)
     found = _members(
         scripted,
@@ -155,8 +155,8 @@ def test_pages_are_asked_for_as_the_organisation_says(scripted):
 
 
 @pytest.mark.parametrize("numbered", [{}, {"pageNumber": 0}])
-def test_pages_are_counted_when_the_service_does_not(scripted, numbered):
-    """From 1, or from where its first page says."""
+def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
+    """Where pages carry no number the client counts them, from 1 or from the number of the first page."""
     people = _some(3)
     pages = [_page([one], hasNextPage=one != people[-1]) for one in people[1:]]
     first = _page(people[:1], hasNextPage=True, **numbered)
@@ -179,14 +179,14 @@ def test_pages_are_counted_when_the_service_does_not(scripted, numbered):
         [_page([GROUP, *_some(1)], hasNextPage=True), _inputs("PageNo"), _page([GROUP, *_some(1)])],
     ],
 )
-def test_a_list_cut_short_is_an_error(scripted, answers):
-    """No way to the rest, an empty, repeated or shifted page, fewer than there are: never a part for the whole."""
+def test_an_incomplete_list_is_an_error(scripted, answers):
+    """Empty, repeated, shifted or missing pages are an error: a part never passes for the whole list."""
     with pytest.raises(CijIncompleteError):
         _members(scripted, *answers, talk=lambda members: _all(members.of_segment(GROUP)))
 
 
 def test_a_short_page_of_a_group_is_not_the_last(scripted):
-    """The service may give fewer than it is asked for; an empty page ends the list."""
+    """A short page of a group does not end its list; an empty page does."""
 
     def page(ids):
         return Answer(body={"Response": json.dumps({"entityIds": ids})})
@@ -199,7 +199,7 @@ def test_a_short_page_of_a_group_is_not_the_last(scripted):
         _members(scripted, page([a]), talk=lambda members: _all(members.of_group(GROUP, GROUP)))
 
 
-def test_the_documented_answer_is_read(scripted):
-    """The body that the documents print, which is no JSON."""
+def test_the_documented_response_is_read(scripted):
+    """The response that the documents print, which is not valid JSON, is read."""
     body = Answer(200, AS_DOCUMENTED.encode())
     assert _members(scripted, body, talk=lambda members: _all(members.of_segment(GROUP))) == [A, B]

@@ -1,4 +1,4 @@
-"""Taking a list in."""
+"""Reading a list of member ids: counts of invalid and duplicate rows, and their limits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ A, B = str(uuid.uuid4()), str(uuid.uuid4())
     st.lists(st.one_of(st.sampled_from([A, A.upper(), "{" + B + "}", B, "", None, "ada@contoso.test"]), st.uuids())),
     st.integers(1, 9),
 )
-def test_taking_in_counts_every_row_once(values, size):
-    """Read = invalid + duplicate + distinct, as plain Python counts."""
+def test_every_row_is_counted_once(values, size):
+    """The number of rows is the sum of invalid, duplicate and distinct ones, as plain Python counts them."""
     chunks = [(range(start, start + size), values[start : start + size]) for start in range(0, len(values), size)]
     good = [str(v).strip("{}").lower() for v in values if v is not None and len(str(v).strip("{}")) == 36]
     if values and not good:
@@ -32,8 +32,8 @@ def test_taking_in_counts_every_row_once(values, size):
     assert sorted(one for batch in intake.ids.batches(3) for one in batch) == sorted(set(good))
 
 
-def test_bad_rows_are_logged_by_line_and_without_the_value(caplog):
-    """An address in the id's column is somebody's address."""
+def test_invalid_rows_are_logged_by_line_without_their_value(caplog):
+    """The log names the line of an invalid row and never shows its value."""
     intake = taken_in([((7, 8, 9), (A, "ada@contoso.test", "  "))])
     assert intake.invalid == 2
     assert "Line 8 holds no id: it looks like an e-mail address" in caplog.text
@@ -41,8 +41,8 @@ def test_bad_rows_are_logged_by_line_and_without_the_value(caplog):
     assert "ada@" not in caplog.text
 
 
-def test_too_many_bad_rows_stop_before_anything_is_sent():
-    """The limit is the user's; the error names the lines."""
+def test_more_invalid_rows_than_allowed_are_refused():
+    """More invalid rows than ``max_invalid`` raise an error that names their lines."""
     chunk = ((1, 2, 3), (A, "x", "y"))
     assert taken_in([chunk], max_invalid=2).invalid == 2
     with pytest.raises(

@@ -1,3 +1,5 @@
+"""IdSet: a set of ids that spills to disk, compared with Python's own set."""
+
 from __future__ import annotations
 
 import gc
@@ -44,8 +46,8 @@ def _listed(ids: IdSet) -> list[str]:
 
 
 @given(keys, st.integers(1, 7))
-def test_it_is_pythons_set(chunks, size):
-    """No id is lost, none is there twice, and every batch but the last is full."""
+def test_it_holds_what_a_python_set_holds(chunks, size):
+    """Each id is there once, and every batch but the last is full."""
     ids = _filled(chunks)
     batches = list(ids.batches(size))
     assert len(ids) == len(_plain(chunks))
@@ -56,15 +58,15 @@ def test_it_is_pythons_set(chunks, size):
 
 @given(keys, st.randoms())
 def test_the_same_ids_give_the_same_batches(chunks, chance):
-    """However they were cut into chunks, and in whatever order: a retry goes over the same batches."""
+    """The batches depend on the ids alone, not on their order or on how they were cut into chunks."""
     whole = [one for chunk in chunks for one in chunk]
     chance.shuffle(whole)
     assert list(_filled(chunks).batches(3)) == list(_filled([whole]).batches(3))
 
 
 @given(keys, keys)
-def test_sets_are_compared_as_python_compares_them(here, there):
-    """What is here and not there, and how many are in both; neither set changes."""
+def test_difference_and_intersection_match_python_sets(here, there):
+    """``minus`` and ``common`` agree with Python's sets and change neither set."""
     one, other = _filled(here), _filled(there)
     left = one.minus(other)
     assert len(left) == len(_plain(here) - _plain(there))
@@ -74,8 +76,8 @@ def test_sets_are_compared_as_python_compares_them(here, there):
 
 
 @given(keys, keys)
-def test_a_set_grows_after_it_was_read(first, second):
-    """Counting and listing close nothing."""
+def test_ids_can_be_added_after_reading(first, second):
+    """Ids can be added after the set was counted and listed."""
     ids = _filled(first)
     assert len(_listed(ids)) == len(_plain(first))
     for chunk in second:
@@ -83,8 +85,8 @@ def test_a_set_grows_after_it_was_read(first, second):
     assert set(_listed(ids)) == _plain(first) | _plain(second)
 
 
-def test_many_duplicates_take_no_room():
-    """A list that repeats itself is made distinct on the way, not at the end only."""
+def test_duplicates_are_removed_while_reading():
+    """Duplicates are removed while reading, not only at the end, so they take no memory."""
     ids = IdSet()
     for _ in range(1000):
         ids.update(uuid.NAMESPACE_OID.bytes * 10)
@@ -97,8 +99,8 @@ def _temporary_files() -> list[str]:
     return [target for target in links if target.startswith(tempfile.gettempdir()) and "(deleted)" in target]
 
 
-def test_the_file_has_no_name_and_goes_with_the_set(monkeypatch):
-    """Nobody else can open it; a close, and the collector, end it."""
+def test_the_temporary_file_is_unnamed_and_closed_with_the_set(monkeypatch):
+    """The temporary file has no name, and is closed by ``close`` or by garbage collection."""
     monkeypatch.setattr(idset, "_IN_MEMORY", 5)
     before = _temporary_files()
     with _filled([[uuid.uuid4() for _ in range(300)]]) as ids:
@@ -116,8 +118,8 @@ def test_the_file_has_no_name_and_goes_with_the_set(monkeypatch):
     assert _temporary_files() == before
 
 
-def test_a_full_disk_is_no_fault_of_the_list(monkeypatch):
-    """The error names the folder's trouble, and a retry may mend it."""
+def test_a_full_disk_is_a_retryable_error(monkeypatch):
+    """A temporary folder that cannot be written raises a retryable error that names it."""
     monkeypatch.setattr(idset, "_IN_MEMORY", 5)
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(CijError, match=r"temporary folder: .*/nowhere/at/all.*TMPDIR") as raised:
@@ -142,8 +144,8 @@ print(peak() - before)
 """
 
 
-def test_memory_stays_flat():
-    """Two million ids take little more of it than 20,000, where they alone are 30 MiB."""
+def test_memory_is_bounded():
+    """Two million ids take at most 20 MiB more memory than 20,000."""
     few, many = (
         int(subprocess.run([sys.executable, "-c", _FILL, count], capture_output=True, text=True, check=True).stdout)
         for count in ("20000", "2000000")

@@ -1,4 +1,4 @@
-"""Matching values to records: against a service that reads In() in its own way, and against the sandbox."""
+"""Matching values to records: against a server with its own reading of In(), and against the sandbox."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TRICKY = [
 
 
 class Directory(ScriptedServer):
-    """Contacts by the column ``code``, found as loosely as a database may: whatever the case and the accents."""
+    """Contacts by the column ``code``, compared without case and accents as a database may do it."""
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -59,7 +59,7 @@ class Directory(ScriptedServer):
         self._counted = Lock()
 
     def keep(self, *codes):
-        """Have contacts with these codes and no others; give their ids."""
+        """Store contacts with exactly these codes and return their ids."""
         ids = [str(uuid.uuid4()) for _ in codes]
         self.contacts = [{"contactid": one, "code": code} for one, code in zip(ids, codes, strict=True)]
         self.asked = []
@@ -92,13 +92,13 @@ class Directory(ScriptedServer):
         return Answer(body=body)
 
     def wanted(self):
-        """Give all values asked for so far."""
+        """Return all values that were queried so far."""
         queries = [dict(parse_qsl(urlsplit(request.path).query)) for request in self.asked]
         return [value for query in queries for value in wanted_of(query["$filter"])]
 
 
 def wanted_of(text):
-    """Read In() as public OData libraries do: find the list's end by brackets, stepping over 'single quotes'."""
+    """Parse In() as public OData libraries do: find the list's end by brackets, stepping over 'single quotes'."""
     head = re.match(r"Microsoft\.Dynamics\.CRM\.In\(PropertyName='code',PropertyValues=\[", text)
     assert head
     place, depth = head.end(), 1
@@ -121,7 +121,7 @@ def _loose(value):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """Give a server that knows contacts and one function."""
+    """Provide a server that knows contacts and the function In()."""
     with Directory(tmp_path_factory.mktemp("directory")) as server:
         yield server
 
@@ -132,7 +132,7 @@ def _as_it_was(directory):
 
 
 def _run(server, values, size=1000, rules=None, **options):
-    """Match values given ``size`` at a time."""
+    """Match values in chunks of ``size``."""
     starts = range(0, len(values), size)
     chunks = stream(
         [(range(start + 1, start + size + 1)[: len(values) - start], values[start : start + size]) for start in starts]
@@ -162,8 +162,8 @@ codes = st.one_of(st.sampled_from(TRICKY), st.text("aA\u00e9\u00c9e\u0301'\"\\[]
 
 
 @given(st.lists(codes, max_size=12), st.lists(st.one_of(codes, st.none()), max_size=12), st.integers(1, 5))
-def test_the_same_is_found_as_by_plain_python(directory, kept, values, size):
-    """Everybody whose value is in the list and nobody else; every row is counted once."""
+def test_matches_agree_with_plain_python(directory, kept, values, size):
+    """Exactly the people whose value is in the list are found, and every row is counted once."""
     ids = directory.keep(*kept, None)
     directory.page = 2
     wanted = [_same(value) for value in values if value is not None and value.strip()]
@@ -184,8 +184,8 @@ def test_the_same_is_found_as_by_plain_python(directory, kept, values, size):
     assert Counter(_same(value) for _, value in told) == Counter(set(wanted) - there)
 
 
-def test_a_value_is_asked_for_and_told_of_once(directory):
-    """Also when it comes again in a later query."""
+def test_a_repeated_value_is_queried_and_reported_once(directory):
+    """A value that comes again in a later query is neither queried nor reported again."""
     directory.keep("a")
     told = []
     values = ["a", "b", "c", "d", "A", "B", "e", "d ", "b"]
@@ -195,16 +195,16 @@ def test_a_value_is_asked_for_and_told_of_once(directory):
     assert (intake.read, intake.duplicate, intake.not_found) == (9, 4, 4)
 
 
-def test_progress_is_told_after_every_query(directory):
-    """Queries, values asked for, values that matched."""
+def test_progress_is_reported_after_every_query(directory):
+    """Progress reports the queries, the values queried and the values that matched."""
     directory.keep("1", "2", "2", "7")
     told = []
     _run(directory, list("12345678"), max_concurrency=1, a_query=3, on_progress=lambda *now: told.append(now))
     assert told == [(1, 3, 2), (2, 6, 2), (3, 8, 3)]
 
 
-def test_a_query_is_as_long_as_its_url_may_be(directory):
-    """No more queries than the limit asks for, and room for the cookie of the link to a further page."""
+def test_queries_fill_the_url_limit(directory):
+    """Queries are as long as the URL limit allows, with room for the link to a further page."""
     values = [f"o'brien+{number}@{'é' * (number % 30)}.test" for number in range(4000)]
     ids = directory.keep(*values)
     directory.page = 200
@@ -218,16 +218,16 @@ def test_a_query_is_as_long_as_its_url_may_be(directory):
     assert len(directory.asked) > len(lengths)
 
 
-def test_short_values_are_not_too_many(directory):
-    """A database takes some 2,100 parameters at once."""
+def test_short_values_are_limited_by_their_number(directory):
+    """Short values are cut into queries of at most 2,000 or so, for databases limit the parameters of a query."""
     values = [f"{number}" for number in range(5000)]
     directory.keep(*values)
     assert len(_run(directory, values).ids) == 5000
     assert len(directory.asked) == 3
 
 
-def test_who_only_looks_like_it_is_left_out(directory, caplog):
-    """A service that ignores accents must not make the wrong person a member; nobody's address is logged."""
+def test_inexact_matches_are_left_out(directory, caplog):
+    """Records that match only without accents are left out and counted, and the log shows no address."""
     jose, *_ = directory.keep("jose@contoso.test", "jos\u00e9@contoso.test", "stra\u00dfe", "\ufb01ne", "\uff41da")
     told = []
     intake = _run(directory, ["Jose@contoso.test", "strasse", "fine", "ada"], on_not_found=told.extend)
@@ -238,15 +238,15 @@ def test_who_only_looks_like_it_is_left_out(directory, caplog):
 
 
 def test_numbers_are_compared_by_their_digits(directory):
-    """A whole-number column answers in JSON numbers; a list has them as text or as numbers."""
+    """Values of a whole-number column match whether the list holds text or numbers."""
     one, two, _ = directory.keep(1001, 1002, 10010)
     intake = _run(directory, ["1001", 1002, " 1002", 1003])
     assert _ids(intake) == sorted([one, two])
     assert (intake.duplicate, intake.not_found) == (1, 1)
 
 
-def test_ids_are_matched_as_well(scripted):
-    """To see who of a list is there: the one column is asked for once, and capital letters are the same id."""
+def test_the_id_column_can_be_matched(scripted):
+    """Matching on the id column finds existing ids in any casing and selects the column once."""
     one = str(uuid.uuid4())
     scripted.script = [Answer(body={"value": [{"contactid": one}]})]
     intake = _run(scripted, [one.upper(), str(uuid.uuid4())], column="contactid")
@@ -254,8 +254,8 @@ def test_ids_are_matched_as_well(scripted):
     assert "$select=contactid&" in scripted.asked[0].path
 
 
-def test_what_no_column_can_hold_is_invalid(directory, caplog):
-    """Nothing, control characters, half a character, and what is too long: counted, by line, and never sent."""
+def test_values_that_no_column_can_hold_are_invalid(directory, caplog):
+    """Empty values, control characters, lone surrogates and values that are too long are counted and never sent."""
     directory.keep("x" * 850)
     bad = [None, "", " \t", "a\x00b", "a\nb", "\ud800", "x" * 851]
     intake = _run(directory, [*bad, "x" * 850])
@@ -267,7 +267,7 @@ def test_what_no_column_can_hold_is_invalid(directory, caplog):
 
 
 def test_the_longest_value_fits_a_url(directory):
-    """However many characters it takes there."""
+    """The longest value fits into a URL however many bytes its characters take when encoded."""
     values = ["\U0001f600" * 850, "'" * 850, '"' * 850]
     ids = directory.keep(*values)
     assert _ids(_run(directory, values)) == sorted(ids)
@@ -277,16 +277,16 @@ def test_the_longest_value_fits_a_url(directory):
     ("options", "said"),
     [({"table": "account"}, "The table is 'account'"), ({"column": "a eq 1 or b"}, "match_on is 'a eq 1 or b'")],
 )
-def test_nothing_is_sent_for_what_is_no_column(directory, options, said):
-    """Names go into the query as they are, so they must be names."""
+def test_names_that_are_no_table_or_column_are_refused(directory, options, said):
+    """A table or column that is no plain name is refused before anything is sent."""
     directory.keep("a")
     with pytest.raises(CijInputError, match=said):
         _run(directory, ["a"], **options)
     assert directory.asked == []
 
 
-def test_as_many_at_once_as_allowed(directory):
-    """The connection's max_concurrency holds, and is used."""
+def test_queries_run_at_the_connections_concurrency(directory):
+    """Queries run at the same time, at most as many as the connection's ``max_concurrency``."""
     directory.keep()
     directory.busy = 0.1
     intake = _run(directory, [f"{number:0>50}" for number in range(6000)], max_concurrency=3)
@@ -295,7 +295,7 @@ def test_as_many_at_once_as_allowed(directory):
 
 
 def test_the_list_is_not_read_ahead(directory):
-    """No more of it than the queries at once take: it may be longer than the memory."""
+    """No more of the list is read than the queries in flight need, for it may be larger than the memory."""
     directory.keep()
     read, seen = 0, []
 
@@ -315,8 +315,8 @@ def test_the_list_is_not_read_ahead(directory):
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(1, 4))
-def test_what_was_lately_met_is_remembered_in_bounded_memory(values, size):
-    """Nothing that was not met is taken for met; the last ones are; and the rest is let go."""
+def test_recent_values_are_remembered_in_bounded_memory(values, size):
+    """The most recent values are remembered, older ones are dropped, and none is invented."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_REMEMBERED", size)
         lately, fresh = matching._Lately(), []
@@ -346,8 +346,8 @@ def _refusal(status, words):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, CijRefusedError), (500, CijServerError)])
-def test_words_that_may_repeat_an_address_are_withheld(scripted, status, kind):
-    """Not shown, not carried along; what support asks for is."""
+def test_messages_that_may_repeat_an_address_are_withheld(scripted, status, kind):
+    """A message that may repeat an address is withheld; code, status and request id stay."""
     words = f"Syntax error at position 12 in 'In(PropertyName='code',PropertyValues=[\"{ADDRESS}"
     error = _failing(scripted, _refusal(status, words), Answer(body={"value": []}))
     assert type(error) is kind
@@ -356,24 +356,24 @@ def test_words_that_may_repeat_an_address_are_withheld(scripted, status, kind):
     assert "Does every value fit the type of code?" in str(error)
 
 
-def test_what_is_refused_without_values_is_told_in_the_services_words(scripted):
-    """A privilege that is missing, a column that is not there."""
+def test_a_refusal_without_values_keeps_the_services_message(scripted):
+    """A query repeated without values gives the service's own message, such as a missing privilege."""
     words = "Principal user is missing prvReadContact privilege"
     error = _failing(scripted, _refusal(403, f"no {ADDRESS}"), _refusal(403, words))
     assert words in str(error)
     assert [ADDRESS in str(dict(parse_qsl(request.path))) for request in scripted.asked] == [True, False]
 
 
-def test_a_row_without_an_id_is_no_answer(scripted):
-    """Better none than a part."""
+def test_a_row_without_an_id_is_an_error(scripted):
+    """A row without the id column is an unreadable response."""
     assert "a row without contactid" in str(_failing(scripted, Answer(body={"value": [{"code": "x"}]})))
 
 
 @pytest.mark.parametrize(
     ("table", "entity_set", "key"), [("contact", "contacts", "contactid"), ("lead", "leads", "leadid")]
 )
-def test_the_sandbox_finds_them_as_well(organisation, table, entity_set, key):
-    """Whatever is in an address; two who share one are both found, and so is an inactive one."""
+def test_the_sandbox_finds_unusual_addresses(organisation, table, entity_set, key):
+    """The sandbox finds unusual addresses, people who share one, and inactive records."""
     mine = uuid.uuid4().hex
     ids, emails = [str(uuid.uuid4()) for _ in TRICKY], [f"{mine}{text}" for text in TRICKY]
     twin, idle = str(uuid.uuid4()), str(uuid.uuid4())
@@ -401,7 +401,7 @@ def test_the_sandbox_finds_them_as_well(organisation, table, entity_set, key):
 
 
 def test_an_unknown_column_is_explained(organisation):
-    """In the service's words, with what to look at."""
+    """An unknown column gives the service's message and a hint to check the column's name."""
 
     async def main(cij):
         await match(cij.dataverse, stream([([1], [ADDRESS])]), table="contact", column="emailadress1")
@@ -410,8 +410,8 @@ def test_an_unknown_column_is_explained(organisation):
         organisation(main)
 
 
-def test_a_value_of_the_wrong_type_is_explained_without_it(organisation):
-    """The sandbox, as the service, names the value: the error must not."""
+def test_a_value_of_the_wrong_type_is_explained_without_showing_it(organisation):
+    """The error for a value of the wrong type names the column and the lines, not the value."""
 
     async def main(cij):
         await match(cij.dataverse, stream([([1, 2], ["3", ADDRESS])]), table="contact", column="numberofchildren")

@@ -1,4 +1,4 @@
-"""From any source into a group and out to any file: nobody lost, nobody twice."""
+"""Members from every kind of source into a group, and from the group into every kind of file."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _values(path: Path, rows: list[str]) -> FromValues:
     weeks=st.lists(st.tuples(st.sampled_from([_csv, _jsonl, _parquet, _sql, _values]), st.lists(row)), max_size=3),
     out=st.sampled_from(["out.csv", "out.parquet", "out.csv.gz"]),
 )
-def test_what_goes_in_comes_out(organisation, tmp_path, monkeypatch, weeks, out):
-    """Week after week from another source, mirrored, and exported: as plain Python sets have it."""
+def test_mirrored_and_exported_members_equal_the_source(organisation, tmp_path, monkeypatch, weeks, out):
+    """Lists from changing sources, mirrored and exported, hold the members that plain Python sets hold."""
     path = tmp_path / "people"
     monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DATABASE", json.dumps({"conn_type": "sqlite", "host": f"{path}.db"}))
     spec = SegmentSpec(f"test.{uuid.uuid4()}", "Test", groups=(MemberGroup("in"),))
@@ -100,8 +100,8 @@ def test_what_goes_in_comes_out(organisation, tmp_path, monkeypatch, weeks, out)
     organisation(main)
 
 
-def test_an_export_that_fails_leaves_what_was_there(tmp_path):
-    """Whole, or not at all."""
+def test_a_failed_export_keeps_the_old_file(tmp_path):
+    """An export that fails half-way keeps the old file and leaves no other."""
     target = tmp_path / "out.csv"
     target.write_text("old")
     with pytest.raises(RuntimeError, match="half way"), writing(str(target), ("contactid",)) as file:

@@ -1,4 +1,4 @@
-"""Making groups equal to a list."""
+"""Plans that make groups equal to a list of members."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ people = st.sets(st.sampled_from(PEOPLE))
 # Each example makes a segment of its own.
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lists=st.lists(people, min_size=1, max_size=3), wanted=people, include=st.booleans())
-def test_a_mirrored_group_is_the_list(organisation, lists, wanted, include):
-    """Whatever was in it, and over however many groups: plain Python sets say the same, and so do the counts."""
+def test_a_mirrored_group_equals_the_list(organisation, lists, wanted, include):
+    """Groups hold the list after a mirror whatever they held before, and the plan's counts agree with Python's sets."""
     groups = tuple(MemberGroup(f"g{number}", include) for number in range(len(lists)))
     spec = SegmentSpec(f"test.{uuid.uuid4()}", "Test", groups=groups)
 
@@ -64,8 +64,8 @@ def test_a_mirrored_group_is_the_list(organisation, lists, wanted, include):
     organisation(main)
 
 
-def test_adding_what_is_missing_removes_nobody(organisation, key):
-    """And adds to no second group who is in a first."""
+def test_add_missing_removes_no_member(organisation, key):
+    """``add_missing`` removes no member, and adds no one to a second group who is in another already."""
     groups = (MemberGroup("one"), MemberGroup("two"))
     spec = SegmentSpec(key, "Test", groups=groups)
 
@@ -81,8 +81,8 @@ def test_adding_what_is_missing_removes_nobody(organisation, key):
     organisation(main)
 
 
-def test_groups_that_include_and_groups_that_exclude_hold_no_list_together(organisation, key):
-    """Half of the people would get the mail, and half would not."""
+def test_including_and_excluding_groups_cannot_share_a_list(organisation, key):
+    """A list over groups of which some include and some exclude is refused."""
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"), MemberGroup("out", include=False)))
 
     async def main(cij):
@@ -95,7 +95,7 @@ def test_groups_that_include_and_groups_that_exclude_hold_no_list_together(organ
 
 
 def plan_of(sizes, removed, missing, include=True) -> Plan:
-    """Make a plan of groups of these sizes."""
+    """Return a plan for groups of these sizes."""
     parts = [
         GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, idset(PEOPLE[:gone]))
         for number, (size, gone) in enumerate(zip(sizes, removed, strict=True))
@@ -109,8 +109,8 @@ def plan_of(sizes, removed, missing, include=True) -> Plan:
     st.booleans(),
     st.integers(1, 7),
 )
-def test_everybody_gets_a_place_where_there_is_room(groups, missing, removing, size):
-    """No group overflows, each id is sent once, calls are as full as they can be; or it is refused."""
+def test_new_members_are_allocated_to_groups_with_room(groups, missing, removing, size):
+    """No group overflows, each id is sent once in full batches, and a list without enough room is refused."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(mirror, "IDS_A_GROUP", 50)
         patched.setattr(mirror, "IDS_A_CALL", size)
@@ -144,8 +144,8 @@ def test_everybody_gets_a_place_where_there_is_room(groups, missing, removing, s
         (10, 10, None, False),
     ],
 )
-def test_a_list_that_is_not_whole_is_noticed(there, gone, limit, refused):
-    """More removals than expected are refused, with the numbers."""
+def test_more_removals_than_allowed_are_refused(there, gone, limit, refused):
+    """More removals than ``max_removals`` are refused with both numbers."""
     plan = plan_of([there], [gone], 0)
     if refused:
         with pytest.raises(CijInputError, match=rf"{gone} of {there} members .* max_removals={limit}\. Is the list"):
@@ -154,16 +154,16 @@ def test_a_list_that_is_not_whole_is_noticed(there, gone, limit, refused):
         plan.check(bound_of("max_removals", limit))
 
 
-def test_who_must_not_be_mailed_is_out_first():
-    """Removed from who is included before others are added; added to who is excluded before others are removed."""
+def test_exclusions_take_effect_first():
+    """Including groups remove before they add, excluding groups add before they remove, unless they are full."""
     assert not plan_of([5], [2], 3, include=True).adds_first([("g0", 3)])
     assert plan_of([5], [2], 3, include=False).adds_first([("g0", 3)])
     full = plan_of([mirror.IDS_A_GROUP], [2], 2, include=False)
     assert not full.adds_first([("g0", 2)])
 
 
-def test_a_group_has_room_for_200_000():
-    """One more is refused before the first call."""
+def test_a_group_holds_at_most_200_000_members():
+    """A list longer than the groups can hold is refused before the first call."""
     ids = IdSet()
     ids.update(b"".join(number.to_bytes(16) for number in range(200_000)))
     check_room(ids)
@@ -173,8 +173,8 @@ def test_a_group_has_room_for_200_000():
     check_room(ids, groups=2)
 
 
-def test_a_mirror_that_died_half_way_is_finished_by_the_next(organisation, key):
-    """The plan is made anew from what is there."""
+def test_an_interrupted_mirror_is_finished_by_the_next(organisation, key):
+    """A mirror after an interrupted one plans from the current members and finishes the work."""
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"),))
 
     async def main(cij):
@@ -194,8 +194,8 @@ def test_a_mirror_that_died_half_way_is_finished_by_the_next(organisation, key):
     organisation(main)
 
 
-def test_counting_a_segment_asks_for_the_total(scripted):
-    """Not for every page of it."""
+def test_counting_a_segment_reads_one_page(scripted):
+    """Counting the members of a segment reads the total from one page."""
     page = {"totalCount": 12, "pageNumber": 1, "pageSize": 1, "hasNextPage": True, "members": PEOPLE[:1]}
     scripted.script = [Answer(body={"StatusCode": 200, "ResultText": json.dumps(page)})]
 

@@ -9,8 +9,8 @@ from tests.scripted import Answer
 
 
 @pytest.fixture
-def say(scripted, monkeypatch):
-    """Run a verb against these answers; give what it sent, reads apart."""
+def sent_by(scripted, monkeypatch):
+    """Return a function that runs a call against these responses and returns the requests that wrote something."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(work, *answers: Answer) -> list[tuple[str, str, dict]]:

@@ -1,4 +1,4 @@
-"""What the two documents on outbound marketing show."""
+"""Requests that the two documents on outbound marketing show, and the specs they come from."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 QUERY = "PROFILE(contact)"
 
 
-def test_outbound_changes_are_named_too(organisation, key):
-    """Of segments and of journeys."""
+def test_changes_name_old_and_new_values(organisation, key):
+    """Creates and updates of outbound segments and journeys return old and new value of each changed argument."""
 
     async def main(cij):
         segments, journeys = cij.outbound.segments, cij.outbound.journeys

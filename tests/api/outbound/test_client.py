@@ -1,4 +1,4 @@
-"""The verbs of outbound marketing, against the sandbox."""
+"""The outbound client against the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EMAIL = Tile("15bd0ab8-c12a-e911-a9b6-000d3a1e6c14", "Newsletter")
 
 @pytest.fixture
 def outbound(organisation):
-    """Run coroutine functions on the sandbox's outbound marketing."""
+    """Return a function that runs coroutine functions on the sandbox's outbound marketing."""
     return lambda work: organisation(lambda cij: work(cij.outbound))
 
 
@@ -54,8 +54,8 @@ async def _members(outbound, segment_id: str, how: str = "query") -> list[str]:
     return sorted([one async for page in outbound.members.of_segment(segment, how) for one in page])
 
 
-def test_a_static_segment_lives(organisation, key):
-    """Created with members, published, given more, robbed of some, listed in both ways, stopped, deleted."""
+def test_the_lifecycle_of_a_static_segment(organisation, key):
+    """A static segment is created, published, changed, listed in both ways, stopped and deleted."""
 
     async def work(cij):
         outbound, people = cij.outbound, await ids_of(cij, "contacts?$select=contactid")
@@ -88,8 +88,8 @@ def test_a_static_segment_lives(organisation, key):
     organisation(work)
 
 
-def test_a_dynamic_and_a_compound_segment_live(organisation, key):
-    """One is made going live, at once valid; the other is made of it."""
+def test_the_lifecycle_of_a_dynamic_and_a_compound_segment(organisation, key):
+    """A dynamic segment goes live at once, and a compound segment is built from it."""
 
     async def work(cij):
         outbound = cij.outbound
@@ -107,8 +107,8 @@ def test_a_dynamic_and_a_compound_segment_live(organisation, key):
     organisation(work)
 
 
-def test_only_what_differs_is_written(outbound, key):
-    """And a segment that shall be live goes live again when it was changed."""
+def test_create_writes_only_what_differs(outbound, key):
+    """Creating a segment again writes only what differs, and publishes a live segment again when it changed."""
     spec = OutboundSegmentSpec(key, "D", "dynamic", QUERY, description="d")
 
     async def work(outbound):
@@ -126,8 +126,8 @@ def test_only_what_differs_is_written(outbound, key):
     outbound(work)
 
 
-def test_a_lost_reply_makes_one_row(cij_sandbox, outbound, key):
-    """The second try finds the first one's row by its id."""
+def test_a_lost_create_response_makes_one_row(cij_sandbox, outbound, key):
+    """A create repeated after a lost response finds the first row by its derived id."""
     for entity_set in ("msdyncrm_segments", "msdyncrm_customerjourneys"):
         cij_sandbox.faults.add("lost", path=entity_set, method="POST", count=1)
 
@@ -145,8 +145,8 @@ def test_a_lost_reply_makes_one_row(cij_sandbox, outbound, key):
         cij_sandbox.faults.clear()
 
 
-def test_if_exists(outbound, key):
-    """Reuse takes it as it is, fail fails, and another type is another segment."""
+def test_if_exists_reuse_and_fail(outbound, key):
+    """``if_exists`` "reuse" returns the segment unchanged, "fail" raises, and another type is a conflict."""
     spec = OutboundSegmentSpec(key, "D", "dynamic", QUERY)
 
     async def work(outbound):
@@ -163,8 +163,8 @@ def test_if_exists(outbound, key):
     outbound(work)
 
 
-def test_what_is_wrong_with_a_segment_is_said(outbound, key):
-    """By validating it, and by the service when it is to go live; as a draft nobody looks."""
+def test_an_invalid_segment_is_reported(outbound, key):
+    """An invalid segment is reported by validation and when it goes live, but not as a draft."""
     bad = OutboundSegmentSpec(key, "B", "dynamic", "PROFILE(contact).FILTER(no_such_column == 1)")
 
     async def work(outbound):
@@ -178,8 +178,8 @@ def test_what_is_wrong_with_a_segment_is_said(outbound, key):
     outbound(work)
 
 
-def test_what_is_not_there_is_not_found(outbound):
-    """To read, to change, to check."""
+def test_a_missing_row_is_not_found(outbound):
+    """Reading, changing or checking a missing row raises CijNotFoundError."""
     nobody = journey_id_of("nobody")
 
     async def work(outbound):
@@ -217,8 +217,8 @@ def _spec(segment: Tile, **others) -> OutboundJourneySpec:
     return OutboundJourneySpec(**(given | others))
 
 
-def test_a_journey_lives(outbound, key):
-    """Created, checked, published, stopped, deleted; what agrees already is not written."""
+def test_the_lifecycle_of_a_journey(outbound, key):
+    """A journey is created, checked, published, stopped and deleted, and values that agree are not written."""
 
     async def work(outbound):
         segment = await _live_segment(outbound, key)
@@ -243,8 +243,8 @@ def test_a_journey_lives(outbound, key):
     outbound(work)
 
 
-def test_a_journey_with_errors_says_which(outbound, key):
-    """The check does, and after a publish the wait does."""
+def test_errors_of_a_journey_are_named(outbound, key):
+    """Errors of a journey are named by its check and, after a publish, by the wait."""
 
     async def work(outbound):
         segment = await outbound.segments.create(OutboundSegmentSpec(key, "Not live", "dynamic", QUERY))
@@ -261,7 +261,7 @@ def test_a_journey_with_errors_says_which(outbound, key):
 
 
 def test_a_segment_that_a_journey_suppresses_is_not_deleted(outbound, key):
-    """The error names the journey."""
+    """Deleting a segment that a journey suppresses fails with the journey's name."""
 
     async def work(outbound):
         segment = await _live_segment(outbound, key)
@@ -272,8 +272,8 @@ def test_a_segment_that_a_journey_suppresses_is_not_deleted(outbound, key):
     outbound(work)
 
 
-def test_an_organisation_without_it(monkeypatch):
-    """Every verb ends in the same error, reads of journeys apart: those rows are still there."""
+def test_an_organisation_without_outbound_marketing(monkeypatch):
+    """Every method raises CijOutboundRemovedError, except reads of journeys, whose rows remain."""
     with running_sandbox("--contacts", "10", "--outbound-removed") as gone:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", gone.airflow_conn_uri)
 

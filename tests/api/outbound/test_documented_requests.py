@@ -1,4 +1,4 @@
-"""Every request that the two documents on outbound marketing show, as it goes over the wire; and what is refused."""
+"""Every request that the two documents on outbound marketing show, as it is sent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ GOING_LIVE, STOPPING = OutboundStatus.GOING_LIVE, OutboundStatus.STOPPING
 
 
 @pytest.mark.parametrize("name", OF_SPECS)
-def test_a_segment_is_created_as_the_document_shows(say, name):
-    """To the letter, with an id of our own, and with one name for the query's column."""
+def test_a_segment_is_created_as_the_document_shows(sent_by, name):
+    """A create sends the documented body with a derived id and one name for the query's column."""
     shown = dict(DOCUMENTS[name])
     shown |= {"msdyncrm_segmentquery": shown.pop("msdyncrm_query")} if "msdyncrm_query" in shown else {}
     publish = shown["statuscode"] == GOING_LIVE
     spec = OF_SPECS[name]
-    (sent,) = say(
+    (sent,) = sent_by(
         lambda outbound: outbound.segments.create(spec, publish=publish), GONE, MADE, segment(shown["statuscode"])
     )
     assert sent == ("POST", "msdyncrm_segments", shown | {"msdyncrm_segmentid": spec.segment_id})
@@ -39,9 +39,9 @@ def test_a_segment_is_created_as_the_document_shows(say, name):
     ("verb", "before", "body"),
     [("publish", 192350000, {"statuscode": 192350006}), ("stop", 192350001, {"statuscode": 192350007})],
 )
-def test_a_status_is_written(say, scripted, verb, before, body):
-    """With the version that was read, so that a repeated try can't publish again."""
-    sent = say(lambda outbound: getattr(outbound.segments, verb)(ID), segment(before), MADE)
+def test_a_status_change_sends_if_match(sent_by, scripted, verb, before, body):
+    """A status change sends the version that was read, so a repeated request cannot publish twice."""
+    sent = sent_by(lambda outbound: getattr(outbound.segments, verb)(ID), segment(before), MADE)
     assert sent == [("PATCH", f"msdyncrm_segments({ID})", body)]
     assert scripted.asked[-1].headers["if-match"] == 'W/"7"'
 
@@ -70,21 +70,21 @@ def test_a_status_is_written(say, scripted, verb, before, body):
         ),
     ],
 )
-def test_reads_are_as_the_documents_show(say, scripted, ask, path):
-    """Percent-encoded on the way."""
-    say(ask, Answer(body={"value": []}))
+def test_reads_are_as_the_documents_show(sent_by, scripted, ask, path):
+    """Reads send the documented paths, percent-encoded."""
+    sent_by(ask, Answer(body={"value": []}))
     assert unquote(scripted.asked[0].path) == f"/api/data/v9.2/{path}"
 
 
-def test_a_row_is_deleted(say):
-    """A segment and a journey; one that is not there is no error."""
-    assert say(lambda outbound: outbound.segments.delete(ID), MADE) == [("DELETE", f"msdyncrm_segments({ID})", {})]
-    assert say(lambda outbound: outbound.journeys.delete(ID), GONE)[0][1] == f"msdyncrm_customerjourneys({ID})"
+def test_delete_treats_a_missing_row_as_deleted(sent_by):
+    """Delete sends the documented request, and a missing row is no error."""
+    assert sent_by(lambda outbound: outbound.segments.delete(ID), MADE) == [("DELETE", f"msdyncrm_segments({ID})", {})]
+    assert sent_by(lambda outbound: outbound.journeys.delete(ID), GONE)[0][1] == f"msdyncrm_customerjourneys({ID})"
 
 
 @pytest.mark.parametrize("operation", ["add", "remove"])
 def test_members_change_as_the_document_shows(operation):
-    """By ids, bare ones in a string of JSON, and by a query."""
+    """Members change by ids, as JSON text of bare ids, and by a query."""
     shown = DOCUMENTS[f"{operation} by ids"]
     ids = re.findall(r"[0-9A-F-]{36}", shown["msdyncrm_memberids"])
     assert by_ids("59AC8BBF-57E7-E811-A9A9-000D3A35F403", operation, ids) == shown
@@ -92,8 +92,8 @@ def test_members_change_as_the_document_shows(operation):
     assert by_query(shown["msdyncrm_segmentid"], operation, shown["msdyncrm_query"]) == shown
 
 
-def test_the_other_questions_are_as_the_document_shows():
-    """GetState, the recommended fetch and the deprecated one."""
+def test_state_and_fetch_requests_are_as_the_document_shows():
+    """getState, the recommended fetch and the deprecated fetch send the documented bodies."""
     assert get_state("b5466fbb-2cef-e911-a81d-000d3a6d200c") == DOCUMENTS["get state"]
     of = OutboundSegment(
         *(ID, "x", 192350001, "*", 192350001, "SEGMENT_CRM_ID_e1fa7fdc5c78ea11a811000d3a8e8fcc"),
@@ -107,34 +107,34 @@ def test_the_other_questions_are_as_the_document_shows():
 
 
 def test_a_query_names_the_segment_as_the_document_says():
-    """By its id, where the row does not say."""
+    """A segment without a query name gets the documented one, made from its id."""
     row = {"msdyncrm_segmentid": ID, "msdyncrm_segmenttype": 192350001, "statuscode": 192350001}
     assert OutboundSegment.of(row).query_name == "SEGMENT_CRM_ID_ce97cb9dbd75ea11a811000d3a8e8fcc"
 
 
 def test_pages_of_the_query_and_of_its_fetchxml_agree():
-    """The third page of 5000."""
+    """The third page of 5,000 is the same in the query and in its FetchXML."""
     body = fetch_by_query(OutboundSegment(ID, "x", 1, "*", 1, "S"), 3)
     assert ".SKIP(10000).TAKE(5000)." in body["Query"]
     assert ' count="5000" page="3" ' in body["FetchXml"]
 
 
-def test_validation_is_asked_for_as_the_document_shows(say):
-    """For a draft and for going live; the answer is JSON in a string."""
+def test_validation_is_requested_as_the_document_shows(sent_by):
+    """Validation sends the documented bodies for a draft and for going live."""
     for name, query, publish in (
         ("validate", "PROFILE(contact)", False),
         ("validate invalid", "PROFILE(UnknownEntity)", True),
     ):
         spec = OutboundSegmentSpec("k", "NewSegment", "dynamic", query)
-        (sent,) = say(
+        (sent,) = sent_by(
             lambda outbound, spec=spec, publish=publish: outbound.segments.validate(spec, publish=publish),
             Answer(body={"ValidationResult": "[]"}),
         )
         assert sent == ("POST", "msdyncrm_ValidateSegment", DOCUMENTS[name])
 
 
-def test_a_journey_is_created_as_the_document_shows(say):
-    """To the letter, its workflow from the builder."""
+def test_a_journey_is_created_as_the_document_shows(sent_by):
+    """A journey with a workflow from the builder is created with the documented body."""
     name = "TC407937_DynamicSegment_2KZQ1p"
     spec = OutboundJourneySpec(
         name="Simple Email Sample",
@@ -153,13 +153,13 @@ def test_a_journey_is_created_as_the_document_shows(say):
         owner_id="{D0E20C01-D6C6-480F-AAB5-0FA6749565A5}",
     )
     born = Answer(body={"msdyncrm_customerjourneyid": journey_id_of("k"), "statuscode": 192350000})
-    (sent,) = say(lambda outbound: outbound.journeys.create("k", spec), GONE, MADE, born)
+    (sent,) = sent_by(lambda outbound: outbound.journeys.create("k", spec), GONE, MADE, born)
     shown = DOCUMENTS["create journey"] | {"msdyncrm_customerjourneyid": journey_id_of("k")}
     assert sent == ("POST", "msdyncrm_customerjourneys", shown)
 
 
 def test_a_journey_is_checked_as_the_document_shows():
-    """From the same arguments as it is created from; ids in capitals and braces."""
+    """A check built from the arguments of a create has the documented body, with ids in capitals and braces."""
     shown = DOCUMENTS["validate journey"]
     name = "TC407937_DynamicSegment_bmkX5u"
     spec = OutboundJourneySpec(
@@ -183,8 +183,8 @@ def test_a_journey_is_checked_as_the_document_shows():
     assert (built, list(built)) == (shown, list(shown))
 
 
-def test_a_journey_that_is_there_is_checked_by_its_columns():
-    """Lookups have another name when they are read."""
+def test_an_existing_journey_is_checked_by_its_columns():
+    """A check of an existing journey reads its columns, whose lookups have other names when read."""
     row = {"msdyncrm_name": "n", "_msdyncrm_suppressionsegmentid_value": ID, "_msdyncrm_contentsettingsid_value": None}
     assert check_request(ID, row, 192350001) == {
         "FieldValueCustomerJourneyId": f"{{{ID.upper()}}}",

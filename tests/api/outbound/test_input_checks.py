@@ -1,4 +1,4 @@
-"""Segments, journeys and workflows that the service would refuse are refused before anything is sent."""
+"""Outbound segments, journeys and workflows that the service would reject are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from tests.api.outbound.documents import EMAIL
 from tests.outbound_responses import GONE, ID, MADE
 
 
-def test_ids_go_twenty_thousand_a_call(say):
-    """To a static segment; a dynamic one is refused before anything is sent."""
+def test_ids_are_sent_in_calls_of_20_000(sent_by):
+    """Ids are sent to a static segment in calls of 20,000; a dynamic one is refused before anything is sent."""
     ids = IdSet()
     ids.update(keys_of([str(uuid.UUID(int=number)) for number in range(45_000)])[0])
     of = OutboundSegment(ID, "x", 192350001, "*", 192350001, "S")
-    sent = say(lambda outbound: outbound.members.update(of, "add", ids), MADE)
+    sent = sent_by(lambda outbound: outbound.members.update(of, "add", ids), MADE)
     calls = [json.loads(body["msdyncrm_memberids"]) for _, _, body in sent]
     assert [len(call) for call in calls] == [20_000, 20_000, 5_000]
     assert len({one for call in calls for one in call}) == 45_000
     dynamic = OutboundSegment(ID, "x", 192350001, "*", 192350000, "S")
     with pytest.raises(CijInputError, match="is not static"):
-        say(lambda outbound: outbound.members.update(dynamic, "add", ids), MADE)
+        sent_by(lambda outbound: outbound.members.update(dynamic, "add", ids), MADE)
     with pytest.raises(CijInputError, match="operation is 'addByIds'"):
-        say(lambda outbound: outbound.members.update(of, "addByIds", ids), MADE)
+        sent_by(lambda outbound: outbound.members.update(of, "addByIds", ids), MADE)
 
 
 @pytest.mark.parametrize(("scope", "warned"), [(270100001, True), (None, True), (270100000, False)])
-def test_business_units_are_warned_of(say, caplog, scope, warned):
-    """Unless the segment is for the whole organisation."""
+def test_a_business_unit_scope_is_warned_about(sent_by, caplog, scope, warned):
+    """A change by query logs a warning unless the segment's scope is the whole organisation."""
     of = OutboundSegment(ID, "x", 192350001, "*", 192350001, "S", scope=scope)
-    say(lambda outbound: outbound.members.update_by_query(of, "add", "PROFILE(contact)"), MADE)
+    sent_by(lambda outbound: outbound.members.update_by_query(of, "add", "PROFILE(contact)"), MADE)
     assert ("makes it hang for good" in caplog.text) == warned
 
 
@@ -64,10 +64,10 @@ def test_business_units_are_warned_of(say, caplog, scope, warned):
         (OutboundSegmentSpec("k", "n", "static", "", ("nobody",)), "a member is 'nobody', which is no GUID"),
     ],
 )
-def test_a_segment_that_cant_be_right_is_refused(say, scripted, spec, said):
-    """Before anything is sent."""
+def test_an_invalid_segment_is_refused(sent_by, scripted, spec, said):
+    """An invalid segment spec is refused before anything is sent."""
     with pytest.raises(CijInputError, match=re.escape(said)):
-        say(lambda outbound: outbound.segments.create(spec), GONE)
+        sent_by(lambda outbound: outbound.segments.create(spec), GONE)
     assert scripted.asked == []
 
 
@@ -88,8 +88,8 @@ def test_a_segment_that_cant_be_right_is_refused(say, scripted, spec, said):
         ({"workflow": '{"a": 1}'}, "The workflow is no list of activities"),
     ],
 )
-def test_a_journey_that_cant_be_right_is_refused(arguments, said):
-    """In words that name the argument."""
+def test_an_invalid_journey_is_refused(arguments, said):
+    """An invalid journey spec is refused with the argument's name."""
     with pytest.raises(CijInputError, match=re.escape(said)):
         journey_row(OutboundJourneySpec(**arguments))
 
@@ -119,28 +119,28 @@ def _workflow(*changes) -> list[dict]:
         ([1], "is no list of activities"),
     ],
 )
-def test_a_workflow_that_cant_be_right_is_refused(workflow, said):
-    """Ids that come twice, parents that are missing, no root; as text and as Python."""
+def test_an_invalid_workflow_is_refused(workflow, said):
+    """A workflow with duplicate ids, missing parents or no root is refused, as text and as Python."""
     for form in (workflow, compact(workflow)):
         with pytest.raises(CijInputError, match=said):
             workflow_text(form)
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=4), st.text(max_size=20))
-def test_what_the_builder_builds_is_right(names, mail):
-    """Whatever things are called; a text stays as it is."""
+def test_a_built_workflow_is_valid(names, mail):
+    """A workflow from the builder is valid whatever its segments and e-mail are called."""
     text = workflow_text(segment_email_workflow([Tile(ID, name) for name in names], Tile(ID, mail)))
     assert workflow_text(text) is text
     assert [item["Name"] for item in json.loads(text)[1]["Properties"]["Items"]][1:] == names
 
 
 @given(st.lists(st.uuids()))
-def test_first_members_have_the_prefix(ids):
-    """In one line of JSON."""
+def test_initial_members_have_the_crm_prefix(ids):
+    """Initial members are JSON text of ids with the prefix ``crm``."""
     assert json.loads(created_with([str(one).upper() for one in ids])) == [f"crm{one}" for one in ids]
 
 
-def test_rows_without_what_matters_are_no_rows():
-    """Better no segment than one that is made up."""
+def test_a_row_without_required_columns_is_unreadable():
+    """A row without the required columns is an unreadable response."""
     with pytest.raises(CijReplyError, match="A row of msdyncrm_segments can't be read"):
         OutboundSegment.of({"msdyncrm_segmentid": ID, "statuscode": 192350001})

@@ -1,4 +1,4 @@
-"""Organisations that have no outbound marketing any more."""
+"""Organisations that no longer have outbound marketing."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from tests.scripted import Answer
         lambda outbound: outbound.journeys.stop(ID),
     ],
 )
-def test_an_organisation_without_outbound_marketing_says_so(say, answer, work):
-    """In one message for all verbs, with the service's words and what to use instead."""
+def test_every_method_reports_the_removal(sent_by, answer, work):
+    """Every method raises CijOutboundRemovedError with the service's message and the replacement to use."""
     with pytest.raises(
         CijOutboundRemovedError, match=r"has no outbound marketing any more.*CijCreateSegment"
     ) as caught:
-        say(work, answer)
+        sent_by(work, answer)
     assert isinstance(caught.value, CijUnavailableError)
     assert answer.body["error"]["message"] in str(caught.value)
     assert ("lacks the privilege" in str(caught.value)) == (answer.status == 403)
 
 
-def test_other_refusals_are_not_taken_for_a_removal(say):
-    """An application user that is none says nothing about outbound marketing; neither does 501."""
+def test_other_refusals_are_not_taken_for_a_removal(sent_by):
+    """An unknown application user, or a 501, is not reported as a removal."""
     nobody = Answer(403, {"error": {"code": "0x80072560", "message": "The user is not a member."}})
     with pytest.raises(CijForbiddenError):
-        say(lambda outbound: outbound.segments.get(ID), nobody)
+        sent_by(lambda outbound: outbound.segments.get(ID), nobody)
     with pytest.raises(CijUnavailableError) as caught:
-        say(lambda outbound: outbound.segments.get(ID), Answer(501, {"error": {"code": "", "message": "no"}}))
+        sent_by(lambda outbound: outbound.segments.get(ID), Answer(501, {"error": {"code": "", "message": "no"}}))
     assert not isinstance(caught.value, CijOutboundRemovedError)

@@ -1,4 +1,4 @@
-"""The answers of outbound marketing, those included that no document describes: what is understood, and what is not."""
+"""Responses of outbound marketing, documented or not: which are understood and which are errors."""
 
 from __future__ import annotations
 
@@ -54,31 +54,31 @@ JSON = st.recursive(
         ({"DefaultLanguage": "en", "queuedOperations": False}, "finished"),
     ],
 )
-def test_the_state_of_changes(answer, verdict):
-    """Trouble first, then work to do, then an end; silence is none."""
+def test_member_operation_states(answer, verdict):
+    """Failures outweigh pending work, pending work outweighs completion, and an empty state is unknown."""
     state = state_of(answer)
     assert state.verdict == verdict
     assert state.raw == {name: value for name, value in answer.items() if not name.startswith("@")}
 
 
 @given(st.dictionaries(st.text(max_size=10), JSON))
-def test_an_answer_without_a_sign_is_never_an_end(answer):
-    """Whatever JSON it is: for an end, a state or a count of what is left must be named."""
+def test_a_state_without_known_fields_is_never_finished(answer):
+    """A state is finished only when a field says so, whatever other JSON there is."""
     text = json.dumps(answer).lower()
     named = any(word in text for word in ("stat", "pend", "queue", "progress", "run", "unproc", "wait", "outst"))
     assert state_of(answer).verdict != "finished" or named
 
 
 @given(JSON, st.integers(1, 9), st.booleans())
-def test_what_is_left_to_do_outweighs_an_end(other, left, first):
-    """Wherever in the answer it stands."""
+def test_pending_work_outweighs_completion(other, left, first):
+    """Pending work anywhere in the state means that the changes are not finished."""
     work = {"d": {"queuedOperations": left}}
     end = {"a": {"state": "Completed"}, "b": [other]}
     assert state_of(work | end if first else end | work).verdict in ("pending", "failed")
 
 
-def test_the_state_is_shown_without_people():
-    """Whoever reads the log sees its shape."""
+def test_the_logged_state_shows_no_people():
+    """The state in the log shows its shape and no ids of people."""
     state = state_of({"State": json.dumps({"state": "Odd", "ids": PEOPLE[:2], "by": "ada@contoso.test"})})
     assert state.verdict == "unknown"
     assert "Odd" in state.shown
@@ -103,8 +103,8 @@ def test_the_state_is_shown_without_people():
         ({"Entities": [], "TotalRecordCount": -1}, 0, None, False),
     ],
 )
-def test_fetched_contacts(answer, count, total, more):
-    """In the shapes that Dataverse likes."""
+def test_fetched_contacts_are_read_in_every_shape(answer, count, total, more):
+    """Fetched contacts are read in each shape that Dataverse uses."""
     page = contacts_of(answer)
     assert page.ids == PEOPLE[:count]
     assert (page.total, page.has_next) == (total, more)
@@ -122,15 +122,15 @@ def test_fetched_contacts(answer, count, total, more):
         {"columns": ["fullname"]},
     ],
 )
-def test_an_answer_that_cant_be_understood_is_no_empty_list(answer):
-    """Nor a part of one."""
+def test_an_unreadable_contact_list_is_an_error(answer):
+    """A contact list of any other shape is an error, not an empty or partial list."""
     with pytest.raises(CijReplyError):
         contacts_of(answer)
 
 
 @given(st.dictionaries(st.text(max_size=10), JSON))
-def test_no_contacts_are_made_up(answer):
-    """Whatever JSON comes."""
+def test_contact_ids_come_only_from_the_response(answer):
+    """Any JSON gives ids that it holds, or a CijError."""
     try:
         page = contacts_of(answer)
     except CijReplyError:
@@ -140,7 +140,7 @@ def test_no_contacts_are_made_up(answer):
 
 @pytest.fixture
 def export(scripted, monkeypatch):
-    """List a segment's members against these answers, in pages of three."""
+    """Return a function that lists a segment's members against these responses, in pages of three."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr(outbound_members, "PAGE_SIZE", 3)
 
@@ -156,7 +156,7 @@ def export(scripted, monkeypatch):
 
 
 def page(*ids: str, **others) -> Answer:
-    """Answer with a page of contacts."""
+    """Return a response with a page of contacts."""
     rows = [{"contactid": one} for one in ids]
     return Answer(body={"Result": json.dumps({"entities": rows, **others})})
 
@@ -166,8 +166,8 @@ def _rows(*ids: str, more: bool = False) -> Answer:
     return Answer(body={"value": rows, "@Microsoft.Dynamics.CRM.morerecords": more})
 
 
-def test_a_list_goes_on_until_a_page_is_empty(export, scripted):
-    """And each page is asked for where the one before it ended."""
+def test_a_list_ends_with_an_empty_page(export, scripted):
+    """Pages are read until one is empty, each starting where the one before ended."""
     assert export(page(*PEOPLE[:3]), page(*PEOPLE[3:6]), page(PEOPLE[6]), page()) == PEOPLE[:7]
     asked = [json.loads(one.body)["Query"] for one in scripted.asked]
     assert [query[query.index(".SKIP") :] for query in asked] == [
@@ -175,8 +175,8 @@ def test_a_list_goes_on_until_a_page_is_empty(export, scripted):
     ]
 
 
-def test_a_service_with_smaller_pages_is_followed(export, scripted):
-    """The first page shows how many it gives."""
+def test_smaller_pages_of_the_service_are_followed(export, scripted):
+    """A first page smaller than requested sets the page size for the rest."""
     assert export(page(*PEOPLE[:2]), page(*PEOPLE[2:4]), page(PEOPLE[4]), page()) == PEOPLE[:5]
     assert ".SKIP(4).TAKE(2)." in json.loads(scripted.asked[2].body)["Query"]
 
@@ -192,14 +192,14 @@ def test_a_service_with_smaller_pages_is_followed(export, scripted):
         ([page(*PEOPLE[:3], moreRecords=True), page()], "says that there is more after page 1, and gives none"),
     ],
 )
-def test_a_list_that_was_cut_short_is_an_error(export, pages, said):
-    """Better no list than a part of one."""
+def test_an_incomplete_list_is_an_error(export, pages, said):
+    """A list that ends before its total is an error."""
     with pytest.raises(CijIncompleteError, match=said):
         export(*pages)
 
 
-def test_the_deprecated_way_is_an_explicit_choice(export, scripted):
-    """It asks for contacts, page by page, and knows a list that was cut short as well."""
+def test_the_deprecated_fetch_is_opt_in(export, scripted):
+    """The deprecated fetch is used only on request, reads page by page and reports an incomplete list."""
     assert export(_rows(*PEOPLE[:3], more=True), _rows(PEOPLE[3]), _rows(), how="fetchxml") == PEOPLE[:4]
     assert all(one.method == "GET" and "/contacts?fetchXml=" in one.path for one in scripted.asked)
     with pytest.raises(CijIncompleteError, match="says that there is more"):
@@ -210,8 +210,8 @@ def test_the_deprecated_way_is_an_explicit_choice(export, scripted):
         export(_rows(), how="xml")
 
 
-def test_errors_of_a_segment():
-    """As the document shows them, none, and in another case."""
+def test_segment_validation_errors_are_read():
+    """Validation errors of a segment are read as documented, in other casings, and as an empty list."""
     shown = '[{"ErrorCode":"SegmentDciValidator_SegmentInvalid","FieldName":"msdyncrm_query"}]'
     (fault,) = faults_of({"ValidationResult": shown})
     assert (fault.code, fault.field) == ("SegmentDciValidator_SegmentInvalid", "msdyncrm_query")
@@ -220,15 +220,15 @@ def test_errors_of_a_segment():
 
 
 @pytest.mark.parametrize("answer", [{}, {"ValidationResult": None}, {"ValidationResult": "null"}, {"x": "[]"}])
-def test_a_validation_that_says_nothing_is_no_success(answer):
-    """Neither of a segment nor of a journey."""
+def test_an_empty_validation_response_is_an_error(answer):
+    """A validation response of a segment or a journey without a result is an error."""
     for read in (faults_of, checked_of):
         with pytest.raises(CijReplyError):
             read(answer)
 
 
-def test_findings_of_a_journey():
-    """As the document shows them: for the journey, or for a tile."""
+def test_journey_validation_results_are_read():
+    """Validation results are read as documented, for the journey and for a tile."""
     shown = (
         '{"ActivityValidationResults":[{"ActivityId":"","Fault":"ErrorRecurringCampaignEndDateDoesNotFitRequested'
         'Iterations","Result":"Error","ErrorMessageArguments":[]}],"Result":"Error"}'
@@ -250,8 +250,8 @@ def test_findings_of_a_journey():
         ("Valid", "Wibble", False),
     ],
 )
-def test_only_what_blocks_makes_a_journey_invalid(overall, severity, valid):
-    """Warnings do not; what nobody knows does."""
+def test_only_blocking_results_make_a_journey_invalid(overall, severity, valid):
+    """Warnings leave a journey valid; errors and unknown results do not."""
     found = {"ActivityId": "01_0", "Fault": "F", "Result": severity, "ErrorMessageArguments": ["a", 1]}
     text = json.dumps({"Result": overall, "ActivityValidationResults": [found]})
     checked = checked_of({"ValidationResult": text})

@@ -1,4 +1,4 @@
-"""Which changes of status are asked for, and how often."""
+"""Status changes of outbound segments and journeys: which are requested, and how often."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ GOING_LIVE, STOPPING = OutboundStatus.GOING_LIVE, OutboundStatus.STOPPING
 
 
 @given(st.sampled_from((SEGMENT, JOURNEY)), st.sampled_from(OutboundStatus), st.sampled_from((GOING_LIVE, STOPPING)))
-def test_only_what_the_service_allows_is_asked_of_it(kind, now, wanted):
-    """The two tables of transitions, for the two statuses that are ever written."""
+def test_only_documented_transitions_are_allowed(kind, now, wanted):
+    """Publish and stop are allowed from exactly the statuses in the two documented tables."""
     allowed = {
         GOING_LIVE: {"DRAFT", "LIVE", "STOPPED", "LIVE_EDITABLE", "ERROR"},
         STOPPING: {"LIVE", "ERROR"},
@@ -42,58 +42,60 @@ def test_only_what_the_service_allows_is_asked_of_it(kind, now, wanted):
     assert f"From {status_name(now)} it can become" in caught.value.hint
 
 
-def test_a_status_that_nobody_knows_is_left_to_the_service():
-    """And never taken for an end."""
+def test_an_unknown_status_is_left_to_the_service():
+    """An unknown status may be changed, and a wait never ends on it."""
     check_move(SEGMENT, OutboundSegment(ID, "VIP", 192350099, "*", 192350001, "S"), STOPPING)
     assert judge(192350099, "live") == judge(192350099, "stopped") == "waiting"
 
 
 @given(st.sampled_from(OutboundStatus) | st.integers(192350000, 192350020), st.sampled_from(("live", "stopped")))
-def test_only_these_statuses_are_an_end(status, until):
-    """Live, editable is live; expired is stopped, and will never be live; error is an error."""
+def test_final_statuses_of_a_wait(status, until):
+    """A wait ends on the statuses of its goal and fails on those that rule it out."""
     done = {"live": {"LIVE", "LIVE_EDITABLE"}, "stopped": {"STOPPED", "EXPIRED"}}[until]
     failed = {"live": {"ERROR", "EXPIRED"}, "stopped": {"ERROR"}}[until]
     name = status_name(status).upper()
     assert judge(int(status), until) == ("done" if name in done else "failed" if name in failed else "waiting")
 
 
-def test_a_forbidden_move_sends_nothing(say, scripted):
-    """A draft can't be stopped."""
+def test_a_forbidden_transition_sends_nothing(sent_by, scripted):
+    """Stopping a draft is refused before anything is written."""
     with pytest.raises(CijInputError, match="is draft: it can't become stopping"):
-        say(lambda outbound: outbound.segments.stop(ID), segment(192350000))
+        sent_by(lambda outbound: outbound.segments.stop(ID), segment(192350000))
     assert [asked.method for asked in scripted.asked] == ["GET"]
 
 
 @pytest.mark.parametrize(
     ("verb", "status"), [("publish", 192350006), ("stop", 192350007), ("stop", 192350002), ("stop", 192350004)]
 )
-def test_what_is_on_its_way_is_left_alone(say, verb, status):
-    """A retry of the task asks for nothing a second time."""
-    assert say(lambda outbound: getattr(outbound.segments, verb)(ID), segment(status)) == []
+def test_a_transition_in_progress_is_not_requested_again(sent_by, verb, status):
+    """A segment in transition, or there already, is not changed a second time."""
+    assert sent_by(lambda outbound: getattr(outbound.segments, verb)(ID), segment(status)) == []
 
 
-def test_a_live_journey_is_not_published_again_and_a_live_segment_is(say):
-    """The one would mail people twice; the other is evaluated anew."""
+def test_a_live_journey_is_not_published_again_and_a_live_segment_is(sent_by):
+    """A live journey is not published again, for it would mail people twice; a live segment is evaluated again."""
     journey = Answer(body={"msdyncrm_customerjourneyid": ID, "statuscode": 192350001})
-    assert say(lambda outbound: outbound.journeys.publish(ID), journey) == []
-    assert len(say(lambda outbound: outbound.segments.publish(ID), segment(192350001), MADE)) == 1
+    assert sent_by(lambda outbound: outbound.journeys.publish(ID), journey) == []
+    assert len(sent_by(lambda outbound: outbound.segments.publish(ID), segment(192350001), MADE)) == 1
 
 
-def test_a_change_that_meets_the_services_own_is_tried_anew(say):
-    """With what the row has become; for ever it is not."""
+def test_a_version_conflict_is_retried(sent_by):
+    """A version conflict reads the row and tries again, up to three times."""
     met = Answer(412, {"error": {"code": "0x80060882", "message": "The version does not match."}})
-    sent = say(lambda outbound: outbound.segments.publish(ID), segment(192350000), met, segment(192350002), MADE)
+    sent = sent_by(lambda outbound: outbound.segments.publish(ID), segment(192350000), met, segment(192350002), MADE)
     assert len(sent) == 2
-    assert say(lambda outbound: outbound.segments.publish(ID), segment(192350000), met, segment(192350006)) == sent[:1]
+    assert (
+        sent_by(lambda outbound: outbound.segments.publish(ID), segment(192350000), met, segment(192350006)) == sent[:1]
+    )
     with pytest.raises(CijConflictError):
-        say(lambda outbound: outbound.segments.publish(ID), *[segment(192350000), met] * 3)
+        sent_by(lambda outbound: outbound.segments.publish(ID), *[segment(192350000), met] * 3)
 
 
-def test_a_lost_reply_publishes_once(say, scripted):
-    """The second try meets the first one's change: the task's retry reads what came of it."""
+def test_a_lost_publish_response_publishes_once(sent_by, scripted):
+    """A publish repeated after a lost response carries the same version, so the service accepts it once."""
     met = Answer(412, {"error": {"code": "0x80060882", "message": "The version does not match."}})
     with pytest.raises(CijServerError):
-        say(lambda outbound: outbound.journeys.publish(ID), _journey(192350000), Answer(503), met)
+        sent_by(lambda outbound: outbound.journeys.publish(ID), _journey(192350000), Answer(503), met)
     assert [asked.headers.get("if-match") for asked in scripted.asked] == [None, 'W/"3"', 'W/"3"']
 
 

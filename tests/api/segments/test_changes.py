@@ -1,4 +1,4 @@
-"""What a create or an update changes: groups that hold people stay, and the result names old and new values."""
+"""Changes of an existing segment: groups with members are kept, and the result names old and new values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOTH = (MemberGroup("full"), MemberGroup("empty"))
 
 
 async def _with_members(cij, key: str, count: int) -> SegmentSpec:
-    """Create a segment with an empty group and a group of some people."""
+    """Create a segment with an empty group and a group of ``count`` members."""
     spec = SegmentSpec(key, "Before", QUERY, BOTH)
     made = await cij.segments.create(spec)
     ids = IdSet()
@@ -31,7 +31,7 @@ async def _rows(cij, spec: SegmentSpec) -> list[dict]:
     return [await cij.dataverse.get(path) for path in paths]
 
 
-async def _bring(cij, by: str, spec: SegmentSpec, groups: tuple[MemberGroup, ...], **how):
+async def _change(cij, by: str, spec: SegmentSpec, groups: tuple[MemberGroup, ...], **how):
     """Give a segment other groups and another name, by a create under its key or by an update."""
     if by == "update":
         return await cij.segments.update(spec.segment_id, display_name="After", groups=groups, **how)
@@ -40,16 +40,16 @@ async def _bring(cij, by: str, spec: SegmentSpec, groups: tuple[MemberGroup, ...
 
 @pytest.mark.parametrize("by", ["create", "update"])
 @pytest.mark.parametrize("groups", [(MemberGroup("empty"),), (MemberGroup("renamed"), MemberGroup("empty"))])
-def test_a_group_with_members_is_dropped_only_when_told(organisation, key, by, groups):
-    """The error counts its people and nothing is written; a renamed group is a dropped one."""
+def test_dropping_a_group_with_members_needs_permission(organisation, key, by, groups):
+    """Dropping or renaming a group with members is refused with their number unless it is explicitly allowed."""
 
     async def main(cij):
         spec = await _with_members(cij, key, 3)
         before = await _rows(cij, spec)
         with pytest.raises(CijConflictError, match=r"Group 'full' .* would be dropped, with 3 members.*allow_dropping"):
-            await _bring(cij, by, spec, groups)
+            await _change(cij, by, spec, groups)
         assert await _rows(cij, spec) == before
-        made = await _bring(cij, by, spec, groups, allow_dropping_members=True)
+        made = await _change(cij, by, spec, groups, allow_dropping_members=True)
         assert list(made.groups) == [group.name for group in groups]
         old = {"full": "include", "empty": "include"}
         assert made.changes == {
@@ -61,13 +61,13 @@ def test_a_group_with_members_is_dropped_only_when_told(organisation, key, by, g
 
 
 @pytest.mark.parametrize("by", ["create", "update"])
-def test_an_empty_group_goes_and_a_turned_one_keeps_its_members(organisation, key, by):
-    """From in to out is a change of the same group, with both in the result."""
+def test_an_empty_group_is_dropped_and_a_turned_group_keeps_its_members(organisation, key, by):
+    """A group that turns from include to exclude keeps its id and members; an empty group is dropped."""
 
     async def main(cij):
         spec = await _with_members(cij, key, 2)
         group_id = (await cij.segments.group(await cij.segments.get(spec.segment_id), "full")).group_id
-        made = await _bring(cij, by, spec, (MemberGroup("full", include=False),))
+        made = await _change(cij, by, spec, (MemberGroup("full", include=False),))
         assert made.groups == {"full": group_id}
         assert made.changes["groups"] == {
             "old": {"full": "include", "empty": "include"},
@@ -78,8 +78,8 @@ def test_an_empty_group_goes_and_a_turned_one_keeps_its_members(organisation, ke
     organisation(main)
 
 
-def test_each_changed_argument_is_named_with_old_and_new(organisation, key):
-    """Counts stand for people; what agrees is not named, and a new row changes nothing."""
+def test_changes_name_old_and_new_values(organisation, key):
+    """The result names each changed argument with old and new value, and lists of members by their size."""
     first, second, third = (str(uuid.uuid4()) for _ in range(3))
     old = SegmentSpec(key, "A", QUERY, included_members=(first,), excluded_members=(second, third), description="a")
     new = SegmentSpec(

@@ -1,4 +1,4 @@
-"""The verbs on segments, against the sandbox."""
+"""The segment client against the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _create(spec: SegmentSpec, **others):
 
 
 def test_a_new_segment_is_a_draft_of_two_rows(organisation, key):
-    """Both with the ids that derive from the key, tied by the definition's id."""
+    """A new segment is a draft in two rows, with ids that derive from its key."""
     spec = _spec(key, groups=(MemberGroup("in"), MemberGroup("out", False)), description="d", static_snapshot=True)
     made = organisation(_create(spec))
     assert (made.segment_id, made.definition_id) == (spec.segment_id, spec.definition_id)
@@ -51,8 +51,8 @@ def test_a_new_segment_is_a_draft_of_two_rows(organisation, key):
     assert [group.include for group in definition.groups] == [True, False]
 
 
-def test_the_same_again_writes_nothing(organisation, key):
-    """The rows keep their version."""
+def test_creating_the_same_segment_again_writes_nothing(organisation, key):
+    """Creating the same segment again leaves both rows at their version."""
     spec = _spec(key, groups=(MemberGroup("in"), MemberGroup("out", False)))
     organisation(_create(spec))
 
@@ -75,16 +75,16 @@ def test_the_same_again_writes_nothing(organisation, key):
         {"description": "d"},
     ],
 )
-def test_what_differs_is_updated(organisation, key, changed):
-    """And only then."""
+def test_create_updates_only_the_columns_that_differ(organisation, key, changed):
+    """Creating a segment under an existing key updates the columns that differ."""
     organisation(_create(_spec(key)))
     spec = replace(_spec(key), **changed)
     assert organisation(_create(spec)).changed
     assert not organisation(_create(spec)).changed
 
 
-def test_a_live_segment_stays_live(organisation, key):
-    """An update is no way back to a draft."""
+def test_updating_a_live_segment_keeps_it_live(organisation, key):
+    """Updating a live segment does not turn it back into a draft."""
     spec = _spec(key)
 
     async def publish_and_update(cij):
@@ -103,8 +103,8 @@ async def _live(cij, segment_id: str, before=None):
     return (await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=deadline)).segment
 
 
-def test_a_half_made_segment_is_completed(organisation, key):
-    """A worker may die between the two rows: the next run makes the second, whatever if_exists says."""
+def test_a_segment_with_one_row_is_completed(organisation, key):
+    """A segment of which only the first row exists is completed, whatever ``if_exists`` says."""
     for if_exists in ("update", "reuse", "fail"):
         spec = _spec(f"{key}.{if_exists}").with_group_ids()
 
@@ -118,8 +118,8 @@ def test_a_half_made_segment_is_completed(organisation, key):
         assert organisation(lambda cij, made=made: cij.segments.get(made.segment_id)).status_name == "draft"
 
 
-def test_twenty_at_once_make_one(organisation, key):
-    """Runs of the same DAG that meet find each other's rows."""
+def test_twenty_concurrent_creates_make_one_segment(organisation, key):
+    """Twenty concurrent creates with one key make one segment."""
     spec = _spec(key, groups=(MemberGroup("in"),))
 
     async def race(cij):
@@ -131,8 +131,8 @@ def test_twenty_at_once_make_one(organisation, key):
     assert {one.segment_id for one in made} == {spec.segment_id}
 
 
-def test_if_exists(organisation, key):
-    """Reuse takes it as it is, with the groups it has; fail fails; anything else is a typing error."""
+def test_if_exists_reuse_and_fail(organisation, key):
+    """``if_exists`` "reuse" returns the segment unchanged, "fail" raises, and any other value is refused."""
     organisation(_create(_spec(key, groups=(MemberGroup("theirs"),))))
     other = _spec(key, query="PROFILE(contact)", groups=(MemberGroup("ours"),))
     reused = organisation(_create(other, if_exists="reuse"))
@@ -143,15 +143,15 @@ def test_if_exists(organisation, key):
         organisation(_create(other, if_exists="replace"))
 
 
-def test_another_base_table_is_other_people(organisation, key):
-    """Refused, whatever the query says."""
+def test_changing_the_base_table_is_refused(organisation, key):
+    """Another base table under the same key is refused."""
     organisation(_create(_spec(key)))
     with pytest.raises(CijConflictError, match="is over 'contact', not 'lead'"):
         organisation(_create(_spec(key, base_table="lead", query="PROFILE(lead)")))
 
 
 def test_a_definitions_id_finds_the_segment(organisation, key, caplog):
-    """And says so in the log."""
+    """A definition's id finds its segment, and the log says so."""
     caplog.set_level("INFO")
     made = organisation(_create(_spec(key)))
     assert organisation(lambda cij: cij.segments.get(made.definition_id.upper())).segment_id == made.segment_id
@@ -159,14 +159,14 @@ def test_a_definitions_id_finds_the_segment(organisation, key, caplog):
 
 
 def test_a_missing_segment_is_not_found(organisation):
-    """With the id that was asked for."""
+    """An unknown id raises CijNotFoundError with that id."""
     nobody = str(uuid.uuid4())
     with pytest.raises(CijNotFoundError, match=nobody):
         organisation(lambda cij: cij.segments.get(nobody))
 
 
 def test_a_group_is_found_by_name_or_id(organisation, key):
-    """An unknown one is refused, with those there are."""
+    """A group is found by name or id; for an unknown one the error lists the existing groups."""
     made = organisation(_create(_spec(key, groups=(MemberGroup("VIP's"), MemberGroup("out", False)))))
 
     async def find(cij, group):
@@ -178,8 +178,8 @@ def test_a_group_is_found_by_name_or_id(organisation, key):
         organisation(lambda cij: find(cij, "vip"))
 
 
-def test_publish_and_wait(organisation, key):
-    """From draft to live, with the members that the query finds; and again, with the next evaluation."""
+def test_publish_and_wait_until_live(organisation, key):
+    """A published draft becomes live with the members of its query, and so does a second publish."""
     spec = _spec(key)
 
     async def publish(cij):
@@ -199,7 +199,7 @@ def test_publish_and_wait(organisation, key):
 
 
 def test_a_query_that_does_not_parse_is_refused_at_publish(organisation, key):
-    """With the service's words and the position."""
+    """Publishing a query with a syntax error is refused with the service's message and position."""
     spec = _spec(key, query="PROFILE(contact).FILTER(creditlimit >>> 3)")
 
     async def publish(cij):
@@ -210,8 +210,8 @@ def test_a_query_that_does_not_parse_is_refused_at_publish(organisation, key):
         organisation(publish)
 
 
-def test_a_query_that_cant_be_computed_fails_with_the_services_words(organisation, key):
-    """Found while computing: the column it names is in the error."""
+def test_an_evaluation_error_names_the_unknown_column(organisation, key):
+    """A query of an unknown column fails in its evaluation, and the error names the column."""
     spec = _spec(key, query="PROFILE(contact).FILTER(creditlimt > 3)")
 
     async def publish(cij):
@@ -223,8 +223,8 @@ def test_a_query_that_cant_be_computed_fails_with_the_services_words(organisatio
         organisation(publish)
 
 
-def test_a_name_with_everything_in_it(organisation, key):
-    """Quotes, signs and other alphabets arrive as they are."""
+def test_special_characters_in_a_name_are_kept(organisation, key):
+    """Quotes, punctuation and other alphabets in a name arrive unchanged."""
     spec = _spec(key, display_name="O'Brien & 1 eq 1 + 100 % #Ünïcødé 客户 {}", groups=(MemberGroup("a'b&c"),))
     organisation(_create(spec))
     assert not organisation(_create(spec)).changed

@@ -1,4 +1,4 @@
-"""One poll for many waits."""
+"""One shared poll for many waits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _soon(monkeypatch):
 
 
 def row(number: int, status: int = 1) -> dict:
-    """Make a row of msdynmkt_segments."""
+    """Return a row of msdynmkt_segments."""
     return {
         "msdynmkt_segmentid": PEOPLE[number],
         "msdynmkt_sourcesegmentuid": PEOPLE[number + 100],
@@ -44,8 +44,8 @@ def row(number: int, status: int = 1) -> dict:
     }
 
 
-def polled(scripted, ask):
-    """Run a coroutine function on a poll of the scripted server."""
+def run_on_poll(scripted, ask):
+    """Run a coroutine function on a shared poll of the scripted server."""
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
@@ -54,8 +54,8 @@ def polled(scripted, ask):
     return asyncio.run(main())
 
 
-def test_a_hundred_triggers_ask_one_question(scripted, monkeypatch):
-    """With one token, one client and, for each look, one request."""
+def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
+    """A hundred triggers share one token, one client and one request a poll."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     computing = Answer(body={"value": [row(number, 6) for number in range(100)]})
     scripted.script = [computing, computing, Answer(body={"value": [row(number) for number in range(100)]})]
@@ -76,39 +76,39 @@ def test_a_hundred_triggers_ask_one_question(scripted, monkeypatch):
     assert unquote(scripted.asked[0].path).count(PEOPLE[7]) == 1
 
 
-def test_a_question_is_as_long_as_a_url_may_be(scripted):
-    """More than 500 segments are two."""
+def test_a_poll_is_split_at_the_url_limit(scripted):
+    """A poll of 700 segments is split into two queries that fit a URL."""
     ids = [str(uuid.UUID(int=number)) for number in range(700)]
     rows = [row(0) | {"msdynmkt_segmentid": one} for one in ids]
     scripted.script = [Answer(body={"value": rows})]
-    found = polled(scripted, lambda poll: asyncio.gather(*(poll.get(one.upper()) for one in ids)))
+    found = run_on_poll(scripted, lambda poll: asyncio.gather(*(poll.get(one.upper()) for one in ids)))
     assert [one.segment_id for one in found] == ids
     assert len(scripted.asked) == 2
     assert max(len(asked.path) for asked in scripted.asked) < 32_000
 
 
-def test_one_alone_asks_for_its_row(scripted):
-    """As anybody would."""
+def test_a_single_wait_reads_its_row(scripted):
+    """A single wait reads its row directly."""
     scripted.script = [Answer(body=row(3))]
-    assert polled(scripted, lambda poll: poll.get(PEOPLE[3])).segment_id == PEOPLE[3]
+    assert run_on_poll(scripted, lambda poll: poll.get(PEOPLE[3])).segment_id == PEOPLE[3]
     assert f"msdynmkt_segments({PEOPLE[3]})" in scripted.asked[0].path
 
 
-def test_where_the_question_is_refused_each_asks_for_itself(scripted):
-    """And what is not there is not found, for whom it concerns alone."""
+def test_a_refused_query_falls_back_to_single_reads(scripted):
+    """Where the shared query is refused each wait reads its own row, and a missing row fails only its own wait."""
     gone = Answer(404, {"error": {"code": "0x80040217", "message": "Does Not Exist"}})
     scripted.script = [REFUSED, Answer(body=row(1)), gone, Answer(body={"value": []})]
 
     async def ask(poll):
         return await asyncio.gather(poll.get(PEOPLE[1]), poll.get(PEOPLE[2]), return_exceptions=True)
 
-    one, other = sorted(polled(scripted, ask), key=lambda answer: isinstance(answer, Exception))
+    one, other = sorted(run_on_poll(scripted, ask), key=lambda answer: isinstance(answer, Exception))
     assert isinstance(one, Segment)
     assert isinstance(other, CijNotFoundError)
 
 
-def test_who_is_cancelled_takes_nothing_from_the_others(scripted):
-    """The first to ask is the one who sends."""
+def test_a_cancelled_wait_does_not_cancel_the_others(scripted):
+    """Cancelling the wait that sends the shared query does not affect the others."""
     scripted.script = [Answer(body={"value": [row(1), row(2)]})]
 
     async def ask(poll):
@@ -117,11 +117,11 @@ def test_who_is_cancelled_takes_nothing_from_the_others(scripted):
         first.cancel()
         return await second
 
-    assert polled(scripted, ask).segment_id == PEOPLE[2]
+    assert run_on_poll(scripted, ask).segment_id == PEOPLE[2]
 
 
-def test_the_newest_evaluations_come_with_one_question(organisation, key):
-    """The same as when each asks for its own."""
+def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
+    """Evaluations read by the shared poll equal those that each segment reads for itself."""
     specs = [SegmentSpec(f"{key}.{number}", "Test", QUERY) for number in range(5)]
 
     async def main(cij):
@@ -144,8 +144,8 @@ def test_the_newest_evaluations_come_with_one_question(organisation, key):
     organisation(main)
 
 
-def test_a_group_is_waited_for_by_its_members(organisation, key):
-    """The segment itself has none yet."""
+def test_a_wait_for_group_members_counts_the_group(organisation, key):
+    """A wait for members of a group counts the group, also in a segment that was never evaluated."""
     from airflow_provider_cij.api.segments.groups import MemberGroup
 
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"),))

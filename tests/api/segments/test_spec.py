@@ -1,3 +1,5 @@
+"""Segment specs: rows, derived ids and checks."""
+
 from __future__ import annotations
 
 import json
@@ -14,8 +16,8 @@ from airflow_provider_cij.errors import CijInputError
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(address1_county))"
 
 
-def test_the_rows_are_those_of_the_documents():
-    """With the article's own values, the article's own payload, and our ids."""
+def test_rows_match_the_documented_payload():
+    """A spec with the article's values gives the article's payload with derived ids."""
     group = MemberGroup("My Include Members Group", True, "0f5b0c7f-395d-447b-b14c-315a601f878e")
     spec = SegmentSpec("key", "<display name>", QUERY, (group,), refresh_interval_minutes=15).with_group_ids()
     row = definition_row(spec)
@@ -41,8 +43,8 @@ def test_the_rows_are_those_of_the_documents():
     }
 
 
-def test_optional_columns_are_sent_when_asked_for():
-    """A business unit is not writable everywhere: it is never sent unasked."""
+def test_optional_columns_are_sent_only_when_given():
+    """Optional columns are sent only when given; a business unit is not writable in every organisation."""
     unit = "0F5B0C7F-395D-447B-B14C-315A601F878E"
     row = segment_row(SegmentSpec("key", "n", QUERY, description="d", business_unit_id=unit))
     assert row["owningbusinessunit@odata.bind"] == f"/businessunits({unit.lower()})"
@@ -52,7 +54,7 @@ def test_optional_columns_are_sent_when_asked_for():
 
 @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
 def test_ids_derive_from_the_key_alone(key, other, name, renamed):
-    """The same key has the same ids whatever else changes; another key has none of them."""
+    """The same key gives the same ids whatever else changes, and another key gives other ids."""
     groups = (MemberGroup("one"), MemberGroup("two", include=False))
     first = SegmentSpec(key, name, groups=groups).with_group_ids()
     again = SegmentSpec(key, renamed, QUERY, groups=groups[::-1]).with_group_ids()
@@ -65,8 +67,8 @@ def test_ids_derive_from_the_key_alone(key, other, name, renamed):
         assert not ids & {strange.segment_id, strange.definition_id, *(g.group_id for g in strange.groups)}
 
 
-def test_ids_are_for_good():
-    """Should these ever change, every DAG would make its segments a second time."""
+def test_derived_ids_never_change():
+    """The ids derived from a fixed key equal constants: a change would duplicate every segment."""
     spec = SegmentSpec("cij_vip_segment.create", "VIP", groups=(MemberGroup("staff", False),)).with_group_ids()
     assert spec.segment_id == str(uuid.uuid5(uuid.UUID("6f3c1a52-6a0e-5d0b-9c11-3d2a0c5f7e84"), spec.key))
     assert spec.definition_id == str(uuid.uuid5(uuid.UUID(spec.segment_id), "definition"))
@@ -101,8 +103,8 @@ def test_ids_are_for_good():
         ({"base_table": "lead"}, "over 'contact', and its members are rows of 'lead'"),
     ],
 )
-def test_what_cant_be_right_is_refused_before_anything_is_sent(changed, said):
-    """Each with what is wrong."""
+def test_an_invalid_spec_is_refused(changed, said):
+    """An invalid spec is refused with the reason before anything is sent."""
     with pytest.raises(CijInputError, match=said):
         check(SegmentSpec(**({"key": "k", "display_name": "n", "query": QUERY} | changed)))
 
@@ -119,20 +121,20 @@ def test_what_cant_be_right_is_refused_before_anything_is_sent(changed, said):
         "SOMETHING(new)",
     ],
 )
-def test_a_query_that_may_find_members_is_the_services_to_judge(query):
-    """Related tables may stand beside the base table."""
+def test_queries_with_related_tables_are_accepted(query):
+    """A query that names related tables beside the base table is left to the service."""
     check(SegmentSpec("k", "n", query))
 
 
 @pytest.mark.parametrize("query", ["", "PROFILE(contact)", "F(a == ')' && b == '((' && c == 'O''Brien')"])
-def test_brackets_in_quotes_dont_count(query):
-    """The rest of a query is the service's to judge."""
+def test_brackets_in_quotes_are_not_counted(query):
+    """Brackets within quotes are not counted when a query is checked for balance."""
     assert unbalanced(query) == ""
 
 
 @given(st.lists(st.builds(MemberGroup, st.text(min_size=1), st.booleans(), st.uuids().map(str)), max_size=10))
-def test_groups_survive_the_row(groups):
-    """Written and read again, they are the same."""
+def test_groups_are_unchanged_after_encoding_and_decoding(groups):
+    """Groups written to a row and read back are equal."""
     from airflow_provider_cij.api.segments.groups import groups_text
 
     assert groups_of(groups_text(tuple(groups))) == tuple(groups)

@@ -1,4 +1,4 @@
-"""Stopping segments, and what stands in the way, against the sandbox."""
+"""Stopping segments, and what prevents it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _journey(cij, segment_id: str) -> str:
 
 
 def test_a_segment_stops_and_can_be_published_again(organisation, key):
-    """Stopped twice is stopped; a draft has nothing to stop."""
+    """A stopped segment can be published again; stopping it twice, or stopping a draft, is no error."""
 
     async def main(cij):
         segment_id = await _live(cij, key)
@@ -66,8 +66,8 @@ def test_a_segment_stops_and_can_be_published_again(organisation, key):
     organisation(main)
 
 
-def test_what_uses_a_segment_is_named(organisation, key):
-    """The others of the list are stopped all the same, and named too."""
+def test_a_segment_in_use_names_what_uses_it(organisation, key):
+    """A segment in use is reported with its dependents, and the other segments of the list are stopped."""
 
     async def main(cij):
         used, free = await _live(cij, f"{key}.used"), await _live(cij, f"{key}.free")
@@ -90,8 +90,8 @@ def test_what_uses_a_segment_is_named(organisation, key):
     organisation(main)
 
 
-def test_an_older_version_says_what_it_lacks(monkeypatch):
-    """The action came in April 2026."""
+def test_a_missing_stop_action_names_the_required_release(monkeypatch):
+    """On an organisation without the action the error names the release of April 2026."""
     with running_sandbox("--contacts", "10", "--compute-seconds", "0.1", "--without-stop-segments") as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
 
@@ -102,8 +102,8 @@ def test_an_older_version_says_what_it_lacks(monkeypatch):
         CijHook().run(main)
 
 
-def test_a_lost_reply_is_no_refusal(scripted):
-    """The second try of the same request is told that there was nothing to stop: it was the first."""
+def test_a_repeated_stop_after_a_lost_response_is_a_success(scripted):
+    """A repeated request that finds the segment stopped already counts as the success of the first."""
 
     def segment(status: int) -> Answer:
         return Answer(body={"msdynmkt_segmentid": one, "statuscode": status, "msdynmkt_displayname": "x"})
@@ -129,14 +129,14 @@ def test_a_lost_reply_is_no_refusal(scripted):
         {"stopSingleSegmentResults": 3},
     ],
 )
-def test_an_answer_that_cant_be_read_is_no_success(answer):
-    """Whatever it says."""
+def test_an_unreadable_stop_response_is_an_error(answer):
+    """A stop response of any other shape is an error."""
     with pytest.raises(CijReplyError, match="can't be read"):
         stop_results_of(answer)
 
 
-def test_an_answer_without_a_word_about_a_segment_is_no_success(scripted):
-    """Silence is no stop."""
+def test_a_stop_response_without_a_segment_is_an_error(scripted):
+    """A stop response that leaves out a requested segment is an error."""
     one = str(uuid.uuid4())
     live = Answer(body={"msdynmkt_segmentid": one, "statuscode": 1, "msdynmkt_displayname": "x"})
     for silence in (Answer(204), Answer(body={"stopSingleSegmentResults": "[]"})):

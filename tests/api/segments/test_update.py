@@ -1,4 +1,4 @@
-"""Changing a segment that exists, and deleting it, against the sandbox."""
+"""Updating and deleting an existing segment, against the sandbox."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MANY = tuple(str(uuid.UUID(int=n)) for n in range(109))
 
 @pytest.fixture
 def spec(organisation, key):
-    """Make a segment with two groups."""
+    """Return a segment spec with two groups."""
     spec = SegmentSpec(key, "Test", QUERY, groups=(MemberGroup("in"), MemberGroup("out", include=False)))
     organisation(lambda cij: cij.segments.create(spec))
     return spec
@@ -58,8 +58,8 @@ async def _in_group(cij, spec: SegmentSpec, group_id: str) -> list[str]:
         ({"refresh_interval_minutes": 60}, "msdynmkt_segmentrefreshintervalminutes", 60),
     ],
 )
-def test_what_is_given_is_changed_and_nothing_else(organisation, spec, change, column, value):
-    """Once; the same again writes nothing."""
+def test_update_changes_only_the_given_columns(organisation, spec, change, column, value):
+    """An update writes the given columns once, and the same update again writes nothing."""
 
     async def main(cij):
         before = await _rows(cij, spec)
@@ -80,8 +80,8 @@ def test_what_is_given_is_changed_and_nothing_else(organisation, spec, change, c
     organisation(main)
 
 
-def test_groups_come_and_go_and_the_others_keep_their_members(organisation, spec, caplog):
-    """A group is known by its name; a dropped one is named in the log, for its members go with it."""
+def test_groups_can_be_added_and_dropped(organisation, spec, caplog):
+    """Groups can be added and dropped by name, the others keep their members, and the log names a dropped one."""
     somebody = str(uuid.uuid4())
     ids = IdSet()
     ids.update(keys_of([somebody])[0])
@@ -103,8 +103,8 @@ def test_groups_come_and_go_and_the_others_keep_their_members(organisation, spec
     assert "is dropped" in caplog.text
 
 
-def test_a_group_made_elsewhere_keeps_its_id_and_its_kind(organisation, key):
-    """The product's own pages give groups ids and kinds of their own."""
+def test_a_group_made_in_the_product_keeps_its_id_and_kind(organisation, key):
+    """A group that the product's own pages made keeps its id and kind."""
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("uploaded"),))
     theirs = str(uuid.uuid4())
     entry = {"groupId": theirs, "includeType": "Include", "name": "uploaded", "inputType": "csvUpload"}
@@ -138,8 +138,8 @@ def test_a_group_made_elsewhere_keeps_its_id_and_its_kind(organisation, key):
         ({"business_unit_id": "sales"}, "business_unit_id is 'sales', which is no GUID"),
     ],
 )
-def test_what_cant_be_right_is_refused_before_anything_is_written(organisation, spec, change, said):
-    """With the reason."""
+def test_an_invalid_update_is_refused(organisation, spec, change, said):
+    """An invalid update is refused with the reason before anything is written."""
 
     async def main(cij):
         before = await _rows(cij, spec)
@@ -152,7 +152,7 @@ def test_what_cant_be_right_is_refused_before_anything_is_written(organisation, 
 
 
 def test_a_business_unit_is_written_where_it_differs(organisation, spec):
-    """And one that can't be written is explained."""
+    """A business unit is written when it differs."""
 
     async def main(cij):
         here = (await cij.dataverse.get("WhoAmI"))["BusinessUnitId"]
@@ -164,7 +164,7 @@ def test_a_business_unit_is_written_where_it_differs(organisation, spec):
 
 
 def test_a_business_unit_that_is_read_only_is_explained(scripted):
-    """It is writable only where modernised business units are on."""
+    """A business unit that the organisation cannot change gives an error that explains when it can."""
     scripted.script = [Answer(400, {"error": {"code": "0x80048d19", "message": "owningbusinessunit is read-only"}})]
 
     async def main():
@@ -176,8 +176,8 @@ def test_a_business_unit_that_is_read_only_is_explained(scripted):
         asyncio.run(main())
 
 
-def test_somebody_elses_change_is_not_overwritten(organisation, spec, monkeypatch):
-    """What changed between reading and writing is a conflict."""
+def test_a_concurrent_change_is_a_conflict(organisation, spec, monkeypatch):
+    """A change of our columns between reading and writing is a conflict and is not overwritten."""
     from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
@@ -194,8 +194,8 @@ def test_somebody_elses_change_is_not_overwritten(organisation, spec, monkeypatc
     organisation(main)
 
 
-def test_the_services_own_writing_is_no_conflict(organisation, spec, monkeypatch):
-    """An evaluation that begins between reading and writing changes the row, in columns that are not ours."""
+def test_a_change_of_service_columns_is_no_conflict(organisation, spec, monkeypatch):
+    """A change of the service's own columns between reading and writing is retried."""
     from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
@@ -212,8 +212,8 @@ def test_the_services_own_writing_is_no_conflict(organisation, spec, monkeypatch
     organisation(main)
 
 
-def test_a_row_that_never_rests_is_a_conflict(scripted):
-    """After three tries."""
+def test_a_row_that_keeps_changing_is_a_conflict(scripted):
+    """An update gives up with a conflict after three attempts."""
     row_id, column = str(uuid.uuid4()), "msdynmkt_displayname"
     there = {"@odata.etag": 'W/"1"', column: "old"}
     conflict = Answer(412, {"error": {"code": "0x80060882", "message": "another version"}})
@@ -228,8 +228,8 @@ def test_a_row_that_never_rests_is_a_conflict(scripted):
     assert [one.method for one in scripted.asked] == ["PATCH", "GET"] * 3
 
 
-def test_the_oldest_generation_goes_in_and_comes_out(organisation, key):
-    """Included and not excluded, by ids on the row itself."""
+def test_members_on_the_row_are_included_and_excluded(organisation, key):
+    """Included and excluded member ids on the row itself decide who is a member."""
 
     async def main(cij):
         people = [row["contactid"] async for page in cij.dataverse.pages("contacts?$select=contactid") for row in page]
@@ -262,21 +262,21 @@ def test_the_oldest_generation_goes_in_and_comes_out(organisation, key):
         ({"included_members": (str(uuid.UUID(int=1)),), "groups": (MemberGroup("a"),)}, "groups as well as"),
     ],
 )
-def test_the_oldest_generations_limits(organisation, key, change, said):
-    """4,000 characters for who is excluded; and never two generations at once."""
+def test_limits_of_members_on_the_row(organisation, key, change, said):
+    """Excluded ids on the row take at most 4,000 characters and cannot be combined with groups."""
     with pytest.raises(CijInputError) as caught:
         organisation(lambda cij: cij.segments.create(SegmentSpec(key, "Old", QUERY, **change)))
     assert said in str(caught.value)
 
 
 def test_108_excluded_members_fit(organisation, key):
-    """To the last character."""
+    """The column for excluded ids takes exactly 108 of them."""
     ids = tuple(str(uuid.UUID(int=n)) for n in range(108))
     assert organisation(lambda cij: cij.segments.create(SegmentSpec(key, "Old", QUERY, excluded_members=ids))).created
 
 
-def test_delete_takes_both_rows(organisation, spec):
-    """And there is nothing left to delete the second time."""
+def test_delete_removes_both_rows(organisation, spec):
+    """Delete removes both rows, and a second delete finds nothing."""
 
     async def main(cij):
         assert await cij.segments.delete(spec.segment_id)
@@ -289,8 +289,8 @@ def test_delete_takes_both_rows(organisation, spec):
 
 
 @pytest.mark.parametrize("by", ["segment_id", "definition_id"])
-def test_delete_finds_half_a_segment(organisation, key, by):
-    """A create that died before the second row, or a delete that died after the first, leaves a definition."""
+def test_delete_removes_a_lone_definition(organisation, key, by):
+    """Delete removes a definition whose segment row is missing."""
     spec = SegmentSpec(key, "Half", QUERY).with_group_ids()
 
     async def main(cij):
@@ -303,8 +303,8 @@ def test_delete_finds_half_a_segment(organisation, key, by):
     organisation(main)
 
 
-def test_a_segment_by_its_definitions_id_is_deleted_whole(organisation, spec):
-    """Both rows, whichever id is given."""
+def test_delete_by_the_definitions_id_removes_both_rows(organisation, spec):
+    """Delete by either id removes both rows."""
 
     async def main(cij):
         assert await cij.segments.delete(spec.definition_id)
@@ -313,8 +313,8 @@ def test_a_segment_by_its_definitions_id_is_deleted_whole(organisation, spec):
     organisation(main)
 
 
-def test_what_live_journeys_use_is_not_deleted(organisation, spec):
-    """The platform would not protect them: their references are text."""
+def test_a_segment_that_a_live_journey_uses_is_not_deleted(organisation, spec):
+    """A segment that a live journey uses is not deleted, for the platform does not protect text references."""
 
     async def main(cij):
         path = f"msdynmkt_segments({spec.segment_id})"

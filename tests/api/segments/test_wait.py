@@ -1,4 +1,4 @@
-"""What looks at a segment mean."""
+"""The pure decision of a segment wait: done, failed or still waiting."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def _segment(status: int, members: int | None = None) -> Segment:
         (723270000, "waiting"),
     ],
 )
-def test_what_each_status_means_to_who_only_looks(status, outcome):
-    """Live is 1 and 7; failed is 3, 4 and 11; all else, known or not, is not yet."""
+def test_the_outcome_of_each_status(status, outcome):
+    """Statuses 1 and 7 are live, 3, 4 and 11 are failures, and all others, known or not, keep the wait going."""
     assert judge(_segment(status), (), Goal()) == outcome
 
 
 @given(st.integers())
-def test_an_unknown_status_is_never_a_success(status):
-    """Nor a failure, nor a crash."""
+def test_an_unknown_status_keeps_the_wait_going(status):
+    """An unknown status is neither a success nor a failure."""
     if status not in set(SegmentStatus):
         assert judge(_segment(status), (), Goal()) == "waiting"
         assert status_name(status) == f"status {status}"
@@ -133,8 +133,8 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for sta
         (BUSY_BROKEN, LIVE, [OLD], "ask_again"),
     ],
 )
-def test_after_a_publish_only_news_counts(before, status, runs, outcome):
-    """Neither a status nor an evaluation from before a publish says what has become of it."""
+def test_after_a_publish_only_new_evaluations_count(before, status, runs, outcome):
+    """Neither a status nor an evaluation from before the publish ends the wait."""
     assert judge(_segment(status), runs, Goal(before=before)) == outcome
 
 
@@ -148,8 +148,8 @@ RUN_STATUSES = st.one_of(st.sampled_from(list(ExecutionStatus)), st.integers(723
     STATUSES,
     st.lists(st.builds(Execution, st.sampled_from(["a", "b", "c"]), RUN_STATUSES), max_size=3),
 )
-def test_an_evaluation_that_was_there_is_never_ours(was, under_way, status, runs):
-    """However many evaluations of before have ended and however, they neither end nor fail the wait for a new one."""
+def test_an_earlier_evaluation_never_ends_the_wait(was, under_way, status, runs):
+    """Evaluations from before the publish neither complete nor fail the wait, whatever their number and status."""
     before = Before(was, ("a", "b", "c"), under_way=under_way or was not in {LIVE, 7, ERROR, FAULTED})
     outcome = judge(_segment(status), runs, Goal(before=before))
     assert outcome != "done"
@@ -167,8 +167,8 @@ def test_an_evaluation_that_was_there_is_never_ours(was, under_way, status, runs
         (DELETED, [RUNNING], "failed"),
     ],
 )
-def test_a_broken_segment_may_be_on_its_way(status, runs, outcome):
-    """A wait for live fails on a broken segment only when no evaluation is on its way to mend it."""
+def test_a_broken_segment_with_a_running_evaluation_is_waited_for(status, runs, outcome):
+    """A broken segment fails the wait only when no evaluation is in progress."""
     assert judge(_segment(status), runs, Goal()) == outcome
 
 
@@ -203,8 +203,8 @@ def _run(status: int, seconds: float) -> Execution:
         (DELETED, None, "failed"),
     ],
 )
-def test_refreshed_is_an_evaluation_that_began_since(status, newest, outcome):
-    """Not one that merely ended since: it may have read the data before."""
+def test_a_refresh_is_an_evaluation_that_began_later(status, newest, outcome):
+    """A refresh is a successful evaluation that began at or after the given moment, not one that merely ended later."""
     assert judge(_segment(status), [newest] if newest else [], Goal("refreshed", SINCE)) == outcome
 
 
@@ -213,7 +213,7 @@ def test_refreshed_is_an_evaluation_that_began_since(status, newest, outcome):
     [(9, "done"), (10, "done"), (8, "waiting"), (1, "waiting"), (2, "waiting"), (3, "failed"), (99, "waiting")],
 )
 def test_stopped_is_stopped_or_expired(status, outcome):
-    """Stopping is not yet."""
+    """Stopped and expired end a wait for a stop; stopping does not."""
     assert judge(_segment(status), (), Goal("stopped")) == outcome
 
 
@@ -230,20 +230,20 @@ def test_stopped_is_stopped_or_expired(status, outcome):
         ("members", 11, 5, "failed"),
     ],
 )
-def test_enough_members(until, status, members, outcome):
-    """Not known is not enough."""
+def test_an_unknown_member_count_is_not_enough(until, status, members, outcome):
+    """A wait for a number of members goes on while the number is too small or unknown."""
     assert judge(_segment(status, members), (), Goal(until, min_members=5)) == outcome
 
 
 @pytest.mark.parametrize(("members", "outcome"), [(None, "waiting"), (0, "done"), (9, "done")])
-def test_what_has_no_count_cant_be_limited_yet(members, outcome):
-    """A live segment whose members are not counted yet is waited for when their number is limited."""
+def test_a_limit_waits_for_the_member_count(members, outcome):
+    """A live segment without a member count is waited for when the count is limited."""
     assert judge(_segment(LIVE, members), (), Goal(limits=SizeLimits(max_members=5))) == outcome
 
 
 @pytest.mark.parametrize("trouble", [429, 503])
-def test_no_wait_asks_at_its_deadline_earlier_than_it_was_told(scripted, trouble):
-    """A service that asks for more time than a wait has left is not asked once more at the deadline."""
+def test_no_poll_at_the_deadline_before_retry_after(scripted, trouble):
+    """A wait that ends before Retry-After has passed sends no further request."""
     scripted.script = [Answer(trouble, {"error": {"code": "0x0", "message": "busy"}}, {"Retry-After": "60"})]
 
     async def main() -> None:
