@@ -7,13 +7,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.scripted import ScriptedServer
+from tests.scripted import Answer, ScriptedServer
 
 pytest_plugins = ["pytester"]
 
@@ -37,7 +38,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 # They take a minute each, with servers of their own: begun last, they would run on alone.
-_SLOW = ("tests/e2e/", "tests/test_soak")
+_SLOW = ("tests/system/e2e/", "tests/system/test_soak")
 
 
 @pytest.hookimpl(trylast=True)
@@ -51,6 +52,36 @@ def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
     """Give an organisation that answers as the test says."""
     with ScriptedServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def scripted_connection(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """Make the scripted server the organisation of the default connection."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    return scripted
+
+
+@pytest.fixture
+def run_journey_task(scripted_connection: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs one task on journeys against these responses, without pauses."""
+    from airflow.sdk import DAG
+
+    from airflow_provider_cij.api.journeys import client as journeys
+    from airflow_provider_cij.api.segments import shared_poll as polling
+    from airflow_provider_cij.triggers import _waiting as triggers
+    from tests.dags import run_dag
+
+    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
+    monkeypatch.setattr(polling, "LINGER", 0.01)
+    monkeypatch.setattr(journeys, "LOOKS", (0.0, 0.05))
+
+    def run(kind: Any, *answers: Answer, **arguments: Any) -> Any:
+        scripted_connection.script = list(answers)
+        with DAG("journeys", schedule=None) as dag:
+            kind(task_id="t", **arguments)
+        return run_dag(dag)
+
+    return run
 
 
 @pytest.fixture
