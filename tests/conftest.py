@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
@@ -62,18 +63,22 @@ def scripted_connection(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def run_journey_task(scripted_connection: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def short_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every sleep of the client's clock last 0.05 seconds at the most."""
+    from airflow_provider_cij.dataverse.clock import Clock
+
+    async def sleep(self: Clock, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.05))
+
+    monkeypatch.setattr(Clock, "sleep", sleep)
+
+
+@pytest.fixture
+def run_journey_task(scripted_connection: ScriptedServer, short_sleeps: None) -> Callable[..., Any]:
     """Return a function that runs one task on journeys against these responses, without pauses."""
     from airflow.sdk import DAG
 
-    from airflow_provider_cij.api.journeys import client as journeys
-    from airflow_provider_cij.api.segments import shared_poll as polling
-    from airflow_provider_cij.triggers import _waiting as triggers
     from tests.dags import run_dag
-
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
-    monkeypatch.setattr(journeys, "LOOKS", (0.0, 0.05))
 
     def run(kind: Any, *answers: Answer, **arguments: Any) -> Any:
         scripted_connection.script = list(answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.hooks.cij import Cij
 
 PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 400)]
@@ -14,7 +14,7 @@ PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 400)]
 def idset(ids) -> IdSet:
     """Make a set of ids."""
     made = IdSet()
-    made.update(keys_of(list(ids))[0])
+    made.update(pack_guids(list(ids))[0])
     return made
 
 

@@ -15,9 +15,8 @@ from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, attri
 from airflow_provider_cij.api.journeys.client import _moment as created_at
 from airflow_provider_cij.api.journeys.models import Journey, verdict_of
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, checked_of, journey_row
-from airflow_provider_cij.api.outbound.models import OutboundJourney, OutboundSegment
+from airflow_provider_cij.api.outbound.models import JOURNEY, OutboundJourney, OutboundSegment
 from airflow_provider_cij.api.outbound.segments import faults_of
-from airflow_provider_cij.api.row_sync import _same
 from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
@@ -61,14 +60,14 @@ def test_a_datetime_lies_in_the_years_1_to_9999_or_is_refused(naive, zone):
 @given(odd)
 def test_a_value_that_is_no_datetime_is_refused_by_name(value):
     """Any value but text and datetimes is refused by the argument's name."""
-    found, said = attempt(moment_of, "ends_at", value)
+    found, said = attempt(parse_utc, "ends_at", value)
     assert found or said.startswith("ends_at is ")
 
 
 @given(odd | st.just(10**5000))
 def test_a_whole_number_fits_or_is_refused_by_name(value):
     """A whole number in range is accepted; True, 1.0 and anything else are refused by the argument's name."""
-    found, said = attempt(whole, "count", value)
+    found, said = attempt(whole_number, "count", value)
     if said:
         assert said.startswith("count is ")
         assert len(said) < 200
@@ -180,7 +179,7 @@ def test_json_nested_too_deeply_is_a_cij_error():
     (finding,) = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": DEEP_TEXT}).findings
     assert finding.message == "It is nested too deeply to be read."
     assert verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": [deep(100_000)]}).findings
-    assert not _same("msdyncrm_workflowdefinition", "[]", {"msdyncrm_workflowdefinition": DEEP_TEXT})
+    assert not JOURNEY.table.column("msdyncrm_workflowdefinition").same("[]", DEEP_TEXT)
     for value in (deep(100_000), DEEP_TEXT):
         with pytest.raises(CijError):
             journey_row(OutboundJourneySpec(name="n", workflow=value))

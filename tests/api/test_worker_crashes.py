@@ -12,7 +12,8 @@ from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError, CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
@@ -38,7 +39,7 @@ def hook(sandbox, monkeypatch):
 
 async def _live(cij, spec: SegmentSpec) -> None:
     await cij.segments.publish(spec.segment_id)
-    await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.05, deadline=time.time() + 20)
+    await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.05, deadline=time.time() + 20)
 
 
 async def _nothing(cij, spec):
@@ -88,14 +89,14 @@ async def _mirror(cij, spec):
 
 async def _publish(cij, spec):
     segment = await cij.segments.get(spec.segment_id)
-    goal = Goal(before=await before_publish(cij.segments, segment))
-    await cij.segments.publish(spec.segment_id)
-    await wait(cij.segments, spec.segment_id, goal, poll_interval=0.05, deadline=time.time() + 20)
+    wait = SegmentWait(segment.segment_id, baseline=await capture_baseline(cij.segments, segment))
+    await cij.segments.publish(segment)
+    await wait_until(wait, cij, poll_interval=0.05, deadline=time.time() + 20)
 
 
 async def _stop(cij, spec):
     await cij.segments.stop([spec.segment_id])
-    await wait(cij.segments, spec.segment_id, Goal("stopped"), poll_interval=0.05, deadline=time.time() + 20)
+    await wait_until(SegmentWait(spec.segment_id, "stopped"), cij, poll_interval=0.05, deadline=time.time() + 20)
 
 
 async def _delete(cij, spec):

@@ -11,7 +11,8 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.guids import unpack_guids
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from airflow_provider_cij.sources import FromValues
@@ -40,7 +41,7 @@ async def _fill_and_list(cij: Cij) -> None:
     started = time.monotonic()
     await cij.segments.publish(made.segment_id)
     deadline = time.time() + 120
-    segment, *_ = await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.2, deadline=deadline)
+    segment, *_ = await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.2, deadline=deadline)
     print(f"  published to live with {segment.member_count:,} members: {time.monotonic() - started:.1f} s")
     started = time.monotonic()
     listed = await _count(cij.members.of_segment(made.segment_id))

@@ -177,7 +177,7 @@ def test_a_loop_of_next_links_is_an_error(scripted):
 
 def test_a_response_beyond_the_size_limit_is_an_error(scripted, monkeypatch):
     """A response beyond the size limit is an error of the task, not of the worker's memory."""
-    monkeypatch.setattr(asking, "LARGEST_BODY", 2**20)
+    monkeypatch.setattr(client, "_LARGEST_BODY", 2**20)
     with pytest.raises(CijReplyError, match="more than 1 MiB"):
         converse(scripted, Answer(200, b"[" * (2**20 + 1)), talk=lambda client: client.get("WhoAmI"))
     assert len(scripted.asked) == 1

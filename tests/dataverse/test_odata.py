@@ -38,15 +38,15 @@ def _no_guid(value: object) -> bool:
 @given(st.uuids(), st.sampled_from(SPELLINGS))
 def test_every_spelling_of_an_id_is_the_same_id(one, spell):
     """Case, braces, dashes and white space make no difference to an id."""
-    assert key_of(spell(one)) == one.bytes
-    assert guid(spell(one)) == str(one)
+    assert parse_guid(spell(one)) == one.bytes
+    assert normalize_guid(spell(one)) == str(one)
 
 
 @given(st.lists(st.one_of(st.uuids().flatmap(lambda one: st.sampled_from([f(one) for f in SPELLINGS])), junk)))
 def test_a_batch_of_ids_is_parsed_like_single_ids(values):
     """Parsing a batch finds the same ids and the same invalid values as parsing each value alone."""
-    keys, bad = keys_of(values)
-    assert keys == b"".join(key for key in map(key_of, values) if key)
+    keys, bad = pack_guids(values)
+    assert keys == b"".join(key for key in map(parse_guid, values) if key)
     assert bad == [position for position, value in enumerate(values) if _no_guid(value)]
 
 
@@ -59,7 +59,7 @@ def test_a_value_with_a_line_end_is_not_two_ids():
 @given(st.lists(st.uuids()))
 def test_ids_are_written_in_lower_case_with_dashes(ids):
     """Ids are written as the service writes them: lower case, with dashes."""
-    assert texts_of(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
+    assert unpack_guids(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
 
 
 def test_the_error_for_an_invalid_id_names_the_argument():
@@ -99,7 +99,7 @@ def test_query_options_are_unchanged_after_url_encoding(text):
 @given(st.lists(st.text(), min_size=1))
 def test_values_of_in_are_unchanged_after_url_encoding(values):
     """The values of In() decode from the URL as JSON, and none looks like the end of the list."""
-    url = query("contacts", where=is_in("emailaddress1", values))
+    url = query("contacts", where=in_filter("emailaddress1", values))
     (where,) = parse_qs(urlsplit(url).query, strict_parsing=True)["$filter"]
     start = "Microsoft.Dynamics.CRM.In(PropertyName='emailaddress1',PropertyValues="
     assert (where[: len(start)], where[-1]) == (start, ")")
@@ -111,7 +111,7 @@ def test_values_of_in_are_unchanged_after_url_encoding(values):
 
 def test_in_is_written_as_documented():
     """In() has its two parameters by name, values in double quotes and readable letters."""
-    assert is_in("lastname", ["Ödön", "O'Brian"]) == (
+    assert in_filter("lastname", ["Ödön", "O'Brian"]) == (
         'Microsoft.Dynamics.CRM.In(PropertyName=\'lastname\',PropertyValues=["Ödön","O\\u0027Brian"])'
     )
 

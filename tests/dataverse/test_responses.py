@@ -69,7 +69,7 @@ def test_each_refusal_maps_to_its_error(status, code, message, kind, hint):
 )
 def test_an_error_without_json_is_read(body, said):
     """An error response of HTML, or with no body, is read as far as possible."""
-    error = error_of(Reply(503, {}, body), NOW)
+    error = error_of(Response(503, {}, body), NOW)
     assert isinstance(error, errors.CijServerError)
     assert said in str(error) or body == b"\xff\xfe"
 
@@ -90,13 +90,13 @@ def test_an_error_without_json_is_read(body, said):
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     """Both forms of Retry-After in RFC 9110 are read; anything else is ignored."""
-    assert Reply(429, {"retry-after": header}).retry_after(NOW) == seconds
+    assert Response(429, {"retry-after": header}).retry_after(NOW) == seconds
 
 
 @given(st.binary(max_size=300), st.integers(100, 599))
 def test_any_body_is_a_value_or_a_cij_error(body, status):
     """Any body gives a value or a CijError."""
-    reply = Reply(status, {}, body)
+    reply = Response(status, {}, body)
     assert isinstance(error_of(reply, NOW), CijError)
     for read in (value_of, rows_of):
         try:
@@ -124,7 +124,7 @@ def test_any_json_is_a_value_or_a_cij_error(value):
 @given(st.text(max_size=40), st.sampled_from(["retry-after", "odata-entityid", "x-ms-service-request-id"]))
 def test_any_header_gives_a_finite_wait(text, name):
     """Unreadable headers are ignored, and a wait is always a finite number."""
-    reply = Reply(503, {name: text})
+    reply = Response(503, {name: text})
     assert isinstance(error_of(reply, NOW), CijError)
     assert 0 <= (reply.retry_after(NOW) or 0) < 1e10
     assert entity_id(Response(204, {name: text})) == ""
@@ -158,7 +158,7 @@ def test_lone_surrogates_are_replaced():
 
 def test_an_empty_success_is_an_empty_dict():
     """A success without a body, 204 or 200, is an empty dict."""
-    assert value_of(Reply(204)) == {}
+    assert value_of(Response(204)) == {}
 
 
 def test_an_unreadable_success_keeps_the_body_out_of_the_message():

@@ -18,17 +18,17 @@ SAFE = {Failure.NO_TOKEN, Failure.NOT_SENT, Failure.THROTTLED, Failure.TOKEN_REF
 @given(histories, st.booleans(), st.one_of(st.none(), st.floats(0, 1e6)), jitters)
 def test_only_idempotent_requests_are_retried_after_an_unclear_attempt(history, repeatable, retry_after, jitter):
     """A request that is not idempotent is retried only when the attempt was surely not executed."""
-    step = again(history, repeatable=repeatable, max_hold=HOLD, retry_after=retry_after, jitter=jitter)
+    step = next_attempt(history, repeatable=repeatable, max_wait=HOLD, retry_after=retry_after, jitter=jitter)
     if step is not None and not repeatable:
         assert history[-1] in SAFE
 
 
 @given(histories, st.booleans(), st.floats(0, 1e3), st.floats(0, 100), jitters)
-def test_retry_after_is_a_lower_bound_and_never_cut(history, repeatable, retry_after, max_hold, jitter):
+def test_retry_after_is_a_lower_bound_and_never_cut(history, repeatable, retry_after, max_wait, jitter):
     """Retry-After is a lower bound of the wait; one beyond the limit is raised, not shortened."""
-    step = again(history, repeatable=repeatable, max_hold=max_hold, retry_after=retry_after, jitter=jitter)
+    step = next_attempt(history, repeatable=repeatable, max_wait=max_wait, retry_after=retry_after, jitter=jitter)
     if step is not None:
-        assert retry_after <= step.after <= max_hold + 1
+        assert retry_after <= step.after <= max_wait + 1
 
 
 @given(st.lists(failures, min_size=7, max_size=30), st.booleans())
@@ -71,13 +71,15 @@ def test_every_failure_is_in_the_table():
 
 def test_a_fresh_token_is_fetched_at_once():
     """A fresh token is fetched without a wait and does not count as an attempt."""
-    assert again([Failure.TOKEN_REFUSED], repeatable=False, max_hold=HOLD, jitter=0.5) == Again(fresh_token=True)
-    assert again([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_hold=HOLD) is not None
+    assert next_attempt([Failure.TOKEN_REFUSED], repeatable=False, max_wait=HOLD, jitter=0.5) == RetryStep(
+        fresh_token=True
+    )
+    assert next_attempt([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_wait=HOLD) is not None
 
 
 def test_waits_grow_exponentially():
     """Without Retry-After each wait is twice the one before, and jitter only makes it longer."""
-    steps = [again([Failure.LOST] * times, repeatable=True, max_hold=HOLD) for times in range(1, 5)]
+    steps = [next_attempt([Failure.LOST] * times, repeatable=True, max_wait=HOLD) for times in range(1, 5)]
     assert [step.after for step in steps] == [1, 2, 4, 8]
     assert next_attempt([Failure.LOST], repeatable=True, max_wait=HOLD, jitter=0.5).after == 1.5
 

@@ -24,7 +24,7 @@ steps = st.lists(st.one_of(told, st.just(("answered", 0.0, 0.0))), max_size=200)
 @given(st.integers(1, 52), steps)
 def test_concurrency_stays_within_its_bounds(most, given_steps):
     """Concurrency stays between one and the limit, and a wait once set is never shortened."""
-    pace, now = Pace(most, most), 0.0
+    pace, now = ConcurrencyLimit(most, most), 0.0
     for what, passed, wait in given_steps:
         before, now = pace, now + passed
         pace = pace.on_response() if what == "answered" else pace.on_throttled(wait, sent_at=now, now=now)
@@ -35,7 +35,7 @@ def test_concurrency_stays_within_its_bounds(most, given_steps):
 
 def test_concurrency_halves_after_429_and_grows_after_successes():
     """Concurrency halves once for all 429s in flight together and grows by one after a run of successes."""
-    pace = Pace(8, 8)
+    pace = ConcurrencyLimit(8, 8)
     for _ in range(3):
         pace = pace.on_throttled(10, sent_at=100, now=101)
     assert (pace.limit, pace.closed_until) == (4, 111)

@@ -5,11 +5,9 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.operators.segments import (
     CijPublishSegmentOperator,
 )
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.scripted import Answer
 from tests.segment_responses import ID
@@ -19,8 +17,6 @@ from tests.segment_responses import ID
 def publish(scripted, monkeypatch):
     """Run the publish operator against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
 
     def run(*answers: Answer, kind=CijPublishSegmentOperator, **arguments):
         scripted.script = list(answers)

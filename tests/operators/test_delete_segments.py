@@ -10,12 +10,10 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
-from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.outbound import CijOutboundDeleteSegmentOperator
 from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
-from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.dags import run_dag
 from tests.scripted import Answer
@@ -27,12 +25,6 @@ NONE, DONE = Answer(body={"value": []}), Answer(204)
 UNUSED = Answer(body={"msdynmkt_publishedjourneycount": 0})
 STOPPED_NOW = Answer(body={"stopSingleSegmentResults": [{"SegmentId": ID, "WasStopped": True}]})
 BLIP = Answer(200, b"<html>a gateway's page</html>")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
 
 
 def _made(cij_sandbox, monkeypatch, generation: str) -> str:

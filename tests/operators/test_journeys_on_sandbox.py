@@ -13,10 +13,10 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_cij.api.consent.client import ConsentValue
-from airflow_provider_cij.api.journeys import client as journeys
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.journeys import (
     CijCreateJourneyOperator,
@@ -30,17 +30,14 @@ from airflow_provider_cij.operators.members import (
 )
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 
 ONE_TIME = "One e-mail to a segment"
 
 
 @pytest.fixture(autouse=True)
-def _connection(cij_sandbox, monkeypatch):
+def _connection(cij_sandbox, monkeypatch, short_sleeps):
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(journeys, "LOOKS", (0.1, 0.5))
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def parts(dag_id):
     async def read(cij):
         made = await cij.segments.create(SegmentSpec(dag_id, dag_id, "PROFILE(contact).FILTER(creditlimit >= 18000)"))
         await cij.segments.publish(made.segment_id)
-        await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.1, deadline=2e9)
+        await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.1, deadline=2e9)
         path = f"msdynmkt_journeytemplates?$filter=msdynmkt_name eq '{ONE_TIME}'"
         template = (await cij.dataverse.get(path))["value"][0]
         email = (await cij.dataverse.get("msdynmkt_emails?$filter=statuscode eq 2&$top=1"))["value"][0]

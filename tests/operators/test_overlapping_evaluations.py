@@ -9,13 +9,11 @@ import pytest
 from airflow.sdk import DAG
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.segments import shared_poll as polling
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.member_ids import idset
 from tests.scripted import Answer
@@ -57,8 +55,6 @@ def busy(request):
 def test_members_added_during_an_evaluation_are_in(busy, monkeypatch, dag_id, kind, was, deferrable):
     """A segment whose evaluation is under way is evaluated once more, with the members that were added meanwhile."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", busy.airflow_conn_uri)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
     spec = SegmentSpec(dag_id, "Busy", groups=(MemberGroup("in"),))
 
     async def prepare(cij):
@@ -207,7 +203,7 @@ def test_a_service_that_skips_is_not_asked_for_ever(publish, scripted, monkeypat
 @pytest.mark.parametrize("trouble", [LATER, DOWN], ids=["429", "503"])
 def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch, deferrable, trouble):
     """Whatever becomes of the last read, for when the segment was evaluated, the segment is published once."""
-    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_hold_seconds=0))
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     ran = publish(
         *[segment(2), NONE, Answer(204), segment(5), segment(1), trouble],
         kind=CijRefreshSegmentOperator,
@@ -221,7 +217,7 @@ def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch
 @both
 def test_what_fails_after_the_publish_is_waited_out(publish, scripted, monkeypatch, deferrable):
     """A throttled look behind an accepted publish leads to a later look, not to a second publish."""
-    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_hold_seconds=0))
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     soon = Answer(LATER.status, LATER.body, {"Retry-After": "1"})
     started = time.monotonic()
     ran = publish(segment(2), NONE, Answer(204), soon, segment(1), deferrable=deferrable)

@@ -20,7 +20,6 @@ from airflow_provider_cij.operators.segments import (
     MemberGroup,
 )
 from airflow_provider_cij.sources import FromFile
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.segment_responses import LINK
 
@@ -28,7 +27,6 @@ from tests.segment_responses import LINK
 @pytest.fixture(autouse=True)
 def _connection(cij_sandbox, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
 
 
 def _contacts(where: str = "") -> list[str]:

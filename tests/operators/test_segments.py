@@ -7,7 +7,6 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.errors import CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.segments import (
@@ -21,7 +20,6 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.sensors.segments import CijSegmentSensor
-from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.dags import run_dag
 from tests.segment_responses import LINK
@@ -32,8 +30,6 @@ SOON = {"poll_interval": 0.2}
 @pytest.fixture(autouse=True)
 def _connection(cij_sandbox, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
 
 
 def _segment(segment_id: str):

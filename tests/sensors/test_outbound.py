@@ -12,7 +12,6 @@ from airflow_provider_cij.sensors.outbound import (
     CijOutboundMemberOperationsSensor,
     CijOutboundSegmentSensor,
 )
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.outbound_responses import (
     DRAFT,
@@ -40,7 +39,6 @@ UNHEARD_OF = 192350099
 def wait(scripted, monkeypatch):
     """Run a sensor in one of its modes against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
 
     def run(kind, mode: str, *answers: Answer, **arguments):
         scripted.script = list(answers)

@@ -10,9 +10,7 @@ from email.utils import format_datetime
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.segments import shared_poll as polling
 from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.scripted import Answer
 from tests.segment_responses import (
@@ -38,8 +36,6 @@ from tests.sensor_modes import MODES, every_mode
 def wait(scripted, monkeypatch):
     """Run a sensor in one of its modes against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
 
     def run(mode: str, *answers: Answer, kind=CijSegmentSensor, **arguments):
         scripted.script = list(answers)
@@ -294,7 +290,7 @@ def test_a_sensor_limits_the_members(wait, mode, counts, limits, state):
 @pytest.mark.parametrize("trouble", [429, 503])
 def test_no_sensor_asks_earlier_than_it_was_told(wait, scripted, monkeypatch, mode, trouble):
     """A Retry-After that is longer than the client waits for is kept in each mode, whatever the status."""
-    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_hold_seconds=0.5))
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0.5))
     started = time.monotonic()
     told = Answer(trouble, {"error": {"code": "0x0", "message": "busy"}}, {"Retry-After": "3"})
     assert wait(mode, told, segment(1)).states == {"wait": "success"}

@@ -6,6 +6,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
@@ -15,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from airflow_provider_cij.api.segments.models import AT_REST, MemberGroup, SegmentStatus
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
@@ -165,7 +167,7 @@ class Life(RuleBasedStateMachine):
 
         async def publish(cij):
             segment = await cij.segments.get(self.spec.segment_id)
-            goal = Goal(before=await before_publish(cij.segments, segment))
+            goal = SegmentWait("", baseline=await capture_baseline(cij.segments, segment))
             await cij.segments.publish(segment.segment_id)
             await self._wait(cij, goal)
 
@@ -180,7 +182,7 @@ class Life(RuleBasedStateMachine):
         async def stop(cij):
             await cij.segments.stop([self.spec.segment_id])
             if self.status == SegmentStatus.STOPPED:
-                await self._wait(cij, Goal("stopped"))
+                await self._wait(cij, SegmentWait("", "stopped"))
 
         self.do(stop)
 
@@ -190,8 +192,8 @@ class Life(RuleBasedStateMachine):
         self.do(lambda cij: cij.segments.delete(self.spec.segment_id))
 
     async def _wait(self, cij, goal):
-        until = {"poll_interval": 0.02, "deadline": time.time() + 20}
-        await wait(cij.segments, self.spec.segment_id, goal, **until)
+        wait = replace(goal, segment_id=self.spec.segment_id)
+        await wait_until(wait, cij, poll_interval=0.02, deadline=time.time() + 20)
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api.members.id_list import read_member_ids
 from airflow_provider_cij.api.segments.models import ExecutionStatus, SegmentStatus
-from airflow_provider_cij.api.segments.wait import Goal, before_publish, look, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse import client
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryPolicy
@@ -40,7 +41,6 @@ from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators import _member_list
 from airflow_provider_cij.sources import FromFile, FromSql
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.system.weekly_refresh_model import (
     ANY,
@@ -88,13 +88,10 @@ def die(path: str) -> None:
 
 async def _refresh(cij, segment_id: str):
     segment = await cij.segments.get(segment_id)
-    goal = Goal(before=await before_publish(cij.segments, segment))
-    await cij.segments.publish(segment_id)
-    segment, outcome, _ = await look(cij.segments, segment_id, goal)
-    if outcome == "done":
-        return segment
-    until = {"poll_interval": 0.03, "deadline": time.time() + 20}
-    return (await wait(cij.segments, segment_id, goal, **until)).segment
+    wait = SegmentWait(segment_id, baseline=await capture_baseline(cij.segments, segment))
+    await cij.segments.publish(segment)
+    await wait_until(wait, cij, poll_interval=0.03, deadline=time.time() + 20)
+    return await cij.segments.get(segment_id)
 
 
 async def _whole_list(pages) -> list[str]:
@@ -179,7 +176,11 @@ class Season:
         self._until_done("create", lambda cij: cij.segments.create(spec))
         on_batch = None
         if week.death == "kill":
-            command = [sys.executable, "-c", "import sys, tests.system.test_soak_weekly_refresh as soak; soak.die(sys.argv[1])"]
+            command = [
+                sys.executable,
+                "-c",
+                "import sys; from tests.system.test_soak_weekly_refresh import die; die(sys.argv[1])",
+            ]
             ended = subprocess.run([*command, str(self.file)], check=False, capture_output=True, text=True)
             assert ended.returncode == -signal.SIGKILL, ended.stderr
             self.seen["killed"] += 1
@@ -286,7 +287,6 @@ async def _contacts(cij) -> dict[str, float]:
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
     """Run one for a season, with clients that do not lose time."""
     monkeypatch.setattr(client, "RetryPolicy", lambda: PATIENT)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.03)
     with running_sandbox("--contacts", "800", "--compute-seconds", "0.05") as running:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", f"{running.airflow_conn_uri}&max_concurrency={AT_ONCE}")
         yield running

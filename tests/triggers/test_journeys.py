@@ -7,8 +7,6 @@ import time
 
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_cij.api.segments import shared_poll as polling
-from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 from tests.journey_responses import ID, SEGMENT, TEMPLATE
 from tests.scripted import Answer
@@ -36,8 +34,6 @@ def test_the_trigger_survives_airflows_database():
 def test_many_waits_ask_one_question(scripted, monkeypatch):
     """And one of them can end before the others."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.05)
-    monkeypatch.setattr(polling, "LINGER", 0.1)
     ids = [ID, TEMPLATE, SEGMENT]
 
     def rows(*statuses: int) -> Answer:

@@ -8,7 +8,6 @@ import time
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 from tests.outbound_responses import DRAFT, ID, segment
 
@@ -27,7 +26,6 @@ def test_the_trigger_survives_airflows_database():
 def test_every_end_of_the_trigger_is_an_event(scripted, monkeypatch, arguments):
     """Also of what nobody foresaw."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.01)
     scripted.script = [segment(DRAFT)]
 
     async def event():

@@ -6,11 +6,9 @@ import time
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_cij._task import summary_of
-from airflow_provider_cij.api.segments import shared_poll as polling
-from airflow_provider_cij.api.segments.wait import Before
+from airflow_provider_cij._base import check_of_event
+from airflow_provider_cij.api.segments.wait import PublishBaseline
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
-from airflow_provider_cij.triggers import _waiting
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.scripted import Answer
 from tests.segment_responses import BLIP, ID, NO_WORDS, NONE, segment
@@ -35,7 +33,7 @@ ARGUMENTS = {
     "count_before": 5,
     "first": False,
     "by_our_clock": False,
-    "asks": 2,
+    "state": {"publishes": 2},
 }
 
 
@@ -52,7 +50,7 @@ def test_rows_of_an_older_version_are_understood():
     old = ("cij_conn_id", "segment_id", "before_status", "before_execution_id", "poll_interval", "deadline")
     trigger = CijSegmentTrigger(**{name: ARGUMENTS[name] for name in old})
     assert (trigger.until, trigger.min_members) == ("live", 0)
-    assert trigger.goal().before == Before(1, ("old",))
+    assert trigger.wait().baseline == PublishBaseline(1, ("old",))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"poll_interval": "soon", "deadline": None, "segment_id": 7}])
@@ -72,8 +70,6 @@ def _event(**arguments) -> dict:
 def fire(scripted, monkeypatch):
     """Run a trigger against these answers to its event."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(_waiting, "FIRST_LOOK_AFTER", 0.05)
-    monkeypatch.setattr(polling, "LINGER", 0.01)
 
     def run(*answers: Answer, seconds: float = 20, **arguments):
         scripted.script = list(answers)
@@ -84,7 +80,7 @@ def fire(scripted, monkeypatch):
 
 def test_every_end_is_an_event_that_says_what_it_was(fire):
     """And each is understood in the worker as the error that it was in the triggerer."""
-    assert summary_of(fire(BLIP, segment(6), segment(1)))["status"] == "live"
+    assert check_of_event(fire(BLIP, segment(6), segment(1)), "segment").result["status"] == "live"
     no = Answer(403, {"error": {"code": "0x80040220", "message": "no privilege"}})
     for status, kind, answers in (
         ("failed", CijSegmentFailedError, [segment(3), NONE, segment(3), NO_WORDS]),
@@ -94,7 +90,7 @@ def test_every_end_is_an_event_that_says_what_it_was(fire):
         event = fire(*answers, seconds=0.4)
         assert event["status"] == status
         with pytest.raises(kind):
-            summary_of(event)
+            check_of_event(event, "segment")
 
 
 def test_what_nobody_foresaw_is_an_event_too(fire):
@@ -108,7 +104,7 @@ def test_it_gives_up_at_its_deadline_however_the_service_fails(fire):
     """The last trouble is in the words."""
     event = fire(BLIP, seconds=0.3)
     assert event["status"] == "timeout"
-    assert "The last look failed" in event["error"]["message"]
+    assert "The last check failed" in event["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -117,22 +113,27 @@ def test_it_gives_up_at_its_deadline_however_the_service_fails(fire):
 def test_an_event_that_says_nothing_is_no_success(event):
     """Never."""
     with pytest.raises(CijError, match="neither success nor failure"):
-        summary_of(event)
+        check_of_event(event, "segment")
 
 
 def test_the_first_look_is_not_at_once(scripted, monkeypatch):
     """An event within seconds of the deferral can fail the task (apache/airflow#66374)."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(_waiting, "FIRST_LOOK_AFTER", 0.5)
     scripted.script = [segment(1)]
     started = time.monotonic()
-    _event(segment_id=ID, poll_interval=0.01, deadline=time.time() + 20)
-    assert time.monotonic() - started >= 0.5
+
+    async def in_a_triggerer():
+        trigger = CijSegmentTrigger(segment_id=ID, poll_interval=0.01, deadline=time.time() + 20)
+        trigger.trigger_id = 7  # as the triggerer sets it
+        return (await anext(aiter(trigger.run()))).payload
+
+    assert asyncio.run(in_a_triggerer())["status"] == "live"
+    assert time.monotonic() - started >= 5
 
 
 def test_it_does_not_stop_the_loop(fire):
     """Others share it: while twenty wait, it goes round."""
-    assert summary_of(fire(segment(1)))
+    assert check_of_event(fire(segment(1)), "segment")
     rounds = 0
 
     async def main():

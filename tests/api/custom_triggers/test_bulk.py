@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.custom_triggers.bulk import BLOCK, Ledger, at_positions, raise_for_all
+from airflow_provider_cij.api.custom_triggers.bulk import BATCH_SIZE, RaiseProgress, at_positions, raise_for_all
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijError,
     CijForbiddenError,
@@ -42,7 +42,7 @@ class FakeClock:
 def id_set_of(count: int) -> IdSet:
     """Return a set of that many ids."""
     ids = IdSet()
-    ids.update(keys_of([str(uuid.UUID(int=number * 7919)) for number in range(count)])[0])
+    ids.update(pack_guids([str(uuid.UUID(int=number * 7919)) for number in range(count)])[0])
     return ids
 
 
@@ -83,7 +83,7 @@ class Simulation:
         self.noted: dict | None = None
         self.dead = False
 
-    def note(self, ledger: Ledger) -> None:
+    def note(self, ledger: RaiseProgress) -> None:
         if not self.dead:
             self.noted = json.loads(json.dumps(ledger.as_dict()))
 
@@ -102,10 +102,10 @@ class Simulation:
         if (error := OUTCOMES[how]) is not None:
             raise error
 
-    def try_once(self, ids: IdSet) -> Ledger | None:
+    def try_once(self, ids: IdSet) -> RaiseProgress | None:
         """Run one attempt and return its ledger, or None when the attempt did not finish."""
         self.dead = False
-        ledger = Ledger.of_dict(self.noted) if self.noted else Ledger("x")
+        ledger = RaiseProgress.of_dict(self.noted) if self.noted else RaiseProgress("x")
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeClock())
         try:
             asyncio.run(work)
@@ -127,7 +127,7 @@ def test_no_person_is_sent_twice_after_any_crashes(count, plan):
     assert len(world.seen) == len(set(world.seen))
     assert ledger.raised + ledger.refused + len(ledger.unclear) == count
     assert len(set(ledger.unclear)) == len(ledger.unclear)
-    assert (ledger.left, ledger.on_the_way) == ([], [])
+    assert (ledger.left, ledger.in_flight) == ([], [])
     unclear = set(at_positions(ids, set(ledger.unclear)))
     # Whoever the service has seen and is not unclear was raised: no more, no less.
     assert len(set(world.seen) - unclear) == ledger.raised
@@ -135,26 +135,26 @@ def test_no_person_is_sent_twice_after_any_crashes(count, plan):
 
 def test_a_killed_worker_leaves_at_most_one_block_unclear():
     """A killed worker leaves at most the block in flight unclear; what was saved before is known."""
-    world = Simulation(iter(["raised"] * (BLOCK + 3) + ["killed"]))
+    world = Simulation(iter(["raised"] * (BATCH_SIZE + 3) + ["killed"]))
     ids = id_set_of(100)
     assert world.try_once(ids) is None
     ledger = world.try_once(ids)
     assert ledger is not None
-    assert (len(ledger.unclear), ledger.raised) == (BLOCK, 100 - BLOCK)
+    assert (len(ledger.unclear), ledger.raised) == (BATCH_SIZE, 100 - BATCH_SIZE)
 
 
 @pytest.mark.parametrize("how", ["refused", "lost", "broken"])
 def test_a_first_block_without_success_ends_the_run(how):
     """A run whose first block has no success ends there, and its error shows no id."""
     world, ids = Simulation(iter([how] * 200)), id_set_of(100)
-    ledger = Ledger("x")
+    ledger = RaiseProgress("x")
     with pytest.raises(CijError) as error:
         asyncio.run(
             raise_for_all(world.send, ids, ledger, world.note, rate_per_minute=2500, at_once=4, clock=FakeClock())
         )
     assert error.value.message == "It failed for …."
     assert (ledger.refused, ledger.raised) == (0, 0)
-    assert len(ledger.left if how == "refused" else ledger.unclear) == BLOCK
+    assert len(ledger.left if how == "refused" else ledger.unclear) == BATCH_SIZE
 
 
 @pytest.mark.parametrize("how", ["throttled", "forbidden", "not sent"])
@@ -172,12 +172,12 @@ def test_throttling_and_outages_leave_people_for_the_next_attempt(how):
 def test_nothing_is_sent_when_progress_cannot_be_saved():
     """Progress is saved before a block is sent, so a store that is down means no request at all."""
 
-    def no(ledger: Ledger) -> None:
+    def no(ledger: RaiseProgress) -> None:
         raise OSError("the store is down")
 
     world, ids = Simulation(iter([])), id_set_of(10)
     with pytest.raises(OSError, match="the store is down"):
-        asyncio.run(raise_for_all(world.send, ids, Ledger("x"), no, rate_per_minute=2500, at_once=4))
+        asyncio.run(raise_for_all(world.send, ids, RaiseProgress("x"), no, rate_per_minute=2500, at_once=4))
     assert world.seen == []
 
 
@@ -185,7 +185,9 @@ def test_nothing_is_sent_when_progress_cannot_be_saved():
 def test_the_rate_limit_is_kept(rate):
     """Requests start at the given rate per minute whatever the concurrency."""
     world, ids, time = Simulation(iter([])), id_set_of(100), FakeClock()
-    asyncio.run(raise_for_all(world.send, ids, Ledger("x"), world.note, rate_per_minute=rate, at_once=8, clock=time))
+    asyncio.run(
+        raise_for_all(world.send, ids, RaiseProgress("x"), world.note, rate_per_minute=rate, at_once=8, clock=time)
+    )
     assert len(world.seen) == 100
     assert time.moment - 1000 == pytest.approx(99 * 60 / rate)
 
@@ -201,6 +203,6 @@ def test_concurrency_reaches_its_limit_and_not_more():
         await asyncio.sleep(0.001)
         now -= 1
 
-    work = raise_for_all(send, id_set_of(60), Ledger("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
+    work = raise_for_all(send, id_set_of(60), RaiseProgress("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
     asyncio.run(work)
     assert most == 3

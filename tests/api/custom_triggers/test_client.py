@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, Events, attributes_of
+from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, CustomTriggers, attributes_of
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import (
     CijInputError,
@@ -116,7 +116,7 @@ def run_on_triggers(scripted, work, *answers: Answer):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await work(Events(client))
+            return await work(CustomTriggers(client))
 
     return asyncio.run(main())
 
@@ -127,7 +127,7 @@ def test_a_trigger_is_raised_for_a_person(scripted, name):
 
     async def work(events):
         trigger = await events.get(name)
-        await events.raise_for(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
+        await events.raise_trigger(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
 
     run_on_triggers(scripted, work, *catalogue(), Answer(204))
     assert "msdynmkt_uniquename eq 'msdynmkt_order'" in unquote(scripted.asked[0].path)

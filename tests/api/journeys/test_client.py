@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_cij.api.journeys import client as journeys
 from airflow_provider_cij.api.journeys.client import Journeys, publish_inputs
 from airflow_provider_cij.api.journeys.spec import JourneySpec
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -61,9 +60,8 @@ def found(**others) -> Answer:
 
 
 @pytest.fixture
-def run(scripted, monkeypatch):
+def run(scripted, short_sleeps):
     """Return a function that runs a coroutine function on the journey client of the scripted server."""
-    monkeypatch.setattr(journeys, "LOOKS", (0.0, 0.01))
 
     def go(work, *answers: Answer):
         scripted.script = list(answers)
@@ -306,6 +304,6 @@ def test_a_row_without_a_status_is_an_error(run):
 def test_the_failure_reason_is_optional(run):
     """The failure reason is read in either casing, and is empty where there is none."""
     for name in ("msdynmkt_errorDetails", "msdynmkt_errordetails"):
-        assert run(lambda one: one.last_words(ID), Answer(body={name: "No."})) == "No."
-    assert run(lambda one: one.last_words(ID), Answer(body={})) == ""
-    assert run(lambda one: one.last_words(ID), MISSING) == ""
+        assert run(lambda one: one.failure_reason(ID), Answer(body={name: "No."})) == "No."
+    assert run(lambda one: one.failure_reason(ID), Answer(body={})) == ""
+    assert run(lambda one: one.failure_reason(ID), MISSING) == ""

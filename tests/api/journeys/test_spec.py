@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.api.journeys.models import JourneyStatus, verdict_of
 from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times, encoded
-from airflow_provider_cij.api.journeys.wait import Journey, JourneyGoal, judge
+from airflow_provider_cij.api.journeys.wait import Journey, JourneyWait, classify
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 from tests.api.nested_list import deep
@@ -170,7 +170,7 @@ def test_times_must_lie_in_the_future():
 @given(st.sampled_from(["live", "completed", "stopped"]), st.integers(-5, 30), st.booleans())
 def test_a_wait_ends_only_on_its_goal_or_an_impossible_status(until, status, publishing):
     """An unknown status keeps a wait going; only a status that rules the goal out is a failure."""
-    outcome = judge(Journey(A, "n", status), JourneyGoal(until, publishing))
+    outcome = classify(Journey(A, "n", status), JourneyWait(A, until, publishing))
     done = {"live": {2, 7, 8}, "completed": {8}, "stopped": {3, 8}}[until]
     failed = {6} if until == "stopped" else {3, 5, 6, 9}
     failed |= {JourneyStatus.DRAFT} if until == "live" and publishing else set()

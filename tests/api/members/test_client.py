@@ -14,7 +14,8 @@ from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
@@ -52,7 +53,7 @@ def test_added_members_are_listed_by_group_and_by_segment(organisation, key):
         assert sorted(await _all(cij.members.of_group(spec.segment_id, into))) == sorted(people)
         assert await _all(cij.members.of_segment(spec.segment_id)) == []
         await cij.segments.publish(spec.segment_id)
-        await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
+        await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
         assert sorted(await _all(cij.members.of_segment(spec.segment_id))) == sorted(people[45:])
 
     organisation(main)

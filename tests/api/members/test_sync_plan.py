@@ -94,7 +94,7 @@ def test_including_and_excluding_groups_cannot_share_a_list(organisation, key):
     organisation(main)
 
 
-def plan_of(sizes, removed, missing, include=True) -> Plan:
+def plan_of(sizes, removed, missing, include=True, limit=GROUP_LIMIT) -> Plan:
     """Return a plan for groups of these sizes."""
     parts = [
         GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, idset(PEOPLE[:gone]), limit)
@@ -111,24 +111,21 @@ def plan_of(sizes, removed, missing, include=True) -> Plan:
 )
 def test_new_members_are_allocated_to_groups_with_room(groups, missing, removing, size):
     """No group overflows, each id is sent once in full batches, and a list without enough room is refused."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mirror, "IDS_A_GROUP", 50)
-        patched.setattr(mirror, "IDS_A_CALL", size)
-        sizes = [there for there, _ in groups]
-        removed = [min(gone, there) for there, gone in groups]
-        plan = plan_of(sizes, removed, missing)
-        room = [50 - there + (gone if removing else 0) for there, gone in zip(sizes, removed, strict=True)]
-        if sum(room) < missing:
-            with pytest.raises(CijInputError, match=f"no room for {missing - sum(room)} of {missing} new members"):
-                plan.shares(removing=removing)
-            return
-        shares = plan.shares(removing=removing)
-        assert all(count <= space for (_, count), space in zip(shares, room, strict=True))
-        sent = list(calls(plan.missing, shares))
-        assert sorted(one for _, batch in sent for one in batch) == sorted(PEOPLE[:missing])
-        assert Counter({name: n for name, n in shares if n}) == Counter(name for name, batch in sent for _ in batch)
-        assert len(sent) == number_of_calls(shares)
-        assert all(len(batch) <= size for _, batch in sent)
+    sizes = [there for there, _ in groups]
+    removed = [min(gone, there) for there, gone in groups]
+    plan = plan_of(sizes, removed, missing, limit=50)
+    room = [50 - there + (gone if removing else 0) for there, gone in zip(sizes, removed, strict=True)]
+    if sum(room) < missing:
+        with pytest.raises(CijInputError, match=f"no room for {missing - sum(room)} of {missing} new members"):
+            plan.allocate(removing=removing)
+        return
+    quotas = plan.allocate(removing=removing)
+    assert all(count <= space for (_, count), space in zip(quotas, room, strict=True))
+    sent = list(batches(plan.missing, quotas, size))
+    assert sorted(one for _, batch in sent for one in batch) == sorted(PEOPLE[:missing])
+    assert Counter({name: n for name, n in quotas if n}) == Counter(name for name, batch in sent for _ in batch)
+    assert len(sent) == number_of_batches(quotas, size)
+    assert all(len(batch) <= size for _, batch in sent)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from cij_sandbox.testing import running_sandbox
@@ -13,8 +14,9 @@ from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, journey_id_of, journey_row
 from airflow_provider_cij.api.outbound.models import OutboundStatus
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
-from airflow_provider_cij.api.outbound.wait import wait
+from airflow_provider_cij.api.outbound.wait import OutboundWait
 from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -45,8 +47,8 @@ def _set(ids: list[str]) -> IdSet:
 
 
 async def _until(outbound, what: str, row_id: str, until: str):
-    deadline = time.time() + 20
-    return await wait(outbound, what, row_id, until, poll_interval=0.1, deadline=deadline, first_after=0.0)
+    cij = SimpleNamespace(outbound=outbound)
+    return await wait_until(OutboundWait(what, row_id, until), cij, poll_interval=0.1, deadline=time.time() + 20)
 
 
 async def _members(outbound, segment_id: str, how: str = "query") -> list[str]:

@@ -15,9 +15,9 @@ from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, jour
 from airflow_provider_cij.api.outbound.models import (
     OutboundSegment,
 )
-from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, created_with
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, member_ids_text
 from airflow_provider_cij.api.outbound.workflow import Tile, compact, segment_email_workflow, workflow_text
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
     CijInputError,
     CijReplyError,
@@ -29,7 +29,7 @@ from tests.outbound_responses import GONE, ID, MADE
 def test_ids_are_sent_in_calls_of_20_000(sent_by):
     """Ids are sent to a static segment in calls of 20,000; a dynamic one is refused before anything is sent."""
     ids = IdSet()
-    ids.update(keys_of([str(uuid.UUID(int=number)) for number in range(45_000)])[0])
+    ids.update(pack_guids([str(uuid.UUID(int=number)) for number in range(45_000)])[0])
     of = OutboundSegment(ID, "x", 192350001, "*", 192350001, "S")
     sent = sent_by(lambda outbound: outbound.members.update(of, "add", ids), MADE)
     calls = [json.loads(body["msdyncrm_memberids"]) for _, _, body in sent]
@@ -137,7 +137,7 @@ def test_a_built_workflow_is_valid(names, mail):
 @given(st.lists(st.uuids()))
 def test_initial_members_have_the_crm_prefix(ids):
     """Initial members are JSON text of ids with the prefix ``crm``."""
-    assert json.loads(created_with([str(one).upper() for one in ids])) == [f"crm{one}" for one in ids]
+    assert json.loads(member_ids_text([str(one).upper() for one in ids])) == [f"crm{one}" for one in ids]
 
 
 def test_a_row_without_required_columns_is_unreadable():

@@ -14,7 +14,7 @@ from airflow_provider_cij.api.outbound.models import (
     check_move,
     status_name,
 )
-from airflow_provider_cij.api.outbound.wait import judge
+from airflow_provider_cij.api.outbound.wait import classify
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,
@@ -45,7 +45,7 @@ def test_only_documented_transitions_are_allowed(kind, now, wanted):
 def test_an_unknown_status_is_left_to_the_service():
     """An unknown status may be changed, and a wait never ends on it."""
     check_move(SEGMENT, OutboundSegment(ID, "VIP", 192350099, "*", 192350001, "S"), STOPPING)
-    assert judge(192350099, "live") == judge(192350099, "stopped") == "waiting"
+    assert classify(192350099, "live") == classify(192350099, "stopped") == "waiting"
 
 
 @given(st.sampled_from(OutboundStatus) | st.integers(192350000, 192350020), st.sampled_from(("live", "stopped")))
@@ -54,7 +54,7 @@ def test_final_statuses_of_a_wait(status, until):
     done = {"live": {"LIVE", "LIVE_EDITABLE"}, "stopped": {"STOPPED", "EXPIRED"}}[until]
     failed = {"live": {"ERROR", "EXPIRED"}, "stopped": {"ERROR"}}[until]
     name = status_name(status).upper()
-    assert judge(int(status), until) == ("done" if name in done else "failed" if name in failed else "waiting")
+    assert classify(int(status), until) == ("done" if name in done else "failed" if name in failed else "waiting")
 
 
 def test_a_forbidden_transition_sends_nothing(sent_by, scripted):

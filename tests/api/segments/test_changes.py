@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijConflictError

@@ -11,7 +11,8 @@ import pytest
 
 from airflow_provider_cij.api.segments.models import ExecutionStatus, MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row
-from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijInputError,
@@ -98,8 +99,8 @@ def test_updating_a_live_segment_keeps_it_live(organisation, key):
 
 async def _live(cij, segment_id: str, before=None):
     deadline = time.time() + 20
-    goal = Goal(before=before)
-    return (await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=deadline)).segment
+    await wait_until(SegmentWait(segment_id, baseline=before), cij, poll_interval=0.1, deadline=deadline)
+    return await cij.segments.get(segment_id)
 
 
 def test_a_segment_with_one_row_is_completed(organisation, key):
@@ -186,7 +187,7 @@ def test_publish_and_wait_until_live(organisation, key):
         found = await ids_of(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
         for _ in range(2):
             segment = await cij.segments.get(spec.segment_id)
-            before = await before_publish(cij.segments, segment)
+            before = await capture_baseline(cij.segments, segment)
             await cij.segments.publish(spec.segment_id)
             segment = await _live(cij, spec.segment_id, before)
             assert segment.member_count == len(found) > 0

@@ -9,29 +9,20 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_cij.api.journeys.client import Journeys
-from airflow_provider_cij.api.segments import shared_poll as polling
-from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.segments.models import Segment
-from airflow_provider_cij.api.segments.shared_poll import GroupLooks, SharedPoll
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
 from airflow_provider_cij.triggers import _session as shared
-from airflow_provider_cij.triggers import _waiting as triggers
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.member_ids import PEOPLE, idset
 from tests.scripted import Answer
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
 REFUSED = Answer(400, {"error": {"code": "0x80060888", "message": "no such function"}})
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    monkeypatch.setattr(polling, "LINGER", 0.02)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.05)
 
 
 def row(number: int, status: int = 1) -> dict:
@@ -49,7 +40,7 @@ def run_on_poll(scripted, ask):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await ask(SharedPoll(Segments(client), Journeys(client)))
+            return await ask(Cij.shared(client, 0.02).segments)
 
     return asyncio.run(main())
 
@@ -62,14 +53,13 @@ def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
 
     async def main():
         waits = [
-            CijSegmentTrigger(segment_id=PEOPLE[number], poll_interval=0.2, deadline=time.time() + 20)
+            CijSegmentTrigger(segment_id=PEOPLE[number], poll_interval=1, deadline=time.time() + 20)
             for number in range(100)
         ]
         events = await asyncio.gather(*(anext(aiter(one.run())) for one in waits))
         assert not any(shared._open.values())  # the last to leave has closed it
         return [event.payload["segment"]["member_count"] for event in events]
 
-    monkeypatch.setattr(polling, "LINGER", 0.1)
     assert asyncio.run(main()) == list(range(100))
     assert len(scripted.logins) == 1
     assert len(scripted.asked) == 3
@@ -129,11 +119,11 @@ def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
             await cij.segments.create(spec)
         for spec in [*specs, *specs[:2]]:
             await cij.segments.publish(spec.segment_id)
-            await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
+            await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
         segments = [await cij.segments.get(spec.segment_id) for spec in specs]
         since = "2020-01-01T00:00:00Z"
         alone = [await cij.segments.executions_since(segment, since) for segment in segments]
-        poll = SharedPoll(cij.segments, cij.journeys)
+        poll = Cij.shared(cij.dataverse, 0.02).segments
         together = await asyncio.gather(*(poll.executions_since(segment, since) for segment in segments))
         assert together == alone
         assert [len(runs) for runs in together] == [2, 2, 1, 1, 1]
@@ -146,7 +136,7 @@ def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
 
 def test_a_wait_for_group_members_counts_the_group(organisation, key):
     """A wait for members of a group counts the group, also in a segment that was never evaluated."""
-    from airflow_provider_cij.api.segments.groups import MemberGroup
+    from airflow_provider_cij.api.segments.models import MemberGroup
 
     spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"),))
 
@@ -155,11 +145,10 @@ def test_a_wait_for_group_members_counts_the_group(organisation, key):
         await cij.members.add(spec.segment_id, made.groups["in"], idset(PEOPLE[:30]))
 
         async def has(at_least: int, group: str = "in"):
-            looks = GroupLooks(cij.segments, cij.members, group, at_least)
-            goal = Goal("members", min_members=at_least)
-            return (await wait(looks, spec.segment_id, goal, poll_interval=0.1, deadline=time.time() + 0.3)).segment
+            wait = SegmentWait(spec.segment_id, "members", min_members=at_least, group=group)
+            return await wait_until(wait, cij, poll_interval=0.1, deadline=time.time() + 0.3)
 
-        assert (await has(30)).member_count == 30
+        assert (await has(30)).result["member_count"] == 30
         with pytest.raises(CijTimeoutError, match=r"did not get enough members .* 30 members of 31"):
             await has(31)
         with pytest.raises(CijInputError, match="has no group 'nobody'"):

@@ -135,6 +135,6 @@ def test_brackets_in_quotes_are_not_counted(query):
 @given(st.lists(st.builds(MemberGroup, st.text(min_size=1), st.booleans(), st.uuids().map(str)), max_size=10))
 def test_groups_are_unchanged_after_encoding_and_decoding(groups):
     """Groups written to a row and read back are equal."""
-    from airflow_provider_cij.api.segments.groups import groups_text
+    from airflow_provider_cij.api.segments.models import groups_text
 
     assert groups_of(groups_text(tuple(groups))) == tuple(groups)

@@ -10,10 +10,10 @@ import uuid
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.segments.client import Segments
-from airflow_provider_cij.api.segments.lifecycle import stop_results_of
+from airflow_provider_cij.api.segments.client import Segments, stop_results_of
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, before_publish, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInUseError, CijRefusedError, CijReplyError, CijUnavailableError
 from airflow_provider_cij.hooks.cij import CijHook
@@ -31,9 +31,9 @@ async def _live(cij, key: str) -> str:
 
 
 async def _until(cij, segment_id: str, until, before=None):
-    goal = Goal(until, before=before)
-    seen = await wait(cij.segments, segment_id, goal, poll_interval=0.1, deadline=time.time() + 20)
-    return seen.segment
+    wait = SegmentWait(segment_id, until, baseline=before)
+    await wait_until(wait, cij, poll_interval=0.1, deadline=time.time() + 20)
+    return await cij.segments.get(segment_id)
 
 
 async def _journey(cij, segment_id: str) -> str:
@@ -56,7 +56,7 @@ def test_a_segment_stops_and_can_be_published_again(organisation, key):
         assert (await _until(cij, segment_id, "stopped")).status_name == "stopped"
         assert await cij.segments.stop([segment_id]) == [segment_id]
         segment = await cij.segments.get(segment_id)
-        before = await before_publish(cij.segments, segment)
+        before = await capture_baseline(cij.segments, segment)
         await cij.segments.publish(segment_id)
         assert (await _until(cij, segment_id, "live", before)).status_name == "live"
         draft = SegmentSpec(f"{key}.draft", "Draft", QUERY)

@@ -10,10 +10,11 @@ import uuid
 import pytest
 
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.row_sync import SEGMENTS, bring
-from airflow_provider_cij.api.segments.models import MemberGroup, groups_of
-from airflow_provider_cij.api.segments.spec import SegmentSpec, definition_row, owner
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.row_sync import create_or_update
+from airflow_provider_cij.api.segments.models import FOR_UPDATE, MemberGroup, groups_of
+from airflow_provider_cij.api.segments.spec import SEGMENTS, SegmentSpec, definition_row, owner
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import (
@@ -170,42 +171,32 @@ def test_a_business_unit_that_is_read_only_is_explained(scripted):
     async def main():
         async with DataverseClient(scripted.settings()) as client:
             unit = str(uuid.uuid4())
-            await bring(client, SEGMENTS, unit, owner(unit), {"_owningbusinessunit_value": None})
+            await create_or_update(client, SEGMENTS, unit, owner(unit), {"_owningbusinessunit_value": None})
 
     with pytest.raises(CijRefusedError, match=r"read-only.*writable only where modernised business units"):
         asyncio.run(main())
 
 
-def test_a_concurrent_change_is_a_conflict(organisation, spec, monkeypatch):
+def test_a_concurrent_change_is_a_conflict(organisation, spec):
     """A change of our columns between reading and writing is a conflict and is not overwritten."""
-    from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
-        async def read(client, table, row_id, columns, _read=segments.read):
-            row = await _read(client, table, row_id, columns)
-            await client.patch(f"{table.entity_set}({row_id})", {"msdynmkt_displayname": "theirs"})
-            return row
-
-        monkeypatch.setattr(segments, "read", read)
+        segment = await cij.segments.get(spec.segment_id, FOR_UPDATE)
+        await cij.dataverse.patch(f"msdynmkt_segments({spec.segment_id})", {"msdynmkt_displayname": "theirs"})
         with pytest.raises(CijConflictError):
-            await cij.segments.update(spec.segment_id, display_name="ours")
+            await cij.segments.update(segment, display_name="ours")
         assert (await cij.segments.get(spec.segment_id)).display_name == "theirs"
 
     organisation(main)
 
 
-def test_a_change_of_service_columns_is_no_conflict(organisation, spec, monkeypatch):
+def test_a_change_of_service_columns_is_no_conflict(organisation, spec):
     """A change of the service's own columns between reading and writing is retried."""
-    from airflow_provider_cij.api.segments import client as segments
 
     async def main(cij):
-        async def read(client, table, row_id, columns, _read=segments.read):
-            row = await _read(client, table, row_id, columns)
-            await client.patch(f"{table.entity_set}({row_id})", {"msdynmkt_description": "theirs"})
-            return row
-
-        monkeypatch.setattr(segments, "read", read)
-        assert (await cij.segments.update(spec.segment_id, display_name="ours")).changed
+        segment = await cij.segments.get(spec.segment_id, FOR_UPDATE)
+        await cij.dataverse.patch(f"msdynmkt_segments({spec.segment_id})", {"msdynmkt_description": "theirs"})
+        assert (await cij.segments.update(segment, display_name="ours")).changed
         row, _ = await _rows(cij, spec)
         assert (row["msdynmkt_displayname"], row["msdynmkt_description"]) == ("ours", "theirs")
 
@@ -221,7 +212,7 @@ def test_a_row_that_keeps_changing_is_a_conflict(scripted):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            await bring(client, SEGMENTS, row_id, {column: "new"}, there)
+            await create_or_update(client, SEGMENTS, row_id, {column: "new"}, there)
 
     with pytest.raises(CijConflictError):
         asyncio.run(main())
@@ -243,7 +234,7 @@ def test_members_on_the_row_are_included_and_excluded(organisation, key):
         await cij.segments.create(spec)
         assert not (await cij.segments.create(spec)).changed
         await cij.segments.publish(spec.segment_id)
-        await wait(cij.segments, spec.segment_id, Goal(), poll_interval=0.1, deadline=time.time() + 20)
+        await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
         found = {one async for page in cij.members.of_segment(spec.segment_id) for one in page}
         assert set(people[1:5]) <= found
         assert people[0] not in found

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.segments.models import Execution, ExecutionStatus, Segment, SegmentStatus, status_name
 from airflow_provider_cij.api.segments.sizes import SizeLimits
-from airflow_provider_cij.api.segments.wait import Before, Goal, judge
-from airflow_provider_cij.api.segments.wait import wait as until_live
+from airflow_provider_cij.api.segments.wait import PublishBaseline, SegmentWait, classify
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijTimeoutError
 from tests.scripted import Answer
@@ -62,29 +62,31 @@ def _segment(status: int, members: int | None = None) -> Segment:
 )
 def test_the_outcome_of_each_status(status, outcome):
     """Statuses 1 and 7 are live, 3, 4 and 11 are failures, and all others, known or not, keep the wait going."""
-    assert judge(_segment(status), (), Goal()) == outcome
+    assert classify(_segment(status), (), SegmentWait("")) == outcome
 
 
 @given(st.integers())
 def test_an_unknown_status_keeps_the_wait_going(status):
     """An unknown status is neither a success nor a failure."""
     if status not in set(SegmentStatus):
-        assert judge(_segment(status), (), Goal()) == "waiting"
+        assert classify(_segment(status), (), SegmentWait("")) == "waiting"
         assert status_name(status) == f"status {status}"
 
 
-WAS_LIVE, WAS_BROKEN = Before(LIVE, ("old",)), Before(ERROR, ("old",))
-BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for status in (COMPUTING, LIVE, ERROR))
+WAS_LIVE, WAS_BROKEN = PublishBaseline(LIVE, ("old",)), PublishBaseline(ERROR, ("old",))
+BUSY, BUSY_LIVE, BUSY_BROKEN = (
+    PublishBaseline(status, ("old",), under_way=True) for status in (COMPUTING, LIVE, ERROR)
+)
 
 
 @pytest.mark.parametrize(
     ("before", "status", "runs", "outcome"),
     [
-        (Before(DRAFT), LIVE, [], "done"),
-        (Before(DRAFT), ERROR, [], "failed"),
-        (Before(DRAFT), DRAFT, [], "waiting"),
-        (Before(STOPPED), LIVE, [], "done"),
-        (Before(STOPPED), STOPPED, [], "waiting"),
+        (PublishBaseline(DRAFT), LIVE, [], "done"),
+        (PublishBaseline(DRAFT), ERROR, [], "failed"),
+        (PublishBaseline(DRAFT), DRAFT, [], "waiting"),
+        (PublishBaseline(STOPPED), LIVE, [], "done"),
+        (PublishBaseline(STOPPED), STOPPED, [], "waiting"),
         # It was live: the old evaluation does not count for the new publish.
         (WAS_LIVE, LIVE, [OLD], "waiting"),
         (WAS_LIVE, LIVE, [RUNNING, OLD], "waiting"),
@@ -94,8 +96,8 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for sta
         (WAS_LIVE, LIVE, [FAILED, OLD], "failed"),
         (WAS_LIVE, LIVE, [TIMED_OUT, OLD], "failed"),
         (WAS_LIVE, LIVE, [], "waiting"),
-        (Before(LIVE), LIVE, [], "waiting"),
-        (Before(LIVE), LIVE, [DONE], "done"),
+        (PublishBaseline(LIVE), LIVE, [], "waiting"),
+        (PublishBaseline(LIVE), LIVE, [DONE], "done"),
         (WAS_LIVE, COMPUTING, [DONE, OLD], "waiting"),
         (WAS_LIVE, ERROR, [DONE], "failed"),
         (WAS_LIVE, ERROR, [OLD], "failed"),
@@ -113,7 +115,7 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for sta
         (WAS_BROKEN, ERROR, [ASKED, OLD_FAILED], "waiting"),
         (WAS_BROKEN, ERROR, [FAILED, OLD_FAILED], "failed"),
         (WAS_BROKEN, LIVE, [DONE, OLD_FAILED], "done"),
-        (Before(ERROR), ERROR, [], "waiting"),
+        (PublishBaseline(ERROR), ERROR, [], "waiting"),
         # One was under way: neither its success nor its failure is ours.
         (BUSY, COMPUTING, [OLD_RUNNING], "waiting"),
         (BUSY, LIVE, [OLD_RUNNING], "waiting"),
@@ -135,7 +137,7 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (Before(status, ("old",), under_way=True) for sta
 )
 def test_after_a_publish_only_new_evaluations_count(before, status, runs, outcome):
     """Neither a status nor an evaluation from before the publish ends the wait."""
-    assert judge(_segment(status), runs, Goal(before=before)) == outcome
+    assert classify(_segment(status), runs, SegmentWait("", baseline=before)) == outcome
 
 
 STATUSES = st.one_of(st.sampled_from(list(SegmentStatus)), st.integers())
@@ -150,8 +152,8 @@ RUN_STATUSES = st.one_of(st.sampled_from(list(ExecutionStatus)), st.integers(723
 )
 def test_an_earlier_evaluation_never_ends_the_wait(was, under_way, status, runs):
     """Evaluations from before the publish neither complete nor fail the wait, whatever their number and status."""
-    before = Before(was, ("a", "b", "c"), under_way=under_way or was not in {LIVE, 7, ERROR, FAULTED})
-    outcome = judge(_segment(status), runs, Goal(before=before))
+    before = PublishBaseline(was, ("a", "b", "c"), under_way=under_way or was not in {LIVE, 7, ERROR, FAULTED})
+    outcome = classify(_segment(status), runs, SegmentWait("", baseline=before))
     assert outcome != "done"
     if before.under_way and status != DELETED:
         assert outcome in ("waiting", "ask_again")
@@ -169,7 +171,7 @@ def test_an_earlier_evaluation_never_ends_the_wait(was, under_way, status, runs)
 )
 def test_a_broken_segment_with_a_running_evaluation_is_waited_for(status, runs, outcome):
     """A broken segment fails the wait only when no evaluation is in progress."""
-    assert judge(_segment(status), runs, Goal()) == outcome
+    assert classify(_segment(status), runs, SegmentWait("")) == outcome
 
 
 SINCE = 1_000_000.0
@@ -205,7 +207,7 @@ def _run(status: int, seconds: float) -> Execution:
 )
 def test_a_refresh_is_an_evaluation_that_began_later(status, newest, outcome):
     """A refresh is a successful evaluation that began at or after the given moment, not one that merely ended later."""
-    assert judge(_segment(status), [newest] if newest else [], Goal("refreshed", SINCE)) == outcome
+    assert classify(_segment(status), [newest] if newest else [], SegmentWait("", "refreshed", SINCE)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_a_refresh_is_an_evaluation_that_began_later(status, newest, outcome):
 )
 def test_stopped_is_stopped_or_expired(status, outcome):
     """Stopped and expired end a wait for a stop; stopping does not."""
-    assert judge(_segment(status), (), Goal("stopped")) == outcome
+    assert classify(_segment(status), (), SegmentWait("", "stopped")) == outcome
 
 
 @pytest.mark.parametrize(
@@ -232,13 +234,13 @@ def test_stopped_is_stopped_or_expired(status, outcome):
 )
 def test_an_unknown_member_count_is_not_enough(until, status, members, outcome):
     """A wait for a number of members goes on while the number is too small or unknown."""
-    assert judge(_segment(status, members), (), Goal(until, min_members=5)) == outcome
+    assert classify(_segment(status, members), (), SegmentWait("", until, min_members=5)) == outcome
 
 
 @pytest.mark.parametrize(("members", "outcome"), [(None, "waiting"), (0, "done"), (9, "done")])
 def test_a_limit_waits_for_the_member_count(members, outcome):
     """A live segment without a member count is waited for when the count is limited."""
-    assert judge(_segment(LIVE, members), (), Goal(limits=SizeLimits(max_members=5))) == outcome
+    assert classify(_segment(LIVE, members), (), SegmentWait("", limits=SizeLimits(max_members=5))) == outcome
 
 
 @pytest.mark.parametrize("trouble", [429, 503])
@@ -247,10 +249,10 @@ def test_no_poll_at_the_deadline_before_retry_after(scripted, trouble):
     scripted.script = [Answer(trouble, {"error": {"code": "0x0", "message": "busy"}}, {"Retry-After": "60"})]
 
     async def main() -> None:
-        async with DataverseClient(replace(scripted.settings(), max_hold_seconds=0)) as client:
+        async with DataverseClient(replace(scripted.settings(), max_throttle_wait_seconds=0)) as client:
             until = {"poll_interval": 0.1, "deadline": time.time() + 0.5}
-            await until_live(Segments(client), ID, Goal(), **until)
+            await wait_until(SegmentWait(ID), Cij.on(client), **until)
 
-    with pytest.raises(CijTimeoutError, match="The last look failed"):
+    with pytest.raises(CijTimeoutError, match="The last check failed"):
         asyncio.run(main())
     assert len(scripted.asked) == 1

@@ -5,7 +5,6 @@ import uuid
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 
 
@@ -13,7 +12,6 @@ from tests.dags import run_dag
 def run(cij_sandbox, monkeypatch):
     """Run one operator against the sandbox; give its state and what it returned."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
 
     def one(kind, **arguments):
         waits = {"poll_interval": 0.1} if "Publish" in kind.__name__ or "Stop" in kind.__name__ else {}

@@ -13,7 +13,6 @@ from airflow_provider_cij.operators.outbound import (
     CijOutboundStopJourneyOperator,
     CijOutboundStopSegmentOperator,
 )
-from airflow_provider_cij.triggers import _waiting as triggers
 from tests.dags import run_dag
 from tests.outbound_responses import DRAFT, ERROR, GOING_LIVE, ID, LIVE, MADE, STOPPED, STOPPING, journey, segment
 from tests.scripted import Answer
@@ -23,7 +22,6 @@ from tests.scripted import Answer
 def move(scripted, monkeypatch):
     """Run an operator that publishes or stops against these answers."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(triggers, "FIRST_LOOK_AFTER", 0.1)
 
     def run(kind, *answers: Answer, connection: str = "", **arguments):
         if connection:
@@ -83,7 +81,7 @@ def test_a_segment_going_live_already_is_published_after_that(move, scripted, de
 def test_what_fails_behind_a_move_is_waited_out(move, scripted, deferrable, kind, of, before, meanwhile, after, word):
     """A failing look behind an accepted change leads to a later look, not to a second change."""
     down = Answer(503, {"error": {"code": "0x0", "message": "down"}}, {"Retry-After": "1"})
-    connection = scripted.connection(max_hold_seconds=0)
+    connection = scripted.connection(max_throttle_wait_seconds=0)
     ran = move(kind, of(before), of(before), MADE, down, of(after), deferrable=deferrable, connection=connection)
     assert ran.result("move")["status"] == word
     assert [asked.method for asked in scripted.asked].count("PATCH") == 1

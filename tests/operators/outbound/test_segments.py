@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
-from airflow_provider_cij.dataverse.odata import keys_of
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.outbound import (
     CijOutboundCreateSegmentOperator,
@@ -171,7 +171,7 @@ def test_the_example_moves_a_segment(run, tmp_path):
     """Every member arrives, and a second run changes nothing."""
     people = _people()
     ids = IdSet()
-    ids.update(keys_of(people[:900])[0])
+    ids.update(pack_guids(people[:900])[0])
 
     async def fill(cij):
         made = await cij.outbound.segments.create(OutboundSegmentSpec(uuid.uuid4().hex, "Old"), publish=True)

@@ -36,7 +36,7 @@ def airflow(sandbox, tmp_path_factory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     shutil.copytree(Path(__file__).parent / "dags", folder / "dags")
     with Stack(folder / "airflow", folder / "dags") as stack:
-        stack.add_connection("cij_default", f"{sandbox.airflow_conn_uri}&max_hold_seconds=3")
+        stack.add_connection("cij_default", f"{sandbox.airflow_conn_uri}&max_throttle_wait_seconds=3")
         yield stack
 
 
@@ -239,7 +239,7 @@ def test_an_execution_timeout_ends_it_too(airflow, sandbox, people):
 
 
 def test_a_service_that_wants_patience_gets_it_without_a_worker(airflow, sandbox, people):
-    """Longer than max_hold_seconds: the task is deferred, and goes on where it was."""
+    """Longer than max_throttle_wait_seconds: the task is deferred, and goes on where it was."""
     airflow.wait_for_dag("upload")
     sandbox.faults.add("429", path=CALL, after=24, count=1, code="0x80072321", retry_after=8)
     sandbox.faults.add("slow", path=CALL, delay=0.3)

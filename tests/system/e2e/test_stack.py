@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.outbound import wait as outbound_watching
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.outbound.wait import OutboundWait
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from demo.audience import write_audience
 from demo.stack import Stack
@@ -117,7 +118,7 @@ def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeyp
 async def _journey_parts(cij: Cij) -> dict[str, str]:
     made = await cij.segments.create(SegmentSpec("test.approved", "Readers", "PROFILE(contact)"))
     await cij.segments.publish(made.segment_id)
-    await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.5, deadline=time.time() + 60)
+    await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.5, deadline=time.time() + 60)
     found = await cij.dataverse.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
     (template,) = found["value"]
     return {"segment_id": made.segment_id, "template_id": template["msdynmkt_journeytemplateid"]}
@@ -136,7 +137,7 @@ def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
         )
         row_id = (await cij.outbound.segments.create(spec, publish=True)).row_id
         soon = {"first_after": 0.5, "poll_interval": 0.5, "deadline": time.time() + 60}
-        await outbound_watching.wait(cij.outbound, "segment", row_id, "live", **soon)
+        await wait_until(OutboundWait("segment", row_id), cij, **soon)
         return row_id, people
 
     row_id, people = CijHook().run(outbound)
@@ -244,7 +245,7 @@ def test_many_segments_at_once(airflow, sandbox, monkeypatch):
             await cij.segments.publish(made.segment_id)
         for name in names:
             segment_id = SegmentSpec(name, name).segment_id
-            await wait(cij.segments, segment_id, Goal(), poll_interval=0.5, deadline=time.time() + 30)
+            await wait_until(SegmentWait(segment_id), cij, poll_interval=0.5, deadline=time.time() + 30)
 
     CijHook().run(publish)
     dag_id = "cij_refresh_many"
