@@ -173,7 +173,7 @@ def test_a_redirect_within_the_organisation_is_followed(scripted):
 
 def test_an_unreachable_host_is_explained(scripted):
     """A failed connection is retried for any request and then raises an error that says what to check."""
-    rules = RetryPolicy(attempts=2, first_wait=0)
+    rules = RetryPolicy(max_attempts=2, initial_wait=0)
 
     async def main():
         # Log in first, as the login is on the same host.

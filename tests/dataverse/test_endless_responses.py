@@ -195,7 +195,7 @@ def test_endless_empty_pages_end(scripted):
 
 def test_endless_pages_with_rows_end(scripted, monkeypatch):
     """Pages with rows end with an error when there are more than any table can have."""
-    monkeypatch.setattr(client_module, "_MOST_PAGES", 20)
+    monkeypatch.setattr(client_module, "_MAX_PAGES", 20)
     pages = [
         Answer(body={"value": [{}], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})
         for number in range(50)

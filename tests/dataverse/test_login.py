@@ -49,7 +49,7 @@ def _who(client):
 )
 def test_a_failed_login_is_explained(scripted, answer, kind, said):
     """A failed login gives Entra's message and code and a hint, without the secret."""
-    scripted.login_answers = [answer] * RetryPolicy().attempts
+    scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(kind, match=said) as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)

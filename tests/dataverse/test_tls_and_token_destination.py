@@ -74,7 +74,7 @@ def test_an_absolute_url_from_a_caller_gets_no_token(scripted):
 @pytest.mark.parametrize("token", ["canary\n", "canary\u00e9", "can ary", "\ud800"])
 def test_a_token_that_no_header_can_hold_is_not_shown(scripted, token):
     """A token with characters that no header can hold raises an error that does not show it."""
-    scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryPolicy().attempts
+    scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="can't be sent in a header") as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)

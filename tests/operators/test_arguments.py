@@ -29,7 +29,7 @@ GOOD = {
     "group": "in",
     "members": [ID],
     "trigger": "order",
-    "at_least": 1,
+    "min_members": 1,
 }
 NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_concurrency")
 IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
@@ -66,8 +66,8 @@ def _parameters(kind):
         if one.__module__.startswith("airflow_provider_cij") and "__init__" in vars(one):
             for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items():
                 found.setdefault(name, parameter.default)
-    if "wait_until_live" in found or "wait_until_stopped" in found:
-        found.pop("wait", None)
+    for former in ("wait_until_live", "wait_until_stopped", "at_least"):
+        found.pop(former, None)
     if issubclass(kind, BaseSensorOperator):
         found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
     return found

@@ -166,7 +166,7 @@ def test_until_is_checked(wait, scripted, capfd):
         ({"until": "refreshed", "since": "soon"}, "since is 'soon'. Give a datetime, or ISO 8601."),
         ({"until": "refreshed", "since": "2026-11-02T03:00:00"}, "without a time zone"),
         ({"poke_interval": 0}, "poke_interval is 0"),
-        ({"kind": CijSegmentMembersSensor, "at_least": 0}, "at_least is 0. Give a number from 1 on."),
+        ({"kind": CijSegmentMembersSensor, "min_members": 0}, "min_members is 0. Give a number from 1 on."),
     ],
 )
 def test_what_is_waited_for_is_checked(wait, scripted, capfd, mode, arguments, said):
@@ -236,7 +236,7 @@ def test_a_live_segment_gets_enough_members(wait, mode):
 def test_members_are_waited_for_whatever_the_status(wait, mode):
     """Of the segment, by its last evaluation."""
     answers = [segment(2, None), segment(6, 4), segment(6, 9)]
-    ran = wait(mode, *answers, kind=CijSegmentMembersSensor, at_least=5)
+    ran = wait(mode, *answers, kind=CijSegmentMembersSensor, min_members=5)
     assert ran.result("wait") == {"segment_id": ID, "status": "computing", "member_count": 9}
 
 
@@ -244,7 +244,7 @@ def test_members_are_waited_for_whatever_the_status(wait, mode):
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
 def test_too_few_members_are_a_timeout(wait, mode, soft_fail, state):
     """Failed, or skipped where that is asked for."""
-    arguments = {"kind": CijSegmentMembersSensor, "at_least": 5, "timeout": 0.5, "soft_fail": soft_fail}
+    arguments = {"kind": CijSegmentMembersSensor, "min_members": 5, "timeout": 0.5, "soft_fail": soft_fail}
     assert wait(mode, segment(1, 4), **arguments).states == {"wait": state}
 
 
@@ -259,7 +259,7 @@ def test_a_groups_members_are_waited_for(wait, mode):
 
     few = [segment(2), definition, listed(ID), listed()]
     enough = [segment(2), definition, listed(ID, DEFINITION)]
-    ran = wait(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", at_least=2)
+    ran = wait(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", min_members=2)
     assert ran.result("wait") == {"segment_id": ID, "status": "draft", "member_count": 2}
 
 

@@ -103,7 +103,7 @@ def _stop(cij: Any) -> Any:
 
 def _last(cij: Any) -> Any:
     async def read() -> Any:
-        return await cij.segments.last_execution(await cij.segments.get(ID))
+        return await cij.segments.newest_executions(await cij.segments.get(ID), 1)
 
     return read()
 
@@ -222,8 +222,8 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("operator", "since a time of no zone", (SENSOR, {"segment_id": ID, "until": "refreshed", "since": "2026-01-01T00:00:00"}), "without a time zone. Add one, such as +00:00."),
     ("operator", "since, when nothing is refreshed", (SENSOR, {"segment_id": ID, "since": "2026-01-01T00:00:00Z"}), "since is given, and until is 'live'"),
     ("operator", "members in words", (SENSOR, {"segment_id": ID, "min_members": "many"}), "min_members is 'many'. Give a number from 0 on."),
-    ("operator", "at least nobody", (CijSegmentMembersSensor, {"segment_id": ID, "at_least": 0}), "at_least is 0. Give a number from 1 on."),
-    ("operator", "at least some", (CijSegmentMembersSensor, {"segment_id": ID, "at_least": "some"}), "at_least is 'some'"),
+    ("operator", "at least nobody", (CijSegmentMembersSensor, {"segment_id": ID, "min_members": 0}), "min_members is 0. Give a number from 1 on."),
+    ("operator", "at least some", (CijSegmentMembersSensor, {"segment_id": ID, "min_members": "some"}), "min_members is 'some'"),
 
     # What a service or a proxy answers, as (verb, answers).
     ("reply", "a login page", (_get, [Answer(200, b"<html>Log in")]), "That is a web page: a proxy or a login page answers"),

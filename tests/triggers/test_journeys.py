@@ -19,6 +19,7 @@ ARGUMENTS = {
     "poll_interval": 0.05,
     "deadline": 1.0,
     "not_before": 0.0,
+    "state": {"publishes": 1},
 }
 
 

@@ -18,7 +18,7 @@ def test_the_trigger_survives_airflows_database():
     """Class path and plain JSON; made again it is the same; and nothing in it raises."""
     path, kwargs = CijOutboundTrigger(**ARGUMENTS, deadline=7.0, not_before=3.0).serialize()
     assert path == f"{CijOutboundTrigger.__module__}.{CijOutboundTrigger.__name__}"
-    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0, "early": False}
+    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0, "state": None}
     CijOutboundTrigger(poll_interval="soon", row_id=7)
 
 

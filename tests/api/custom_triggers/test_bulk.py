@@ -49,7 +49,7 @@ def id_set_of(count: int) -> IdSet:
 def client_error(kind: type[CijError], *, unclear: bool = False, **others) -> CijError:
     """Return an error as the client raises it."""
     error = kind(f"It failed for {PERSON}.", **others)
-    error.unclear = unclear
+    error.may_have_executed = unclear
     return error
 
 
@@ -105,7 +105,7 @@ class Simulation:
     def try_once(self, ids: IdSet) -> RaiseProgress | None:
         """Run one attempt and return its ledger, or None when the attempt did not finish."""
         self.dead = False
-        ledger = RaiseProgress.of_dict(self.noted) if self.noted else RaiseProgress("x")
+        ledger = RaiseProgress.from_dict(self.noted) if self.noted else RaiseProgress("x")
         work = raise_for_all(self.send, ids, ledger, self.note, rate_per_minute=2500, at_once=4, clock=FakeClock())
         try:
             asyncio.run(work)
@@ -206,3 +206,9 @@ def test_concurrency_reaches_its_limit_and_not_more():
     work = raise_for_all(send, id_set_of(60), RaiseProgress("x"), lambda _: None, rate_per_minute=1e9, at_once=3)
     asyncio.run(work)
     assert most == 3
+
+
+def test_progress_that_an_earlier_version_stored_is_read():
+    """Progress that was stored under the former key ``on_the_way`` is read."""
+    stored = {"of": "x", "next": 3, "on_the_way": "1-2", "left": "", "unclear": "0", "raised": 0, "refused": 0}
+    assert RaiseProgress.from_dict(stored) == RaiseProgress("x", 3, [1, 2], [], [0])

@@ -103,7 +103,7 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (
         (WAS_LIVE, ERROR, [OLD], "failed"),
         (WAS_LIVE, ERROR, [RUNNING, OLD], "waiting"),
         (WAS_LIVE, DELETED, [OLD], "failed"),
-        (WAS_LIVE, LIVE, [SKIPPED, OLD], "ask_again"),
+        (WAS_LIVE, LIVE, [SKIPPED, OLD], "publish_again"),
         # The newest that has ended decides.
         (WAS_LIVE, LIVE, [Execution("newer", ExecutionStatus.SUCCEEDED), FAILED, OLD], "done"),
         (WAS_LIVE, LIVE, [Execution("newer", ExecutionStatus.FAILED), DONE, OLD], "failed"),
@@ -119,9 +119,9 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (
         # One was under way: neither its success nor its failure is ours.
         (BUSY, COMPUTING, [OLD_RUNNING], "waiting"),
         (BUSY, LIVE, [OLD_RUNNING], "waiting"),
-        (BUSY, LIVE, [OLD], "ask_again"),
-        (BUSY, LIVE, [], "ask_again"),
-        (BUSY, ERROR, [OLD_FAILED], "ask_again"),
+        (BUSY, LIVE, [OLD], "publish_again"),
+        (BUSY, LIVE, [], "publish_again"),
+        (BUSY, ERROR, [OLD_FAILED], "publish_again"),
         (BUSY, LIVE, [RUNNING, OLD], "waiting"),
         (BUSY, LIVE, [ASKED, OLD], "waiting"),
         (BUSY, LIVE, [DONE, OLD], "done"),
@@ -130,9 +130,9 @@ BUSY, BUSY_LIVE, BUSY_BROKEN = (
         (BUSY, STOPPED, [OLD], "waiting"),
         (BUSY, DELETED, [OLD], "failed"),
         (BUSY_LIVE, LIVE, [OLD_RUNNING], "waiting"),
-        (BUSY_LIVE, LIVE, [OLD], "ask_again"),
+        (BUSY_LIVE, LIVE, [OLD], "publish_again"),
         (BUSY_BROKEN, ERROR, [OLD_RUNNING], "waiting"),
-        (BUSY_BROKEN, LIVE, [OLD], "ask_again"),
+        (BUSY_BROKEN, LIVE, [OLD], "publish_again"),
     ],
 )
 def test_after_a_publish_only_new_evaluations_count(before, status, runs, outcome):
@@ -156,7 +156,7 @@ def test_an_earlier_evaluation_never_ends_the_wait(was, under_way, status, runs)
     outcome = classify(_segment(status), runs, SegmentWait("", baseline=before))
     assert outcome != "done"
     if before.under_way and status != DELETED:
-        assert outcome in ("waiting", "ask_again")
+        assert outcome in ("waiting", "publish_again")
 
 
 @pytest.mark.parametrize(
