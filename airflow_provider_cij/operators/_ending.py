@@ -119,7 +119,8 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         timeout: float = 600,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poll_interval=poll_interval, timeout=timeout, **kwargs)
+        # It always waits: a segment that is not stopped is not deleted.
+        super().__init__(wait=True, poll_interval=poll_interval, timeout=timeout, **kwargs)
         self.segment_id = segment_id
         self.missing_ok = missing_ok
         self.stop_first = stop_first
@@ -127,7 +128,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     def _check_arguments(self) -> None:
         set_switches(self, "missing_ok", "stop_first")
         row_ids(segment_id=self.segment_id)
-        self.wait = True  # deleting a segment that is not stopped yet is no option
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Read the segment, and stop it where that is asked for and needed."""

@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseSensorOperator
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 
@@ -68,6 +69,8 @@ def _parameters(kind):
                 found.setdefault(name, parameter.default)
     for former in ("wait_until_live", "wait_until_stopped", "at_least"):
         found.pop(former, None)
+    if kind is CijDeleteSegmentOperator:  # which always waits
+        found.pop("wait")
     if issubclass(kind, BaseSensorOperator):
         found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
     return found

@@ -27,9 +27,7 @@ def sent(scripted, action: str) -> list[dict]:
 def test_a_superseded_version_is_not_published(run_journey_task, scripted, capfd, later):
     """Nothing is sent, and the hint names what to do."""
     row = journey(3, **({} if later is None else {"msdynmkt_issupersededbylaterversion": later}))
-    assert run_journey_task(CijPublishJourneyOperator, journey(3), journey(3), row, journey_id=ID).states == {
-        "t": "failed"
-    }
+    assert run_journey_task(CijPublishJourneyOperator, journey(3), row, journey_id=ID).states == {"t": "failed"}
     hint = "Give the id of the later version." if later else "A stop is final: create the journey anew"
     assert hint in capfd.readouterr().out
     assert {asked.method for asked in scripted.asked} == {"GET"}
@@ -59,7 +57,7 @@ def test_a_publish_that_falls_back_to_draft_has_failed(run_journey_task, capfd, 
 def test_publish_need_not_wait(run_journey_task):
     """Then it returns what it sees."""
     answers = [journey(1), journey(1), NONE, Answer(204), journey(4)]
-    ran = run_journey_task(CijPublishJourneyOperator, *answers, journey_id=ID, wait_until_live=False)
+    ran = run_journey_task(CijPublishJourneyOperator, *answers, journey_id=ID, wait=False)
     assert ran.result("t") == {"journey_id": ID, "status": "publishing"}
 
 
@@ -138,8 +136,8 @@ STAIN = {"errorCode": "Odd", "errorMessage": "Hm.", "severity": "Warning"}
 )
 def test_a_journey_is_validated(run_journey_task, scripted, capfd, fail_on, answer, state):
     """What is found is shown as a table, and fails the task as told."""
-    found = Answer(body={"msdynmkt_journeyjson": '{"name": "Spring"}'})
-    ran = run_journey_task(CijValidateJourneyOperator, journey(1), found, answer, journey_id=ID, fail_on=fail_on)
+    found = journey(1, msdynmkt_journeyjson='{"name": "Spring"}')
+    ran = run_journey_task(CijValidateJourneyOperator, found, answer, journey_id=ID, fail_on=fail_on)
     assert ran.states == {"t": state}
     out = capfd.readouterr().out
     if fail_on == "always":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
+from itertools import pairwise
 
 import pytest
 from airflow.sdk import DAG
@@ -12,7 +14,6 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from tests.dags import run_dag
 from tests.member_ids import idset
@@ -22,7 +23,6 @@ from tests.segment_responses import (
     ID,
     IN_PROGRESS,
     LINK,
-    NEW,
     NONE,
     NOT_STARTED,
     OLD,
@@ -185,18 +185,16 @@ def test_a_draft_whose_evaluation_is_in_the_log_already_is_busy(publish, scripte
 
 
 @both
-def test_a_service_that_skips_is_not_asked_for_ever(publish, scripted, monkeypatch, capfd, deferrable):
-    """A request that is skipped again and again is repeated a few times, with a pause, and then fails the task."""
-    monkeypatch.setattr(_publishing, "_MOST_ASKS", 2)
-    one, two = run_of(SKIPPED, execution=NEW), run_of(SKIPPED, execution=ID)
-    ran = publish(
-        *[segment(1), BEFORE, BEFORE, Answer(204), *[segment(1), one, segment(1)] * 2],
-        *[segment(1), one, one, Answer(204), *[segment(1), two, segment(1)] * 2],
-        deferrable=deferrable,
-    )
+def test_a_skipped_publish_is_repeated_ten_times(publish, scripted, capfd, deferrable):
+    """A publish that is skipped each time is repeated, with a pause, and fails the task after ten."""
+    logs = [BEFORE, *(run_of(SKIPPED, execution=str(uuid.UUID(int=number))) for number in range(10))]
+    answers = []
+    for before, after in pairwise(logs):
+        answers += [segment(1), before, before, Answer(204), *[segment(1), after, segment(1)] * 2]
+    ran = publish(*answers, deferrable=deferrable)
     assert ran.states == {"publish": "failed"}
-    assert "was published 2 times, and the service began no evaluation for it" in capfd.readouterr().out
-    assert [asked.method for asked in scripted.asked].count("POST") == 2
+    assert "was published 10 times, and the service began no evaluation for it" in capfd.readouterr().out
+    assert [asked.method for asked in scripted.asked].count("POST") == 10
 
 
 @both

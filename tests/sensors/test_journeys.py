@@ -29,7 +29,7 @@ def test_a_journey_becomes_live(wait, scripted, mode):
 
 
 @every_mode
-@pytest.mark.parametrize(("until", "on_the_way", "end"), [("completed", [2, 7], 8), ("stopped", [2, 9, 5], 3)])
+@pytest.mark.parametrize(("until", "in_flight", "end"), [("completed", [2, 7], 8), ("stopped", [2, 9, 5], 3)])
 def test_a_journey_ends(wait, mode, until, in_flight, end):
     """By itself, or by a stop."""
     assert wait(mode, *map(journey, [*in_flight, end]), until=until).states == {"t": "success"}

@@ -93,7 +93,7 @@ def test_silence_ends_in_a_timeout_that_shows_it(wait, capfd, mode):
 
 FAILURES = [
     (CijOutboundSegmentSensor, [segment(ERROR)], "live", "Outbound segment 'VIP' (%s) is error."),
-    (CijOutboundSegmentSensor, [segment(EXPIRED)], "live", "is expired. From there is no way back"),
+    (CijOutboundSegmentSensor, [segment(EXPIRED)], "live", "is expired. An expired one can't be published again"),
     (CijOutboundJourneySensor, [journey(ERROR, msdyncrm_validationresults="No e-mail.")], "live", "found No e-mail.."),
     (CijOutboundJourneySensor, [journey(ERROR)], "stopped", "Outbound journey 'VIP' (%s) is error."),
     (CijOutboundMemberOperationsSensor, [segment(LIVE), state(state="Failed")], None, "are failed: getState says"),
