@@ -98,7 +98,7 @@ def test_nothing_to_delete(dag_id, capfd):
             CijDeleteSegmentOperator(task_id=task_id, segment_id=nobody, stop_first=stop_first)
         CijDeleteSegmentOperator(task_id="not_fine", segment_id=nobody, missing_ok=False, retries=2)
     assert run_dag(dag).states == {"fine_False": "success", "fine_True": "success", "not_fine": "failed"}
-    assert f"There is no segment {nobody}, and no definition of this id." in capfd.readouterr().out
+    assert f"There is no segment {nobody}, and no definition with this id." in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
