@@ -17,7 +17,7 @@ import httpx
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
+from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, without_person, words_of
 from airflow_provider_cij.dataverse.responses import (
     Response,
     entity_id,
@@ -94,8 +94,8 @@ class DataverseClient:
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        remember(self.settings)
-        clean_logs()
+        register_secrets(self.settings)
+        redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
         self._http = open_client(
             self.settings.base_url,
