@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.scripted import ScriptedServer
+from tests.scripted import Answer, ScriptedServer
 
 pytest_plugins = ["pytester"]
 
@@ -37,7 +39,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 # They take a minute each, with servers of their own: begun last, they would run on alone.
-_SLOW = ("tests/e2e/", "tests/test_soak")
+_SLOW = ("tests/system/e2e/", "tests/system/test_soak")
 
 
 @pytest.hookimpl(trylast=True)
@@ -51,6 +53,40 @@ def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
     """Give an organisation that answers as the test says."""
     with ScriptedServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def scripted_connection(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """Make the scripted server the organisation of the default connection."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    return scripted
+
+
+@pytest.fixture
+def short_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every sleep of the client's clock last 0.05 seconds at the most."""
+    from airflow_provider_cij.dataverse.clock import Clock
+
+    async def sleep(self: Clock, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.05))
+
+    monkeypatch.setattr(Clock, "sleep", sleep)
+
+
+@pytest.fixture
+def run_journey_task(scripted_connection: ScriptedServer, short_sleeps: None) -> Callable[..., Any]:
+    """Return a function that runs one task on journeys against these responses, without pauses."""
+    from airflow.sdk import DAG
+
+    from tests.dags import run_dag
+
+    def run(kind: Any, *answers: Answer, **arguments: Any) -> Any:
+        scripted_connection.script = list(answers)
+        with DAG("journeys", schedule=None) as dag:
+            kind(task_id="t", **arguments)
+        return run_dag(dag)
+
+    return run
 
 
 @pytest.fixture

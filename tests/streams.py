@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from airflow_provider_cij.api.members.id_list import Chunk, Intake, take_in
+from airflow_provider_cij.api.members.id_list import Chunk, MemberIdList, read_member_ids
 from airflow_provider_cij.sources import Source
 
 T = TypeVar("T")
@@ -28,6 +28,6 @@ def listed(source: Source, client: Any = None) -> list[tuple[int, object]]:
     return asyncio.run(main())
 
 
-def taken_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> Intake:
+def taken_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> MemberIdList:
     """Take a list in."""
-    return asyncio.run(take_in(stream(chunks), max_invalid))
+    return asyncio.run(read_member_ids(stream(chunks), max_invalid))

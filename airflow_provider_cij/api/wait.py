@@ -1,59 +1,108 @@
-"""Looking again and again: the loop that all waits share."""
+"""Waiting: one protocol for everything that is waited for, and one loop."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.cij import Cij
+
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Check:
+    """What one check has found.
+
+    :param done: True when the wait is over
+    :param name: the name of the segment or journey
+    :param message: what was found, for the log
+    :param result: what was found, for XCom
+    :param status: how a wait that is over has ended; ``""`` when it has ended as wanted
+    :param evaluated_at: when the evaluation that decided ended, as the service writes it; ``""`` when none was read
+    """
+
+    done: bool
+    name: str
+    message: str
+    result: dict[str, Any]
+    status: str = ""
+    evaluated_at: str = ""
 
 
-async def poll(
-    once: Callable[[], Awaitable[T | None]],
+class Wait(Protocol):
+    """Something that is waited for."""
+
+    @property
+    def until(self) -> str:
+        """What it is to become, such as ``live``."""
+
+    @property
+    def subject(self) -> str:
+        """What is waited for, such as ``Segment <id>``."""
+
+    @property
+    def unmet(self) -> str:
+        """What it was not in time, such as ``did not become live``."""
+
+    async def check(self, cij: Cij) -> Check:
+        """Check once.
+
+        :param cij: the organisation
+        :raises CijError: it failed, or can't be read
+        """
+
+
+async def wait_until(
+    wait: Wait,
+    cij: Cij,
     *,
-    what: str,
-    too_late: Callable[[], str],
-    hint: str,
     poll_interval: float,
     deadline: float,
     first_after: float = 0.0,
     clock: Clock | None = None,
-) -> T:
-    """Look until there is something to give.
+) -> Check:
+    """Check again and again, until the wait is over.
 
-    :param once: looks; gives None for "not yet"
-    :param what: is looked at
-    :param too_late: says what it did not become, when the time is over
-    :param hint: what to do then
-    :param poll_interval: seconds between looks
+    :param wait: what is waited for
+    :param cij: the organisation
+    :param poll_interval: seconds between checks
     :param deadline: epoch seconds to give up at
-    :param first_after: seconds before the first look
-    :param clock: where time comes from
+    :param first_after: seconds before the first check; default 0
+    :param clock: where time comes from; default the real one
+    :return: the last check
     :raises CijTimeoutError: the deadline passed
+    :raises CijError: a check failed, and no later one can succeed
     """
     clock = clock or Clock()
-    pause = first_after
-    told, trouble = 0.0, ""
+    pause, retry_after, trouble, last = first_after, 0.0, "", ""
     while True:
         left = max(0.0, deadline - clock.now())
-        await clock.sleep(min(max(pause, told), left))
-        if told <= left:  # never earlier than the service said
-            pause, told, trouble = poll_interval, 0.0, ""
+        await clock.sleep(min(max(pause, retry_after), left))
+        if retry_after <= left:  # never earlier than the service asked for
+            pause, retry_after, trouble = poll_interval, 0.0, ""
             try:
-                if (found := await once()) is not None:
-                    return found
+                found = await wait.check(cij)
             except CijError as error:
                 if error.permanent:
                     raise
-                # A blip while polling must not fail the task.
-                log.warning("%s could not be read, going on: %s", what, error)
-                trouble = f" The last look failed: {error}"
-                told = error.retry_after or 0.0
+                # A request that fails while waiting must not fail the task.
+                log.warning("%s could not be read, checking again: %s", wait.subject, error)
+                trouble, retry_after = f" The last check failed: {error}", error.retry_after or 0.0
+            else:
+                if found.message != last:
+                    log.info("%s", found.message)
+                last = found.message
+                if found.done:
+                    return found
         if clock.now() >= deadline:
-            raise CijTimeoutError(f"{what} {too_late()}{trouble}", hint=hint)
+            seen = f"Last seen: {last}." if last else "It was never read."
+            raise CijTimeoutError(
+                f"{wait.subject} {wait.unmet} in the time given. {seen}{trouble}",
+                hint="Allow more time (a large segment takes hours), or look at it in Dynamics 365.",
+            )

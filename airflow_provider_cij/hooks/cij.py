@@ -10,20 +10,13 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_cij.api.consent.client import Consents
-from airflow_provider_cij.api.custom_triggers.client import Events
-from airflow_provider_cij.api.journeys.client import Journeys
-from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.outbound.client import Outbound
-from airflow_provider_cij.api.segments.client import Segments
+from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
@@ -36,60 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Cij:
-    """An open organisation, as a hook's session returns it.
-
-    :param dataverse: the client, for requests of your own
-    :param segments: real-time segments
-    :param members: members of segments and groups
-    :param journeys: real-time journeys
-    :param events: custom triggers
-    :param consent: consent of contact points
-    :param outbound: outbound segments and journeys
-    """
-
-    dataverse: DataverseClient
-    segments: Segments
-    members: Members
-    journeys: Journeys
-    events: Events
-    consent: Consents
-    outbound: Outbound
-
-    @classmethod
-    def on(cls, client: DataverseClient) -> Cij:
-        """Return all verbs over an open client.
-
-        :param client: the open client
-        """
-        return cls(
-            client,
-            Segments(client),
-            Members(client),
-            Journeys(client),
-            Events(client),
-            Consents(client),
-            Outbound(client),
-        )
-
-    def segment_url(self, segment_id: str) -> str:
-        """Return the address of a segment in Dynamics 365.
-
-        :param segment_id: the id of its row
-        :raises CijInputError: the id is no GUID
-        """
-        return _row_url(self.dataverse.settings, "msdynmkt_segment", segment_id)
-
-    def journey_url(self, journey_id: str) -> str:
-        """Return the address of a journey in Dynamics 365.
-
-        :param journey_id: the id of its row
-        :raises CijInputError: the id is no GUID
-        """
-        return _row_url(self.dataverse.settings, "msdynmkt_journey", journey_id)
 
 
 class CijHook(BaseHook):
@@ -170,7 +109,7 @@ class CijHook(BaseHook):
         if self._client:
             self._client.stop()
 
-    def asks_for_too_much(self, error: CijThrottledError) -> bool:
+    def exceeds_max_wait(self, error: CijThrottledError) -> bool:
         """Return whether the service asks for a wait that is too long to sleep in a worker, but shorter than a day.
 
         :param error: the error of a throttled request
@@ -200,7 +139,7 @@ class CijHook(BaseHook):
         :param row_id: the row's id
         :raises CijInputError: the id is no GUID
         """
-        return _row_url(self.settings(), table, row_id)
+        return row_url(self.settings(), table, row_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection: log in, and read whether Customer Insights - Journeys is installed and readable.
@@ -214,11 +153,6 @@ class CijHook(BaseHook):
             return False, str(error)
         except Exception as error:  # any error is shown to the user at the Test button
             return False, f"{type(error).__name__}: {error}"
-
-
-def _row_url(settings: Settings, table: str, row_id: str) -> str:
-    # Power Apps docs, "Open forms, views, dialogs, and reports with a URL".
-    return f"{settings.base_url}/main.aspx?etn={table}&pagetype=entityrecord&id={normalize_guid(row_id)}"
 
 
 async def _describe_connection(cij: Cij) -> str:

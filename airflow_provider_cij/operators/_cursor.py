@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from airflow_provider_cij._task import cosmetic
+from airflow_provider_cij._base import best_effort
 
 _KEY = "cij_cursor"
 _SECONDS_BETWEEN = 1.0
@@ -58,5 +58,5 @@ class Cursor:
     def forget(self) -> None:
         """Delete it: the job is done."""
         if self._there:
-            with cosmetic(self._log, "The note of how far it has got"):
+            with best_effort(self._log, "The note of how far it has got"):
                 self._store.delete(_KEY)

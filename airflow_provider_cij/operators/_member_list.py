@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
@@ -23,19 +22,18 @@ from airflow_provider_cij.version_compat import AirflowSkipException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.members.id_list import Intake
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.members.id_list import MemberIdList
     from airflow_provider_cij.api.members.id_set import IdSet
-    from airflow_provider_cij.api.members.upload import Resume
-    from airflow_provider_cij.api.segments.groups import MemberGroup
-    from airflow_provider_cij.api.segments.models import MemberReport, Segment
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.members.upload import UploadCheckpoint
+    from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
 
 
 LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
 """The templated fields of a task that takes a list."""
 
 
-class TakesMembers(CijOperator):
+class MembersArgument(CijOperator):
     """A task with ``members``."""
 
     @property
@@ -49,7 +47,7 @@ class TakesMembers(CijOperator):
         self._members = as_source(members)
 
 
-class MemberListOperator(TakesMembers):
+class MemberListOperator(MembersArgument):
     """Does something to static groups with a list of people."""
 
     template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
@@ -84,7 +82,7 @@ class MemberListOperator(TakesMembers):
         self.not_found_path = not_found_path
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         """Do it; give the counts of the report that the list does not give."""
         raise NotImplementedError
@@ -101,12 +99,12 @@ class MemberListOperator(TakesMembers):
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
 
-    def _check(self, intake: Intake, groups: int) -> None:
+    def _check(self, intake: MemberIdList, groups: int) -> None:
         """Refuse a list for what it is, before the groups are looked up."""
 
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
-        with failing_for_good():
+        with permanent_failures():
             source = checked(self.members)
             self._check_arguments()
             names = self._group_names()
@@ -133,7 +131,7 @@ class MemberListOperator(TakesMembers):
         self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
-    async def _with_consent(self, cij: Cij, intake: Intake, table: str) -> tuple[Intake, int]:
+    async def _with_consent(self, cij: Cij, intake: MemberIdList, table: str) -> tuple[MemberIdList, int]:
         from airflow_provider_cij.api.consent.client import opted_out
 
         to = ConsentTo() if self.require_consent is True else self.require_consent
@@ -203,7 +201,7 @@ def checked_on_empty(on_empty: object) -> str:
     return one_of("on_empty", on_empty, "fail", "skip", "ok")
 
 
-async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
+async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
     """Read a list to its end, and look its values up if the task has ``match_on``.
 
     :param task: has what ``rules_of`` reads
@@ -213,14 +211,14 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
     :raises CijInputError: the list has no row, or is beyond a bound; ``not_found_path`` is written before that
     :raises AirflowSkipException: the list has no row, and ``on_empty`` is ``skip``
     """
-    from airflow_provider_cij.api.members.id_list import take_in
+    from airflow_provider_cij.api.members.id_list import read_member_ids
     from airflow_provider_cij.api.members.match import match
 
     rules = rules_of(task)
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
         if not task.match_on:
-            intake = await take_in(chunks, rules.max_invalid)
+            intake = await read_member_ids(chunks, rules.max_invalid)
         else:
             async with AsyncExitStack() as files:
                 not_found = None
@@ -246,11 +244,11 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> Intake:
     return intake
 
 
-def resume(cursor: Cursor, ids: IdSet, *job: str) -> Resume:
+def resume(cursor: Cursor, ids: IdSet, *job: str) -> UploadCheckpoint:
     """Find out where an earlier try of the same job with the same ids got to."""
-    from airflow_provider_cij.api.members.upload import Resume
+    from airflow_provider_cij.api.members.upload import UploadCheckpoint
 
-    return Resume(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
+    return UploadCheckpoint(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
 
 
 def named(groups: Sequence[MemberGroup]) -> str:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import one_of, positive, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import (
-    cosmetic,
-    failing_for_good,
-    log_group,
-    name_of,
-    summary_of,
-)
-from airflow_provider_cij.errors import CijError, CijInputError, CijJourneyInvalidError, CijStoppedError
+from airflow_provider_cij._arguments import one_of, row_ids, set_switches
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
-from airflow_provider_cij.version_compat import conf
+from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.journeys.models import Finding, Journey, Verdict
-    from airflow_provider_cij.api.journeys.wait import JourneyGoal
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.journeys.models import Finding, Verdict
+    from airflow_provider_cij.api.journeys.wait import JourneyWait
 
 
 class CijCreateJourneyOperator(CijOperator):
@@ -97,7 +90,7 @@ class CijCreateJourneyOperator(CijOperator):
         """Create it."""
         from airflow_provider_cij.api.journeys.spec import JourneySpec
 
-        with failing_for_good():
+        with permanent_failures():
             # A template that renders to "False" must not send mail.
             set_switches(self, "publish")
             spec = JourneySpec(
@@ -178,9 +171,10 @@ class CijValidateJourneyOperator(CijOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
-        from airflow_provider_cij.api.checks import json_text
+        from airflow_provider_cij.api.column_values import json_text
+        from airflow_provider_cij.api.journeys.models import FOR_VALIDATION
 
-        with failing_for_good():
+        with permanent_failures():
             if (self.journey_id is None) == (self.journey_json is None):
                 raise CijInputError("Give journey_id or journey_json.")
             if self.journey_id is not None:
@@ -192,9 +186,9 @@ class CijValidateJourneyOperator(CijOperator):
         async def validate(cij: Cij) -> Verdict:
             if self.journey_id is None:
                 return await cij.journeys.validate(text)
-            journey = await cij.journeys.get(self.journey_id)
+            journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
             CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
-            return await cij.journeys.validate(await cij.journeys.json_of(journey.journey_id))
+            return await cij.journeys.validate(journey.definition)
 
         verdict = self.call(validate)
         for line in _table(verdict.findings):
@@ -207,7 +201,7 @@ class CijValidateJourneyOperator(CijOperator):
         context["ti"].xcom_push(key="validation", value=result)
         bad = not verdict.valid or (self.fail_on == "warning" and verdict.warnings)
         if bad and self.fail_on != "never":
-            with failing_for_good():
+            with permanent_failures():
                 what = verdict.in_words() if not verdict.valid else f"{len(verdict.warnings)} warnings"
                 raise CijJourneyInvalidError(f"The journey is not as it should be: {what}.", hint="The log lists them.")
         return result
@@ -226,7 +220,7 @@ def _table(findings: Sequence[Finding]) -> list[str]:
     return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows]
 
 
-class CijPublishJourneyOperator(CijOperator):
+class CijPublishJourneyOperator(WaitingOperator):
     """Publishes a draft journey and waits until it is live: it sends real mail to real people.
 
     The journey is looked at first, and only a draft is sent for; one that is live or on its way is waited for. An
@@ -236,103 +230,44 @@ class CijPublishJourneyOperator(CijOperator):
     organisation is asked.
 
     :param journey_id: the journey (templated)
-    :param wait_until_live: False returns as soon as the service has accepted
-    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
-    :param timeout: seconds to wait in all
-    :param deferrable: True waits in the triggerer, without a worker
+    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+        former name
+    :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
+        earliest
+    :param timeout: seconds to wait in all, default 1 hour
+    :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: the service finds mistakes in it, or it was stopped, which is final
     :raises CijTimeoutError: it is not live in time
     """
 
-    template_fields: Sequence[str] = ("journey_id",)
+    template_fields: Sequence[str] = ("journey_id", "wait")
     operator_extra_links = (CijJourneyLink(),)
+    event_key = "journey"
 
-    def __init__(
-        self,
-        *,
-        journey_id: str,
-        wait_until_live: bool = True,
-        poll_interval: float = 30,
-        timeout: float = 3600,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, journey_id: str, timeout: float = 3600, **kwargs: Any) -> None:
+        super().__init__(timeout=timeout, **kwargs)
         self.journey_id = journey_id
-        self.wait_until_live = wait_until_live
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.deferrable = deferrable
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Publish, and wait or defer."""
-        from airflow_provider_cij.api.journeys.models import journey_summary
-        from airflow_provider_cij.api.journeys.wait import JourneyGoal, look, wait
+    def _check_arguments(self) -> None:
+        row_ids(journey_id=self.journey_id)
 
-        with failing_for_good():
-            set_switches(self, "wait_until_live", "deferrable")
-            positive(poll_interval=self.poll_interval, timeout=self.timeout)
-            row_ids(journey_id=self.journey_id)
-        deadline = time.time() + self.timeout
+    async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
+        """Publish, and check once."""
+        from airflow_provider_cij.api.journeys.wait import JourneyWait, found
 
-        async def publish(cij: Cij) -> tuple[Journey, JourneyGoal, bool, float]:
-            journey = await cij.journeys.get(self.journey_id)
-            CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
-            self.log.info("Publishing journey %r, which is %s", journey.name, journey.status_name)
-            journey = await cij.journeys.publish(journey.journey_id)
-            goal = JourneyGoal().after(journey)
-            # It is published: what fails from here on is waited out.
-            try:
-                journey, outcome = await look(cij.journeys, journey.journey_id, goal)
-            except CijError as error:
-                if error.permanent or isinstance(error, CijStoppedError):
-                    raise
-                self.log.warning("Published; the journey could not be read, going on: %s", error)
-                return journey, goal, False, time.time() + (error.retry_after or 0.0)
-            self.log.info("Journey %s is %s", journey.journey_id, journey.status_name)
-            return journey, goal.after(journey), outcome == "done", 0.0
+        journey = await cij.journeys.get(self.journey_id)
+        self._show(context, journey.summary(), journey.name)
+        self.log.info("Publishing journey %r (%s), which is %s", journey.name, journey.journey_id, journey.status_name)
+        await cij.journeys.publish(journey)
+        wait = JourneyWait(journey.journey_id)
+        return Started(wait, *await self._check_once(cij, wait, found(journey, done=False)))
 
-        journey, goal, done, not_before = self.call(publish)
-        if done or not self.wait_until_live:
-            return journey_summary(journey)
-        if self.deferrable:
-            from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
+    def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:
+        from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 
-            self.defer(
-                trigger=CijJourneyTrigger(
-                    cij_conn_id=self.cij_conn_id,
-                    journey_id=journey.journey_id,
-                    until=goal.until,
-                    publishing=goal.publishing,
-                    poll_interval=self.poll_interval,
-                    deadline=deadline,
-                    not_before=not_before,
-                ),
-                method_name="execute_complete",
-                # The trigger keeps the deadline; this is for a triggerer that never ran it.
-                timeout=timedelta(seconds=self.timeout + 60),
-            )
+        return CijJourneyTrigger.of(wait, **how)
 
-        async def until_live(cij: Cij) -> Journey:
-            return await wait(
-                cij.journeys,
-                journey.journey_id,
-                goal,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-                first_after=max(self.poll_interval, not_before - time.time()),
-            )
-
-        with log_group(self.log, "Wait until live"):
-            return journey_summary(self.call(until_live))
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
-        with failing_for_good():
-            result = summary_of(event, "journey")
-        with cosmetic(self.log, "The journey's link"):
-            CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name_of(event))
-        self.log.info("Journey %(journey_id)s is %(status)s", result)
-        return result
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
+        CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)

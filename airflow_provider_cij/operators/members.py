@@ -8,8 +8,7 @@ from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import filled, row_ids, switch
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijRefusedError
@@ -23,10 +22,9 @@ from airflow_provider_cij.operators._removed import Removed
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.members.id_list import Intake
-    from airflow_provider_cij.api.segments.groups import MemberGroup
-    from airflow_provider_cij.api.segments.models import Segment
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.members.id_list import MemberIdList
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 __all__ = [
     "CijAddSegmentMembersOperator",
@@ -52,7 +50,7 @@ class _FillOperator(MemberListOperator):
         if not isinstance(self.require_consent, ConsentTo):
             self.require_consent = switch("require_consent", self.require_consent, _CONSENT)
 
-    def _check(self, intake: Intake, groups: int) -> None:
+    def _check(self, intake: MemberIdList, groups: int) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
 
         super()._check(intake, groups)
@@ -94,7 +92,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         if len(groups) == 1:
             where = (segment.segment_id, groups[0].group_id)
@@ -129,7 +127,7 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         batches = resumed_from = 0
         with log_group(self.log, f"Remove {len(intake.ids)} members from group {named(groups)}"):
@@ -204,7 +202,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
             check_writable(str(self.removed_path))
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: Intake, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
     ) -> dict[str, int]:
         from airflow_provider_cij.api.members.verify import ROUNDS, verified
 
@@ -218,7 +216,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         plan.check(bound)
         report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
         if switch("dry_run", self.plan_only):
-            plan.shares(removing=True)
+            plan.allocate(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report | {"added": len(plan.missing), "removed": plan.removals}
         removed = None
@@ -293,7 +291,7 @@ class CijExportSegmentMembersOperator(CijOperator):
         from airflow_provider_cij.api.segments.models import LIVE
 
         target = str(self.path or "")
-        with failing_for_good():
+        with permanent_failures():
             row_ids(segment_id=self.segment_id)
             if self.group is not None:
                 filled(group=self.group)
@@ -317,7 +315,7 @@ class CijExportSegmentMembersOperator(CijOperator):
             async def read() -> Standing:
                 row, last = await cij.segments.get(segment.segment_id), None
                 with suppress(CijRefusedError):  # without the log the count alone tells one evaluation from the next
-                    last = await cij.segments.last_execution(row) if row.definition_id else None
+                    last = next(iter(await cij.segments.newest_executions(row, 1) if row.definition_id else ()), None)
                 return Standing(row.member_count, (row.status, last and (last.execution_id, last.status)))
 
             pages = cij.members.of_segment

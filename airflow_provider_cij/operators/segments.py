@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import one_of, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij.api.segments.models import FOR_UPDATE, MemberGroup
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
@@ -18,9 +17,9 @@ from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.segments.models import CreatedSegment
     from airflow_provider_cij.api.segments.spec import IfExists
-    from airflow_provider_cij.hooks.cij import Cij
 
 __all__ = [
     "CijCreateSegmentOperator",
@@ -114,7 +113,7 @@ class CijCreateSegmentOperator(Keyed):
         """Create it."""
         from airflow_provider_cij.api.segments.spec import SegmentSpec, check
 
-        with failing_for_good():
+        with permanent_failures():
             set_switches(self, "static_snapshot", "allow_dropping_members")
             one_of("base_table", self.base_table, "contact", "lead")
             one_of("if_exists", self.if_exists, "update", "reuse", "fail")
@@ -227,7 +226,7 @@ class CijUpdateSegmentOperator(CijOperator):
         """Update it."""
         from airflow_provider_cij.api.segments.spec import check_interval
 
-        with failing_for_good():
+        with permanent_failures():
             set_switches(self, "allow_dropping_members")
             set_switches(self, "static_snapshot", or_none=True)
             groups = None if self.groups is None else _groups(self.groups)
@@ -235,10 +234,10 @@ class CijUpdateSegmentOperator(CijOperator):
             row_ids(segment_id=self.segment_id)
 
         async def update(cij: Cij) -> CreatedSegment:
-            segment = await cij.segments.get(self.segment_id)
+            segment = await cij.segments.get(self.segment_id, FOR_UPDATE)
             CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             return await cij.segments.update(
-                segment.segment_id,
+                segment,
                 display_name=self.display_name,
                 query=self.query,
                 groups=groups,

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import filled, one_of, positive, set_switches, whole
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import log_group, permanent_failures
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._member_list import LIST_FIELDS, TakesMembers, read_list, rules_of
+from airflow_provider_cij.operators._member_list import LIST_FIELDS, MembersArgument, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -19,31 +19,31 @@ from airflow_provider_cij.version_compat import AirflowFailException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_cij.api.custom_triggers.bulk import Ledger
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
     from airflow_provider_cij.api.members.id_set import IdSet
-    from airflow_provider_cij.hooks.cij import Cij
 
 _KEY = "cij_raised"
 _MOST = 2500
 _ROOM = 60_000
 
 
-def _keep(store: Any, ledger: Ledger) -> None:
-    """Write the ledger for as long as the DAG run is kept.
+def _keep(store: Any, progress: RaiseProgress) -> None:
+    """Write the progress for as long as the DAG run is kept.
 
     :raises CijInputError: more people are unclear than the store has room for
     """
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-    noted = ledger.as_dict()
+    noted = progress.as_dict()
     if len(json.dumps(noted)) > _ROOM:
         raise CijInputError(
-            f"{len(ledger.unclear):,} people are unclear, more than can be noted.", hint="Nobody else was raised."
+            f"{len(progress.unclear):,} people are unclear, more than can be noted.", hint="Nobody else was raised."
         )
     store.set(_KEY, noted, retention=NEVER_EXPIRE)
 
 
-class CijRaiseTriggerOperator(TakesMembers):
+class CijRaiseTriggerOperator(MembersArgument):
     """Raises a custom trigger for one person or for many, each once.
 
     Journeys that begin with the trigger come to the person behind the service's reply. A raised trigger can't be taken
@@ -154,7 +154,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         """Read the list to its end, check the attributes, then raise."""
         store: Any = context.get("task_state_store")
         most_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
-        with failing_for_good():
+        with permanent_failures():
             set_switches(self, "raise_again")
             # Before the arguments are checked: a task that is cleared with better ones has its note.
             self._begin(store, context["ti"].try_number, most_tries)
@@ -163,26 +163,26 @@ class CijRaiseTriggerOperator(TakesMembers):
         async def work(cij: Cij) -> dict[str, int]:
             from airflow_provider_cij.api.custom_triggers.client import attributes_of
 
-            trigger = await cij.events.get(self.trigger)
+            trigger = await cij.custom_triggers.get(self.trigger)
             attributes = attributes_of(trigger, given)
             intake = await read_list(self, cij, source, self.table)
-            ledger = self._ledger(store, trigger.action, intake.ids, most_tries)
+            progress = self._progress(store, trigger.action, intake.ids, most_tries)
 
             async def send(profile_id: str) -> None:
-                await cij.events.raise_for(trigger, profile_id, attributes, self.table)
+                await cij.custom_triggers.raise_trigger(trigger, profile_id, attributes, self.table)
 
             with log_group(self.log, f"Raise {trigger.name} for {len(intake.ids)} people"):
-                await self._raise(cij, send, intake.ids, ledger, store)
-            await asyncio.to_thread(self._tell_unclear, ledger, intake.ids)  # an object store may run a loop
-            if store is not None and ledger.done_at is None:
+                await self._raise(cij, send, intake.ids, progress, store)
+            await asyncio.to_thread(self._tell_unclear, progress, intake.ids)  # an object store may run a loop
+            if store is not None and progress.done_at is None:
                 # Kept after success: a task that is killed before Airflow notes its success runs again.
-                ledger.done_at = most_tries
-                _keep(store, ledger)
+                progress.done_at = most_tries
+                _keep(store, progress)
             return {
                 **{name: getattr(intake, name) for name in ("read", "invalid", "duplicate", "not_found")},
-                "raised": ledger.raised,
-                "refused": ledger.refused,
-                "unclear": len(ledger.unclear),
+                "raised": progress.raised,
+                "refused": progress.refused,
+                "unclear": len(progress.unclear),
             }
 
         report = self.call(work)
@@ -218,7 +218,7 @@ class CijRaiseTriggerOperator(TakesMembers):
         :param most_tries: how many retries Airflow allows; Clear raises it
         :raises CijInputError: an earlier try may have raised people, and there is no note of who
         """
-        from airflow_provider_cij.api.custom_triggers.bulk import Ledger
+        from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 
         if store is None:
             if try_number > 1:
@@ -234,28 +234,28 @@ class CijRaiseTriggerOperator(TakesMembers):
                     "[state_store] clear_on_success: it may have raised everybody.",
                     hint="Nobody was raised now. Find out who was. raise_again=True raises the trigger for all.",
                 )
-            _keep(store, Ledger(""))
+            _keep(store, RaiseProgress(""))
 
-    def _ledger(self, store: Any, action: str, ids: IdSet, most_tries: int) -> Ledger:
-        """Return what an earlier try has noted, or an empty ledger."""
-        from airflow_provider_cij.api.custom_triggers.bulk import Ledger
+    def _progress(self, store: Any, action: str, ids: IdSet, most_tries: int) -> RaiseProgress:
+        """Return what an earlier try has noted, or an empty progress."""
+        from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 
-        ledger = Ledger(f"{action} {ids.digest()}")
+        progress = RaiseProgress(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
-            return ledger
-        earlier = Ledger.of_dict(noted)
+            return progress
+        earlier = RaiseProgress.from_dict(noted)
         if not earlier.of:  # an earlier try has raised nobody
-            return ledger
+            return progress
         # Clear allows a task more tries than it had; a retry does not.
         if earlier.done_at is not None and most_tries > earlier.done_at:
             if self.raise_again:
                 self.log.warning("The trigger is raised again: for %d people it was before", earlier.raised)
-                return ledger
+                return progress
             raise CijInputError(
                 f"This task of this run has raised the trigger for {earlier.raised} people, and was cleared since.",
                 hint="Nobody was raised now. Give raise_again=True to raise it again, or mark the task as success.",
             )
-        if earlier.of != ledger.of:
+        if earlier.of != progress.of:
             raise CijInputError(
                 f"An earlier try has raised the trigger for {earlier.raised} people, and {len(earlier.unclear)} are "
                 "unclear; but it had another list, or another trigger: who they are can't be told from this one.",
@@ -265,39 +265,39 @@ class CijRaiseTriggerOperator(TakesMembers):
         self.log.info(said, earlier.next, len(ids), earlier.raised, earlier.refused)
         return earlier
 
-    async def _raise(self, cij: Cij, send: Any, ids: IdSet, ledger: Ledger, store: Any) -> None:
+    async def _raise(self, cij: Cij, send: Any, ids: IdSet, progress: RaiseProgress, store: Any) -> None:
         from airflow_provider_cij.api.custom_triggers.bulk import raise_for_all
 
-        def note(ledger: Ledger) -> None:
+        def note(progress: RaiseProgress) -> None:
             if store is not None:
-                _keep(store, ledger)
+                _keep(store, progress)
 
         try:
             await raise_for_all(
                 send,
                 ids,
-                ledger,
+                progress,
                 note,
                 rate_per_minute=self.rate_per_minute,
                 at_once=self.max_concurrency or cij.dataverse.settings.max_concurrency,
                 on_progress=lambda settled, total: self.log.info("%d of %d people", settled, total),
             )
         except CijError as error:
-            if store is None and (ledger.raised or ledger.unclear):
+            if store is None and (progress.raised or progress.unclear):
                 # A retry, and the go-on after a pause, would begin at the first again.
                 raise AirflowFailException(
-                    f"{error} {ledger.raised} were raised, {len(ledger.unclear)} are unclear, and this Airflow keeps "
-                    "no note of who. Not tried again."
+                    f"{error} {progress.raised} were raised, {len(progress.unclear)} are unclear, and this Airflow "
+                    "keeps no note of who. Not tried again."
                 ) from error
             raise
 
-    def _tell_unclear(self, ledger: Ledger, ids: IdSet) -> None:
+    def _tell_unclear(self, progress: RaiseProgress, ids: IdSet) -> None:
         from airflow_provider_cij.api.custom_triggers.bulk import at_positions
 
-        count = len(ledger.unclear)
+        count = len(progress.unclear)
         if self.unclear_path is not None:
             with writing(str(self.unclear_path), (f"{self.table}id",)) as file:
-                file.write(list(at_positions(ids, set(ledger.unclear))))
+                file.write(list(at_positions(ids, set(progress.unclear))))
         if not count:
             return
         if self.unclear_path is None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._arguments import positive, set_switches
-from airflow_provider_cij._base import CijTask
-from airflow_provider_cij._task import cosmetic, failing_for_good, name_of, run, summary_of
+from airflow_provider_cij._base import CijTask, best_effort, check_of_event, permanent_failures
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 from airflow_provider_cij.version_compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.wait import Check, Wait
 
 
 class WaitSensor(CijTask, BaseSensorOperator):
-    """Looks at something until it is as it should be."""
+    """Checks something until it is as it should be.
+
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
+    """
 
     ui_color = "#e4f1de"
-    what: str = ""
-    """``segment``, for one."""
-    event_key = ""
-    """Where the summary is in the trigger's event; by default under ``what``."""
-    # Epoch seconds: the service has told us to stay away until then.
-    _told_until = 0.0
+    event_key: str
+    """Where the trigger's event holds the result."""
+    # Epoch seconds before which the service must not be asked.
+    _not_before = 0.0
 
     def __init__(
         self,
@@ -41,26 +42,22 @@ class WaitSensor(CijTask, BaseSensorOperator):
         super().__init__(**kwargs)
         self.deferrable = deferrable
 
-    def _goal(self, context: Context) -> Any:
-        """Say what is waited for; raises CijInputError."""
+    def _wait(self, context: Context) -> Wait:
+        """Return what is waited for; raise CijInputError."""
         raise NotImplementedError
 
-    def _trigger(self, goal: Any, deadline: float, not_before: float) -> BaseTrigger:
-        """Make the trigger that waits for it, and looks not before then."""
+    def _trigger(self, wait: Any, **how: Any) -> BaseTrigger:
+        """Return the trigger of a wait."""
         raise NotImplementedError
 
-    async def _look(self, cij: Cij, goal: Any, context: Context) -> tuple[dict[str, Any], str, bool]:
-        """Look once, show the link; give the summary, what is seen in words, and whether it is done."""
-        raise NotImplementedError
-
-    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
-        """Show the link and log what the trigger has seen."""
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
+        """Show the link."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
         """Wait, in the worker or in the triggerer."""
-        with failing_for_good():
-            goal = self._goal(context)
+        with permanent_failures():
+            wait = self._wait(context)
             set_switches(self, "deferrable", "soft_fail")
             positive(poke_interval=self.poke_interval, timeout=self.timeout)
         if not self.deferrable:
@@ -69,7 +66,13 @@ class WaitSensor(CijTask, BaseSensorOperator):
         first = self.poke(context)
         if not first:
             self.defer(
-                trigger=self._trigger(goal, deadline, self._told_until),
+                trigger=self._trigger(
+                    wait,
+                    cij_conn_id=self.cij_conn_id,
+                    poll_interval=self.poke_interval,
+                    deadline=deadline,
+                    not_before=self._not_before,
+                ),
                 method_name="execute_complete",
                 # The trigger keeps the deadline; this is for a triggerer that never ran it.
                 timeout=timedelta(seconds=self.timeout + 60),
@@ -77,32 +80,35 @@ class WaitSensor(CijTask, BaseSensorOperator):
         return first.xcom_value
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once, but never earlier than the service has said."""
-        goal = self._goal(context)
-        if (early := self._told_until - time.time()) > 0:
-            self.log.info("The service wants no request for another %.0f s", early)
+        """Check once, but never earlier than the service asked for."""
+        wait = self._wait(context)
+        if (early := self._not_before - time.time()) > 0:
+            self.log.info("The service asked not to be called for another %.0f s", early)
             return PokeReturnValue(is_done=False)
         try:
-            result, words, done = run(self.hook, lambda cij: self._look(cij, goal, context), self.soft_fail)
+            with permanent_failures(self.soft_fail):
+                check: Check = self.hook.run(wait.check)
         except CijError as error:
             if error.permanent:
                 raise
-            self.log.warning("The %s could not be read, going on: %s", self.what, error)
-            self._told_until = time.time() + (error.retry_after or 0.0)
+            self.log.warning("%s could not be read, checking again: %s", wait.subject, error)
+            self._not_before = time.time() + (error.retry_after or 0.0)
             if self.reschedule and (error.retry_after or 0.0) > self.poke_interval:
-                moment = datetime.fromtimestamp(self._told_until, UTC)
+                moment = datetime.fromtimestamp(self._not_before, UTC)
                 raise AirflowRescheduleException(moment) from None  # type: ignore[no-untyped-call]
             return PokeReturnValue(is_done=False)
-        self.log.info("%s", words)
-        return PokeReturnValue(is_done=done, xcom_value=result if done else None)
+        self._show(context, check.result, check.name)
+        self.log.info("%s", check.message)
+        return PokeReturnValue(is_done=check.done, xcom_value=check.result if check.done else None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's word."""
+        """Read the trigger's event, and return its result."""
         try:
-            with failing_for_good(self.soft_fail):
-                result = summary_of(event, self.event_key or self.what)
+            with permanent_failures(self.soft_fail):
+                check = check_of_event(event, self.event_key)
         except CijTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
-        with cosmetic(self.log, "The link"):
-            self._tell(context, result, name_of(event))
-        return result
+        with best_effort(self.log, "The link"):
+            self._show(context, check.result, check.name)
+        self.log.info("%s", check.message)
+        return check.result

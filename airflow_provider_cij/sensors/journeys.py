@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import one_of, row_ids
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.journeys.wait import JourneyGoal
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.journeys.wait import JourneyWait
 
 
 class CijJourneySensor(WaitSensor):
@@ -36,7 +35,7 @@ class CijJourneySensor(WaitSensor):
 
     template_fields: Sequence[str] = ("journey_id",)
     operator_extra_links = (CijJourneyLink(),)
-    what = "journey"
+    event_key = "journey"
 
     def __init__(
         self, *, journey_id: str, until: Literal["live", "completed", "stopped"] = "live", **kwargs: Any
@@ -45,34 +44,17 @@ class CijJourneySensor(WaitSensor):
         self.journey_id = journey_id
         self.until = until
 
-    def _goal(self, context: Context) -> JourneyGoal:
-        from airflow_provider_cij.api.journeys.wait import JourneyGoal
+    def _wait(self, context: Context) -> JourneyWait:
+        from airflow_provider_cij.api.journeys.wait import JourneyWait
 
         one_of("until", self.until, "live", "completed", "stopped")
         row_ids(journey_id=self.journey_id)
-        return JourneyGoal(self.until)
+        return JourneyWait(self.journey_id, self.until)
 
-    def _trigger(self, goal: JourneyGoal, deadline: float, not_before: float) -> BaseTrigger:
+    def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:
         from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 
-        return CijJourneyTrigger(
-            cij_conn_id=self.cij_conn_id,
-            journey_id=self.journey_id,
-            until=goal.until,
-            poll_interval=self.poke_interval,
-            deadline=deadline,
-            not_before=not_before,
-        )
+        return CijJourneyTrigger.of(wait, **how)
 
-    async def _look(self, cij: Cij, goal: JourneyGoal, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.journeys.models import journey_summary
-        from airflow_provider_cij.api.journeys.wait import look
-
-        journey, outcome = await look(cij.journeys, self.journey_id, goal)
-        CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
-        words = f"Journey {journey.journey_id} is {journey.status_name}"
-        return journey_summary(journey), words, outcome == "done"
-
-    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)
-        self.log.info("Journey %(journey_id)s is %(status)s", result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_cij._arguments import one_of, row_ids
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.outbound.wait import What
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.outbound.wait import OutboundWait, Until, What
 
 
 class _OutboundWait(WaitSensor):
@@ -24,41 +23,24 @@ class _OutboundWait(WaitSensor):
     event_key = "outbound"
     table: ClassVar = "msdyncrm_segment"
     link: ClassVar[CijSegmentLink | CijJourneyLink] = CijSegmentLink()
-    until = "finished"
+    until: Until = "finished"
 
     def _row_id(self) -> str:
         raise NotImplementedError
 
-    def _goal(self, context: Context) -> str:
+    def _wait(self, context: Context) -> OutboundWait:
+        from airflow_provider_cij.api.outbound.wait import OutboundWait
+
         one_of("until", self.until, *(("finished",) if self.what == "operations" else ("live", "stopped")))
         row_ids(**{"journey_id" if self.what == "journey" else "segment_id": self._row_id()})
-        return self.until
+        return OutboundWait(self.what, self._row_id(), self.until)
 
-    def _trigger(self, goal: str, deadline: float, not_before: float) -> BaseTrigger:
+    def _trigger(self, wait: OutboundWait, **how: Any) -> BaseTrigger:
         from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 
-        return CijOutboundTrigger(
-            cij_conn_id=self.cij_conn_id,
-            what=self.what,
-            row_id=self._row_id(),
-            until=goal,
-            poll_interval=self.poke_interval,
-            deadline=deadline,
-            not_before=not_before,
-        )
+        return CijOutboundTrigger.of(wait, **how)
 
-    async def _look(self, cij: Cij, goal: str, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.outbound.wait import look
-
-        seen = await look(cij.outbound, self.what, self._row_id(), goal)
-        self._show(context, seen.name)
-        return seen.result, seen.said, seen.done
-
-    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
-        self._show(context, name)
-        self.log.info("%s", result)
-
-    def _show(self, context: Context, name: str) -> None:
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), name)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import filled, one_of, row_ids
-from airflow_provider_cij._task import summary
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_cij.api.segments.wait import Goal, Looks
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.segments.wait import SegmentWait
 
 
 class _SegmentWait(WaitSensor):
@@ -25,45 +24,19 @@ class _SegmentWait(WaitSensor):
 
     template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
-    what = "segment"
+    event_key = "segment"
 
     def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
 
-    def _group(self) -> str:
-        return ""
-
-    def _trigger(self, goal: Goal, deadline: float, not_before: float) -> BaseTrigger:
+    def _trigger(self, wait: SegmentWait, **how: Any) -> BaseTrigger:
         from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 
-        return CijSegmentTrigger.towards(
-            goal,
-            cij_conn_id=self.cij_conn_id,
-            segment_id=self.segment_id,
-            poll_interval=self.poke_interval,
-            deadline=deadline,
-            not_before=not_before,
-            group=self._group(),
-        )
+        return CijSegmentTrigger.of(wait, **how)
 
-    async def _look(self, cij: Cij, goal: Goal, context: Context) -> tuple[dict[str, Any], str, bool]:
-        from airflow_provider_cij.api.segments.shared_poll import GroupLooks
-        from airflow_provider_cij.api.segments.wait import look, warn_of_warnings
-
-        looks: Looks = cij.segments
-        if self._group():
-            looks = GroupLooks(cij.segments, cij.members, self._group(), goal.min_members)
-        segment, outcome, _ = await look(looks, self.segment_id, goal)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-        if outcome == "done":
-            warn_of_warnings(segment)
-        words = f"Segment {segment.segment_id} is {segment.status_name}, members: {segment.member_count}"
-        return summary(segment), words, outcome == "done"
-
-    def _tell(self, context: Context, result: dict[str, Any], name: str) -> None:
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name)
-        self.log.info("Segment %(segment_id)s is %(status)s with %(member_count)s members", result)
 
 
 class CijSegmentSensor(_SegmentWait):
@@ -110,9 +83,9 @@ class CijSegmentSensor(_SegmentWait):
         self.max_members = max_members
         self.max_change = max_change
 
-    def _goal(self, context: Context) -> Goal:
+    def _wait(self, context: Context) -> SegmentWait:
         from airflow_provider_cij.api.segments.sizes import count_of, limits_of
-        from airflow_provider_cij.api.segments.wait import Goal
+        from airflow_provider_cij.api.segments.wait import SegmentWait
 
         one_of("until", self.until, "live", "refreshed", "stopped")
         row_ids(segment_id=self.segment_id)
@@ -120,11 +93,17 @@ class CijSegmentSensor(_SegmentWait):
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
         least = count_of("min_members", self.min_members) or 0
         limits = limits_of(self.max_members, self.max_change)
-        ours = self.since is None
-        return Goal(self.until, self._moment(context), by_our_clock=ours, min_members=least, limits=limits)
+        return SegmentWait(
+            self.segment_id,
+            self.until,
+            self._moment(context),
+            by_our_clock=self.since is None,
+            min_members=least,
+            limits=limits,
+        )
 
     def _moment(self, context: Context) -> float:
-        from airflow_provider_cij.api.checks import moment_of
+        from airflow_provider_cij.api.timestamps import parse_utc
 
         if self.until != "refreshed":
             return 0.0
@@ -132,7 +111,7 @@ class CijSegmentSensor(_SegmentWait):
         if moment is None:
             # There from the first try on, so that a retry waits for the same.
             moment = context["dag_run"].start_date
-        return moment_of("since", moment).timestamp()
+        return parse_utc("since", moment).timestamp()
 
 
 class CijSegmentMembersSensor(_SegmentWait):
@@ -141,7 +120,7 @@ class CijSegmentMembersSensor(_SegmentWait):
     A segment's members are counted by its last evaluation, a group's as they are now.
 
     :param segment_id: the segment; a definition's id is taken too (templated)
-    :param at_least: how many (templated)
+    :param min_members: how many (templated). ``at_least`` is its former name
     :param group: a static group's name or id; by default the segment's members count (templated)
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
@@ -150,21 +129,30 @@ class CijSegmentMembersSensor(_SegmentWait):
     :raises AirflowSensorTimeout: there are not enough within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id", "group", "at_least")
+    template_fields: Sequence[str] = ("segment_id", "group", "min_members")
 
-    def __init__(self, *, at_least: int | str, group: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        min_members: int | str | None = None,
+        group: str | None = None,
+        at_least: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.at_least = at_least
+        if at_least is not None:
+            warnings.warn("at_least is called min_members by now.", DeprecationWarning, stacklevel=3)
+        self.min_members = at_least if min_members is None else min_members
         self.group = group
 
-    def _goal(self, context: Context) -> Goal:
+    def _wait(self, context: Context) -> SegmentWait:
         from airflow_provider_cij.api.segments.sizes import count_of
-        from airflow_provider_cij.api.segments.wait import Goal
+        from airflow_provider_cij.api.segments.wait import SegmentWait
 
         row_ids(segment_id=self.segment_id)
         if self.group is not None:
             filled(group=self.group)
-        return Goal("members", min_members=count_of("at_least", self.at_least, 1) or 1)
-
-    def _group(self) -> str:
-        return self.group or ""
+        least = count_of("min_members", self.min_members, 1)
+        if least is None:
+            raise CijInputError("min_members is missing.", hint="Give a number from 1 on.")
+        return SegmentWait(self.segment_id, "members", min_members=least, group=self.group or "")

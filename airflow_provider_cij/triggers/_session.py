@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from airflow_provider_cij.api.segments.shared_poll import SharedPoll
+from airflow_provider_cij.api.batching import BATCH_WINDOW
+from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.hooks.cij import Cij, CijHook, settings_of
+from airflow_provider_cij.hooks.cij import CijHook, settings_of
 
 
 class _Open:
-    """A session that is open as long as somebody uses it."""
+    """A session that is open as long as it has users."""
 
     def __init__(self) -> None:
         self.users = 0
         self.lock = asyncio.Lock()
         self.stack = AsyncExitStack()
-        self.given: tuple[Cij, SharedPoll] | None = None
+        self.given: Cij | None = None
 
 
 # A client belongs to the event loop it was opened on.
@@ -27,10 +28,11 @@ _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Open]] = Wea
 
 
 @asynccontextmanager
-async def shared_session(cij_conn_id: str) -> AsyncIterator[tuple[Cij, SharedPoll]]:
-    """Lend the session of a connection, which the first to come opens and the last to leave closes.
+async def shared_session(cij_conn_id: str, poll_interval: float) -> AsyncIterator[Cij]:
+    """Return the session of a connection, which the first user opens and the last one closes.
 
     :param cij_conn_id: the Airflow connection
+    :param poll_interval: seconds between the checks of the caller; the batch window of a new session is a tenth of it
     """
     hook = CijHook(cij_conn_id)
     settings = settings_of(await hook.aget_connection(cij_conn_id))
@@ -41,7 +43,7 @@ async def shared_session(cij_conn_id: str) -> AsyncIterator[tuple[Cij, SharedPol
         async with session.lock:
             if session.given is None:
                 cij = await session.stack.enter_async_context(hook.session())
-                session.given = cij, SharedPoll(cij.segments, cij.journeys)
+                session.given = Cij.shared(cij.dataverse, min(BATCH_WINDOW, poll_interval / 10))
         yield session.given
     finally:
         session.users -= 1

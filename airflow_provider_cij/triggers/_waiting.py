@@ -1,90 +1,121 @@
-"""What the triggers that wait have in common: every end is an event."""
+"""What the triggers that wait have in common: one loop, one session for all, and every end is an event."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.texts import storable
-from airflow_provider_cij.errors import (
-    CijError,
-    CijJourneyFailedError,
-    CijOutboundFailedError,
-    CijSegmentFailedError,
-    CijTimeoutError,
-)
+from airflow_provider_cij.errors import CijError, CijOperationFailedError, CijTimeoutError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.wait import Wait
 
 # An event within seconds of the deferral can meet the worker's own "I have deferred", and then fails the task
 # (apache/airflow#66374).
-FIRST_LOOK_AFTER = 5.0
+_FIRST_CHECK_AFTER = 5.0
 
 
+@dataclass(eq=False)
 class WaitTrigger(BaseTrigger):
-    """Looks until there is something to say. It only looks: what changes anything runs in the worker."""
+    """Checks until a wait is over. It only reads: what changes anything runs in the worker.
 
-    arguments: ClassVar[tuple[str, ...]]
-    until: str
-    poll_interval: float
-    deadline: float
-    not_before: float
+    All triggers of a connection in one process share a client, a token and a poll.
+
+    Rows of its classes lie in Airflow's database across upgrades: they never move, their constructors never raise, and
+    every argument has a default.
+
+    :param cij_conn_id: the Airflow connection
+    :param poll_interval: seconds between checks
+    :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
+    :param not_before: epoch seconds before which the service must not be asked
+    :param state: what the event hands back to the worker: ``dag.test()`` keeps no other state
+    """
+
+    event_key: ClassVar[str]
+    """Where the event holds the result."""
+
+    cij_conn_id: str = "cij_default"
+    poll_interval: float = 60.0
+    deadline: float = 0.0
+    not_before: float = 0.0
+    state: Mapping[str, Any] | None = None
+    until: str = "live"
+
+    def __post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give class and arguments, as Airflow stores them: plain JSON, no secret."""
+        """Return class and arguments, as Airflow stores them: plain JSON, no secret."""
         kind = type(self)
-        return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in self.arguments}
+        arguments = {argument.name: getattr(self, argument.name) for argument in fields(self)}
+        return f"{kind.__module__}.{kind.__qualname__}", arguments
 
-    async def _wait(self) -> dict[str, Any]:
-        """Wait, and return what the event is to hold; its ``status`` is ``until`` unless that holds another."""
+    def wait(self) -> Wait:
+        """Return what is waited for."""
         raise NotImplementedError
 
-    def _handed_back(self) -> dict[str, Any]:
-        """Return what each event holds besides, for the worker to go on with: ``dag.test()`` keeps no other state."""
-        return {}
-
-    async def _waited(self) -> dict[str, Any]:
-        if self.not_before <= self.deadline:
-            return await self._wait()
-        await asyncio.sleep(max(0.0, self.deadline - time.time()))
-        raise CijTimeoutError("The service did not want to be asked again in the time given.")
-
     def _first_after(self) -> float:
-        """Give the seconds before the first look."""
-        # Spread, so that processes which start together do not ask together ever after.
-        spread = 1 + random.random() / 10  # noqa: S311
-        return max(max(FIRST_LOOK_AFTER, self.poll_interval) * spread, self.not_before - time.time())
+        """Return the seconds before the first check."""
+        # In dag.test() no worker is there to meet.
+        least = self.poll_interval if self.trigger_id is None else max(_FIRST_CHECK_AFTER, self.poll_interval)
+        # Spread, so that processes that start together do not poll together ever after.
+        return max(least * (1 + random.random() / 10), self.not_before - time.time())  # noqa: S311
+
+    async def _event(self) -> dict[str, Any]:
+        if self.not_before > self.deadline:
+            await asyncio.sleep(max(0.0, self.deadline - time.time()))
+            raise CijTimeoutError("The service asked not to be called again in the time given.")
+        # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
+        from airflow_provider_cij.api.wait import wait_until
+        from airflow_provider_cij.triggers._session import shared_session
+
+        async with shared_session(self.cij_conn_id, self.poll_interval) as cij:
+            found = await wait_until(
+                self.wait(),
+                cij,
+                poll_interval=self.poll_interval,
+                deadline=self.deadline,
+                first_after=self._first_after(),
+            )
+        return {
+            "status": found.status or self.until,
+            self.event_key: found.result,
+            "name": found.name,
+            "message": found.message,
+            "evaluated_at": found.evaluated_at,
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something to say; every end is an event."""
+        """Check until the wait is over; every end is an event."""
         try:
-            payload = {"status": self.until, **await self._waited()}
+            payload = await self._event()
         except CijError as error:
-            payload = _sad(error)
+            payload = _failure(error)
         except Exception as error:
             # Raised, it would reach the task as a bare "Trigger failure".
-            payload = _sad(CijError(f"The trigger failed: {type(error).__name__}: {words_of(str(error), bool)}"))
-        yield event_of({**payload, **self._handed_back()})
+            payload = _failure(CijError(f"The trigger failed: {type(error).__name__}: {words_of(str(error), bool)}"))
+        yield event_of({**payload, "deadline": self.deadline, "state": dict(self.state or {})})
 
 
 def event_of(payload: Mapping[str, Any]) -> TriggerEvent:
     """Return an event that Airflow can store: one that it can't would end the triggerer.
 
-    :param payload: what it is to hold
+    :param payload: what it holds
     """
     return TriggerEvent(storable(payload))  # type: ignore[no-untyped-call]
 
 
-def _sad(error: CijError) -> dict[str, Any]:
-    status = (
-        "timeout"
-        if isinstance(error, CijTimeoutError)
-        else "failed"
-        if isinstance(error, (CijSegmentFailedError, CijJourneyFailedError, CijOutboundFailedError))
-        else "error"
-    )
+def _failure(error: CijError) -> dict[str, Any]:
+    failed = "failed" if isinstance(error, CijOperationFailedError) else "error"
+    status = "timeout" if isinstance(error, CijTimeoutError) else failed
     return {"status": status, "error": error.as_dict()}

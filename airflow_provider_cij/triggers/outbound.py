@@ -2,73 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.triggers._waiting import WaitTrigger
 
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.outbound.wait import OutboundWait
 
+
+@dataclass(eq=False)
 class CijOutboundTrigger(WaitTrigger):
-    """Looks at an outbound segment, its changes of members, or a journey until it is as it should be. It only looks.
+    """Checks an outbound segment, its changes of members, or a journey until it is as it should be.
 
-    All triggers of a connection in one process share a client and a token.
+    Its event is ``{"status": "live", "outbound": {…}, "name": …, "deadline": …, "state": {…}}``, with ``until`` in
+    place of ``live``; or ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
 
-    Its event is ``{"status": "live", "outbound": {…}, "name": …}``, with ``until`` in place of ``live``; or
-    ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.
+    The other arguments are those of ``WaitTrigger``.
 
-    :param cij_conn_id: the Airflow connection
     :param what: ``segment``, ``journey`` or ``operations``
     :param row_id: the segment or journey
     :param until: ``live``, ``stopped`` or ``finished``
-    :param poll_interval: seconds between looks
-    :param deadline: epoch seconds to give up at; absolute, so that it outlives a restart
-    :param not_before: epoch seconds: the service has told us to stay away until then
-    :param early: True when what is waited for began before we asked; the event hands it back, with the deadline
     """
 
-    arguments = ("cij_conn_id", "what", "row_id", "until", "poll_interval", "deadline", "not_before", "early")
+    event_key = "outbound"
 
-    # Rows of this class lie in Airflow's database across upgrades: it never moves, it never raises here, and every
-    # argument has a default.
-    def __init__(
-        self,
-        cij_conn_id: str = "cij_default",
-        what: str = "segment",
-        row_id: str = "",
-        until: str = "live",
-        poll_interval: float = 60.0,
-        deadline: float = 0.0,
-        not_before: float = 0.0,
-        early: bool = False,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.cij_conn_id = cij_conn_id
-        self.what = what
-        self.row_id = row_id
-        self.until = until
-        self.poll_interval = poll_interval
-        self.deadline = deadline
-        self.not_before = not_before
-        self.early = early
+    what: str = "segment"
+    row_id: str = ""
 
-    def _handed_back(self) -> dict[str, Any]:
-        return {"early": True, "deadline": self.deadline} if self.early else {}
+    @classmethod
+    def of(cls, wait: OutboundWait, **how: Any) -> CijOutboundTrigger:
+        """Return the trigger of a wait, in arguments that Airflow can store.
 
-    async def _wait(self) -> dict[str, Any]:
-        # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
-        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
-        from airflow_provider_cij.api.outbound.wait import wait
-        from airflow_provider_cij.triggers._session import shared_session
+        :param wait: what is waited for
+        :param how: the arguments of ``WaitTrigger``
+        """
+        return cls(what=wait.what, row_id=wait.row_id, until=wait.until, **how)
 
-        async with shared_session(self.cij_conn_id) as (cij, _):
-            seen = await wait(
-                cij.outbound,
-                self.what,
-                self.row_id,
-                self.until,
-                poll_interval=self.poll_interval,
-                deadline=self.deadline,
-                first_after=self._first_after(),
-            )
-        return {"outbound": seen.result, "name": seen.name}
+    def wait(self) -> OutboundWait:
+        """Return what is waited for."""
+        from airflow_provider_cij.api.outbound.wait import OutboundWait
+
+        return OutboundWait(self.what, self.row_id, self.until)  # type: ignore[arg-type]  # from the database

@@ -1,4 +1,4 @@
-"""Waiting for nothing but time."""
+"""Waiting until a moment, without a worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CijPauseTrigger(BaseTrigger):
         self.since = since
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give class and arguments, as Airflow stores them."""
+        """Return class and arguments, as Airflow stores them."""
         return "airflow_provider_cij.triggers.pause.CijPauseTrigger", {"until": self.until, "since": self.since}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -5,12 +5,12 @@ import uuid
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_cij.hooks.cij import Cij, CijHook
+from airflow_provider_cij.hooks.cij import CijHook
 
 
 @pytest.fixture
 def organisation(cij_sandbox, monkeypatch):
-    """Run coroutine functions on the sandbox, over TLS, with a token from its login endpoint."""
+    """Return a function that runs coroutine functions on the sandbox, over TLS, with a token of its login endpoint."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     assert Connection.from_uri(cij_sandbox.airflow_conn_uri, conn_id="x").conn_type == CijHook.conn_type
     return CijHook().run
@@ -18,10 +18,5 @@ def organisation(cij_sandbox, monkeypatch):
 
 @pytest.fixture
 def key() -> str:
-    """Name a segment that no other test has."""
+    """Return a segment key that no other test uses."""
     return f"test.{uuid.uuid4()}"
-
-
-async def ids_of(cij: Cij, path: str) -> list[str]:
-    """List the contacts of a query."""
-    return [row["contactid"] async for page in cij.dataverse.pages(path) for row in page]

@@ -1,4 +1,4 @@
-"""Bounds: how much of a list may go wrong."""
+"""Bounds: how many rows of a list may be wrong."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_none_is_any_number(count: int, total: int) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_bound_is_refused(value: object) -> None:
-    """What is unclear or no bound is refused with the argument's name."""
+def test_an_unclear_bound_is_refused(value: object) -> None:
+    """A value that is unclear, or no bound at all, is refused with the argument's name."""
     with pytest.raises(CijInputError, match="max_invalid is"):
         bound_of("max_invalid", value)
 

@@ -1,4 +1,4 @@
-"""What is out of range: an error of ours that names the argument, or the row, whatever the value."""
+"""Values out of range give a CijError that names the argument or the row."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of, whole
+from airflow_provider_cij.api.column_values import MAX_INT, json_text, whole_number
 from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, attributes_of
 from airflow_provider_cij.api.journeys.client import _moment as created_at
 from airflow_provider_cij.api.journeys.models import Journey, verdict_of
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, checked_of, journey_row
-from airflow_provider_cij.api.outbound.models import OutboundJourney, OutboundSegment
+from airflow_provider_cij.api.outbound.models import JOURNEY, OutboundJourney, OutboundSegment
 from airflow_provider_cij.api.outbound.segments import faults_of
-from airflow_provider_cij.api.row_sync import _same
 from airflow_provider_cij.api.segments.models import Execution, Segment
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
+from tests.api.nested_list import deep
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
 zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -29,16 +30,8 @@ odd = st.one_of(
 )
 
 
-def deep(levels: int) -> list:
-    """Nest lists."""
-    value: list = []
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
 def attempt(work, *arguments):
-    """Return what came of it, or the words of the error of ours; any other error is raised."""
+    """Return the result and an empty text, or None and the message of a CijError; any other error is raised."""
     try:
         return work(*arguments), ""
     except CijError as error:
@@ -49,50 +42,50 @@ DEEP_TEXT = "[" * 200_000 + "]" * 200_000
 
 
 @given(edges, zones)
-def test_a_moment_is_one_of_the_years_1_to_9999_or_refused(naive, zone):
-    """A time zone may carry the first and the last day of the calendar out of it."""
+def test_a_datetime_lies_in_the_years_1_to_9999_or_is_refused(naive, zone):
+    """A datetime that its time zone moves out of the calendar is refused."""
     value = naive.replace(tzinfo=zone)
     for given_as in (value, value.isoformat()):
-        moment, said = attempt(moment_of, "starts_at", given_as)
+        moment, said = attempt(parse_utc, "starts_at", given_as)
         if said:
             assert said.startswith("starts_at is ")
             assert "out of range" in said
             assert naive.year in (1, 9999)
         else:
             assert moment == value
-            assert datetime.fromisoformat(iso(moment)) == moment.replace(microsecond=0)
-            assert len(iso(moment)) == len("2026-12-01T09:00:00Z")
+            assert datetime.fromisoformat(format_utc(moment)) == moment.replace(microsecond=0)
+            assert len(format_utc(moment)) == len("2026-12-01T09:00:00Z")
 
 
 @given(odd)
-def test_what_is_no_moment_is_refused_by_name(value):
-    """Nothing but text and datetimes can be one."""
-    found, said = attempt(moment_of, "ends_at", value)
+def test_a_value_that_is_no_datetime_is_refused_by_name(value):
+    """Any value but text and datetimes is refused by the argument's name."""
+    found, said = attempt(parse_utc, "ends_at", value)
     assert found or said.startswith("ends_at is ")
 
 
 @given(odd | st.just(10**5000))
 def test_a_whole_number_fits_or_is_refused_by_name(value):
-    """True is no number, and neither is 1.0."""
-    found, said = attempt(whole, "count", value)
+    """A whole number in range is accepted; True, 1.0 and anything else are refused by the argument's name."""
+    found, said = attempt(whole_number, "count", value)
     if said:
         assert said.startswith("count is ")
         assert len(said) < 200
     else:
         assert type(found) is int
-        assert 0 <= found <= MOST
+        assert 0 <= found <= MAX_INT
 
 
 @pytest.mark.parametrize("value", [deep(100_000), float("inf"), {"a": float("nan")}, {1, 2}, {(1, 2): 3}])
-def test_what_is_no_json_is_refused_by_name(value):
-    """Of all that Python would write, or would die of."""
+def test_a_value_that_is_no_json_is_refused_by_name(value):
+    """A value that JSON cannot hold, or that is nested too deeply, is refused by the argument's name."""
     with pytest.raises(CijInputError, match="journey_json can't be written as JSON"):
         json_text("journey_json", value)
 
 
 @given(st.sampled_from([float("inf"), float("-inf"), float("nan"), [], {}, "x", 10**400, "9" * 5000]))
-def test_a_row_out_of_range_is_a_reply_that_cant_be_read(number):
-    """Each kind of row, in each of its numbers."""
+def test_a_row_with_a_number_out_of_range_is_unreadable(number):
+    """A number out of range in any row of any table is an unreadable response."""
     rows = [
         (Journey, {"msdynmkt_journeyid": ID, "statuscode": 1}, ["statuscode"]),
         (Segment, {"msdynmkt_segmentid": ID, "statuscode": 1}, ["statuscode", "msdynmkt_membercount"]),
@@ -114,8 +107,8 @@ TYPES = [*range(13), 99]
 
 
 @given(st.sampled_from(TYPES), odd | edges | st.builds(lambda naive, zone: naive.replace(tzinfo=zone), edges, zones))
-def test_attributes_of_triggers_fit_what_they_are(kind, value):
-    """What is sent is JSON, within what the type holds; all else is refused by the attribute's name."""
+def test_trigger_attributes_fit_their_type(kind, value):
+    """Trigger attributes that are accepted are JSON within their type's range; others are refused by name."""
     trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
     found, said = attempt(attributes_of, trigger, {"x": value})
     if said:
@@ -146,7 +139,7 @@ def test_attributes_of_triggers_fit_what_they_are(kind, value):
     ],
 )
 def test_an_attribute_out_of_range_is_refused_before_anything_is_sent(kind, value):
-    """With its name."""
+    """An attribute out of its type's range is refused by name."""
     trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
     with pytest.raises(CijInputError, match=r"The attributes of 't': x (must be|is of)"):
         attributes_of(trigger, {"x": value})
@@ -166,27 +159,27 @@ def test_an_attribute_out_of_range_is_refused_before_anything_is_sent(kind, valu
     ],
 )
 def test_an_outbound_journey_out_of_range_is_refused_by_name(argument, value):
-    """Before anything is sent."""
+    """A number out of range in an outbound journey is refused by the argument's name."""
     with pytest.raises(CijInputError, match=rf"^{argument} is "):
         journey_row(OutboundJourneySpec(name="n", **{argument: value}))
 
 
 @pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf"), 1e300, 10**400, -(10**400), "5", None])
 def test_seconds_out_of_range_are_refused_by_name(number):
-    """Before the task defers for longer than Airflow can store."""
+    """A duration longer than Airflow can store is refused by the argument's name."""
     with pytest.raises(CijInputError, match=r"^timeout is "):
         positive(timeout=number)
 
 
-def test_json_too_deep_to_read_is_an_error_of_ours():
-    """In each answer that holds JSON in a string, and in the rows that are compared."""
+def test_json_nested_too_deeply_is_a_cij_error():
+    """JSON text nested too deeply gives a CijError in every response that holds such text."""
     for read in (checked_of, faults_of):
         with pytest.raises(CijReplyError, match="can't be read"):
             read({"ValidationResult": DEEP_TEXT})
     (finding,) = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": DEEP_TEXT}).findings
     assert finding.message == "It is nested too deeply to be read."
     assert verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": [deep(100_000)]}).findings
-    assert not _same("msdyncrm_workflowdefinition", "[]", {"msdyncrm_workflowdefinition": DEEP_TEXT})
+    assert not JOURNEY.table.column("msdyncrm_workflowdefinition").same("[]", DEEP_TEXT)
     for value in (deep(100_000), DEEP_TEXT):
         with pytest.raises(CijError):
             journey_row(OutboundJourneySpec(name="n", workflow=value))
@@ -194,6 +187,6 @@ def test_json_too_deep_to_read_is_an_error_of_ours():
         journey_row(OutboundJourneySpec(name="n", designer_state={"a": deep(100_000)}))
 
 
-def test_the_first_moment_of_the_calendar_is_older_than_any_run():
-    """A row says so where its maker has no clock."""
+def test_the_first_datetime_of_the_calendar_is_accepted():
+    """A row created at the first moment of the calendar is older than any DAG run."""
     assert created_at("0001-01-01T00:00:00") <= datetime(2026, 1, 1, tzinfo=UTC).timestamp()

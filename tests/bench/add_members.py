@@ -66,7 +66,7 @@ def _client(ca: str, url: str) -> object:
 def run_one(how: str, ca: str, url: str, count: int) -> None:
     """Upload, and print seconds and memory."""
     from airflow_provider_cij.api.members.client import Members
-    from airflow_provider_cij.api.members.id_list import take_in
+    from airflow_provider_cij.api.members.id_list import read_member_ids
     from airflow_provider_cij.sources import FromFile, FromValues
 
     with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
@@ -82,7 +82,7 @@ def run_one(how: str, ca: str, url: str, count: int) -> None:
             async with _client(ca, url) as client:
                 await client.get("WhoAmI")  # log in and connect, as creating the segment did before
                 before, started = _memory(), time.perf_counter()
-                intake = await take_in(source.chunks(client))
+                intake = await read_member_ids(source.chunks(client))
                 calls = await Members(client).add(GROUP, GROUP, intake.ids)
                 assert calls == math.ceil(count / 1000)
                 return time.perf_counter() - started, _memory() - before

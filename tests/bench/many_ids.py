@@ -38,7 +38,7 @@ def main() -> None:
 
 def run_one(how: str, count: int, folder: str) -> None:
     """Measure, and print seconds and memory."""
-    from airflow_provider_cij.api.members.id_list import take_in
+    from airflow_provider_cij.api.members.id_list import read_member_ids
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.dataverse.guids import unpack_guids
 
@@ -60,7 +60,7 @@ def run_one(how: str, count: int, folder: str) -> None:
     for rows in (1000, count):  # first a few: what is imported on the way is no news
         subprocess.run([sys.executable, "-c", script, how, str(rows), folder], check=True)
         source, before, started = _source(how, folder), _memory(), time.perf_counter()
-        assert len(asyncio.run(take_in(source.chunks(None))).ids) == rows
+        assert len(asyncio.run(read_member_ids(source.chunks(None))).ids) == rows
     print(time.perf_counter() - started, _memory() - before)
 
 

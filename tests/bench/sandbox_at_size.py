@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.members.id_list import take_in
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.members.id_list import read_member_ids
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.api.segments.wait import Goal, wait
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.guids import unpack_guids
 from airflow_provider_cij.hooks.cij import Cij, CijHook
 from airflow_provider_cij.sources import FromValues
@@ -34,13 +35,13 @@ async def _fill_and_list(cij: Cij) -> None:
     made = await cij.segments.create(SegmentSpec("bench", "Bench", query, groups))
     started = time.monotonic()
     for group_id in made.groups.values():
-        intake = await take_in(FromValues(unpack_guids(os.urandom(16 * IDS))).chunks(cij.dataverse))
+        intake = await read_member_ids(FromValues(unpack_guids(os.urandom(16 * IDS))).chunks(cij.dataverse))
         await cij.members.add(made.segment_id, group_id, intake.ids)
     print(f"  {GROUPS} groups of {IDS:,} members in: {(time.monotonic() - started) / GROUPS:.1f} s a group")
     started = time.monotonic()
     await cij.segments.publish(made.segment_id)
     deadline = time.time() + 120
-    segment, *_ = await wait(cij.segments, made.segment_id, Goal(), poll_interval=0.2, deadline=deadline)
+    segment, *_ = await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.2, deadline=deadline)
     print(f"  published to live with {segment.member_count:,} members: {time.monotonic() - started:.1f} s")
     started = time.monotonic()
     listed = await _count(cij.members.of_segment(made.segment_id))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from airflow_provider_cij.dataverse.client import Clock, DataverseClient
+from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import (
     CijAuthError,
@@ -17,41 +17,14 @@ from airflow_provider_cij.errors import (
     CijThrottledError,
     CijUnreachableError,
 )
+from tests.conversation import ROW, FakeClock, converse
 from tests.scripted import Answer, ScriptedServer
 
 BUSY = {"error": {"code": "0x80072322", "message": "Number of requests exceeded the limit of 6000."}}
-ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
 
 
-class FakeClock(Clock):
-    """Time that passes only when somebody waits."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self.waits: list[float] = []
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.time += seconds
-        await asyncio.sleep(0)
-
-
-def converse(server: ScriptedServer, *answers: Answer, talk, clock=None, **settings):
-    """Run ``talk`` with a client of a server that answers so."""
-    server.script = list(answers)
-
-    async def main():
-        async with DataverseClient(server.settings(**settings), clock or FakeClock()) as client:
-            return await talk(client)
-
-    return asyncio.run(main())
-
-
-def test_a_request_carries_what_dataverse_wants(scripted):
-    """OData headers, the token, an id of its own; If-Match on a change, so that it never makes a row."""
+def test_request_headers(scripted):
+    """A request carries OData headers, the token and a request id; a change sends If-Match so it creates no row."""
 
     async def talk(client):
         await client.patch(ROW, {"firstname": "Ada"})
@@ -68,7 +41,7 @@ def test_a_request_carries_what_dataverse_wants(scripted):
     assert json.loads(asked.body) == {"firstname": "Ada"}
 
 
-def test_a_throttled_request_waits_as_told_and_all_others_with_it(scripted):
+def test_a_429_holds_all_requests_until_retry_after(scripted):
     """One 429 holds every request of the client until its Retry-After has passed."""
     clock = FakeClock()
     told: list[float] = []
@@ -84,8 +57,8 @@ def test_a_throttled_request_waits_as_told_and_all_others_with_it(scripted):
     assert len(scripted.asked) == 7
 
 
-def test_a_wait_too_long_for_a_worker_is_raised(scripted):
-    """The error says how long the service wants, for Airflow to come back then."""
+def test_a_retry_after_beyond_the_limit_is_raised(scripted):
+    """A Retry-After longer than the client may wait is raised with its length."""
     with pytest.raises(CijThrottledError) as caught:
         converse(scripted, Answer(429, BUSY, {"Retry-After": "600"}), talk=lambda client: client.get("WhoAmI"))
     assert caught.value.retry_after == 600
@@ -94,7 +67,7 @@ def test_a_wait_too_long_for_a_worker_is_raised(scripted):
 
 
 def test_a_refused_token_is_replaced_once(scripted):
-    """A 401 fetches a fresh token; the second 401 is the answer."""
+    """A 401 fetches a fresh token once; a second 401 is raised."""
     converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert [asked.token for asked in scripted.asked] == ["canary-token-1", "canary-token-2"]
     with pytest.raises(CijAuthError, match="check host, tenant and client id"):
@@ -102,8 +75,8 @@ def test_a_refused_token_is_replaced_once(scripted):
     assert len(scripted.logins) == 3
 
 
-def test_one_token_serves_the_process(scripted):
-    """Clients of one connection share its token, also when they start together."""
+def test_clients_of_a_connection_share_a_token(scripted):
+    """Clients of one connection share its token, also when they start at the same time."""
 
     async def talk(client):
         await asyncio.gather(*(client.get("WhoAmI") for _ in range(8)))
@@ -114,8 +87,8 @@ def test_one_token_serves_the_process(scripted):
 
 
 @pytest.mark.parametrize("trouble", [Answer(hang_up=True), Answer(503, b"<title>Unavailable</title>")])
-def test_a_lost_reply_is_repeated_only_when_that_does_no_harm(scripted, trouble):
-    """A request that can't be done twice is not sent twice, and the error says that its effect is unknown."""
+def test_a_lost_response_is_retried_only_when_idempotent(scripted, trouble):
+    """A request that is not idempotent is not repeated, and the error says that its effect is unknown."""
     converse(scripted, trouble, Answer(204), talk=lambda client: client.action("msdynmkt_X", {}, repeatable=True))
     assert len(scripted.asked) == 2
     scripted.asked.clear()
@@ -124,8 +97,8 @@ def test_a_lost_reply_is_repeated_only_when_that_does_no_harm(scripted, trouble)
     assert len(scripted.asked) == 1
 
 
-def test_it_gives_up(scripted):
-    """Five times is enough."""
+def test_retries_end_after_five_attempts(scripted):
+    """A failing request is sent five times and then raised."""
     clock = FakeClock()
     with pytest.raises(CijServerError, match="Unavailable"):
         converse(
@@ -135,16 +108,16 @@ def test_it_gives_up(scripted):
     assert len(clock.waits) == 4
 
 
-def test_a_delete_whose_reply_was_lost_may_find_nothing(scripted):
-    """The row is gone, as wished; without a lost reply a missing row is an error."""
+def test_a_repeated_delete_may_find_no_row(scripted):
+    """A 404 after a lost response to a delete is a success; without one it is an error."""
     gone = Answer(404, {"error": {"code": "0x80040217", "message": "contact Does Not Exist"}})
     converse(scripted, Answer(hang_up=True), gone, talk=lambda client: client.delete(ROW))
     with pytest.raises(CijNotFoundError):
         converse(scripted, gone, talk=lambda client: client.delete(ROW))
 
 
-def test_pages_follow_the_link_as_it_is(scripted):
-    """The link is not rebuilt, and Prefer goes with each page."""
+def test_pages_follow_the_next_link_unchanged(scripted):
+    """The next link is not rebuilt, and the Prefer header goes with each page."""
     link = f"{scripted.url}/api/data/v9.2/contacts?$select=fullname&$skiptoken=%3Ccookie%20page=%222%22/%3E"
 
     async def talk(client):
@@ -164,8 +137,8 @@ def test_pages_follow_the_link_as_it_is(scripted):
         Answer(307, headers={"Location": "//evil.test/"}),
     ],
 )
-def test_the_token_goes_to_no_other_host(scripted, answer, tmp_path):
-    """Neither a link to a next page nor a redirect is followed elsewhere."""
+def test_links_to_another_host_are_not_followed(scripted, answer, tmp_path):
+    """Neither a next link nor a redirect to another host is followed."""
 
     async def talk(client):
         return [page async for page in client.pages("contacts")]
@@ -176,7 +149,7 @@ def test_the_token_goes_to_no_other_host(scripted, answer, tmp_path):
 
 
 def test_a_second_server_never_sees_the_token(scripted, tmp_path_factory):
-    """The same with a real other host that would answer."""
+    """A real second server that a link names gets no request."""
     with ScriptedServer(tmp_path_factory.mktemp("other")) as other:
         other.script = [Answer(body={"value": []})]
         link = {"value": [], "@odata.nextLink": f"{other.url}/api/data/v9.2/contacts"}
@@ -190,7 +163,7 @@ def test_a_second_server_never_sees_the_token(scripted, tmp_path_factory):
 
 
 def test_a_redirect_within_the_organisation_is_followed(scripted):
-    """With the token, as it stays where it is."""
+    """A redirect within the organisation is followed with the token, at most five times."""
     moved = Answer(307, headers={"Location": "/api/data/v9.2/WhoAmI?moved=1"})
     assert converse(scripted, moved, Answer(body={"a": 1}), talk=lambda client: client.get("WhoAmI")) == {"a": 1}
     assert scripted.asked[1].token == "canary-token-1"
@@ -198,8 +171,8 @@ def test_a_redirect_within_the_organisation_is_followed(scripted):
         converse(scripted, moved, talk=lambda client: client.get("WhoAmI"))
 
 
-def test_nobody_there_is_said_so(scripted):
-    """No connection is repeated, whatever the request, and then says what to check."""
+def test_an_unreachable_host_is_explained(scripted):
+    """A failed connection is retried for any request and then raises an error that says what to check."""
     rules = RetryPolicy(max_attempts=2, initial_wait=0)
 
     async def main():
@@ -215,15 +188,15 @@ def test_nobody_there_is_said_so(scripted):
         asyncio.run(main())
 
 
-def test_an_unknown_authority_is_no_authority(scripted):
-    """Without the CA in the connection TLS is refused, at the login already."""
+def test_an_untrusted_certificate_is_refused(scripted):
+    """Without the CA in the connection, TLS fails at the login already."""
     with pytest.raises(CijUnreachableError, match=r"gave no token.*CERTIFICATE_VERIFY_FAILED"):
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), ca_bundle="")
     assert scripted.logins == []
 
 
 def test_a_bad_ca_bundle_is_named(scripted, tmp_path):
-    """Missing, or no certificate in it."""
+    """A CA bundle that is missing or holds no certificate is named in the error."""
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
     for path in (str(empty), str(tmp_path / "missing.pem")):
@@ -231,8 +204,8 @@ def test_a_bad_ca_bundle_is_named(scripted, tmp_path):
             converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), ca_bundle=path)
 
 
-def test_errors_and_logs_name_no_filter_and_no_secret(scripted, heard):
-    """A filter may hold an address; a token is a token."""
+def test_errors_and_logs_hold_no_filter_and_no_secret(scripted, heard):
+    """Neither errors nor logs of any library hold a filter, which may hold an address, or a token."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "no"}}, {"x-ms-service-request-id": "req-7"})
 
     async def talk(client):
@@ -246,8 +219,8 @@ def test_errors_and_logs_name_no_filter_and_no_secret(scripted, heard):
     assert not [record for record in heard.records if "canary" in record.getMessage()]
 
 
-def test_a_client_is_used_within_its_with(scripted):
-    """Outside there is no connection to use."""
+def test_a_client_outside_async_with_is_refused(scripted):
+    """A client used outside its ``async with`` raises RuntimeError."""
 
     async def main():
         client = DataverseClient(scripted.settings())

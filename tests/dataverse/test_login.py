@@ -1,4 +1,4 @@
-"""The login service in its bad moods, scripted: what it refuses for good, and what is worth another try."""
+"""Failures of the login service, scripted: which are final and which are retried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
-from tests.dataverse.test_client import FakeClock, converse
+from tests.conversation import FakeClock, converse
 from tests.scripted import Answer
 
 GOOD = Answer(body={"access_token": "canary-late", "expires_in": 3599, "token_type": "Bearer"})
@@ -47,8 +47,8 @@ def _who(client):
         (Answer(hang_up=True), CijUnreachableError, "gave no token"),
     ],
 )
-def test_a_failed_login_says_why(scripted, answer, kind, said):
-    """With Entra's words and code, and what to do; the secret is in none of it."""
+def test_a_failed_login_is_explained(scripted, answer, kind, said):
+    """A failed login gives Entra's message and code and a hint, without the secret."""
     scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(kind, match=said) as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
@@ -56,8 +56,8 @@ def test_a_failed_login_says_why(scripted, answer, kind, said):
     assert scripted.asked == []
 
 
-def test_a_federated_token_is_read_anew(scripted, tmp_path: Path):
-    """The file rotates: each login reads it, and sends it as an assertion."""
+def test_the_federated_token_file_is_read_at_each_login(scripted, tmp_path: Path):
+    """Each login reads the federated token file again, because the token rotates."""
     file = tmp_path / "token"
     file.write_text("assertion-1\n")
     settings = {"credential": "workload_identity", "federated_token_file": str(file)}
@@ -80,8 +80,8 @@ def test_a_federated_token_is_read_anew(scripted, tmp_path: Path):
         Answer(hang_up=True),
     ],
 )
-def test_a_login_that_is_busy_is_asked_again(scripted, busy):
-    """Not earlier than it said, and then all goes on."""
+def test_a_throttled_login_is_retried(scripted, busy):
+    """A throttled login is retried after its Retry-After."""
     clock = FakeClock()
     scripted.login_answers = [busy, GOOD]
     assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock) == {"a": 1}
@@ -89,8 +89,8 @@ def test_a_login_that_is_busy_is_asked_again(scripted, busy):
     assert clock.time - 1000 >= float(busy.headers.get("Retry-After", 1))
 
 
-def test_a_login_that_calls_itself_unavailable_refuses_nothing(scripted):
-    """It does so with 400, like a refusal; Airflow may try again later (msal keeps that answer for a minute)."""
+def test_a_temporarily_unavailable_login_is_retryable(scripted):
+    """A 400 with ``temporarily_unavailable`` is a retryable error, not a refusal."""
     later = {"error": "temporarily_unavailable", "error_description": "AADSTS90033: A transient error."}
     scripted.login_answers = [Answer(400, later)]
     with pytest.raises(CijUnreachableError, match="A transient error") as caught:
@@ -98,8 +98,8 @@ def test_a_login_that_calls_itself_unavailable_refuses_nothing(scripted):
     assert not caught.value.permanent
 
 
-def test_a_login_that_wants_too_long_a_wait_is_raised(scripted):
-    """As with the organisation itself, a worker is not held for it."""
+def test_a_login_retry_after_beyond_the_limit_is_raised(scripted):
+    """A login's Retry-After longer than the client may wait is raised."""
     scripted.login_answers = [Answer(429, headers={"Retry-After": "600"})]
     with pytest.raises(CijUnreachableError, match="HTTP 429") as caught:
         converse(scripted, Answer(body={}), talk=_who)
@@ -108,8 +108,8 @@ def test_a_login_that_wants_too_long_a_wait_is_raised(scripted):
     assert len(scripted.logins) == 1
 
 
-def test_a_wrong_secret_is_not_tried_again_and_again(scripted):
-    """However many wait with it: the refusal stands for a minute, then it is asked anew."""
+def test_a_refused_login_is_cached_for_a_minute(scripted):
+    """A refused login is cached for a minute for all requests, and then tried again."""
     scripted.login_answers = [WRONG]
 
     async def crowd(client):
@@ -140,8 +140,8 @@ json_like = st.recursive(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**9), st.sampled_from([200, 400, 401]), st.one_of(json_like, st.binary(max_size=20)))
-def test_no_login_reply_breaks_the_reader(scripted, number, status, body):
-    """Whatever it says, the outcome is an answer or one of our errors."""
+def test_any_login_response_is_a_token_or_a_cij_error(scripted, number, status, body):
+    """Any login response gives a token or a CijError."""
     scripted.script = [Answer(body={})]
     scripted.login_answers = [Answer(status, body)]
 

@@ -37,40 +37,40 @@ def _no_guid(value: object) -> bool:
 
 @given(st.uuids(), st.sampled_from(SPELLINGS))
 def test_every_spelling_of_an_id_is_the_same_id(one, spell):
-    """Case, braces, dashes and white space don't matter."""
+    """Case, braces, dashes and white space make no difference to an id."""
     assert parse_guid(spell(one)) == one.bytes
     assert normalize_guid(spell(one)) == str(one)
 
 
 @given(st.lists(st.one_of(st.uuids().flatmap(lambda one: st.sampled_from([f(one) for f in SPELLINGS])), junk)))
-def test_many_ids_are_read_as_one_by_one(values):
-    """Reading a batch finds the same ids and the same misfits as reading each alone."""
+def test_a_batch_of_ids_is_parsed_like_single_ids(values):
+    """Parsing a batch finds the same ids and the same invalid values as parsing each value alone."""
     keys, bad = pack_guids(values)
     assert keys == b"".join(key for key in map(parse_guid, values) if key)
     assert bad == [position for position, value in enumerate(values) if _no_guid(value)]
 
 
 def test_a_value_with_a_line_end_is_not_two_ids():
-    """Two ids in one value are no id, also in a batch of sound ones."""
+    """A value with two ids on two lines is no id, also in a batch of valid ones."""
     two = f"{uuid.uuid4()}\n{uuid.uuid4()}"
     assert pack_guids([str(uuid.uuid4()), two])[1] == [1]
 
 
 @given(st.lists(st.uuids()))
-def test_ids_are_written_as_the_service_does(ids):
-    """Lower case, dashed."""
+def test_ids_are_written_in_lower_case_with_dashes(ids):
+    """Ids are written as the service writes them: lower case, with dashes."""
     assert unpack_guids(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
 
 
-def test_no_guid_names_what_it_should_have_been():
-    """The error names the argument."""
+def test_the_error_for_an_invalid_id_names_the_argument():
+    """A value that is no id raises an error with the argument's name."""
     with pytest.raises(CijInputError, match=r"segment_id is 'vip', which is no GUID"):
         normalize_guid("vip", "segment_id")
 
 
 @given(st.text())
-def test_a_string_stays_one_literal(text):
-    """Whatever is in it, a quoted string ends where it should: nothing can be injected."""
+def test_a_string_literal_cannot_be_escaped_from(text):
+    """Any string becomes exactly one literal, so nothing can be injected into a filter."""
     quoted = literal(text)
     assert quoted[0] == quoted[-1] == "'"
     assert quoted[1:-1].replace("''", "").count("'") == 0
@@ -78,14 +78,14 @@ def test_a_string_stays_one_literal(text):
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "null"), (True, "true"), (False, "false"), (3, "3"), (0.5, "0.5")])
-def test_other_literals(value, text):
-    """Values that are no strings are bare."""
+def test_literals_of_other_types(value, text):
+    """Numbers, booleans, ids and timestamps become bare literals."""
     assert literal(value) == text
 
 
 @given(st.text(min_size=1))
-def test_query_options_survive_the_url(text):
-    """What goes into $filter comes out of the URL as it was."""
+def test_query_options_are_unchanged_after_url_encoding(text):
+    """A $filter value decoded from the URL equals the given one."""
     url = query("contacts", select=("a", "b"), where=text, orderby="a desc", top=3)
     assert url.isascii()
     assert parse_qs(urlsplit(url).query, keep_blank_values=True, strict_parsing=True) == {
@@ -97,8 +97,8 @@ def test_query_options_survive_the_url(text):
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_values_of_a_list_stay_what_they_are(values):
-    """What is asked for by In() comes out of the URL as JSON, and nothing in it looks like the list's end."""
+def test_values_of_in_are_unchanged_after_url_encoding(values):
+    """The values of In() decode from the URL as JSON, and none looks like the end of the list."""
     url = query("contacts", where=in_filter("emailaddress1", values))
     (where,) = parse_qs(urlsplit(url).query, strict_parsing=True)["$filter"]
     start = "Microsoft.Dynamics.CRM.In(PropertyName='emailaddress1',PropertyValues="
@@ -109,22 +109,22 @@ def test_values_of_a_list_stay_what_they_are(values):
     assert listed.count('"') == 2 * len(values)
 
 
-def test_a_list_is_written_as_documented():
-    """The function's two parameters by name, the values in double quotes, letters readable."""
+def test_in_is_written_as_documented():
+    """In() has its two parameters by name, values in double quotes and readable letters."""
     assert in_filter("lastname", ["Ödön", "O'Brian"]) == (
         'Microsoft.Dynamics.CRM.In(PropertyName=\'lastname\',PropertyValues=["Ödön","O\\u0027Brian"])'
     )
 
 
 @given(st.lists(st.text()))
-def test_lengths_in_a_url_add_up(values):
-    """The sum of the parts is the whole: a query can be cut by it."""
+def test_encoded_lengths_add_up(values):
+    """The encoded length of a query is the sum of its parts' lengths."""
     parts = [f"{in_literal(value)}," for value in values]
     assert sum(len(quote_option(part)) for part in parts) == len(quote_option("".join(parts)))
 
 
 def test_a_row_path_takes_only_an_id():
-    """A path can't be made of anything else."""
+    """The path of a row is made from an id and from nothing else."""
     assert row_path("contacts", "{" + "A" * 8 + "-1111-2222-3333-" + "B" * 12 + "}").startswith("contacts(aaaaaaaa-")
     with pytest.raises(CijInputError):
         row_path("contacts", "x) or (y")
@@ -147,5 +147,5 @@ def test_a_row_path_takes_only_an_id():
     ],
 )
 def test_only_the_organisation_itself_is_the_same_origin(url, same):
-    """The token goes nowhere else, however the link is written."""
+    """A URL belongs to the organisation only when scheme, host and port agree."""
     assert same_origin(url, "https://contoso.crm4.dynamics.com") is same

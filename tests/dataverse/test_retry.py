@@ -16,26 +16,24 @@ SAFE = {Failure.NO_TOKEN, Failure.NOT_SENT, Failure.THROTTLED, Failure.TOKEN_REF
 
 
 @given(histories, st.booleans(), st.one_of(st.none(), st.floats(0, 1e6)), jitters)
-def test_what_may_have_landed_is_only_repeated_when_that_does_no_harm(history, repeatable, retry_after, jitter):
-    """A request that can't be repeated is sent again only when the first was surely not carried out."""
+def test_only_idempotent_requests_are_retried_after_an_unclear_attempt(history, repeatable, retry_after, jitter):
+    """A request that is not idempotent is retried only when the attempt was surely not executed."""
     step = next_attempt(history, repeatable=repeatable, max_wait=HOLD, retry_after=retry_after, jitter=jitter)
     if step is not None and not repeatable:
         assert history[-1] in SAFE
 
 
 @given(histories, st.booleans(), st.floats(0, 1e3), st.floats(0, 100), jitters)
-def test_never_earlier_than_told_and_never_longer_than_a_worker_may_be_held(
-    history, repeatable, retry_after, max_hold, jitter
-):
-    """Retry-After is a lower bound; one that is too long for a worker is raised, not cut."""
-    step = next_attempt(history, repeatable=repeatable, max_wait=max_hold, retry_after=retry_after, jitter=jitter)
+def test_retry_after_is_a_lower_bound_and_never_cut(history, repeatable, retry_after, max_wait, jitter):
+    """Retry-After is a lower bound of the wait; one beyond the limit is raised, not shortened."""
+    step = next_attempt(history, repeatable=repeatable, max_wait=max_wait, retry_after=retry_after, jitter=jitter)
     if step is not None:
-        assert retry_after <= step.after <= max_hold + 1
+        assert retry_after <= step.after <= max_wait + 1
 
 
 @given(st.lists(failures, min_size=7, max_size=30), st.booleans())
-def test_it_always_ends(conversation, repeatable):
-    """However the service fails, one request is sent five times at the most, and once for a fresh token."""
+def test_attempts_are_bounded(conversation, repeatable):
+    """A request is sent at most five times, and once more for a fresh token, however the service fails."""
     for sent in range(1, len(conversation) + 1):
         if next_attempt(conversation[:sent], repeatable=repeatable, max_wait=HOLD) is None:
             break
@@ -57,8 +55,8 @@ def test_it_always_ends(conversation, repeatable):
         (Failure.REFUSED, 0, 0),
     ],
 )
-def test_how_often_each_failure_is_repeated(failure, repeatable, unrepeatable):
-    """The whole table, for a service that fails in the same way for ever."""
+def test_retries_of_each_failure(failure, repeatable, unrepeatable):
+    """The whole table of attempts, for a service that always fails in the same way."""
     for may_repeat, expected in ((True, repeatable), (False, unrepeatable)):
         history = [failure]
         while next_attempt(history, repeatable=may_repeat, max_wait=HOLD) is not None:
@@ -67,20 +65,20 @@ def test_how_often_each_failure_is_repeated(failure, repeatable, unrepeatable):
 
 
 def test_every_failure_is_in_the_table():
-    """A new kind of failure needs a decision."""
-    assert set(Failure) == {row[0] for row in test_how_often_each_failure_is_repeated.pytestmark[0].args[1]}
+    """Every kind of failure has an entry in the table."""
+    assert set(Failure) == {row[0] for row in test_retries_of_each_failure.pytestmark[0].args[1]}
 
 
 def test_a_fresh_token_is_fetched_at_once():
-    """Without a wait, and besides the tries."""
+    """A fresh token is fetched without a wait and does not count as an attempt."""
     assert next_attempt([Failure.TOKEN_REFUSED], repeatable=False, max_wait=HOLD, jitter=0.5) == RetryStep(
         fresh_token=True
     )
     assert next_attempt([Failure.LOST] * 5 + [Failure.TOKEN_REFUSED], repeatable=True, max_wait=HOLD) is not None
 
 
-def test_waits_grow():
-    """Without a word of the service, each wait is twice the one before; jitter makes it longer only."""
+def test_waits_grow_exponentially():
+    """Without Retry-After each wait is twice the one before, and jitter only makes it longer."""
     steps = [next_attempt([Failure.LOST] * times, repeatable=True, max_wait=HOLD) for times in range(1, 5)]
     assert [step.after for step in steps] == [1, 2, 4, 8]
     assert next_attempt([Failure.LOST], repeatable=True, max_wait=HOLD, jitter=0.5).after == 1.5
@@ -129,12 +127,12 @@ def _sorted(status: int, body: bytes = b"") -> Failure:
         (200, b'{"ResultText":"{\\"members\\":["a, b""]}"}', Failure.REFUSED),
     ],
 )
-def test_replies_are_sorted(status, body, failure):
-    """By what the status says; by the code or the words only where that is not enough."""
+def test_responses_are_classified(status, body, failure):
+    """A response is classified by its status, and by code or message only where the status is not enough."""
     assert _sorted(status, body) is failure
 
 
-def test_our_own_word_is_final():
-    """What is raised before anything is sent is not tried again: the wait would be too long, the link leads away."""
+def test_errors_raised_before_sending_are_not_retried():
+    """An error that the client raises before sending is not retried."""
     for error in (CijThrottledError("later", retry_after=5.0), CijReplyError("elsewhere"), CijError("no")):
         assert failure_of(error) is Failure.REFUSED

@@ -20,8 +20,8 @@ GOOD = {"base_url": "https://contoso.crm4.dynamics.com", "tenant_id": "t", "clie
         ("https://[::1]:8443", None, "https://[::1]:8443"),
     ],
 )
-def test_what_people_type_becomes_an_address(host, port, url):
-    """Scheme, slash and port 443 may be there or not."""
+def test_the_host_is_normalised(host, port, url):
+    """The host may be given with or without scheme, trailing slash and port 443."""
     assert organisation_url(host, port) == url
 
 
@@ -37,8 +37,8 @@ def test_what_people_type_becomes_an_address(host, port, url):
         ("https://", "not an address alone"),
     ],
 )
-def test_what_is_no_address_is_refused(host, said):
-    """The error says what is wrong with it."""
+def test_an_invalid_host_is_refused(host, said):
+    """An invalid host raises an error that says what is wrong with it."""
     with pytest.raises(CijInputError, match=said):
         organisation_url(host)
 
@@ -65,8 +65,8 @@ def test_what_is_no_address_is_refused(host, said):
         ({"authority": "https://login.test:99999/t"}, "authority is no address"),
     ],
 )
-def test_what_is_missing_or_malformed_is_named(changed, said):
-    """A connection that can't work is refused before anything is sent."""
+def test_missing_or_malformed_fields_are_named(changed, said):
+    """A missing or malformed field is named before anything is sent."""
     with pytest.raises(CijInputError, match=said):
         Settings(**(GOOD | changed))
 
@@ -82,19 +82,19 @@ def test_what_is_missing_or_malformed_is_named(changed, said):
         ("contoso.crm99.newregion.test", "login.microsoftonline.com"),
     ],
 )
-def test_the_login_host_is_that_of_the_cloud(host, login):
-    """National clouds have their own; an unknown host is no reason to refuse."""
+def test_the_login_host_is_derived_from_the_cloud(host, login):
+    """National clouds have their own login host; an unknown host uses the public one."""
     assert Settings(**(GOOD | {"base_url": f"https://{host}"})).login_url == f"https://{login}/t"
 
 
-def test_an_authority_is_taken_as_given():
-    """With its tenant, or with the connection's."""
+def test_a_given_authority_is_kept():
+    """A given authority keeps its tenant, or gets that of the connection."""
     assert Settings(**GOOD, authority="https://login.test/own/").login_url == "https://login.test/own"
     assert Settings(**GOOD, authority="https://login.test").login_url == "https://login.test/t"
 
 
-def test_no_secret_in_the_repr():
-    """A Settings may be logged."""
+def test_the_repr_holds_no_secret():
+    """The ``repr`` of Settings holds no secret."""
     secrets = {
         "client_secret": "canary-1",
         "certificate_private_key": "canary-2",

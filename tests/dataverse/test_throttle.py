@@ -22,8 +22,8 @@ steps = st.lists(st.one_of(told, st.just(("answered", 0.0, 0.0))), max_size=200)
 
 
 @given(st.integers(1, 52), steps)
-def test_the_pace_stays_within_its_bounds(most, given_steps):
-    """At least one at once, never more than the connection allows, and a wait once told is never shortened."""
+def test_concurrency_stays_within_its_bounds(most, given_steps):
+    """Concurrency stays between one and the limit, and a wait once set is never shortened."""
     pace, now = ConcurrencyLimit(most, most), 0.0
     for what, passed, wait in given_steps:
         before, now = pace, now + passed
@@ -33,8 +33,8 @@ def test_the_pace_stays_within_its_bounds(most, given_steps):
         assert what == "answered" or pace.closed_until >= now + wait
 
 
-def test_half_as_many_after_a_429_and_one_more_after_a_run_of_answers():
-    """Those that were on their way together count once."""
+def test_concurrency_halves_after_429_and_grows_after_successes():
+    """Concurrency halves once for all 429s in flight together and grows by one after a run of successes."""
     pace = ConcurrencyLimit(8, 8)
     for _ in range(3):
         pace = pace.on_throttled(10, sent_at=100, now=101)
@@ -52,8 +52,8 @@ def _in_threads(count: int, main) -> list:
         return list(pool.map(lambda number: asyncio.run(main(number)), range(count)))
 
 
-def test_places_are_shared_over_threads_and_loops():
-    """Four threads with a loop each, and never more at once than one connection may have; some give up waiting."""
+def test_slots_are_shared_over_threads_and_loops():
+    """Four threads with an event loop each never hold more slots than one connection has."""
     throttle, lock = Throttle(3), threading.Lock()
     busy = most = done = 0
 
@@ -86,8 +86,8 @@ def test_places_are_shared_over_threads_and_loops():
     assert not throttle._queue
 
 
-def test_a_loop_that_was_closed_keeps_no_place():
-    """Who waited there is gone; the next in the queue is let in."""
+def test_a_closed_loop_keeps_no_slot():
+    """A waiter on a closed event loop is skipped and the next one in the queue gets the slot."""
     throttle = Throttle(1)
 
     async def enter() -> None:
@@ -114,8 +114,8 @@ def test_a_loop_that_was_closed_keeps_no_place():
     waiting[0]._log_destroy_pending = False
 
 
-def test_told_in_one_thread_all_threads_wait():
-    """And none of them starts before the time, nor all of them at once."""
+def test_a_429_in_one_thread_holds_all_threads():
+    """After a 429 in one thread, requests of all threads wait and then start one after the other."""
     throttle = Throttle(8)
     throttle.on_throttled(0.3, sent_at=time.time(), now=time.time())
     until = throttle.concurrency.closed_until
@@ -134,13 +134,13 @@ def test_told_in_one_thread_all_threads_wait():
 
 
 def test_a_connection_has_one_throttle(scripted):
-    """The same settings, the same view; another user of the same organisation has its own."""
+    """Clients with the same settings share a throttle; another user of the organisation has its own."""
     assert throttle_of(scripted.settings()) is throttle_of(scripted.settings())
     assert throttle_of(scripted.settings()) is not throttle_of(scripted.settings(client_id="another"))
 
 
-def test_a_wait_too_long_is_raised_at_once_and_by_all(scripted):
-    """Told in one thread, another thread's client does not even send; both errors say how long."""
+def test_a_wait_beyond_the_limit_is_raised_by_all_clients(scripted):
+    """A wait beyond the limit is raised at once by all clients of the connection, with its length."""
     scripted.script = [Answer(429, BUSY, {"Retry-After": "600"})]
 
     async def main(_: int) -> CijThrottledError:
@@ -160,7 +160,7 @@ def test_a_wait_too_long_is_raised_at_once_and_by_all(scripted):
 
 
 class _Busy(ScriptedServer):
-    """Takes its time, and from a certain request on wants none for a second; counts who asks nevertheless."""
+    """A server that throttles for a second from a given request on and counts the requests sent meanwhile."""
 
     def __init__(self, folder) -> None:
         super().__init__(folder)
@@ -188,8 +188,8 @@ class _Busy(ScriptedServer):
         return Answer(body={})
 
 
-def test_hardly_anything_is_sent_in_vain(tmp_path):
-    """Of 40 requests, eight at once, over two clients: the 429 is heard by all; then fewer go at once."""
+def test_few_requests_are_sent_while_throttled(tmp_path):
+    """Of 40 requests over two clients, hardly any is sent while the service throttles."""
 
     async def main() -> None:
         async with DataverseClient(server.settings()) as one, DataverseClient(server.settings()) as two:

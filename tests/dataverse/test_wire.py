@@ -1,4 +1,4 @@
-"""One exchange is bounded in time, and what it brings can be stored."""
+"""Decoding of responses: encodings, surrogates, and values that Airflow can store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_cij.dataverse.texts import json_of, storable
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
-from tests.dataverse.test_client import converse
+from tests.conversation import converse
 from tests.scripted import Answer
 
 LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
@@ -25,7 +25,7 @@ def _who(client):
 
 
 def test_two_encodings_are_refused_and_one_is_read(scripted):
-    """A small reply in two encodings can stand for gigabytes."""
+    """A body with one encoding is read; one with two, which may expand to gigabytes, is refused."""
     body = gzip.compress(b'{"a": 1}')
     assert converse(scripted, Answer(200, body, {"Content-Encoding": "gzip"}), talk=_who) == {"a": 1}
     with pytest.raises(CijReplyError, match="not asked for"):
@@ -33,38 +33,38 @@ def test_two_encodings_are_refused_and_one_is_read(scripted):
 
 
 @pytest.mark.parametrize("text", [r'"\ud83d"', r'"\u0000"', r'"{\"a\": \"\\ud83d\"}"', r'"\\\ud83d\\\ude00"'])
-def test_half_a_character_is_replaced_at_any_depth(text):
-    """JSON within a string is parsed later, and has to be clean too."""
+def test_lone_surrogates_are_replaced_at_any_depth(text):
+    """Lone surrogates are replaced in JSON and in JSON within a string."""
     value = json_of(text.encode())
     value = json.loads(value) if value.startswith("{") else value
     assert storable(value) == value
     json.dumps(value, ensure_ascii=False).encode()
 
 
-def test_a_whole_character_stays():
-    """Two halves at one depth are one character."""
+def test_surrogate_pairs_are_kept():
+    """A surrogate pair at one depth is one character and is kept."""
     assert json_of(rb'"\ud83d\ude00"') == "\U0001f600"
     assert json.loads(json_of(rb'"[\"\\ud83d\\ude00\"]"')) == ["\U0001f600"]
 
 
 @pytest.mark.parametrize("value", ["\ud83d", "\x00", 2**80, float("nan"), {"\ud83d": [object()]}])
-def test_an_event_holds_only_what_airflow_stores(value):
-    """Anything else would end the triggerer."""
+def test_an_event_holds_only_storable_values(value):
+    """An event is reduced to values that Airflow can store, since any other would end the triggerer."""
     event = event_of({"name": value})
     assert isinstance(event, TriggerEvent)
     json.dumps(event.payload, ensure_ascii=False, allow_nan=False).encode()
 
 
-def test_a_backslash_before_a_character_spares_it():
-    """The run of backslashes tells at which depth an escape is."""
+def test_escaped_backslashes_are_not_surrogates():
+    """The number of backslashes decides whether a text is an escape."""
     assert json_of(rb'"\\\ud83d\ude00"') == "\\\U0001f600"
     assert json.loads(json_of(rb'"[\"\\\\\\ud83d\\ude00\"]"')) == ["\\\U0001f600"]
 
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("piece", LONG)
-def test_long_words_are_read_in_no_time(scripted, status, piece):
-    """A pattern that goes back and forth over a mebibyte would hold the event loop for hours."""
+def test_long_texts_are_redacted_in_linear_time(scripted, status, piece):
+    """Texts of one MiB are redacted quickly, so no pattern blocks the event loop."""
     body = piece * (2**20 // len(piece))
     for sent in (body, b'{"error": {"message": "\\\\u0041' + body + b'"}}'):
         started = time.process_time()
@@ -82,8 +82,8 @@ HALVES = {
 }
 
 
-def test_airflow_itself_takes_every_event(tmp_path):
-    """The triggerer's messages, the serializer of events and the database's JSON: a failure there ends the process."""
+def test_airflow_serializes_every_event(tmp_path):
+    """Airflow's messages, event serializer and database accept every event."""
     from airflow.sdk.execution_time.comms import _RequestFrame
     from airflow.serialization.serialized_objects import BaseSerialization
 

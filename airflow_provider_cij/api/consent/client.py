@@ -6,15 +6,15 @@ point (an address, not a person), channel and purpose or topic. There is no alte
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.match import normal
+from airflow_provider_cij.api.members.match import normalize
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids
 from airflow_provider_cij.dataverse.odata import (
     URL_LIMIT,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 T = TypeVar("T")
-B = TypeVar("B")
 
 CONSENTS, _ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4id"
 _POINT, _VALUE = "msdynmkt_contactpointvalue", "msdynmkt_value"
@@ -138,7 +137,7 @@ class Consents:
         path = query(CONSENTS, select=(_ID, _POINT, _VALUE), where=where)
         rows = await _private(f"GET {CONSENTS}", self._client.rows(path))
         # The service sees accents more widely than an address does.
-        return [row for row in rows if normal(str(row.get(_POINT)).strip()) == normal(contact_point.strip())]
+        return [row for row in rows if normalize(str(row.get(_POINT)).strip()) == normalize(contact_point.strip())]
 
 
 async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: ConsentTo = _COMMERCIAL_TO) -> IdSet:
@@ -170,7 +169,7 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
         path = query(entity_set, select=(id_column, "emailaddress1"), where=in_filter(id_column, batch))
         people: dict[str, list[str]] = {}
         for row in await rows_of(path):
-            if address := normal(str(row.get("emailaddress1") or "").strip()):
+            if address := normalize(str(row.get("emailaddress1") or "").strip()):
                 people.setdefault(address, []).append(str(row.get(id_column)))
         for addresses in _by_room(people):
             where = (
@@ -178,10 +177,10 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
                 f"and {_VALUE} eq {int(ConsentValue.OPTED_OUT)} and {about}"
             )
             found = await _private(f"GET {CONSENTS}", rows_of(query(CONSENTS, select=(_POINT,), where=where)))
-            for address in {normal(str(row.get(_POINT)).strip()) for row in found}:
+            for address in {normalize(str(row.get(_POINT)).strip()) for row in found}:
                 out.update(pack_guids(people.get(address, ()))[0])
 
-    await _each(ids.batches(_IDS_A_QUERY), work, client.settings.max_concurrency)
+    await for_each(ids.batches(_IDS_A_QUERY), work, client.settings.max_concurrency)
     return out
 
 
@@ -197,20 +196,6 @@ def _by_room(values: Iterable[str]) -> Iterator[list[str]]:
         room -= length
     if part:
         yield part
-
-
-async def _each(batches: Iterator[B], work: Callable[[B], Awaitable[None]], at_once: int) -> None:
-    async def worker() -> None:
-        for batch in batches:  # shared: each takes the next one
-            await work(batch)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(at_once):
-                tasks.create_task(worker())
-    except BaseExceptionGroup as group:
-        # What is not ours, such as Airflow's own timeout, goes first.
-        raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
 
 
 def _of_purpose(to: ConsentTo) -> str:
@@ -240,7 +225,7 @@ def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
     """Name the row by what it is about: a second try can only find the first."""
     words = (
         str(int(channel)),
-        normal(contact_point.strip()),
+        normalize(contact_point.strip()),
         normalize_guid(to.purpose_id),
         to.topic_id and normalize_guid(to.topic_id),
     )

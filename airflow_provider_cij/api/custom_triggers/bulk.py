@@ -8,7 +8,6 @@ whatever order its rows came in.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.redact import without_people
@@ -30,14 +30,16 @@ from airflow_provider_cij.errors import (
 
 log = logging.getLogger(__name__)
 
-BLOCK = 25
+BATCH_SIZE = 25
 """How many are noted at once, and so how many may be unclear after a worker's sudden death."""
 
 OnProgress = Callable[[int, int], None]
 """Called after each block with how many are settled, and of how many."""
 
 
-_POSITIONS = ("on_the_way", "left", "unclear")
+_POSITIONS = ("in_flight", "left", "unclear")
+# A task state store may hold what an earlier version of this provider wrote.
+_EARLIER_NAMES = {"on_the_way": "in_flight"}
 
 
 def _ranges(positions: list[int]) -> str:
@@ -60,12 +62,12 @@ def _positions(text: str | list[int]) -> list[int]:
 
 
 @dataclass
-class Ledger:
+class RaiseProgress:
     """What became of the people of a list, by their positions in it.
 
     :param of: the list and the trigger, in a word
     :param next: those before it have been on their way, except those ``left``
-    :param on_the_way: noted before they were sent
+    :param in_flight: noted before they were sent
     :param left: surely not raised, though before ``next``
     :param unclear: raised or not; never sent again
     :param raised: how many were
@@ -75,7 +77,7 @@ class Ledger:
 
     of: str
     next: int = 0
-    on_the_way: list[int] = field(default_factory=list)
+    in_flight: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     unclear: list[int] = field(default_factory=list)
     raised: int = 0
@@ -87,12 +89,13 @@ class Ledger:
         return asdict(self) | {name: _ranges(getattr(self, name)) for name in _POSITIONS}
 
     @classmethod
-    def of_dict(cls, noted: Mapping[str, Any]) -> Ledger:
+    def from_dict(cls, noted: Mapping[str, Any]) -> RaiseProgress:
         """Read what ``as_dict`` has written.
 
         :raises CijInputError: it can't be read; who was raised is not known then
         """
         try:
+            noted = {_EARLIER_NAMES.get(name, name): value for name, value in noted.items()}
             return cls(**{**noted, **{name: _positions(noted[name]) for name in _POSITIONS}})
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CijInputError(
@@ -102,14 +105,14 @@ class Ledger:
 
     def begin(self, places: list[int]) -> None:
         """Put some on their way."""
-        self.on_the_way = places
+        self.in_flight = places
         self.left = [place for place in self.left if place not in places]
         self.next = max(self.next, max(places) + 1)
 
-    def settle(self) -> None:
+    def mark_unclear(self) -> None:
         """Give up on those that an earlier try left on their way."""
-        self.unclear += self.on_the_way
-        self.on_the_way = []
+        self.unclear += self.in_flight
+        self.in_flight = []
 
 
 def at_positions(ids: IdSet, positions: set[int]) -> Iterator[str]:
@@ -124,8 +127,8 @@ def _numbered(ids: IdSet) -> Iterator[tuple[int, str]]:
 async def raise_for_all(
     send: Callable[[str], Awaitable[None]],
     ids: IdSet,
-    ledger: Ledger,
-    note: Callable[[Ledger], None],
+    progress: RaiseProgress,
+    note: Callable[[RaiseProgress], None],
     *,
     rate_per_minute: float,
     at_once: int,
@@ -136,114 +139,121 @@ async def raise_for_all(
 
     :param send: raises the trigger for one
     :param ids: the whole list
-    :param ledger: what is known of it; kept up to date
-    :param note: keeps the ledger where a later try finds it; called before each block, and at the end
+    :param progress: what is known of it; kept up to date
+    :param note: keeps the progress where a later try finds it; called before each block, and at the end
     :param rate_per_minute: how many are begun a minute
     :param at_once: how many are on their way together
     :param clock: where time comes from
     :param on_progress: is told of each block
     :raises CijError: nobody can be raised for now, or nobody at all; who was not is ``left``
     """
-    ledger.settle()
-    left, start = set(ledger.left), ledger.next
+    progress.mark_unclear()
+    left, start = set(progress.left), progress.next
     rest = ((place, one) for place, one in _numbered(ids) if place >= start or place in left)
-    beat, refusals = _Beat(rate_per_minute, clock or Clock()), Counter[str]()
+    limiter, refusals = RateLimiter(rate_per_minute, clock or Clock()), Counter[str]()
     try:
-        block = dict(islice(rest, BLOCK))
+        block = dict(islice(rest, BATCH_SIZE))
         while block:
-            ledger.begin(list(block))
+            progress.begin(list(block))
             try:
-                note(ledger)
+                note(progress)
             except BaseException:  # nobody of them was sent
-                ledger.left, ledger.on_the_way = ledger.left + ledger.on_the_way, []
+                progress.left, progress.in_flight = progress.left + progress.in_flight, []
                 raise
-            following = dict(islice(rest, BLOCK))
-            await _Block(send, block, beat, at_once).run(ledger, refusals, last=not following)
+            following = dict(islice(rest, BATCH_SIZE))
+            await RaiseBatch(send, block, limiter, at_once).run(progress, refusals, last=not following)
             if on_progress:
-                on_progress(ledger.raised + ledger.refused + len(ledger.unclear), len(ids))
+                on_progress(progress.raised + progress.refused + len(progress.unclear), len(ids))
             block = following
     finally:
-        note(ledger)
+        note(progress)
         for words, count in refusals.items():
             log.warning("%d were refused: %s", count, words)
 
 
-class _Beat:
-    """Lets one begin at a time, so many a minute."""
+class RateLimiter:
+    """Spaces requests evenly over time.
+
+    :param per_minute: the most requests that may begin in a minute
+    :param clock: tells the time, and waits
+    """
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
         self._clock, self._gap = clock, 60 / per_minute
         self._free_at = 0.0
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
+        """Wait until the next request may begin."""
         at = max(self._free_at, self._clock.now())
         self._free_at = at + self._gap
         await self._clock.sleep(at - self._clock.now())
 
 
-class _Block:
-    """Some people on their way."""
+class RaiseBatch:
+    """Raises a trigger for the people of one batch, who are in flight together.
 
-    def __init__(self, send: Callable[[str], Awaitable[None]], people: dict[int, str], beat: _Beat, at_once: int):
-        self._send, self._people, self._beat = send, people, beat
-        self._places = asyncio.Semaphore(at_once)
+    :param send: raises the trigger for one person
+    :param people: the ids of the batch, by their positions in the list
+    :param limiter: spaces the requests
+    :param at_once: the most requests in flight
+    """
+
+    def __init__(
+        self, send: Callable[[str], Awaitable[None]], people: dict[int, str], limiter: RateLimiter, at_once: int
+    ):
+        self._send, self._people, self._limiter, self._at_once = send, people, limiter, at_once
         self._begun: set[int] = set()
         self._ended: dict[int, CijError | None] = {}
         self._halt: CijError | None = None
 
-    async def run(self, ledger: Ledger, refusals: Counter[str], *, last: bool) -> None:
+    async def run(self, progress: RaiseProgress, refusals: Counter[str], *, last: bool) -> None:
         """Send them, and write down what became of each, also when it is broken off."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for place in self._people:
-                    tasks.create_task(self._one(place))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await for_each(self._people, self._one, self._at_once)
         finally:
-            self._write(ledger, refusals)
+            self._write(progress, refusals)
         if self._halt:
             raise _without_ids(self._halt)
         failures = [error for error in self._ended.values() if error]
         if len(failures) < len(self._people):
             return
-        if not ledger.raised and not ledger.unclear:
+        if not progress.raised and not progress.unclear:
             # The first of all, and not one of them: it is not for who they are.
-            ledger.refused -= len(failures)
-            ledger.left += list(self._people)
+            progress.refused -= len(failures)
+            progress.left += list(self._people)
             raise _without_ids(failures[0])
         if not last and all(_unclear(error) for error in failures):
             raise _without_ids(failures[0])
 
     async def _one(self, place: int) -> None:
-        async with self._places:
-            if self._halt:
+        if self._halt:
+            return
+        await self._limiter.wait()
+        if self._halt:
+            return
+        self._begun.add(place)
+        try:
+            await self._send(self._people[place])
+        except CijError as error:
+            if _unclear(error) or _of_one(error):
+                self._ended[place] = error
                 return
-            await self._beat.turn()
-            if self._halt:
-                return
-            self._begun.add(place)
-            try:
-                await self._send(self._people[place])
-            except CijError as error:
-                if _unclear(error) or _of_one(error):
-                    self._ended[place] = error
-                    return
-                self._begun.discard(place)
-                self._halt = error
-            else:
-                self._ended[place] = None
+            self._begun.discard(place)
+            self._halt = error
+        else:
+            self._ended[place] = None
 
-    def _write(self, ledger: Ledger, refusals: Counter[str]) -> None:
-        ledger.on_the_way = []
+    def _write(self, progress: RaiseProgress, refusals: Counter[str]) -> None:
+        progress.in_flight = []
         for place in self._people:
             if place not in self._ended:
-                (ledger.unclear if place in self._begun else ledger.left).append(place)
+                (progress.unclear if place in self._begun else progress.left).append(place)
             elif (error := self._ended[place]) is None:
-                ledger.raised += 1
+                progress.raised += 1
             elif _unclear(error):
-                ledger.unclear.append(place)
+                progress.unclear.append(place)
             else:
-                ledger.refused += 1
+                progress.refused += 1
                 refusals[f"HTTP {error.http_status}, code {error.code or 'none'}"] += 1
 
 

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.api.checks import MOST, iso, json_text, moment_of
+from airflow_provider_cij.api.column_values import MAX_INT, json_text
 from airflow_provider_cij.api.custom_apis import custom_api
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import literal, query
@@ -66,7 +67,7 @@ class CustomTrigger:
         return {name: kind for name, kind in self.inputs.items() if name not in (*_TIMES, *_PEOPLE, _BINDING)}
 
 
-class Events:
+class CustomTriggers:
     """The verbs on custom triggers, over one open client."""
 
     def __init__(self, client: DataverseClient, clock: Clock | None = None) -> None:
@@ -99,7 +100,7 @@ class Events:
             raise CijReplyError(f"The custom trigger {unique!r} can't be read: {wrong_with(error)}.") from None
         return CustomTrigger(unique, str(api.get("uniquename") or ""), state, inputs)
 
-    async def raise_for(
+    async def raise_trigger(
         self, trigger: CustomTrigger, profile_id: str, attributes: Mapping[str, Any], table: str = "contact"
     ) -> None:
         """Raise a trigger for one person. The service accepts; journeys come to it behind its reply.
@@ -177,7 +178,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _moment(value: Any) -> str:
-    return iso(moment_of("it", value))
+    return format_utc(parse_utc("it", value))
 
 
 def _number(value: Any) -> float:
@@ -192,7 +193,7 @@ def _decimal(value: Any) -> float:
 
 def _integer(value: Any) -> int:
     number = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", str(value)) else _no(value)
-    return number if -MOST - 1 <= number <= MOST else _no(value)
+    return number if -MAX_INT - 1 <= number <= MAX_INT else _no(value)
 
 
 def _text(value: Any) -> str:

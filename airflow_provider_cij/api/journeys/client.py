@@ -69,27 +69,31 @@ class Journeys:
         self._client = client
         self._clock = clock or Clock()
 
-    async def get(self, journey_id: str) -> Journey:
+    async def get(self, journey_id: str, also: Sequence[str] = ()) -> Journey:
         """Read a journey.
 
+        :param journey_id: its id
+        :param also: more columns to read: ``models.FOR_VALIDATION``; default none
         :raises CijNotFoundError: there is none
         """
-        wanted = normalize_guid(journey_id, "journey_id")
-        return Journey.of(await self._client.get(query(row_path(JOURNEYS, wanted), select=JOURNEY_COLUMNS)))
+        path = row_path(JOURNEYS, normalize_guid(journey_id, "journey_id"))
+        return Journey.of(await self._client.get(query(path, select=(*JOURNEY_COLUMNS, *also))))
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
-        """Read many journeys with one question; those that exist, by id."""
+        """Read many journeys with one request.
+
+        :param journey_ids: some hundreds at the most
+        :return: those that exist, by id
+        """
         pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
         found = [Journey.of(row) async for page in pages for row in page]
         return {journey.journey_id: journey for journey in found}
 
-    async def json_of(self, journey_id: str) -> str:
-        """Read a journey's definition, which is JSON in a string."""
-        path = query(row_path(JOURNEYS, normalize_guid(journey_id, "journey_id")), select=("msdynmkt_journeyjson",))
-        return str((await self._client.get(path)).get("msdynmkt_journeyjson") or "")
+    async def failure_reason(self, journey_id: str) -> str:
+        """Read why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason.
 
-    async def last_words(self, journey_id: str) -> str:
-        """Ask why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason."""
+        :param journey_id: its id
+        """
         try:
             # Casing differs between organisations' documents, and older ones lack columns: the row is asked for whole.
             row = await self._client.get(row_path(JOURNEYS, journey_id))
@@ -173,7 +177,7 @@ class Journeys:
         journey = Journey.of(row)
         log.info("Journey %r was made by an earlier try: %s, %s", spec.name, journey.journey_id, journey.status_name)
         if spec.publish:
-            await self.publish(journey.journey_id)
+            await self.publish(journey)
             return Verdict(True, journey_id=journey.journey_id)
         try:
             verdict = await self.validate(str(row.get("msdynmkt_journeyjson") or ""))
@@ -211,21 +215,22 @@ class Journeys:
         except CijUnavailableError as error:
             raise _too_old(error) from None
 
-    async def publish(self, journey_id: str) -> Journey:
-        """Have a draft go live: real mail to real people.
+    async def publish(self, journey: Journey | str) -> None:
+        """Publish a draft, which sends real mail to real people; one that is live or publishing already is left alone.
 
-        It is looked at first, and only a draft is sent for. An unclear end is looked into, and never sent again here.
+        Only a draft is sent for. When the response is lost, the journey is read, and never sent for again here.
 
-        :return: the journey as seen afterwards; one that was live or on its way already, as it is
+        :param journey: as it is, or its id, by which it is read first
         :raises CijJourneyFailedError: it was stopped: a stop is final
         :raises CijJourneyInvalidError: the service finds mistakes in it
         """
-        journey = await self.get(journey_id)
+        if isinstance(journey, str):
+            journey = await self.get(journey)
         if journey.status in (_S.LIVE, _S.PUBLISHING, _S.COMPLETING, _S.COMPLETED):
             log.info("Journey %r is %s already", journey.name, journey.status_name)
-            return journey
+            return
         if journey.status != _S.DRAFT:
-            later = await self.last_words(journey.journey_id) == SUPERSEDED
+            later = await self.failure_reason(journey.journey_id) == SUPERSEDED
             raise CijJourneyFailedError(
                 f"Journey {journey.name!r} ({journey.journey_id}) is {journey.status_name}"
                 + (f"; {SUPERSEDED}. Only a draft is published." if later else ": only a draft is published."),
@@ -243,14 +248,12 @@ class Journeys:
                 raise
             for pause in LOOKS:
                 await self._clock.sleep(pause)
-                seen = await self.get(journey.journey_id)
-                if seen.status != _S.DRAFT:
-                    return seen
+                if (await self.get(journey.journey_id)).status != _S.DRAFT:
+                    return
             error.hint = f"{error.hint} The journey is a draft still: a retry looks at it first.".strip()
             raise
         if any(name.lower() == "msdynmkt_isvalid" for name in answer) and not (verdict := verdict_of(answer)).valid:
             raise CijJourneyInvalidError(f"Journey {journey.name!r} was not published: {verdict.in_words()}.")
-        return await self.get(journey.journey_id)
 
     async def _publish_inputs(self, journey_id: str) -> dict[str, Any]:
         try:

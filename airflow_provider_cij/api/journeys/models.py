@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -16,6 +16,8 @@ from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
+FOR_VALIDATION = ("msdynmkt_journeyjson",)
+"""What a validation reads besides."""
 JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
 
 
@@ -52,11 +54,18 @@ def journey_status_name(code: int) -> str:
 
 @dataclass(frozen=True)
 class Journey:
-    """A row of msdynmkt_journeys."""
+    """A row of msdynmkt_journeys.
+
+    :param journey_id: its id
+    :param name: what people see
+    :param status: its statuscode (``JourneyStatus``; an unknown code stays a plain number)
+    :param definition: JSON in a string; ``""`` when it was not read
+    """
 
     journey_id: str
     name: str
     status: int
+    definition: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Journey:
@@ -66,7 +75,10 @@ class Journey:
         """
         try:
             return cls(
-                normalize_guid(row["msdynmkt_journeyid"]), str(row.get("msdynmkt_name") or ""), int(row["statuscode"])
+                journey_id=normalize_guid(row["msdynmkt_journeyid"]),
+                name=str(row.get("msdynmkt_name") or ""),
+                status=int(row["statuscode"]),
+                definition=str(row.get("msdynmkt_journeyjson") or ""),
             )
         except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None
@@ -76,10 +88,9 @@ class Journey:
         """The status in one word."""
         return journey_status_name(self.status)
 
-
-def journey_summary(journey: Journey) -> dict[str, str]:
-    """Say what a wait came to, for XCom."""
-    return {"journey_id": journey.journey_id, "status": journey.status_name}
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"journey_id": self.journey_id, "status": self.status_name}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_cij.api.checks import iso, json_text, moment_of
+from airflow_provider_cij.api.column_values import json_text
 from airflow_provider_cij.api.segments.spec import business_unit
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 
@@ -68,8 +69,8 @@ def body_of(spec: JourneySpec) -> dict[str, Any]:
         "msdynmkt_journeytemplateid": normalize_guid(spec.template_id, "template_id"),
         "msdynmkt_journeyname": spec.name,
         "msdynmkt_jsonpathmodifications": encoded(changes) if changes else None,
-        "msdynmkt_journeystarttime": start and iso(start),
-        "msdynmkt_journeyendtime": end and iso(end),
+        "msdynmkt_journeystarttime": start and format_utc(start),
+        "msdynmkt_journeyendtime": end and format_utc(end),
         "msdynmkt_createmode": "Publish" if spec.publish else "Draft",
         "msdynmkt_owningbusinessunitid": None if unit is None else business_unit(unit),
     }
@@ -84,7 +85,7 @@ def check_times(spec: JourneySpec, now: datetime) -> None:
     for name, value in (("starts_at", spec.starts_at), ("ends_at", spec.ends_at)):
         moment = _moment(name, value)
         if moment and moment <= now:
-            raise CijInputError(f"{name} is {iso(moment)}, which has passed.", hint="Give a time to come.")
+            raise CijInputError(f"{name} is {format_utc(moment)}, which has passed.", hint="Give a time to come.")
 
 
 def _changes(spec: JourneySpec) -> dict[str, Any]:
@@ -133,9 +134,9 @@ def _value(path: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return iso(moment_of(f"modifications[{path!r}]", value))
+        return format_utc(parse_utc(f"modifications[{path!r}]", value))
     return json_text(f"modifications[{path!r}]", value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _moment(name: str, value: datetime | str | None) -> datetime | None:
-    return None if value is None else moment_of(name, value)
+    return None if value is None else parse_utc(name, value)

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.custom_apis import inputs_of
+from airflow_provider_cij.api.members.group_count import GroupMemberCounter
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.pages import Page, page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.members.sync_plan import IDS_A_GROUP, GroupPlan, Plan, Share, check_room
-from airflow_provider_cij.api.members.upload import OnBatch, Resume, Sending
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT, GroupPlan, Plan, check_room
+from airflow_provider_cij.api.members.upload import GroupQuota, MemberUpload, OnBatch, UploadCheckpoint
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 if TYPE_CHECKING:
+    from airflow_provider_cij.api.segments.client import Segments
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _PAGE_SIZE = 5000
@@ -34,7 +36,12 @@ class Members:
         self._client = client
 
     async def add(
-        self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None, resume: Resume | None = None
+        self,
+        segment_id: str,
+        group_id: str,
+        ids: IdSet,
+        on_batch: OnBatch | None = None,
+        resume: UploadCheckpoint | None = None,
     ) -> int:
         """Add ids to a static group, 1000 a call, as many calls at once as the connection allows.
 
@@ -50,14 +57,21 @@ class Members:
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
         check_room(ids)
-        return await self._send("msdynmkt_AddStaticMembers", segment_id, ids, [(group_id, len(ids))], on_batch, resume)
+        return await self._send(
+            "msdynmkt_AddStaticMembers", segment_id, ids, [GroupQuota(group_id, len(ids))], on_batch, resume
+        )
 
     async def remove(
-        self, segment_id: str, group_id: str, ids: IdSet, on_batch: OnBatch | None = None, resume: Resume | None = None
+        self,
+        segment_id: str,
+        group_id: str,
+        ids: IdSet,
+        on_batch: OnBatch | None = None,
+        resume: UploadCheckpoint | None = None,
     ) -> int:
         """Remove ids from a static group, likewise. Somebody who is not in it is no error."""
-        shares = [(group_id, len(ids))]
-        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, shares, on_batch, resume)
+        quotas = [GroupQuota(group_id, len(ids))]
+        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, quotas, on_batch, resume)
 
     async def plan(self, segment_id: str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
         """Work out how groups become equal to a list: reads the groups, changes nothing.
@@ -82,8 +96,8 @@ class Members:
 
     async def add_missing(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
         """Carry the additions of a plan out, and nothing else. Returns the number of calls."""
-        shares = plan.shares(removing=False)
-        return await self._send("msdynmkt_AddStaticMembers", segment_id, plan.missing, shares, on_batch)
+        quotas = plan.allocate(removing=False)
+        return await self._send("msdynmkt_AddStaticMembers", segment_id, plan.missing, quotas, on_batch)
 
     async def mirror(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
         """Carry a plan out: then the groups hold who is in the list, and nobody else.
@@ -98,13 +112,13 @@ class Members:
         :raises CijInputError: there is no room; nothing was sent
         :raises CijError: a call failed for good; a plan made anew does the rest
         """
-        shares = plan.shares(removing=True)
-        add = ("msdynmkt_AddStaticMembers", plan.missing, shares)
+        quotas = plan.allocate(removing=True)
+        add = ("msdynmkt_AddStaticMembers", plan.missing, quotas)
         removals = [
-            ("msdynmkt_RemoveStaticMembers", part.removed, [(part.group.group_id, len(part.removed))])
+            ("msdynmkt_RemoveStaticMembers", part.removed, [GroupQuota(part.group.group_id, len(part.removed))])
             for part in plan.parts
         ]
-        steps = [add, *removals] if plan.adds_first(shares) else [*removals, add]
+        steps = [add, *removals] if plan.adds_first(quotas) else [*removals, add]
         return sum([await self._send(action, segment_id, ids, parts, on_batch) for action, ids, parts in steps])
 
     async def _send(
@@ -112,11 +126,11 @@ class Members:
         action: str,
         segment_id: str,
         ids: IdSet,
-        shares: Sequence[Share],
+        quotas: Sequence[GroupQuota],
         on_batch: OnBatch | None,
-        resume: Resume | None = None,
+        resume: UploadCheckpoint | None = None,
     ) -> int:
-        return await Sending(self._client, action, segment_id, on_batch, resume).send(ids, shares)
+        return await MemberUpload(self._client, action, segment_id, on_batch, resume).send(ids, quotas)
 
     async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
         """Count the members of a segment as of its last evaluation, or of a static group as they are now.
@@ -137,12 +151,33 @@ class Members:
                 break
         return count
 
+    async def group_page(self, segment_id: str, group_id: str, number: int) -> list[str]:
+        """Read one page of a static group.
+
+        :param segment_id: the segment
+        :param group_id: the group's id
+        :param number: of the page, from 1
+        :return: the ids on it; none behind the last page
+        """
+        body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
+        asked = body | {"PageNo": number}
+        return (await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")).ids
+
+    def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
+        """Return what reads a segment with the member count of one of its static groups, for a wait.
+
+        :param segments: reads the segment
+        :param group: the group's name or id
+        :param min_members: count no further
+        """
+        return GroupMemberCounter(segments, self, group, min_members)
+
     async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
         """List a static group, page by page, until a page is empty: a short one may be the service's own limit.
 
         :raises CijIncompleteError: pages came twice, or the group changed while it was listed
         """
-        listed, total = Listed(most=IDS_A_GROUP, of="the group"), 0
+        listed, total = PageConsistencyCheck(most=GROUP_LIMIT, of="the group"), 0
         body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
             asked = body | {"PageNo": listed.pages + 1}
@@ -169,7 +204,7 @@ class Members:
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
-        listed = Listed(most=_MOST_IDS if first.total is None else first.total, of="the segment")
+        listed = PageConsistencyCheck(most=_MOST_IDS if first.total is None else first.total, of="the segment")
         while True:
             if not page.ids and page.has_next:
                 raise CijMovedError("The service gave an empty page of members, and says that there are more.")
@@ -204,7 +239,7 @@ class Members:
         return paging_inputs(inputs)
 
 
-class Listed:
+class PageConsistencyCheck:
     """What a list has given so far: pages that shift while they are turned lose members without a word.
 
     :param most: how many ids it can have; more are refused, for a list may have no end

@@ -22,7 +22,7 @@ Chunk = tuple[Sequence[int], Sequence[object]]
 
 
 @dataclass(frozen=True)
-class Intake:
+class MemberIdList:
     """What a list came to: distinct ids, ready to send.
 
     :param ids: whom it names
@@ -43,7 +43,7 @@ class Intake:
         return MemberReport(self.read, self.invalid, self.duplicate, self.not_found, **others)
 
 
-class Rejects:
+class InvalidRows:
     """Counts the rows that can't be used, and names the first of them by their lines.
 
     :param max_invalid: a bound as ``bounds.bound_of`` reads it; a share is one of the rows read
@@ -105,14 +105,14 @@ class Rejects:
         )
 
 
-async def take_in(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> Intake:
+async def read_member_ids(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> MemberIdList:
     """Read a whole list of ids.
 
     :param chunks: the rows
     :param max_invalid: how many rows may hold no id: a bound as ``bounds.bound_of`` reads it
     :raises CijInputError: too many rows hold no id, or none does
     """
-    ids, rejects, read = IdSet(), Rejects(max_invalid), 0
+    ids, rejects, read = IdSet(), InvalidRows(max_invalid), 0
     async for lines, values in chunks:
         keys, bad = pack_guids(values)
         ids.update(keys)
@@ -120,7 +120,7 @@ async def take_in(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> I
         rejects.add(lines, values, bad, read)
     rejects.close(read)
     rejects.check(read)
-    return Intake(ids, read, rejects.count, read - rejects.count - len(ids))
+    return MemberIdList(ids, read, rejects.count, read - rejects.count - len(ids))
 
 
 def _looks(value: object, wanted: str) -> str:

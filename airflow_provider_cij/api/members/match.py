@@ -10,7 +10,6 @@ Source: Dataverse docs, "In function", "Filter rows" and "Page results". Decisio
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import unicodedata
@@ -19,7 +18,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.bounds import Bound, bound_of
-from airflow_provider_cij.api.members.id_list import Chunk, Intake, Rejects
+from airflow_provider_cij.api.concurrency import for_each
+from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
@@ -48,7 +48,7 @@ _REMEMBERED = 100_000
 _Batch = dict[str, tuple[int, str]]  # by what makes a value the same: its first line, and itself
 
 
-def normal(text: str) -> str:
+def normalize(text: str) -> str:
     """Give what two trimmed values have in common when they are the same."""
     # Not casefold: it would make one of "ß" and "ss".
     return unicodedata.normalize("NFC", text.lower())
@@ -65,7 +65,7 @@ async def match(
     on_not_found: OnNotFound | None = None,
     on_progress: OnProgress | None = None,
     on_end: OnEnd | None = None,
-) -> Intake:
+) -> MemberIdList:
     """Find the records that have the values of a list, as many values a query as its URL holds.
 
     In the result, ``read`` is the sum of ``invalid``, ``duplicate``, ``not_found`` and the values that matched;
@@ -92,7 +92,7 @@ async def match(
     if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
     matching = _Matching(client, table, column, on_not_found, on_progress)
-    rejects = Rejects(max_invalid, what="value", early=on_end is None)
+    rejects = InvalidRows(max_invalid, what="value", early=on_end is None)
     bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
     intake = await matching.run(chunks, rejects)
     if on_end:
@@ -122,38 +122,22 @@ class _Matching:
         self._column = column
         self._on_not_found = on_not_found
         self._on_progress = on_progress
-        self._lately = _Lately()
+        self._recently_seen = _RecentlySeen()
         self._ids, self._values, self._missing = IdSet(), IdSet(), IdSet()
-        self._read = self._queries = self._asked = self._matched = self._strangers = 0
+        self._read = self._queries = self._asked = self._matched = self._inexact_matches = 0
 
-    async def run(self, chunks: AsyncIterator[Chunk], rejects: Rejects) -> Intake:
-        batches, turn = self._batches(chunks, rejects), asyncio.Lock()
-
-        async def work() -> None:
-            while True:
-                async with turn:  # shared: each takes the next one
-                    batch = await anext(batches, None)
-                if batch is None:
-                    return
-                await self._ask(batch)
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(self._client.settings.max_concurrency):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
-        if self._strangers:
+    async def run(self, chunks: AsyncIterator[Chunk], rejects: InvalidRows) -> MemberIdList:
+        await for_each(self._batches(chunks, rejects), self._ask, self._client.settings.max_concurrency)
+        if self._inexact_matches:
             log.warning(
                 "%d records were left out: the service takes their %s for one asked for, but it differs in more than "
                 "case (an accent, for example)",
-                *(self._strangers, self._column),
+                *(self._inexact_matches, self._column),
             )
         duplicate = self._read - rejects.count - len(self._values)
-        return Intake(self._ids, self._read, rejects.count, duplicate, len(self._missing))
+        return MemberIdList(self._ids, self._read, rejects.count, duplicate, len(self._missing))
 
-    async def _batches(self, chunks: AsyncIterator[Chunk], rejects: Rejects) -> AsyncIterator[_Batch]:
+    async def _batches(self, chunks: AsyncIterator[Chunk], rejects: InvalidRows) -> AsyncIterator[_Batch]:
         """Cut the different values into queries."""
         batch: _Batch = {}
         room = whole = URL_LIMIT - _ROOM_FOR_COOKIE - len(self._client.settings.api_url + self._path({}))
@@ -165,9 +149,9 @@ class _Matching:
             for line, text in zip(lines, texts, strict=True):
                 if not text:
                     continue
-                key = normal(text)
+                key = normalize(text)
                 digests.append(_digest(key))
-                if self._lately.met(digests[-1]):
+                if self._recently_seen.met(digests[-1]):
                     continue
                 length = len(quote_option(f"{in_literal(text)},"))
                 if batch and (length > room or len(batch) == _VALUES_A_QUERY):
@@ -202,9 +186,9 @@ class _Matching:
 
     def _take(self, rows: list[dict[str, Any]], batch: _Batch) -> set[str]:
         """Take the ids of the records that have a value asked for; give those values."""
-        pairs = [(normal(_text(row.get(self._column))), row.get(self._id)) for row in rows]
+        pairs = [(normalize(_text(row.get(self._column))), row.get(self._id)) for row in rows]
         ours = [(key, row_id) for key, row_id in pairs if key in batch]
-        self._strangers += len(pairs) - len(ours)
+        self._inexact_matches += len(pairs) - len(ours)
         ids, bad = pack_guids([row_id for _, row_id in ours])
         if bad:
             raise CijReplyError(f"GET {self._set} was answered with a row without {self._id}.")
@@ -237,7 +221,7 @@ class _Matching:
         return query(self._set, select=self._columns, where=where)
 
 
-class _Lately:
+class _RecentlySeen:
     """Remembers at least the last 100,000 different values, in memory that does not grow beyond twice that."""
 
     def __init__(self) -> None:

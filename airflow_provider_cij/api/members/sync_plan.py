@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.members.upload import GroupQuota
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijInputError
 
-IDS_A_CALL = 1000
-IDS_A_GROUP = 200_000
-
-Share = tuple[str, int]
-"""A group's id, and how many of the new members it takes."""
+GROUP_LIMIT = 200_000
+"""The most members that a static group holds."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,11 @@ class GroupPlan:
     group: MemberGroup
     size: int
     removed: IdSet
+    limit: int = GROUP_LIMIT
 
     def room(self, *, removing: bool) -> int:
         """How many more it can hold."""
-        return IDS_A_GROUP - self.size + (len(self.removed) if removing else 0)
+        return self.limit - self.size + (len(self.removed) if removing else 0)
 
 
 @dataclass(frozen=True)
@@ -63,29 +62,29 @@ class Plan:
         """True when nothing is left to do: the groups hold the list, and nobody else."""
         return not len(self.missing) and not self.removals
 
-    def shares(self, *, removing: bool) -> list[Share]:
+    def allocate(self, *, removing: bool) -> list[GroupQuota]:
         """Deal the missing members out, group after group.
 
         :param removing: whether who is not in the list has left before
         :raises CijInputError: there is no room for all
         """
-        left, shares = len(self.missing), []
+        left, quotas = len(self.missing), list[GroupQuota]()
         for part in self.parts:
             taken = min(left, max(0, part.room(removing=removing)))
-            shares.append((part.group.group_id, taken))
+            quotas.append(GroupQuota(part.group.group_id, taken))
             left -= taken
         if left:
             raise CijInputError(
-                f"There is no room for {left} of {len(self.missing)} new members: a group holds {IDS_A_GROUP}.",
+                f"There is no room for {left} of {len(self.missing)} new members: a group holds {GROUP_LIMIT}.",
                 hint="Spread them over more groups (a segment has up to 10). Nothing was sent.",
             )
-        return shares
+        return quotas
 
-    def adds_first(self, shares: Sequence[Share]) -> bool:
+    def adds_first(self, quotas: Sequence[GroupQuota]) -> bool:
         """Whether to add before removing: to groups that exclude, where there is room for both."""
         excluding = not any(part.group.include for part in self.parts)
         return excluding and all(
-            count <= part.room(removing=False) for part, (_, count) in zip(self.parts, shares, strict=True)
+            count <= part.room(removing=False) for part, (_, count) in zip(self.parts, quotas, strict=True)
         )
 
     def check(self, max_removals: Bound) -> None:
@@ -107,26 +106,9 @@ def check_room(ids: IdSet, groups: int = 1) -> None:
 
     :raises CijInputError: there are more ids than that
     """
-    if len(ids) > groups * IDS_A_GROUP:
-        holds = f"a group holds {IDS_A_GROUP}" if groups == 1 else f"{groups} groups hold {groups * IDS_A_GROUP}"
+    if len(ids) > groups * GROUP_LIMIT:
+        holds = f"a group holds {GROUP_LIMIT}" if groups == 1 else f"{groups} groups hold {groups * GROUP_LIMIT}"
         raise CijInputError(
             f"There are {len(ids)} different ids; {holds}.",
             hint="Spread them over several groups (a segment has up to 10). Nothing was sent.",
         )
-
-
-def calls(ids: IdSet, shares: Sequence[Share]) -> Iterator[tuple[str, list[str]]]:
-    """Cut a list into calls of 1000 ids, each for one group."""
-    batches, at_hand = ids.batches(IDS_A_CALL), list[str]()
-    for group_id, count in shares:
-        for start in range(0, count, IDS_A_CALL):
-            size = min(IDS_A_CALL, count - start)
-            while len(at_hand) < size:
-                at_hand += next(batches)
-            yield group_id, at_hand[:size]
-            del at_hand[:size]
-
-
-def number_of_calls(shares: Sequence[Share]) -> int:
-    """How many calls ``calls`` gives."""
-    return sum(-(-count // IDS_A_CALL) for _, count in shares)

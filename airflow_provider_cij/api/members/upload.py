@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.sync_plan import IDS_A_CALL, Share, calls, number_of_calls
 from airflow_provider_cij.errors import CijError, CijStoppedError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
+BATCH_SIZE = 1000
+"""Member ids in one call."""
+
 OnBatch = Callable[[int, int, int], None]
 """Called after each batch with batches done, batches in all, members sent."""
 
 
+class GroupQuota(NamedTuple):
+    """The number of ids of a list that one group takes.
+
+    :param group_id: the group's id
+    :param size: how many ids it takes
+    """
+
+    group_id: str
+    size: int
+
+
+def batches(ids: IdSet, quotas: Sequence[GroupQuota], size: int = BATCH_SIZE) -> Iterator[tuple[str, list[str]]]:
+    """Cut a list into calls of at most ``size`` ids, each for one group.
+
+    :param ids: the list
+    :param quotas: how many of the ids each group takes; together all of them
+    :param size: the most ids in a call; default 1,000
+    :return: the group's id and the ids, call by call
+    """
+    ids_ahead, pending = ids.batches(size), list[str]()
+    for group_id, count in quotas:
+        for start in range(0, count, size):
+            length = min(size, count - start)
+            while len(pending) < length:
+                pending += next(ids_ahead)
+            yield group_id, pending[:length]
+            del pending[:length]
+
+
+def number_of_batches(quotas: Sequence[GroupQuota], size: int = BATCH_SIZE) -> int:
+    """Return how many calls ``batches`` yields.
+
+    :param quotas: how many ids each group takes
+    :param size: the most ids in a call; default 1,000
+    """
+    return sum(-(-count // size) for _, count in quotas)
+
+
 @dataclass(frozen=True)
-class Resume:
+class UploadCheckpoint:
     """Where an earlier try got to.
 
     :param done: how many calls of the same list, from the first one on, are done
@@ -31,10 +71,10 @@ class Resume:
 
     def sent(self, ids: IdSet) -> int:
         """How many of the list those calls held."""
-        return min(self.done * IDS_A_CALL, len(ids))
+        return min(self.done * BATCH_SIZE, len(ids))
 
 
-class Sending:
+class MemberUpload:
     """One list, one action.
 
     :param client: open
@@ -50,7 +90,7 @@ class Sending:
         action: str,
         segment_id: str,
         on_batch: OnBatch | None = None,
-        resume: Resume | None = None,
+        resume: UploadCheckpoint | None = None,
     ) -> None:
         self._client = client
         self._action = action
@@ -62,46 +102,43 @@ class Sending:
         self._total = self._done = self._sent = 0
         self._stopped: CijStoppedError | None = None
 
-    async def send(self, ids: IdSet, shares: Sequence[Share]) -> int:
+    async def send(self, ids: IdSet, quotas: Sequence[GroupQuota]) -> int:
         """Send the list.
 
         :param ids: the list
-        :param shares: how many of them each group takes
+        :param quotas: how many of them each group takes
         :return: the number of calls
         :raises CijError: a call failed for good; the error says how many had succeeded
         """
-        self._total = number_of_calls(shares) - self._first
-        batches = enumerate(calls(ids, shares))
-
-        async def work() -> None:
-            for number, (group_id, batch) in batches:  # shared: each takes the next one
-                if number >= self._first and not await self._call(number, group_id, batch):
-                    break
-
+        self._total = number_of_batches(quotas) - self._first
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self._client.settings.max_concurrency, self._total)):
-                    tasks.create_task(work())
-        except BaseExceptionGroup as group:
-            # What is not ours, such as Airflow's own timeout, goes first.
-            error = min(group.exceptions, key=lambda error: isinstance(error, CijError))
-            if isinstance(error, CijError) and self._done:
+            await for_each(self._pending(ids, quotas), self._call, self._client.settings.max_concurrency)
+        except CijError as error:
+            if self._done:
                 said = f"{self._done} of {self._total} calls had succeeded; sending them again is safe."
                 error.hint = f"{error.hint} {said}".strip()
-            raise error from None
+            raise
         if self._stopped:
             raise self._stopped
         return self._total
 
-    async def _call(self, number: int, group_id: str, batch: list[str]) -> bool:
-        """Make one call; False when there shall be no more."""
+    def _pending(self, ids: IdSet, quotas: Sequence[GroupQuota]) -> Iterator[tuple[int, str, list[str]]]:
+        """Yield the calls that no earlier try has done, with their numbers, until the task is told to stop."""
+        for number, (group_id, batch) in enumerate(batches(ids, quotas)):
+            if self._stopped:
+                return
+            if number >= self._first:
+                yield number, group_id, batch
+
+    async def _call(self, call: tuple[int, str, list[str]]) -> None:
+        number, group_id, batch = call
         body = {"SegmentId": self._segment_id, "GroupId": group_id, "EntityIds": batch}
         try:
             await self._client.action(self._action, body, repeatable=True)
         except CijStoppedError as error:
             # Raised here it would break off what the others have on its way.
             self._stopped = error
-            return False
+            return
         self._done, self._sent = self._done + 1, self._sent + len(batch)
         if self._on_batch:
             self._on_batch(self._done, self._total, self._sent)
@@ -111,4 +148,3 @@ class Sending:
             self._whole += 1
         if self._resume:
             self._resume.note(self._whole)
-        return True

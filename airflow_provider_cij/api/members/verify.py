@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.sync_plan import Plan
-from airflow_provider_cij.api.segments.groups import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijMovedError
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_cij.api.batching import BatchedReads
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneys
 from airflow_provider_cij.api.outbound.members import OutboundMembers
 from airflow_provider_cij.api.outbound.segments import OutboundSegments
@@ -22,3 +23,24 @@ class Outbound:
         self.segments = OutboundSegments(client)
         self.members = OutboundMembers(client)
         self.journeys = OutboundJourneys(client)
+
+
+class _SharedSegments(BatchedReads, OutboundSegments):
+    """The verbs on outbound segments, whose reads while waiting are batched."""
+
+
+class _SharedJourneys(BatchedReads, OutboundJourneys):
+    """The verbs on outbound journeys, whose reads while waiting are batched."""
+
+
+class SharedOutbound(Outbound):
+    """What ``Outbound`` is, for many that wait at once: reads of rows that fall into one window are one request.
+
+    :param client: open
+    :param window: seconds to gather for
+    """
+
+    def __init__(self, client: DataverseClient, window: float) -> None:
+        super().__init__(client)
+        self.segments = _SharedSegments(client, window)
+        self.journeys = _SharedJourneys(client, window)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.api.checks import iso, moment_of, whole
+from airflow_provider_cij.api.column_values import whole_number
 from airflow_provider_cij.api.outbound.models import JOURNEY, OutboundJourney, OutboundStatus, removal_explained
 from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.outbound.workflow import Workflow, compact, workflow_text
-from airflow_provider_cij.api.row_sync import read, read_name
+from airflow_provider_cij.api.row_sync import read_columns, read_name
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, id_of
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.responses import wrong_with
@@ -119,7 +120,7 @@ def moment(value: datetime | str | None, what: str) -> str | None:
     """
     if value is None:
         return None
-    return iso(moment_of(what, value).replace(second=0)).replace("Z", ".000Z")
+    return format_utc(parse_utc(what, value).replace(second=0)).replace("Z", ".000Z")
 
 
 def _code(word: str | None, codes: Mapping[str, int], what: str) -> int | None:
@@ -129,7 +130,7 @@ def _code(word: str | None, codes: Mapping[str, int], what: str) -> int | None:
 
 
 def _count(number: int | None, what: str) -> int | None:
-    return None if number is None else whole(what, number)
+    return None if number is None else whole_number(what, number)
 
 
 def _bind(entity_set: str, row_id: str | None) -> str | None:
@@ -274,7 +275,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         if not isinstance(key, str) or not key.strip() or not spec.name:
             raise CijInputError("An outbound journey needs a key and a name.")
         row_id = journey_id_of(key)
-        made, changed = await self._bring(row_id, journey_row(spec), if_exists, JOURNEY.table.at_birth)
+        made, changed = await self._bring(row_id, journey_row(spec), if_exists, JOURNEY.table.initial_values)
         return CreatedOutbound(row_id, made, bool(changed), (await self.get(row_id)).status_name, changed)
 
     async def update(self, journey_id: str, spec: OutboundJourneySpec) -> CreatedOutbound:
@@ -288,7 +289,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         """
         names = {column: None for _, column, _ in _CHECKED} | {"statuscode": None}
         with removal_explained():
-            row = await read(self._client, self.kind.table, normalize_guid(journey_id, "journey_id"), names)
+            row = await read_columns(self._client, self.kind.table, normalize_guid(journey_id, "journey_id"), names)
         if row is None:
             raise CijNotFoundError(f"There is no outbound journey {journey_id}.")
         return row

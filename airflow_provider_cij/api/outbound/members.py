@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from xml.sax.saxutils import quoteattr
 
-from airflow_provider_cij.api.members.client import Listed
+from airflow_provider_cij.api.members.client import PageConsistencyCheck
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.pages import Page
 from airflow_provider_cij.api.members.upload import OnBatch
@@ -176,7 +176,7 @@ class OutboundMembers:
         if how not in ("query", "fetchxml"):
             raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
         ask = self._by_query if how == "query" else self._by_fetchxml
-        listed, size, last = Listed(), PAGE_SIZE, Page([])
+        listed, size, last = PageConsistencyCheck(), PAGE_SIZE, Page([])
         total = 0
         while True:
             page = await ask(segment, listed.pages + 1, size)

@@ -6,13 +6,15 @@ operations", and the table references of msdyncrm_segment and msdyncrm_customerj
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
-from airflow_provider_cij.api.row_sync import Table
+from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import (
@@ -67,6 +69,28 @@ def status_name(code: int) -> str:
         return f"status {code}"
 
 
+def _same_minute(ours: Any, theirs: Any) -> bool:
+    """Compare moments to the minute: the service keeps no more of them."""
+
+    def minute(text: Any) -> object:
+        try:
+            return datetime.fromisoformat(str(text)).replace(second=0, microsecond=0)
+        except (OverflowError, ValueError):
+            return text
+
+    return minute(ours) == minute(theirs)
+
+
+def _same_json(ours: Any, theirs: Any) -> bool:
+    def value(text: Any) -> object:
+        try:
+            return json.loads(str(text))
+        except (RecursionError, ValueError):
+            return text
+
+    return value(ours) == value(theirs)
+
+
 @dataclass(frozen=True)
 class Kind:
     """What differs between outbound segments and journeys.
@@ -87,7 +111,12 @@ class Kind:
 
 SEGMENT = Kind(
     word="segment",
-    table=Table("msdyncrm_segments", "msdyncrm_segmentid", {"statuscode": int(_S.DRAFT)}),
+    table=Table(
+        "msdyncrm_segments",
+        "msdyncrm_segmentid",
+        {"statuscode": int(_S.DRAFT)},
+        {"msdyncrm_segmentname": Column("display_name"), "msdyncrm_segmentquery": Column("query")},
+    ),
     columns=(
         *("msdyncrm_segmentid", "msdyncrm_segmentname", "msdyncrm_segmenttype", "statuscode"),
         *("msdyncrm_segmentqueryname", "msdyncrm_segmentsize", "msdyncrm_scope", "_owningbusinessunit_value"),
@@ -98,7 +127,14 @@ SEGMENT = Kind(
 JOURNEY = Kind(
     word="journey",
     table=Table(
-        "msdyncrm_customerjourneys", "msdyncrm_customerjourneyid", {"statuscode": int(_S.DRAFT), "statecode": 0}
+        "msdyncrm_customerjourneys",
+        "msdyncrm_customerjourneyid",
+        {"statuscode": int(_S.DRAFT), "statecode": 0},
+        {
+            "msdyncrm_startdatetime": Column(same=_same_minute),
+            "msdyncrm_enddatetime": Column(same=_same_minute),
+            "msdyncrm_workflowdefinition": Column(same=_same_json),
+        },
     ),
     columns=("msdyncrm_customerjourneyid", "msdyncrm_name", "statuscode", "msdyncrm_validationresults"),
     moves={_S.DRAFT: (_S.GOING_LIVE, _S.EXPIRED), **_AFTER_DRAFT},
@@ -127,6 +163,10 @@ class OutboundRow:
         """The status in one word."""
         return status_name(self.status)
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class OutboundSegment(OutboundRow):
@@ -144,6 +184,10 @@ class OutboundSegment(OutboundRow):
     member_count: int | None = None
     scope: int | None = None
     business_unit_id: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"segment_id": self.row_id, "status": self.status_name, "member_count": self.member_count}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> OutboundSegment:
@@ -174,6 +218,10 @@ class OutboundJourney(OutboundRow):
     """
 
     findings: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"journey_id": self.row_id, "status": self.status_name}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> OutboundJourney:

@@ -19,10 +19,10 @@ from airflow_provider_cij.api.outbound.models import (
     check_move,
     removal_explained,
 )
-from airflow_provider_cij.api.row_sync import Changes, bring, delete_row, read
+from airflow_provider_cij.api.row_sync import Changes, create_or_update, delete_row, read_columns
 from airflow_provider_cij.api.segments.spec import IfExists, check_if_exists
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import query, row_path
+from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijInUseError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -79,6 +79,18 @@ class OutboundRows(Generic[R]):
         with removal_explained():
             return self._of(await self._client.get(query(self._path(row_id), select=self.kind.columns)))
 
+    async def get_many(self, row_ids: Sequence[str]) -> dict[str, R]:
+        """Read many with one request.
+
+        :param row_ids: some hundreds at the most
+        :return: those that exist, by id
+        """
+        where = in_filter(self.kind.table.id_column, row_ids)
+        pages = self._client.pages(query(self.kind.table.entity_set, select=self.kind.columns, where=where))
+        with removal_explained():
+            found = [self._of(row) async for page in pages for row in page]
+        return {row.row_id: row for row in found}
+
     async def find(
         self, where: str = "", *, status: OutboundStatus | None = None, select: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
@@ -94,23 +106,30 @@ class OutboundRows(Generic[R]):
         with removal_explained():
             return [row async for page in self._client.pages(path) for row in page]
 
-    async def publish(self, row_id: str) -> R:
-        """Set one going live; doing it twice is as good as once. Wait for the rest with ``outbound_watching``.
+    async def publish(self, row: R | str) -> R:
+        """Set one to Going live. The service does the rest later: wait with ``OutboundWait``. Idempotent.
 
+        :param row: as it is, or its id, by which it is read first
         :return: the row, going live; a journey that is live already stays as it is
         :raises CijInputError: its status does not allow it; nothing was sent
         :raises CijRefusedError: the service finds an error in it
         """
-        return await self._move(row_id, OutboundStatus.GOING_LIVE, self.kind.kept)
+        return await self._change_status(row, OutboundStatus.GOING_LIVE, self.kind.kept)
 
-    async def stop(self, row_id: str) -> R:
-        """Stop one, likewise. One that is stopped or stopping already stays as it is."""
-        return await self._move(row_id, OutboundStatus.STOPPING, STOPPED | {OutboundStatus.STOPPING})
+    async def stop(self, row: R | str) -> R:
+        """Set one to Stopping. The service does the rest later: wait with ``OutboundWait``. Idempotent.
 
-    async def _move(self, row_id: str, wanted: OutboundStatus, kept: frozenset[OutboundStatus]) -> R:
+        :param row: as it is, or its id, by which it is read first
+        :return: the row, stopping; one that is stopped or stopping already stays as it is
+        :raises CijInputError: its status does not allow it; nothing was sent
+        """
+        return await self._change_status(row, OutboundStatus.STOPPING, STOPPED | {OutboundStatus.STOPPING})
+
+    async def _change_status(self, row: R | str, wanted: OutboundStatus, kept: frozenset[OutboundStatus]) -> R:
         left = _TRIES
         while True:
-            row = await self.get(row_id)
+            if isinstance(row, str):
+                row = await self.get(row)
             if row.status in kept:
                 log.info("Outbound %s %r is %s already", self.kind.word, row.name, row.status_name)
                 return row
@@ -123,6 +142,7 @@ class OutboundRows(Generic[R]):
                 left -= 1
                 if not left:
                     raise
+                row = row.row_id
             else:
                 return replace(row, status=int(wanted))
 
@@ -144,16 +164,16 @@ class OutboundRows(Generic[R]):
         return ""
 
     async def _bring(
-        self, row_id: str, row: Mapping[str, Any], if_exists: IfExists, at_birth: Mapping[str, Any]
+        self, row_id: str, row: Mapping[str, Any], if_exists: IfExists, initial_values: Mapping[str, Any]
     ) -> tuple[bool, Changes]:
         """Make a row with an id of our own, or bring what is there to the values given.
 
         :return: whether it was made, and what was changed in it
         """
         check_if_exists(if_exists)
-        table = replace(self.kind.table, at_birth=at_birth)
+        table = replace(self.kind.table, initial_values=initial_values)
         with removal_explained():
-            there = await read(self._client, table, row_id, row)
+            there = await read_columns(self._client, table, row_id, row)
             if there is not None:
                 if if_exists == "fail":
                     raise CijConflictError(
@@ -162,7 +182,7 @@ class OutboundRows(Generic[R]):
                 if if_exists == "reuse":
                     return False, {}
                 self._check_same_kind(row_id, row, there)
-            return await bring(self._client, table, row_id, row, there)
+            return await create_or_update(self._client, table, row_id, row, there)
 
     def _check_same_kind(self, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any]) -> None:
         """Refuse to make something else of what is there."""
@@ -171,8 +191,8 @@ class OutboundRows(Generic[R]):
         """Write what differs in a row that exists."""
         table, row_id = self.kind.table, normalize_guid(row_id, f"{self.kind.word}_id")
         with removal_explained():
-            there = await read(self._client, table, row_id, row or {"statuscode": 0})
+            there = await read_columns(self._client, table, row_id, row or {"statuscode": 0})
             if there is None:
                 raise CijNotFoundError(f"There is no outbound {self.kind.word} {row_id}.")
-            _, changes = await bring(self._client, table, row_id, row, there)
+            _, changes = await create_or_update(self._client, table, row_id, row, there)
         return CreatedOutbound(row_id, False, bool(changes), (await self.get(row_id)).status_name, changes)

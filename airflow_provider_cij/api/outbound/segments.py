@@ -78,14 +78,14 @@ def check(spec: OutboundSegmentSpec) -> None:
     if not static and spec.member_ids:
         raise CijInputError(f"{name} is {spec.segment_type}: it can't be given members.", hint="Make it static.")
     check_query(name, spec.query, MEMBERS)
-    if len(created_with(spec.member_ids)) > _LONGEST_MEMBERS:
+    if len(member_ids_text(spec.member_ids)) > _LONGEST_MEMBERS:
         raise CijInputError(
             f"{name} has {len(spec.member_ids)} members, more than fit into its row.",
             hint="Create it without, and add them with CijOutboundUpdateSegmentMembersOperator.",
         )
 
 
-def created_with(member_ids: Sequence[str]) -> str:
+def member_ids_text(member_ids: Sequence[str]) -> str:
     """Write members as a row holds them: JSON in a string, each id with the prefix ``crm``."""
     return json.dumps([f"crm{normalize_guid(one, 'a member')}" for one in member_ids], separators=(",", ":"))
 
@@ -103,10 +103,10 @@ def segment_row(spec: OutboundSegmentSpec) -> dict[str, Any]:
     return row
 
 
-def birth(spec: OutboundSegmentSpec, *, publish: bool) -> dict[str, Any]:
+def initial_values(spec: OutboundSegmentSpec, *, publish: bool) -> dict[str, Any]:
     """Give the columns that only a new row is given."""
     status = OutboundStatus.GOING_LIVE if publish else OutboundStatus.DRAFT
-    first = {"msdyncrm_segmentmemberids": created_with(spec.member_ids)} if spec.member_ids else {}
+    first = {"msdyncrm_segmentmemberids": member_ids_text(spec.member_ids)} if spec.member_ids else {}
     return {**first, "statuscode": int(status)}
 
 
@@ -158,7 +158,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         """
         check(spec)
         row_id = spec.segment_id
-        made, changed = await self._bring(row_id, segment_row(spec), if_exists, birth(spec, publish=publish))
+        made, changed = await self._bring(row_id, segment_row(spec), if_exists, initial_values(spec, publish=publish))
         segment = await self.get(row_id)
         if publish and not made and if_exists == "update" and (changed or segment.status != OutboundStatus.LIVE):
             segment = await self.publish(row_id)
@@ -206,7 +206,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         :param publish: True when it would be made in Going live
         :return: its errors, none when all is well
         """
-        body = {**segment_row(spec), **birth(spec, publish=publish)}
+        body = {**segment_row(spec), **initial_values(spec, publish=publish)}
         with removal_explained():
             return faults_of(await self._client.action("msdyncrm_ValidateSegment", body, repeatable=True))
 

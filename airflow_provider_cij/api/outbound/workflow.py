@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from airflow_provider_cij.api.checks import json_text
+from airflow_provider_cij.api.column_values import json_text
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.errors import CijInputError
 

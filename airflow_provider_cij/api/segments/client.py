@@ -1,21 +1,39 @@
-"""Real-time segments: create and update. What happens to them afterwards is in ``lifecycle``.
+"""Real-time segments: create, update, publish, stop, delete, and the log of their evaluations.
 
-Source: "Create a Customer Insights - Journeys segment using the Web API". A segment is two rows, a definition and a
-segment, tied together by nothing but a string: ``msdynmkt_sourcesegmentuid`` holds the definition's id.
+Sources: "Create a Customer Insights - Journeys segment using the Web API"; the table reference of
+msdynmkt_segmentexecution. A segment is two rows, a definition and a segment, tied together by a string:
+``msdynmkt_sourcesegmentuid`` holds the definition's id.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.row_sync import DEFINITIONS, SEGMENTS, Changes, Table, bring, read
-from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of, groups_text, with_ids
-from airflow_provider_cij.api.segments.lifecycle import Lifecycle
-from airflow_provider_cij.api.segments.models import DEFINITION_COLUMNS, CreatedSegment, Definition, Segment
+from airflow_provider_cij.api.row_sync import Changes, Table, create_or_update, delete_row, read_columns, read_name
+from airflow_provider_cij.api.segments.models import (
+    AT_REST,
+    DEFINITION_COLUMNS,
+    EXECUTION_COLUMNS,
+    FOR_DELETE,
+    FOR_UPDATE,
+    LIVE,
+    SEGMENT_COLUMNS,
+    UNFINISHED,
+    CreatedSegment,
+    Definition,
+    Execution,
+    MemberGroup,
+    Segment,
+    groups_of,
+    groups_text,
+    with_ids,
+)
 from airflow_provider_cij.api.segments.spec import (
+    DEFINITIONS,
+    SEGMENTS,
     IfExists,
     SegmentSpec,
     check,
@@ -24,26 +42,85 @@ from airflow_provider_cij.api.segments.spec import (
     check_interval,
     check_name,
     check_query,
+    definition_id_of,
     definition_row,
     owner,
     segment_row,
 )
-from airflow_provider_cij.dataverse import odata
-from airflow_provider_cij.dataverse.odata import row_path
-from airflow_provider_cij.errors import CijConflictError, CijInputError, CijNotFoundError
+from airflow_provider_cij.dataverse.guids import normalize_guid
+from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
+from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.errors import (
+    CijConflictError,
+    CijError,
+    CijInputError,
+    CijInUseError,
+    CijNotFoundError,
+    CijReplyError,
+    CijUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
 
 log = logging.getLogger(__name__)
 
+EXECUTIONS = "msdynmkt_segmentexecutions"
+_OF_DEFINITION = "_msdynmkt_segmentdefinitionid_value"
+_UNFINISHED = f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(UNFINISHED))})"
+# A segment has one or two; rows that a crash left behind must not become pages.
+_MOST_UNFINISHED = 50
 
-class Segments(Lifecycle):
-    """The verbs on segments, over one open client."""
+CountGroup = Callable[[str, str], Awaitable[int]]
+"""Returns how many members a static group has, by the segment's id and its own."""
+
+
+class Segments:
+    """The verbs on segments, over one open client.
+
+    Verbs that take a segment take its id as well, and read it then.
+
+    :param client: open
+    :param count_group: counts the members of a group that is about to be dropped; default none: such a group counts as
+        one that has members
+    """
+
+    def __init__(self, client: DataverseClient, count_group: CountGroup | None = None) -> None:
+        self._client = client
+        self._count_group = count_group
+
+    @property
+    def service_ahead(self) -> float:
+        """Seconds by which the service's clock is ahead of ours."""
+        return self._client.service_ahead
+
+    async def get(self, segment_id: str, also: Sequence[str] = ()) -> Segment:
+        """Read a segment.
+
+        :param segment_id: the segment's id; a definition's id is taken too (older documents hand those out)
+        :param also: more columns to read: ``models.FOR_UPDATE`` or ``models.FOR_DELETE``; default none
+        :raises CijNotFoundError: neither exists
+        """
+        wanted, columns = normalize_guid(segment_id, "segment_id"), (*SEGMENT_COLUMNS, *also)
+        path = row_path(SEGMENTS.entity_set, wanted)
+        try:
+            return Segment.of(await self._client.get(query(path, select=columns)))
+        except CijNotFoundError:
+            where = f"msdynmkt_sourcesegmentuid eq {literal(wanted)}"
+            rows = await self._client.rows(query(SEGMENTS.entity_set, select=columns, where=where, top=1))
+            if not rows:
+                raise
+        segment = Segment.of(rows[0])
+        log.info("%s is a definition's id; its segment is %s", wanted, segment.segment_id)
+        return segment
 
     async def definition(self, segment: Segment) -> Definition:
         """Read the definition of a segment: its query and its groups."""
         if not segment.definition_id:
             raise CijNotFoundError(f"Segment {segment.segment_id} names no definition (msdynmkt_sourcesegmentuid).")
         path = row_path(DEFINITIONS.entity_set, segment.definition_id)
-        return Definition.of(await self._client.get(odata.query(path, select=DEFINITION_COLUMNS)))
+        return Definition.of(await self._client.get(query(path, select=DEFINITION_COLUMNS)))
 
     async def group(self, segment: Segment, group: str) -> MemberGroup:
         """Find a static group of a segment by its name or id.
@@ -74,7 +151,7 @@ class Segments(Lifecycle):
         check(spec)
         check_if_exists(if_exists)
         wanted = segment_row(spec)
-        there = await read(self._client, SEGMENTS, spec.segment_id, wanted)
+        there = await read_columns(self._client, SEGMENTS, spec.segment_id, wanted)
         if there is not None:
             if if_exists == "fail":
                 raise CijConflictError(f"Segment {spec.segment_id} exists already, and if_exists is 'fail'.")
@@ -86,15 +163,17 @@ class Segments(Lifecycle):
                     f"Segment {spec.segment_id} is over {table!r}, not {spec.base_table!r}.",
                     hint="Its members would be other people: give the new segment a key of its own.",
                 )
-        defined = await read(self._client, DEFINITIONS, spec.definition_id, definition_row(spec.with_group_ids()))
+        defined = await read_columns(
+            self._client, DEFINITIONS, spec.definition_id, definition_row(spec.with_group_ids())
+        )
         old_groups = groups_of((defined or {}).get("msdynmkt_staticlistmembers"))
         spec = spec.with_group_ids(old_groups)
         if there is not None:  # a definition alone holds nobody
             await self._check_dropped(spec.segment_id, old_groups, spec.groups, allow_dropping_members)
-        made_definition, changed_definition = await bring(
+        made_definition, changed_definition = await create_or_update(
             self._client, DEFINITIONS, spec.definition_id, definition_row(spec), defined
         )
-        made_segment, changed_segment = await bring(self._client, SEGMENTS, spec.segment_id, wanted, there)
+        made_segment, changed_segment = await create_or_update(self._client, SEGMENTS, spec.segment_id, wanted, there)
         return CreatedSegment(
             segment_id=spec.segment_id,
             definition_id=spec.definition_id,
@@ -111,7 +190,7 @@ class Segments(Lifecycle):
 
     async def update(
         self,
-        segment_id: str,
+        segment: Segment | str,
         *,
         display_name: str | None = None,
         query: str | None = None,
@@ -124,14 +203,22 @@ class Segments(Lifecycle):
     ) -> CreatedSegment:
         """Change what is given of a segment that exists; the rest stays. Its status stays too.
 
-        :param groups: all groups as they shall be: one of a name that is there keeps its id and its members, a new one
-            is empty, and one that is not named is dropped
+        :param segment: the segment, read with ``models.FOR_UPDATE``, or its id
+        :param display_name: what people see, up to 100 characters; None leaves it, as it does below
+        :param query: the new query
+        :param groups: all groups as wanted: one whose name is there keeps its id and its members, a new one is empty,
+            and one that is not named is dropped
+        :param static_snapshot: True freezes the members as of each publish
+        :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
+        :param description: the new description
+        :param business_unit_id: the owner, where business units are in use
         :param allow_dropping_members: True drops a group that has members; False refuses to, before anything is written
+        :return: what was changed
         :raises CijInputError: a value can't be right, or nothing would be left to give members
         :raises CijNotFoundError: there is no such segment
-        :raises CijConflictError: somebody changes it meanwhile
+        :raises CijConflictError: another client changes it at the same time
         """
-        segment = await self.get(segment_id)
+        segment = await self._read(segment, FOR_UPDATE)
         now = await self.definition(segment)
         name = f"Segment {segment.display_name!r}"
         row: dict[str, Any] = {}
@@ -167,8 +254,8 @@ class Segments(Lifecycle):
         if dropping:
             await self._check_dropped(*dropping)
         changes = {
-            **await self._change(DEFINITIONS, segment.definition_id, definition),
-            **await self._change(SEGMENTS, segment.segment_id, row),
+            **await self._change(DEFINITIONS, segment.definition_id, definition, now.row),
+            **await self._change(SEGMENTS, segment.segment_id, row, segment.row),
         }
         return CreatedSegment(
             segment.segment_id,
@@ -186,22 +273,265 @@ class Segments(Lifecycle):
         for group in there:
             if group.group_id in kept:
                 continue
-            if not allowed and (count := await Members(self._client).count(segment_id, group.group_id)):
+            count = 0
+            if not allowed:
+                count = await self._count_group(segment_id, group.group_id) if self._count_group else -1
+            if count:
+                members = f"{count:,} members" if count > 0 else "its members"
                 raise CijConflictError(
-                    f"Group {group.name!r} ({group.group_id}) would be dropped, with {count:,} members.",
+                    f"Group {group.name!r} ({group.group_id}) would be dropped, with {members}.",
                     hint="Nothing was written. A rename of a group is a drop: name the group as it was, or give "
                     "allow_dropping_members=True.",
                 )
             log.warning("Group %r (%s) is dropped", group.name, group.group_id)
 
-    async def _change(self, table: Table, row_id: str, row: Mapping[str, Any]) -> Changes:
+    async def _change(
+        self, table: Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
+    ) -> Changes:
         if not row:
             return {}
-        there = await read(self._client, table, row_id, row)
+        if any(read_name(name) not in (there or {}) for name in row):  # what is null may be left out
+            there = await read_columns(self._client, table, row_id, row)
         if there is None:
             raise CijNotFoundError(f"{row_path(table.entity_set, row_id)} was deleted meanwhile.")
-        return (await bring(self._client, table, row_id, row, there))[1]
+        return (await create_or_update(self._client, table, row_id, row, there))[1]
+
+    async def _read(self, segment: Segment | str, also: Sequence[str] = ()) -> Segment:
+        return await self.get(segment, also) if isinstance(segment, str) else segment
+
+    async def publish(self, segment: Segment | str) -> None:
+        """Ask for a segment to go live. The service answers at once and evaluates it later: wait with ``SegmentWait``.
+
+        Idempotent. A query that does not parse is refused here.
+
+        :param segment: the segment, or its id; not a definition's
+        """
+        segment_id = segment if isinstance(segment, str) else segment.segment_id
+        await self._client.action("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment_id}, repeatable=True)
+
+    async def stop(self, segments: Sequence[Segment | str]) -> list[str]:
+        """Stop segments: they are not evaluated any more, and can be edited and published again.
+
+        The service answers at once and stops them later: wait with ``SegmentWait``. Idempotent.
+
+        :param segments: the segments, or their ids; those that are at rest already are left alone
+        :return: the ids of the segments, all stopping or at rest by now
+        :raises CijInUseError: some were not stopped; the error names what uses them, and those that were
+        :raises CijUnavailableError: the organisation's version has no such action
+        """
+        found = [await self._read(segment) for segment in segments]
+        running = {segment.segment_id: segment for segment in found if segment.status not in AT_REST}
+        if running:
+            results = await self._stop(list(running))
+            refused = {of: result for of, result in results.items() if result.get("WasStopped") is not True}
+            for segment_id in list(refused):
+                # A try whose reply was lost had stopped it: then this one is refused.
+                if (await self.get(segment_id)).status in AT_REST:
+                    del refused[segment_id]
+            if refused:
+                reasons = [await self._why(running[of], result) for of, result in refused.items()]
+                done = [segment_id for segment_id in running if segment_id not in refused]
+                raise CijInUseError(
+                    f"{len(refused)} of {len(found)} segments were not stopped. {' '.join(reasons)}",
+                    hint=f"Stopped: {', '.join(done) or 'none'}. Stop the journeys that use the others first.",
+                )
+        return [segment.segment_id for segment in found]
+
+    async def _stop(self, segment_ids: list[str]) -> dict[str, Mapping[str, Any]]:
+        try:
+            answer = await self._client.action("msdynmkt_StopSegments", {"SegmentIdList": segment_ids}, repeatable=True)
+        except CijUnavailableError as error:
+            error.hint = f"{error.hint} Stopping segments by API came with the release of April 2026.".strip()
+            raise
+        results = stop_results_of(answer)
+        nothing: Mapping[str, Any] = {"Message": "the service says nothing about it"}
+        return {segment_id: results.get(segment_id, nothing) for segment_id in segment_ids}
+
+    async def _why(self, segment: Segment, result: Mapping[str, Any]) -> str:
+        journeys = await self._named("msdynmkt_journeys", "msdynmkt_name", result.get("DependentJourneys"))
+        others = await self._named(SEGMENTS.entity_set, "msdynmkt_displayname", result.get("DependentSegments"))
+        users = [
+            f"{what} {', '.join(names)}" for what, names in (("journeys", journeys), ("segments", others)) if names
+        ]
+        said = str(result.get("Message") or "").strip().rstrip(".")
+        return (
+            f"{segment.display_name!r} ({segment.segment_id})"
+            + (f" is used by {' and '.join(users)}" if users else "")
+            + (f": {said}." if said else ".")
+        )
+
+    async def _named(self, entity_set: str, name_column: str, users: Any) -> list[str]:
+        """Name what uses a segment. Whether the service gives ids or more is in no document."""
+        names = []
+        for user in users if isinstance(users, list) else [users] if users else []:
+            try:
+                row = await self._client.get(query(row_path(entity_set, user), select=(name_column,)))
+                names.append(f"{row.get(name_column)!r} ({user})")
+            except CijError:
+                names.append(user if isinstance(user, str) else json.dumps(user))
+        return names
+
+    async def delete(self, segment: Segment | str, definition_id: str = "") -> bool:
+        """Delete a segment: its row, then its definition. What is left of a delete that was cut off is deleted as well.
+
+        :param segment: the segment, read with ``models.FOR_DELETE``, or its id; a definition's id is taken too
+        :param definition_id: of its definition, if it is known: for a segment made elsewhere, whose row is gone
+        :return: False when there was nothing left to delete
+        :raises CijInUseError: live journeys use it
+        """
+        if isinstance(segment, str):
+            wanted = normalize_guid(segment, "segment_id")
+            try:
+                segment = await self.get(wanted, FOR_DELETE)
+            except CijNotFoundError:
+                return await self.delete_definition(wanted, definition_id)
+        if segment.live_journeys:
+            raise CijInUseError(
+                f"Segment {segment.display_name!r} ({segment.segment_id}) is used by {segment.live_journeys:,} live "
+                "journeys.",
+                hint="Stop them first. Nothing was deleted.",
+            )
+        # Of two deletes at once, the one that takes the row away has deleted it, whoever finds the definition.
+        deleted = await self._delete(SEGMENTS.entity_set, segment.segment_id)
+        if segment.definition_id:
+            await self._delete(DEFINITIONS.entity_set, segment.definition_id)
+        return deleted
+
+    async def delete_definition(self, segment_id: str, definition_id: str = "") -> bool:
+        """Delete the definition of a segment that was never created, or is deleted already.
+
+        :param segment_id: the segment's id, or the definition's
+        :param definition_id: the definition's, if it is known; by default that of a segment of this package
+        :return: False when there was none
+        """
+        wanted = normalize_guid(segment_id, "segment_id")
+        orphans = (definition_id or definition_id_of(wanted), wanted)
+        return any([await self._delete(DEFINITIONS.entity_set, orphan) for orphan in orphans])
+
+    async def _delete(self, entity_set: str, row_id: str) -> bool:
+        if not await delete_row(self._client, row_path(entity_set, row_id)):
+            return False
+        log.info("Deleted %s(%s)", entity_set, row_id)
+        return True
+
+    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
+        """Read the newest evaluations of a segment that have begun, the newest first.
+
+        :param segment: the segment
+        :param most: how many at the most
+        :raises CijError: the log of evaluations can't be read
+        """
+        return await self._executions(segment, "msdynmkt_startedon ne null", most)
+
+    async def unfinished_executions(self, segment: Segment) -> list[Execution]:
+        """Read the evaluations of a segment that are asked for or under way.
+
+        :param segment: the segment
+        :raises CijError: the log of evaluations can't be read
+        """
+        return await self._executions(segment, _UNFINISHED, _MOST_UNFINISHED)
+
+    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
+        """Read the evaluations of a segment from a moment on, and those that have not ended.
+
+        :param segment: the segment
+        :param since: begun then or later, in the service's own words (ISO 8601); ``""`` for all
+        :return: those that have not begun first, then the newest first
+        :raises CijError: the log of evaluations can't be read
+        """
+        return [run for _, run in await self.executions([(segment.definition_id, since)])]
+
+    async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
+        where = f"{_OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
+        path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
+        return [Execution.of(row) for row in await self._client.rows(path)]
+
+    async def find(self, name_starts_with: str = "", *, live: bool = False) -> list[Segment]:
+        """List real-time segments, by name.
+
+        :param name_starts_with: the beginning of the display name; case does not matter to the service
+        :param live: only those that are live, with warnings or without
+        """
+        conditions = ["msdynmkt_source eq 12"]
+        if name_starts_with:
+            conditions.append(f"startswith(msdynmkt_displayname,{literal(name_starts_with)})")
+        if live:
+            conditions.append(f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(LIVE))})")
+        where = " and ".join(conditions)
+        pages = self._client.pages(
+            query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, orderby="msdynmkt_displayname")
+        )
+        return [Segment.of(row) async for page in pages for row in page]
+
+    async def get_many(self, segment_ids: Sequence[str]) -> dict[str, Segment]:
+        """Read many segments with one question.
+
+        :param segment_ids: segments, some hundreds at the most; not definitions
+        :return: those that exist, by id
+        """
+        where = in_filter(SEGMENTS.id_column, segment_ids)
+        pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
+        found = [Segment.of(row) async for page in pages for row in page]
+        return {segment.segment_id: segment for segment in found}
+
+    async def executions(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, Execution]]:
+        """Read the evaluations of many segments with one question: from a moment on, and those that have not ended.
+
+        :param asked: definitions, and since when their evaluations are wanted (ISO 8601; ``""`` for all), a hundred at
+            the most
+        :return: definitions and their evaluations: those that have not begun first, then the newest first
+        :raises CijError: the log of evaluations can't be read
+        """
+        definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
+        windows = [
+            f"({_OF_DEFINITION} eq {definitions[definition_id]}"
+            + (f" and msdynmkt_startedon ge {since})" if since else ")")
+            for definition_id, since in asked
+        ]
+        if len(asked) == 1 and asked[0][1]:
+            definition_id, since = asked[0]
+            condition = f"(msdynmkt_startedon ge {since} or {_UNFINISHED})"
+            where = f"{_OF_DEFINITION} eq {definitions[definition_id]} and {condition}"
+        else:
+            where = " or ".join([_UNFINISHED, *windows] if len(asked) > 1 else windows)
+        path = query(EXECUTIONS, select=(*EXECUTION_COLUMNS, _OF_DEFINITION), where=where)
+        rows = [row async for page in self._client.pages(path) for row in page]
+        ours = set(definitions.values())
+        found = [(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row)) for row in rows]
+        # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
+        found.sort(key=lambda pair: (not pair[1].started_on, pair[1].started_on), reverse=True)
+        return [pair for pair in found if pair[0] in ours]
+
+    async def failure_reason(self, segment_id: str) -> str:
+        """Read why the last evaluation ended as it did; ``""`` when the service does not say.
+
+        ``msdynmkt_SegmentStatus`` is in no document, so no response of it is an error.
+
+        :param segment_id: the segment
+        """
+        try:
+            asked: dict[str, Any] = {"SegmentId": segment_id}
+            # An error within is that of the evaluation.
+            answer = await self._client.action("msdynmkt_SegmentStatus", asked, repeatable=True, refusals=False)
+            last = (json.loads(answer.get("ResultText") or "{}") or {}).get("lastExecution") or {}
+            words = [last.get("statusMessage"), last.get("nonLocalizedExecutionReasonForUser")]
+            return words_of(" ".join(str(word) for word in words if word))
+        except (AttributeError, CijError, RecursionError, TypeError, ValueError):
+            return ""
 
 
 def _ids(groups: Iterable[MemberGroup]) -> dict[str, str]:
     return {group.name: group.group_id for group in groups}
+
+
+def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Read what ``msdynmkt_StopSegments`` says of each segment, by id.
+
+    :raises CijReplyError: it says nothing that can be read: never a success
+    """
+    results = next((value for name, value in answer.items() if name.lower() == "stopsinglesegmentresults"), None)
+    try:
+        entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
+        return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
+    except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None

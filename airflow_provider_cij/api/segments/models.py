@@ -7,12 +7,13 @@ article leaves out).
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
-from airflow_provider_cij.api.segments.groups import MemberGroup, groups_of
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.responses import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
@@ -26,6 +27,10 @@ SEGMENT_COLUMNS = (
     "statecode",
     "statuscode",
 )
+FOR_UPDATE = ("msdynmkt_description", "_owningbusinessunit_value")
+"""What an update compares besides."""
+FOR_DELETE = ("msdynmkt_publishedjourneycount",)
+"""What a delete looks at besides."""
 DEFINITION_COLUMNS = (
     "msdynmkt_segmentquery",
     "msdynmkt_staticlistmembers",
@@ -36,6 +41,10 @@ EXECUTION_COLUMNS = (
     *("msdynmkt_segmentexecutionid", "statuscode", "msdynmkt_startedon", "msdynmkt_finishedon"),
     "msdynmkt_membershipcount",
 )
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 class SegmentStatus(IntEnum):
@@ -64,7 +73,7 @@ BROKEN = FAILED - {SegmentStatus.DELETED}
 
 
 def status_name(code: int) -> str:
-    """Say a segment's status in one word; an unknown code as its number."""
+    """Return a segment's status in one word; an unknown code as its number."""
     try:
         return SegmentStatus(code).name.lower()
     except ValueError:
@@ -87,7 +96,17 @@ UNFINISHED = frozenset({ExecutionStatus.NOT_STARTED, ExecutionStatus.IN_PROGRESS
 
 @dataclass(frozen=True)
 class Segment:
-    """A row of msdynmkt_segments."""
+    """A row of msdynmkt_segments.
+
+    :param segment_id: its id
+    :param definition_id: of the definition that belongs to it
+    :param display_name: what people see
+    :param base_table: the table of its members, ``contact`` or ``lead``
+    :param status: its statuscode (``SegmentStatus``; an unknown code stays a plain number)
+    :param member_count: as of its last evaluation; None when the service does not say
+    :param live_journeys: how many live journeys use it; None when that was not read
+    :param row: the row as it was read, with its version
+    """
 
     segment_id: str
     definition_id: str
@@ -95,6 +114,8 @@ class Segment:
     base_table: str
     status: int
     member_count: int | None
+    live_journeys: int | None = None
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Segment:
@@ -109,7 +130,9 @@ class Segment:
                 display_name=str(row.get("msdynmkt_displayname") or ""),
                 base_table=str(row.get("msdynmkt_baseentitylogicalname") or ""),
                 status=int(row["statuscode"]),
-                member_count=None if row.get("msdynmkt_membercount") is None else int(row["msdynmkt_membercount"]),
+                member_count=_count(row.get("msdynmkt_membercount")),
+                live_journeys=_count(row.get("msdynmkt_publishedjourneycount")),
+                row=row,
             )
         except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_segments can't be read: {wrong_with(error)}.") from None
@@ -118,6 +141,78 @@ class Segment:
     def status_name(self) -> str:
         """The status in one word."""
         return status_name(self.status)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a task that waited for it returns."""
+        return {"segment_id": self.segment_id, "status": self.status_name, "member_count": self.member_count}
+
+
+@dataclass(frozen=True)
+class MemberGroup:
+    """A static group of a segment.
+
+    :param name: as people see it; unique within the segment
+    :param include: True to add its members to the segment, False to keep them out. Keeping out wins
+    :param group_id: by default derived from the segment and the name
+    :param input_type: how the product's own pages fill it; kept as it is found
+    """
+
+    name: str
+    include: bool = True
+    group_id: str = field(default="", repr=False)
+    input_type: str = field(default="manualSelect", repr=False, compare=False)
+
+
+def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
+    """Read ``msdynmkt_staticlistmembers``, which is JSON in a string."""
+    try:
+        return tuple(
+            MemberGroup(
+                name=str(group.get("name") or ""),
+                include=group["includeType"] == "Include",
+                group_id=normalize_guid(group["groupId"]),
+                input_type=str(group.get("inputType") or "manualSelect"),
+            )
+            for group in json.loads(text or "[]") or []
+        )
+    except (AttributeError, CijInputError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise CijReplyError(f"msdynmkt_staticlistmembers can't be read: {wrong_with(error)}.") from None
+
+
+def groups_text(groups: tuple[MemberGroup, ...]) -> str:
+    """Write ``msdynmkt_staticlistmembers``."""
+    return json.dumps(
+        [
+            {
+                "groupId": group.group_id,
+                "includeType": "Include" if group.include else "Exclude",
+                "name": group.name,
+                "inputType": group.input_type,
+            }
+            for group in groups
+        ]
+    )
+
+
+def with_ids(
+    segment_id: str, groups: tuple[MemberGroup, ...], there: tuple[MemberGroup, ...] = ()
+) -> tuple[MemberGroup, ...]:
+    """Give every group its id: the one it has, or one that derives from the segment and the group's name.
+
+    :param segment_id: the segment
+    :param groups: as they shall be
+    :param there: as they are; a group of the same name or id is the same group, and keeps its members
+    """
+    by_name, by_id = {group.name: group for group in there}, {group.group_id: group for group in there}
+
+    def one(group: MemberGroup) -> MemberGroup:
+        named = by_name.get(group.name)
+        derived = uuid.uuid5(uuid.UUID(segment_id), f"group:{group.name}")
+        group_id = normalize_guid(group.group_id or (named.group_id if named else derived), "group_id")
+        old = by_id.get(group_id)
+        return replace(group, group_id=group_id, input_type=old.input_type if old else group.input_type)
+
+    return tuple(one(group) for group in groups)
 
 
 @dataclass(frozen=True)
@@ -128,6 +223,7 @@ class Definition:
     groups: tuple[MemberGroup, ...]
     static_snapshot: bool
     refresh_interval_minutes: int | None
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Definition:
@@ -140,6 +236,7 @@ class Definition:
             groups=groups_of(row.get("msdynmkt_staticlistmembers")),
             static_snapshot=bool(row.get("msdynmkt_disablesegmentrefresh")),
             refresh_interval_minutes=row.get("msdynmkt_segmentrefreshintervalminutes"),
+            row=row,
         )
 
 
@@ -166,14 +263,13 @@ class Execution:
 
         :raises CijReplyError: its status or its count is no number
         """
-        count = row.get("msdynmkt_membershipcount")
         try:
             return cls(
                 str(row.get("msdynmkt_segmentexecutionid") or "").lower(),
                 int(row.get("statuscode") or 0),
                 str(row.get("msdynmkt_startedon") or ""),
                 str(row.get("msdynmkt_finishedon") or ""),
-                None if count is None else int(count),
+                _count(row.get("msdynmkt_membershipcount")),
             )
         except (OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_segmentexecutions can't be read: {wrong_with(error)}.") from None

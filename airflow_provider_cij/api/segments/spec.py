@@ -10,13 +10,51 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from airflow_provider_cij.api.checks import whole
-from airflow_provider_cij.api.segments.groups import MemberGroup, groups_text, with_ids
+from airflow_provider_cij.api.column_values import whole_number
+from airflow_provider_cij.api.row_sync import Column, Table
+from airflow_provider_cij.api.segments.models import MemberGroup, groups_of, groups_text, with_ids
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijInputError
 
 MOST_GROUPS = 10
 LONGEST_NAME = 100
+
+
+def _shown_people(text: Any) -> int:
+    return len(re.findall(r"[^\s,;\[\]]+", str(text or "")))
+
+
+def _shown_groups(text: Any) -> dict[str, str]:
+    return {group.name: "include" if group.include else "exclude" for group in groups_of(text)}
+
+
+SEGMENTS = Table(
+    "msdynmkt_segments",
+    "msdynmkt_segmentid",
+    {"statecode": 1, "statuscode": 2},
+    {
+        "msdynmkt_displayname": Column("display_name"),
+        "msdynmkt_baseentitylogicalname": Column("base_table"),
+        # Written as static, it has been read back as dynamic.
+        "msdynmkt_type": Column(same=lambda ours, theirs: True),
+        "msdynmkt_sourcesegmentuid": Column(same=lambda ours, theirs: bool(ours == str(theirs or "").lower())),
+    },
+)
+DEFINITIONS = Table(
+    "msdynmkt_segmentdefinitions",
+    "msdynmkt_segmentdefinitionid",
+    {"statecode": 0, "statuscode": 723270001},
+    {
+        "msdynmkt_segmentquery": Column("query"),
+        "msdynmkt_staticlistmembers": Column(
+            "groups", lambda ours, theirs: set(groups_of(ours)) == set(groups_of(theirs)), _shown_groups
+        ),
+        "msdynmkt_disablesegmentrefresh": Column("static_snapshot"),
+        "msdynmkt_segmentrefreshintervalminutes": Column("refresh_interval_minutes"),
+        "msdynmkt_includedmembers": Column("included_members", shown=_shown_people),
+        "msdynmkt_excludedmembers": Column("excluded_members", shown=_shown_people),
+    },
+)
 
 IfExists = Literal["update", "reuse", "fail"]
 
@@ -155,7 +193,7 @@ def tables_found(query: str) -> list[str]:
 def check_interval(name: str, minutes: int | None) -> None:
     """Refuse a refresh interval that is none."""
     if minutes is not None:
-        whole(f"{name}: refresh_interval_minutes", minutes, 1)
+        whole_number(f"{name}: refresh_interval_minutes", minutes, 1)
 
 
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import positive, row_ids, set_switches, switch
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import cosmetic, failing_for_good, log_group, name_of, summary_of
-from airflow_provider_cij.errors import CijError, CijNotFoundError, CijStoppedError
+from airflow_provider_cij._arguments import row_ids, set_switches
+from airflow_provider_cij._base import CijOperator, permanent_failures
+from airflow_provider_cij.api.wait import Check
+from airflow_provider_cij.errors import CijError, CijNotFoundError, CijOutboundFailedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.operators._keys import warn_of_rename
-from airflow_provider_cij.version_compat import AirflowFailException, conf
+from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.outbound.models import OutboundRow
     from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
-    from airflow_provider_cij.api.outbound.wait import Seen
-    from airflow_provider_cij.hooks.cij import Cij
+    from airflow_provider_cij.api.outbound.wait import OutboundWait, Until
 
 
 def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
@@ -32,7 +31,7 @@ def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
 class OutboundTask(CijOperator):
     """A task on one outbound segment or journey."""
 
-    what: ClassVar[str]
+    what: Literal["segment", "journey"]
 
     def _id(self) -> str:
         raise NotImplementedError
@@ -44,7 +43,7 @@ class OutboundTask(CijOperator):
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
         raise NotImplementedError
 
-    def _show(self, context: Context, row_id: str, name: str) -> None:
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         raise NotImplementedError
 
 
@@ -65,8 +64,8 @@ class OutboundSegmentTask(OutboundTask):
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
         return cij.outbound.segments
 
-    def _show(self, context: Context, row_id: str, name: str) -> None:
-        CijSegmentLink().show(self, context, self.hook.row_url("msdyncrm_segment", row_id), name)
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
+        CijSegmentLink().show(self, context, self.hook.row_url("msdyncrm_segment", result["segment_id"]), name)
 
 
 class OutboundJourneyTask(OutboundTask):
@@ -86,157 +85,81 @@ class OutboundJourneyTask(OutboundTask):
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
         return cij.outbound.journeys
 
-    def _show(self, context: Context, row_id: str, name: str) -> None:
-        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", row_id), name)
+    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
+        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", result["journey_id"]), name)
 
 
-class Moves(OutboundTask):
-    """Publishes or stops, beside one of the two above, and waits for what comes of it."""
+class ChangeStatusMixin(WaitingOperator, OutboundTask):
+    """Publishes or stops, beside one of the two above, and waits for the effect."""
 
+    event_key = "outbound"
     publishes = True
 
-    def __init__(
-        self,
-        *,
-        wait: bool = True,
-        poll_interval: float = 30,
-        timeout: float = 24 * 3600,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.wait = wait
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.deferrable = deferrable
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Do it, and wait or defer."""
-        with failing_for_good():
-            self.wait = switch(f"wait_until_{self._until}", self.wait)
-            set_switches(self, "deferrable")
-            self._check_id()
-            positive(poll_interval=self.poll_interval, timeout=self.timeout)
-        return self._move(context, time.time() + self.timeout)
+    def _check_arguments(self) -> None:
+        self._check_id()
 
     @property
-    def _until(self) -> str:
+    def _until(self) -> Until:
         return "live" if self.publishes else "stopped"
 
-    def _move(self, context: Context, deadline: float) -> dict[str, Any]:
-        while True:
-            seen, early, not_before = self.call(lambda cij: self._ask(cij, context))
-            if not self.wait:
-                return seen.result
-            if not seen.done and self.deferrable:
-                self._defer(deadline, not_before, early=early)
-            if not seen.done:
-                try:
-                    seen = self._wait(deadline, not_before)
-                except AirflowFailException:
-                    if not early:
-                        raise
-            if not early:
-                return seen.result
-
-    async def _ask(self, cij: Cij, context: Context) -> tuple[Seen, bool, float]:
-        """Publish or stop, and look once.
-
-        :return: what was seen; whether an evaluation that began before we asked has to end first; and the epoch seconds
-            at which the service may be asked again
-        """
+    async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
+        """Publish or stop, and check once."""
         from airflow_provider_cij.api.outbound.models import OutboundStatus
-        from airflow_provider_cij.api.outbound.wait import Seen, look
+        from airflow_provider_cij.api.outbound.wait import OutboundWait
 
         rows = self._rows(cij)
         row: OutboundRow = await rows.get(self._id())
-        self._show(context, row.row_id, row.name)
-        self.log.info("Outbound %s %r is %s", self.what, row.name, row.status_name)
+        self._show(context, row.summary(), row.name)
+        self.log.info("Outbound %s %r (%s) is %s", self.what, row.name, row.row_id, row.status_name)
         early = self.publishes and self.what == "segment" and row.status == OutboundStatus.GOING_LIVE
         if early:
             self.log.info("An evaluation is under way that may have begun too early to count: publishing after it")
         else:
-            await (rows.publish if self.publishes else rows.stop)(row.row_id)
-        # It is done: what fails from here on is waited out, and never answered by doing it again.
-        try:
-            seen = await look(cij.outbound, self.what, row.row_id, self._until)
-        except CijError as error:
-            if error.permanent or isinstance(error, CijStoppedError):
-                raise
-            self.log.warning("The outbound %s could not be read, going on: %s", self.what, error)
-            result = {f"{self.what}_id": row.row_id, "status": row.status_name}
-            return Seen(False, row.name, str(error), result), early, time.time() + (error.retry_after or 0.0)
-        self.log.info("%s", seen.said)
-        return seen, early, 0.0
+            row = await (rows.publish if self.publishes else rows.stop)(row)
+        wait = OutboundWait(self.what, row.row_id, self._until)
+        otherwise = Check(False, row.name, "", row.summary())
+        return Started(wait, *await self._check_once(cij, wait, otherwise), {"early": early})
 
-    def _defer(self, deadline: float, not_before: float, *, early: bool) -> None:
+    def _trigger(self, wait: OutboundWait, **how: Any) -> BaseTrigger:
         from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 
-        self.defer(
-            trigger=CijOutboundTrigger(
-                cij_conn_id=self.cij_conn_id,
-                what=self.what,
-                row_id=self._id(),
-                until=self._until,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-                not_before=not_before,
-                early=early,
-            ),
-            method_name="execute_complete",
-            # The trigger keeps the deadline; this is for a triggerer that never ran it.
-            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + 60),
-        )
+        return CijOutboundTrigger.of(wait, **how)
 
-    def _wait(self, deadline: float, not_before: float) -> Seen:
-        from airflow_provider_cij.api.outbound.wait import wait
+    async def _recover(self, cij: Cij, error: CijError, state: Mapping[str, Any]) -> Check:
+        """Return that an evaluation that had to end first has ended, whatever its end was."""
+        if state.get("early") and isinstance(error, CijOutboundFailedError):
+            return Check(True, "", "", {})
+        raise error
 
-        async def until_then(cij: Cij) -> Seen:
-            return await wait(
-                cij.outbound,
-                self.what,
-                self._id(),
-                self._until,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-                first_after=max(self.poll_interval, not_before - time.time()),
-            )
-
-        with log_group(self.log, f"Wait until {self._until}"):
-            return self.call(until_then)
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Read the trigger's event; publish now where an evaluation had to end before."""
-        if event and event.get("early") and event.get("status") in ("live", "failed"):
-            return self._move(context, float(event["deadline"]))
-        with failing_for_good():
-            result = summary_of(event, of="outbound")
-        with cosmetic(self.log, "The link"):
-            self._show(context, self._id(), name_of(event))
-        self.log.info("%s", result)
-        return result
+    def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the result; publish now where an evaluation had to end first."""
+        if self.wait and state.get("early"):
+            return self._run(context, deadline)  # type: ignore[no-any-return]
+        return check.result
 
 
-class Deletes(OutboundTask):
+class DeleteMixin(OutboundTask):
     """Deletes, beside one of the two above."""
 
     def __init__(self, *, missing_ok: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.missing_ok = missing_ok
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Delete it."""
-        with failing_for_good():
+        with permanent_failures():
             set_switches(self, "missing_ok")
             self._check_id()
 
-        async def delete(cij: Cij) -> None:
-            done = await self._rows(cij).delete(self._id())
-            if not done and not self.missing_ok:
+        async def delete(cij: Cij) -> bool:
+            deleted = await self._rows(cij).delete(self._id())
+            if not deleted and not self.missing_ok:
                 raise CijNotFoundError(f"There is no outbound {self.what} {self._id()}.")
-            self.log.info("Outbound %s %s %s", self.what, self._id(), "deleted" if done else "is not there")
+            return deleted
 
-        self.call(delete)
+        deleted = self.call(delete)
+        self.log.info("Outbound %s %s %s", self.what, self._id(), "deleted" if deleted else "is not there")
+        return {f"{self.what}_id": self._id(), "deleted": deleted}
 
 
 def made(created: CreatedOutbound, what: str, log: Any) -> dict[str, Any]:

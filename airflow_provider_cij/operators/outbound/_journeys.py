@@ -8,15 +8,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import one_of, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators.outbound._base import (
-    Deletes,
-    Moves,
+    ChangeStatusMixin,
+    DeleteMixin,
     OutboundJourneyTask,
     fails_on,
     made,
@@ -25,10 +24,10 @@ from airflow_provider_cij.operators.outbound._base import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.outbound.journeys import Checked, Finding, OutboundJourneySpec
     from airflow_provider_cij.api.outbound.rows import CreatedOutbound
     from airflow_provider_cij.api.segments.spec import IfExists
-    from airflow_provider_cij.hooks.cij import Cij
 
 # Of OutboundJourneySpec, all but what is no text, which a template can't give.
 _TEXTS = (
@@ -86,7 +85,7 @@ class _Described(CijOperator):
         given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
-    def _show(self, context: Context, journey_id: str, name: str) -> None:
+    def _show_journey(self, context: Context, journey_id: str, name: str) -> None:
         CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)
 
 
@@ -154,12 +153,12 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
         from airflow_provider_cij.api.segments.spec import check_if_exists
 
-        with failing_for_good():
+        with permanent_failures():
             check_if_exists(self.if_exists)
             spec = self._spec()
             journey_row(spec)  # what can't be right is refused before anybody is asked
             key = key_of(self, context)
-        self._show(context, journey_id_of(key), str(self.name))
+        self._show_journey(context, journey_id_of(key), str(self.name))
         context["ti"].xcom_push(key="journey_id", value=journey_id_of(key))
         with log_group(self.log, f"Create outbound journey {self.name!r}"):
             created = self.call(lambda cij: cij.outbound.journeys.create(key, spec, self.if_exists))
@@ -191,14 +190,14 @@ class CijOutboundUpdateJourneyOperator(_Described):
         """Update it."""
         from airflow_provider_cij.api.outbound.journeys import journey_row
 
-        with failing_for_good():
+        with permanent_failures():
             row_ids(journey_id=self.journey_id)
             spec = self._spec()
             journey_row(spec)  # what can't be right is refused before anybody is asked
 
         async def update(cij: Cij) -> CreatedOutbound:
             journey = await cij.outbound.journeys.get(self.journey_id)
-            self._show(context, journey.row_id, journey.name)
+            self._show_journey(context, journey.row_id, journey.name)
             return await cij.outbound.journeys.update(journey.row_id, spec)
 
         return made(self.call(update), "journey", self.log)
@@ -245,7 +244,7 @@ class CijOutboundValidateJourneyOperator(_Described):
         from airflow_provider_cij.api.outbound.models import OutboundStatus
         from airflow_provider_cij.api.outbound.workflow import titles_of
 
-        with failing_for_good():
+        with permanent_failures():
             one_of("fail_on", self.fail_on, "error", "warning", "never")
             if self.journey_id is None and not self.name:
                 raise CijInputError("Give journey_id, or at least the name of the journey to check.")
@@ -261,7 +260,7 @@ class CijOutboundValidateJourneyOperator(_Described):
             name = str(whole.get("msdyncrm_name") or "")
             journey_id = self.journey_id or journey_id_of(key)
             if self.journey_id:
-                self._show(context, journey_id, name)
+                self._show_journey(context, journey_id, name)
             checked = await journeys.validate(journey_id, whole, whole["statuscode"])
             return name, checked, titles_of(whole.get("msdyncrm_workflowdefinition") or "[]")
 
@@ -276,7 +275,7 @@ class CijOutboundValidateJourneyOperator(_Described):
             "warnings": [_plain(one, titles) for one in checked.warnings],
         }
         context["ti"].xcom_push(key="validation", value=result)
-        with failing_for_good():
+        with permanent_failures():
             warned = bool(checked.warnings) or checked.result == "Warning"
             if fails_on(self.fail_on, errors=not checked.valid, warnings=warned):
                 said = "; ".join(one.said(titles) for one in (*checked.errors, *checked.warnings))
@@ -292,7 +291,7 @@ def _plain(one: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
     return {**shared, "activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
 
 
-class CijOutboundPublishJourneyOperator(Moves, OutboundJourneyTask):
+class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
     """Sets an outbound journey going live, and waits until it is live. From then on it mails real people.
 
     A journey that is live or going live already is left alone: a retry does not publish it twice. A status from which
@@ -301,21 +300,22 @@ class CijOutboundPublishJourneyOperator(Moves, OutboundJourneyTask):
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey (templated)
-    :param wait_until_live: False returns as soon as the service has accepted
-    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
-    :param timeout: seconds to wait in all
-    :param deferrable: True waits in the triggerer, without a worker
+    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+        former name
+    :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
+        earliest
+    :param timeout: seconds to wait in all, default 24 hours
+    :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: it ended in Error, with what its check for errors found
     :raises CijTimeoutError: it is not live in time
     """
 
-    def __init__(self, *, journey_id: str, wait_until_live: bool = True, **kwargs: Any) -> None:
-        super().__init__(journey_id=journey_id, wait=wait_until_live, **kwargs)
+    template_fields: Sequence[str] = ("journey_id", "wait")
 
 
-class CijOutboundStopJourneyOperator(Moves, OutboundJourneyTask):
+class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
     """Stops a live outbound journey, and waits until it is stopped.
 
     Only Live and Error can be stopped; "Live, Editable" must be published first.
@@ -323,29 +323,31 @@ class CijOutboundStopJourneyOperator(Moves, OutboundJourneyTask):
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey (templated)
-    :param wait_until_stopped: False returns as soon as the service has accepted
-    :param poll_interval: as in ``CijOutboundPublishJourneyOperator``
-    :param timeout: as there
-    :param deferrable: as there
+    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_stopped`` is
+        its former name
+    :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
+        earliest
+    :param timeout: seconds to wait in all, default 24 hours
+    :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
     """
 
+    template_fields: Sequence[str] = ("journey_id", "wait")
+
     publishes = False
 
-    def __init__(self, *, journey_id: str, wait_until_stopped: bool = True, **kwargs: Any) -> None:
-        super().__init__(journey_id=journey_id, wait=wait_until_stopped, **kwargs)
 
-
-class CijOutboundDeleteJourneyOperator(Deletes, OutboundJourneyTask):
+class CijOutboundDeleteJourneyOperator(DeleteMixin, OutboundJourneyTask):
     """Deletes an outbound journey.
 
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey (templated)
-    :param missing_ok: False fails when there is nothing to delete
+    :param missing_ok: False fails when there is nothing to delete; default True
     :param cij_conn_id: the Airflow connection
+    :return: ``{"journey_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: the service refuses
     """

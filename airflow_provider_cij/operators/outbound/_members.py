@@ -7,7 +7,7 @@ from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import log_group, permanent_failures
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
@@ -20,9 +20,9 @@ from airflow_provider_cij.sources import Source, checked
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.outbound.models import OutboundSegment
     from airflow_provider_cij.api.segments.models import MemberReport
-    from airflow_provider_cij.hooks.cij import Cij
 
 
 class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
@@ -74,7 +74,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Change them."""
-        with failing_for_good():
+        with permanent_failures():
             if (self.query is not None) == self.by_members:
                 raise CijInputError("Give either members or query.")
             one_of("operation", self.operation, "add", "remove")
@@ -156,7 +156,7 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
         target = str(self.path or "")
-        with failing_for_good():
+        with permanent_failures():
             one_of("how", self.how, "query", "fetchxml")
             self._check_id()
             check_writable(target)
@@ -164,7 +164,7 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
 
         async def work(cij: Cij) -> int:
             segment = await cij.outbound.segments.get(self.segment_id)
-            self._show(context, segment.row_id, segment.name)
+            self._show(context, segment.summary(), segment.name)
             # Before it was first evaluated the service knows of no members.
             level = INFO if segment.status_name in ("live", "stopped") else WARNING
             self.log.log(level, "Outbound segment %r is %s", segment.name, segment.status_name)

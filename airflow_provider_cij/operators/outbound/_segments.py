@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import filled, one_of, set_switches
-from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij._task import failing_for_good, log_group
+from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijRefusedError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._member_list import ListRules, TakesMembers, checked_on_empty
+from airflow_provider_cij.operators._member_list import ListRules, MembersArgument, checked_on_empty
 from airflow_provider_cij.operators.outbound._base import (
-    Deletes,
-    Moves,
+    ChangeStatusMixin,
+    DeleteMixin,
     OutboundSegmentTask,
     fails_on,
     made,
@@ -25,13 +24,13 @@ from airflow_provider_cij.sources import FromValues, Source, checked
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.outbound.models import SegmentType
     from airflow_provider_cij.api.outbound.rows import CreatedOutbound
     from airflow_provider_cij.api.segments.spec import IfExists
-    from airflow_provider_cij.hooks.cij import Cij
 
 
-class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
+class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     """Creates an outbound segment, or brings the one of this key to what the DAG says.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
@@ -96,11 +95,11 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create it."""
-        from airflow_provider_cij.api.members.id_list import take_in
+        from airflow_provider_cij.api.members.id_list import read_member_ids
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
         from airflow_provider_cij.api.segments.spec import check_if_exists
 
-        with failing_for_good():
+        with permanent_failures():
             key = key_of(self, context)
             set_switches(self, "publish")
             check_if_exists(self.if_exists)
@@ -111,7 +110,7 @@ class CijOutboundCreateSegmentOperator(Keyed, TakesMembers):
             rules = ListRules(bound, bound, checked_on_empty(self.on_empty))
 
         async def create(cij: Cij) -> CreatedOutbound:
-            intake = await take_in(source.chunks(cij.dataverse), bound)
+            intake = await read_member_ids(source.chunks(cij.dataverse), bound)
             if listed:
                 rules.check_empty(intake.read)
             with intake.ids as ids:
@@ -168,14 +167,14 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Update it."""
-        with failing_for_good():
+        with permanent_failures():
             self._check_id()
             if self.display_name is not None:
                 filled(display_name=self.display_name)
 
         async def update(cij: Cij) -> CreatedOutbound:
             segment = await cij.outbound.segments.get(self.segment_id)
-            self._show(context, segment.row_id, segment.name)
+            self._show(context, segment.summary(), segment.name)
             return await cij.outbound.segments.update(
                 segment.row_id, display_name=self.display_name, query=self.query, description=self.description
             )
@@ -183,7 +182,7 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
         return made(self.call(update), "segment", self.log)
 
 
-class CijOutboundPublishSegmentOperator(Moves, OutboundSegmentTask):
+class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
     """Sets an outbound segment going live, and waits until it is live.
 
     A status from which that is not possible is refused before anything is sent, naming those that are.
@@ -191,21 +190,22 @@ class CijOutboundPublishSegmentOperator(Moves, OutboundSegmentTask):
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param segment_id: the segment (templated)
-    :param wait_until_live: False returns as soon as the service has accepted
-    :param poll_interval: seconds between looks; the first look of a deferred task comes after 5 s at the earliest
-    :param timeout: seconds to wait in all
-    :param deferrable: True waits in the triggerer, without a worker
+    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+        former name
+    :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
+        earliest
+    :param timeout: seconds to wait in all, default 24 hours
+    :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the service finds an error in it, or it ended in Error
     :raises CijTimeoutError: it is not live in time
     """
 
-    def __init__(self, *, segment_id: str, wait_until_live: bool = True, **kwargs: Any) -> None:
-        super().__init__(segment_id=segment_id, wait=wait_until_live, **kwargs)
+    template_fields: Sequence[str] = ("segment_id", "wait")
 
 
-class CijOutboundStopSegmentOperator(Moves, OutboundSegmentTask):
+class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
     """Stops a live outbound segment, and waits until it is stopped.
 
     Only Live and Error can be stopped; a draft is refused before anything is sent.
@@ -213,30 +213,32 @@ class CijOutboundStopSegmentOperator(Moves, OutboundSegmentTask):
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param segment_id: the segment (templated)
-    :param wait_until_stopped: False returns as soon as the service has accepted
-    :param poll_interval: as in ``CijOutboundPublishSegmentOperator``
-    :param timeout: as there
-    :param deferrable: as there
+    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_stopped`` is
+        its former name
+    :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
+        earliest
+    :param timeout: seconds to wait in all, default 24 hours
+    :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
     """
 
+    template_fields: Sequence[str] = ("segment_id", "wait")
+
     publishes = False
 
-    def __init__(self, *, segment_id: str, wait_until_stopped: bool = True, **kwargs: Any) -> None:
-        super().__init__(segment_id=segment_id, wait=wait_until_stopped, **kwargs)
 
-
-class CijOutboundDeleteSegmentOperator(Deletes, OutboundSegmentTask):
+class CijOutboundDeleteSegmentOperator(DeleteMixin, OutboundSegmentTask):
     """Deletes an outbound segment.
 
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param segment_id: the segment (templated)
-    :param missing_ok: False fails when there is nothing to delete
+    :param missing_ok: False fails when there is nothing to delete; default True
     :param cij_conn_id: the Airflow connection
+    :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: journeys suppress it; the error names them
     """
 
@@ -282,7 +284,7 @@ class CijOutboundValidateSegmentOperator(CijOperator):
         """Validate it."""
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 
-        with failing_for_good():
+        with permanent_failures():
             one_of("fail_on", self.fail_on, "error", "never")
             set_switches(self, "publish")
             one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
@@ -293,7 +295,7 @@ class CijOutboundValidateSegmentOperator(CijOperator):
             self.log.warning("Error: %(code)s in %(field)s", error)
         result = {"valid": not errors, "errors": errors, "warnings": []}
         context["ti"].xcom_push(key="validation", value=result)
-        with failing_for_good():
+        with permanent_failures():
             if fails_on(self.fail_on, errors=bool(errors)):
                 said = ", ".join(f"{error['code']} in {error['field']}" for error in errors)
                 raise CijRefusedError(f"The outbound segment {self.display_name!r} is not valid: {said}.")

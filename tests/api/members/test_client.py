@@ -1,0 +1,206 @@
+"""Adding and listing members: against the sandbox, and against a scripted service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from threading import Lock
+
+import pytest
+
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.segments.models import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.guids import pack_guids
+from airflow_provider_cij.errors import CijIncompleteError, CijRefusedError
+from tests.api.members.documented_list import AS_DOCUMENTED, A, B
+from tests.scripted import Answer
+
+GROUP = str(uuid.uuid4())
+
+
+def _some(count: int) -> list[str]:
+    return [str(uuid.uuid4()) for _ in range(count)]
+
+
+def _ids(values):
+    ids = IdSet()
+    ids.update(pack_guids(values)[0])
+    return ids
+
+
+async def _all(pages) -> list[str]:
+    return [one async for page in pages for one in page]
+
+
+def test_added_members_are_listed_by_group_and_by_segment(organisation, key):
+    """12,345 ids are added in 13 calls and listed by group and, after an evaluation, by segment."""
+    people = _some(12_345)
+    spec = SegmentSpec(key, "Test", groups=(MemberGroup("in"), MemberGroup("out", False)))
+    told: list[tuple[int, int, int]] = []
+
+    async def main(cij):
+        made = await cij.segments.create(spec)
+        into, out = made.groups["in"], made.groups["out"]
+        assert await cij.members.add(spec.segment_id, into, _ids(people), lambda *now: told.append(now)) == 13
+        assert await cij.members.add(spec.segment_id, out, _ids(people[:45])) == 1
+        assert sorted(await _all(cij.members.of_group(spec.segment_id, into))) == sorted(people)
+        assert await _all(cij.members.of_segment(spec.segment_id)) == []
+        await cij.segments.publish(spec.segment_id)
+        await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
+        assert sorted(await _all(cij.members.of_segment(spec.segment_id))) == sorted(people[45:])
+
+    organisation(main)
+    assert [done for done, _, _ in told] == list(range(1, 14))
+    assert told[-1] == (13, 13, 12_345)
+
+
+def test_adding_members_is_idempotent(organisation, key):
+    """Adding the same members again leaves each of them in the group once."""
+    people = _some(1500)
+
+    async def main(cij):
+        made = await cij.segments.create(SegmentSpec(key, "Test", groups=(MemberGroup("in"),)))
+        for part in (people, people[:700], people[300:]):
+            await cij.members.add(made.segment_id, made.groups["in"], _ids(part))
+        return await _all(cij.members.of_group(made.segment_id, made.groups["in"]))
+
+    assert sorted(organisation(main)) == sorted(people)
+
+
+def test_an_empty_list_sends_no_call(organisation, key):
+    """An empty list sends no call, and an empty group lists as empty."""
+
+    async def main(cij):
+        made = await cij.segments.create(SegmentSpec(key, "Test", groups=(MemberGroup("in"),)))
+        assert await cij.members.add(made.segment_id, made.groups["in"], _ids([])) == 0
+        return await _all(cij.members.of_group(made.segment_id, made.groups["in"]))
+
+    assert organisation(main) == []
+
+
+def _members(scripted, *answers, talk, **settings):
+    scripted.script = list(answers)
+
+    async def main():
+        async with DataverseClient(scripted.settings(**settings)) as client:
+            return await talk(Members(client))
+
+    return asyncio.run(main())
+
+
+def test_a_refused_call_reports_the_progress(scripted):
+    """A refused call reports how many calls had succeeded and that sending them again is safe."""
+    no = Answer(400, {"error": {"code": "0x80040265", "message": "The group is full."}})
+    with pytest.raises(
+        CijRefusedError, match=r"The group is full\..* 2 of 4 calls had succeeded; sending them again is safe"
+    ):
+        _members(
+            *[scripted, Answer(204), Answer(204), no],
+            talk=lambda members: members.add(GROUP, GROUP, _ids(_some(4000))),
+            max_concurrency=1,
+        )
+
+
+def test_adds_run_at_the_connections_concurrency(scripted):
+    """Calls run at the same time, at most as many as the connection's ``max_concurrency``."""
+    counted, now, most = Lock(), 0, 0
+    answer = scripted.answer
+
+    def slow(request):
+        nonlocal now, most
+        with counted:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with counted:
+            now -= 1
+        return answer(request)
+
+    scripted.answer = slow
+    _members(
+        *[scripted, Answer(204)],
+        talk=lambda members: members.add(GROUP, GROUP, _ids(_some(12_000))),
+        max_concurrency=4,
+    )
+    assert 1 < most <= 4
+
+
+def _page(ids, **others) -> Answer:
+    return Answer(body={"StatusCode": 200, "ResultText": json.dumps({"members": ids, **others})})
+
+
+def _inputs(*names: str) -> Answer:
+    return Answer(body={"value": [{"CustomAPIRequestParameters": [{"uniquename": name} for name in names]}]})
+
+
+def test_paging_inputs_are_looked_up(scripted):
+    """The names of the paging inputs are looked up in the organisation."""
+    a, b, c = _some(3)
+    found = _members(
+        scripted,
+        _page([a], hasNextPage=True, pageNumber=1, pageSize=1, totalCount=3),
+        _inputs("SegmentId", "PageNo", "PageSize"),
+        _page([b], hasNextPage=True, pageNumber=2, totalCount=3),
+        _page([c], hasNextPage=False, pageNumber=3, totalCount=3),
+        talk=lambda members: _all(members.of_segment(GROUP)),
+    )
+    assert found == [a, b, c]
+    assert b'"PageSize": 1, "PageNo": 3' in scripted.asked[-1].body
+
+
+@pytest.mark.parametrize("numbered", [{}, {"pageNumber": 0}])
+def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
+    """Where pages carry no number the client counts them, from 1 or from the number of the first page."""
+    people = _some(3)
+    pages = [_page([one], hasNextPage=one != people[-1]) for one in people[1:]]
+    first = _page(people[:1], hasNextPage=True, **numbered)
+    talk = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
+    assert _members(scripted, first, _inputs("PageNo"), *pages, talk=talk) == people
+    asked = [json.loads(request.body)["PageNo"] for request in scripted.asked[2:]]
+    assert asked == ([1, 2] if numbered else [2, 3])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [_page(_some(1), hasNextPage=True), _inputs("SegmentId")],
+        [_page(_some(1), hasNextPage=True), Answer(403, {"error": {"code": "0x80040220", "message": "no"}})],
+        [_page(_some(1), hasNextPage=True), _inputs("PageNo"), _page([], hasNextPage=True)],
+        [_page([GROUP], hasNextPage=True), _inputs("PageNo"), _page([GROUP], hasNextPage=True)],
+        [_page(_some(1), hasNextPage=True, pageNumber=1), _inputs("PageNo"), _page(_some(1), pageNumber=1)],
+        [_page(_some(1), hasNextPage=False, totalCount=2)],
+        [_page(_some(1), hasNextPage=True, totalCount=2), _inputs("PageNo"), _page(_some(1), totalCount=3)],
+        [_page([GROUP, *_some(1)], hasNextPage=True), _inputs("PageNo"), _page([GROUP, *_some(1)])],
+    ],
+)
+def test_an_incomplete_list_is_an_error(scripted, answers):
+    """Empty, repeated, shifted or missing pages are an error: a part never passes for the whole list."""
+    with pytest.raises(CijIncompleteError):
+        _members(scripted, *answers, talk=lambda members: _all(members.of_segment(GROUP)))
+
+
+def test_a_short_page_of_a_group_is_not_the_last(scripted):
+    """A short page of a group does not end its list; an empty page does."""
+
+    def page(ids):
+        return Answer(body={"Response": json.dumps({"entityIds": ids})})
+
+    a, b = _some(2)
+    assert _members(
+        *[scripted, page([a]), page([b]), page([])], talk=lambda members: _all(members.of_group(GROUP, GROUP))
+    ) == [a, b]
+    with pytest.raises(CijIncompleteError, match="does not turn pages"):
+        _members(scripted, page([a]), talk=lambda members: _all(members.of_group(GROUP, GROUP)))
+
+
+def test_the_documented_response_is_read(scripted):
+    """The response that the documents print, which is not valid JSON, is read."""
+    body = Answer(200, AS_DOCUMENTED.encode())
+    assert _members(scripted, body, talk=lambda members: _all(members.of_segment(GROUP))) == [A, B]

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_cij.hooks.cij import CijHook
+from tests.scripted import Answer
+
+
+@pytest.fixture
+def sent_by(scripted, monkeypatch):
+    """Return a function that runs a call against these responses and returns the requests that wrote something."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+
+    def run(work, *answers: Answer) -> list[tuple[str, str, dict]]:
+        scripted.script, scripted.asked = list(answers), []
+        CijHook().run(lambda cij: work(cij.outbound))
+        return [
+            (asked.method, asked.path.removeprefix("/api/data/v9.2/"), json.loads(asked.body or "{}"))
+            for asked in scripted.asked
+            if asked.method != "GET"
+        ]
+
+    return run

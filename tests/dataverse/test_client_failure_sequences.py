@@ -1,0 +1,254 @@
+"""Thousands of conversations with a service that fails in every way, through the client itself.
+
+Only what is not ours is replaced: the wire below httpx, the login below msal, and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_cij.dataverse import auth
+from airflow_provider_cij.dataverse.client import Clock, DataverseClient
+from airflow_provider_cij.dataverse.retry import RetryPolicy
+from airflow_provider_cij.dataverse.settings import Settings
+from airflow_provider_cij.errors import CijAuthError, CijError
+
+HOST = "https://contoso.crm4.dynamics.com"
+ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
+HOLD = 60.0
+ROUNDS = RetryPolicy().max_attempts + 1
+_numbers = itertools.count()
+
+
+class VirtualClock(Clock):
+    """A clock that jumps to the next sleeper's end once no other task can run."""
+
+    def __init__(self) -> None:
+        self.time = 1_790_000_000.0
+        self._ends: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        end = self.time + seconds
+        self._ends.append(end)
+        try:
+            while self.time < end:
+                for _ in range(30):  # the others first
+                    await asyncio.sleep(0)
+                if min(self._ends) == end:
+                    self.time = max(self.time, end)
+        finally:
+            self._ends.remove(end)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One attempt as the service sees it, and whether the request may have been executed."""
+
+    landed: bool
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    breaks: type[httpx.HTTPError] | None = None
+    told: float | None = None
+    takes: float = 0.0
+
+
+class Broken(httpx.AsyncByteStream):
+    """A response body that ends early."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"value": ['
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+@dataclass
+class Wire(httpx.AsyncBaseTransport):
+    """The transport below httpx: plays the script and records what was sent and when."""
+
+    script: Iterator[Turn]
+    clock: VirtualClock
+    sent: list[tuple[float, Turn]] = field(default_factory=list)
+    told: list[tuple[float, float]] = field(default_factory=list)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "contoso.crm4.dynamics.com"
+        assert request.headers["authorization"].startswith("Bearer token-")
+        turn = next(self.script, Turn(landed=True, status=204))
+        self.sent.append((self.clock.now(), turn))
+        await request.aread()
+        if turn.takes:
+            await self.clock.sleep(turn.takes)
+        if turn.told is not None:
+            self.told.append((self.clock.now(), turn.told))
+        if turn.breaks and not turn.status:
+            raise turn.breaks("scripted")
+        headers = dict(turn.headers)
+        if turn.told is not None:
+            as_date = int(turn.told) % 2 and turn.told == int(turn.told)
+            headers["Retry-After"] = (
+                formatdate(self.clock.now() + turn.told, usegmt=True) if as_date else f"{turn.told:.3f}"
+            )
+        if turn.breaks:
+            return httpx.Response(turn.status, headers=headers, stream=Broken())
+        return httpx.Response(turn.status, headers=headers, content=turn.body)
+
+
+class Client(DataverseClient):
+    """The client under test on the scripted transport."""
+
+    wire: Wire
+
+    async def __aenter__(self) -> Client:
+        self._http = httpx.AsyncClient(transport=self.wire)
+        return self
+
+
+waits = st.one_of(st.none(), st.integers(0, 90).map(float), st.floats(0, 5).map(lambda wait: round(wait, 3)))
+bodies = st.sampled_from(
+    [b"", b"<html><title>Busy</title></html>", b'{"error":{"code":"0x80040265","message":"no"}}', b"\xff{", b"[[1"]
+)
+inner = b'{"error":{"code":"0x80040265","message":"The remote server returned an error: (503)."}}'
+lost = st.sampled_from([httpx.ReadTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError])
+never_left = st.sampled_from([httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError])
+moved = {"Location": "/api/data/v9.2/WhoAmI"}
+turns = st.one_of(
+    st.builds(Turn, st.just(False), st.just(429), bodies, told=waits),
+    st.builds(Turn, st.just(True), st.sampled_from([408, 500, 502, 503, 504]), bodies, told=waits),
+    st.builds(Turn, st.just(True), st.just(400), st.just(inner)),
+    st.builds(Turn, st.just(False), st.just(401), bodies),
+    st.builds(Turn, st.just(False), st.sampled_from([307, 308]), headers=st.just(moved)),
+    st.builds(Turn, st.just(False), st.sampled_from([400, 403, 404, 405, 412, 413, 501, 302, 304, 599]), bodies),
+    st.builds(Turn, st.just(True), breaks=lost),
+    st.builds(Turn, st.just(False), breaks=never_left),
+    st.builds(Turn, st.just(True), st.just(200), breaks=lost),
+    st.builds(Turn, st.just(True), st.just(200), st.sampled_from([b'{"value":[]}', b'{"val', b"<html>", b"null"])),
+)
+LOGINS: dict[str, Callable[[], dict[str, object]]] = {
+    "good": lambda: {"access_token": f"token-{next(_numbers)}", "expires_in": 3599},
+    "no": lambda: {"error": "invalid_client", "error_description": "AADSTS7000215: no"},
+    "later": lambda: {"error": "temporarily_unavailable"},
+}
+CALLS: dict[str, tuple[bool, Callable[[DataverseClient], Awaitable[object]]]] = {
+    "get": (True, lambda client: client.get("WhoAmI")),
+    "patch": (True, lambda client: client.patch(ROW, {"a": 1})),
+    "patch what was read": (True, lambda client: client.patch(ROW, {"a": 1}, if_match='W/"1"')),
+    "delete": (True, lambda client: client.delete(ROW)),
+    "create": (True, lambda client: client.post("contacts", {"a": 1}, repeatable=True)),
+    "act": (True, lambda client: client.action("msdynmkt_X", {}, repeatable=True)),
+    "act once": (False, lambda client: client.action("msdynmkt_X", {}, repeatable=False)),
+    "create once": (False, lambda client: client.post("contacts", {"a": 1}, repeatable=False)),
+}
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """Keep one event loop for all examples."""
+    with asyncio.Runner() as one:
+        yield one
+
+
+def _settings(logins: list[str]) -> Settings:
+    own = Settings(HOST, "t", str(next(_numbers)), client_secret="s", max_throttle_wait_seconds=HOLD, max_concurrency=3)
+    script = iter(logins)
+
+    def acquire(fresh: bool) -> dict[str, object]:
+        word = next(script, "good")
+        if word == "down":
+            raise httpx.ConnectError("scripted")
+        return LOGINS[word]()
+
+    auth._source(own)._acquire = acquire
+    return own
+
+
+async def _converse(wire: Wire, own: Settings, call: str) -> object:
+    client = Client(own, wire.clock)
+    client.wire = wire
+    async with client:
+        try:
+            return await CALLS[call][1](client)
+        except CijError as error:
+            return error
+
+
+@settings(max_examples=2000)
+@given(call=st.sampled_from(list(CALLS)), script=st.lists(turns, max_size=12))
+def test_any_failure_sequence_ends_with_a_result_or_a_cij_error(runner, call, script):
+    """No request is executed twice that must not be, none is sent too early, and every wait ends."""
+    clock = VirtualClock()
+    wire = Wire(iter(script), clock)
+    started = clock.now()
+    outcome = runner.run(_converse(wire, _settings([]), call))
+
+    if not CALLS[call][0]:
+        assert sum(turn.landed for _, turn in wire.sent) <= 1
+        assert not any(turn.landed for _, turn in wire.sent[:-1])
+    for (at, turn), (later, _) in itertools.pairwise(wire.sent):
+        # A date in Retry-After has no fractions.
+        assert later >= at + (turn.told or 0) - (1 if turn.told else 0)
+    moves = sum(turn.status in (307, 308) for _, turn in wire.sent)
+    # A row that clashes with its deletion is looked at.
+    assert len(wire.sent) <= (2 * ROUNDS if call == "delete" else ROUNDS) + moves
+    assert clock.now() - started <= ROUNDS * (HOLD + 2)
+    if not isinstance(outcome, CijError):
+        assert wire.sent[-1][1].landed or call == "delete"
+
+
+@settings(max_examples=300)
+@given(
+    call=st.sampled_from(list(CALLS)),
+    script=st.lists(turns, max_size=4),
+    logins=st.lists(st.sampled_from(["good", "no", "later", "down"]), max_size=7),
+)
+def test_any_login_failure_sequence_sends_nothing_without_a_token(runner, call, script, logins):
+    """A login outage is retried, a refusal is not, and nothing is sent without a token."""
+    clock = VirtualClock()
+    wire = Wire(iter(script), clock)
+    own = _settings(logins)
+    outcome = runner.run(_converse(wire, own, call))
+    if logins and logins[0] == "no":
+        assert isinstance(outcome, CijAuthError)
+        # It stands for a while: nobody asks again.
+        assert isinstance(runner.run(_converse(wire, own, call)), CijAuthError)
+        assert wire.sent == []
+    if not CALLS[call][0] and wire.sent:
+        assert not any(turn.landed for _, turn in wire.sent[:-1])
+
+
+crowd = st.one_of(
+    st.builds(Turn, st.just(False), st.just(429), told=st.integers(0, 40).map(float), takes=st.floats(0.01, 2)),
+    st.builds(Turn, st.just(True), st.just(204), takes=st.floats(0.01, 2)),
+)
+
+
+@settings(max_examples=300)
+@given(script=st.lists(crowd, min_size=1, max_size=30))
+def test_a_429_holds_all_clients_of_a_connection(runner, script):
+    """After a 429 no client of the connection sends before Retry-After, and never too many send together."""
+    clock = VirtualClock()
+    wire = Wire(iter(script), clock)
+    own = _settings([])
+
+    async def crowded() -> list[object]:
+        return await asyncio.gather(*(_converse(wire, own, "act") for _ in range(9)))
+
+    outcomes = runner.run(crowded())
+    for heard, wait in wire.told:
+        # What goes out in the same instant may have been on its way.
+        assert not [at for at, _ in wire.sent if heard < at < heard + wait - 1]
+    ends = [(at + turn.takes, -1) for at, turn in wire.sent]
+    steps = sorted([(at, 1) for at, _ in wire.sent] + ends)
+    assert max(itertools.accumulate(step for _, step in steps)) <= own.max_concurrency
+    assert len(outcomes) == 9

@@ -1,0 +1,5 @@
+"""Modules that a DAG file must not load."""
+
+from __future__ import annotations
+
+HEAVY = ("httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "cij_sandbox")

@@ -1,0 +1,170 @@
+"""Arguments of every operator and sensor, checked by type and value before the service is asked for anything."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG, BaseSensorOperator
+
+from airflow_provider_cij._base import CijTask
+from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
+from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.version_compat import AirflowFailException
+from tests.scripted import Answer
+
+ID = "11111111-2222-3333-4444-555555555555"
+GOOD = {
+    "segment_id": ID,
+    "journey_id": ID,
+    "template_id": ID,
+    "segment_ids": [ID],
+    "display_name": "Gold",
+    "name": "Gold",
+    "query": "PROFILE(contact)",
+    "workflow": segment_email_workflow([Tile(ID, "S")], Tile(ID, "Mail")),
+    "group": "in",
+    "members": [ID],
+    "trigger": "order",
+    "min_members": 1,
+}
+NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_concurrency")
+IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
+WORDS = (
+    *("if_exists", "fail_on", "until", "operation", "table", "how", "on_empty", "segment_type", "base_table"),
+    *("target", "journey_type", "required_consent"),
+)
+TEXTS = ("group", "trigger")
+BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "max_members", "max_change", "min_members")
+COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes")
+OPTIONAL = ("static_snapshot", "recurring")
+
+
+def _tasks():
+    for module in ("segments", "members", "journeys", "triggers", "outbound"):
+        yield from _of(f"operators.{module}")
+    for module in ("segments", "journeys", "outbound"):
+        yield from _of(f"sensors.{module}")
+
+
+def _of(module):
+    found = vars(import_module(f"airflow_provider_cij.{module}"))
+    return [
+        one
+        for name, one in found.items()
+        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(one) and issubclass(one, CijTask)
+    ]
+
+
+def _parameters(kind):
+    """Return the arguments of a class and of those it is made of, with their defaults."""
+    found = {}
+    for one in kind.__mro__:
+        if one.__module__.startswith("airflow_provider_cij") and "__init__" in vars(one):
+            for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items():
+                found.setdefault(name, parameter.default)
+    for former in ("wait_until_live", "wait_until_stopped", "at_least"):
+        found.pop(former, None)
+    if issubclass(kind, BaseSensorOperator):
+        found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
+    return found
+
+
+def _good(kind, parameters):
+    given = {name: value for name, value in GOOD.items() if name in parameters}
+    if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
+        del given["query"]
+    return given
+
+
+BAD = [
+    ((*OPTIONAL, "require_consent"), ("flase", "", 1, ["True"])),
+    (NUMBERS, (float("nan"), float("inf"), "soon", True, -1, 0)),
+    (COUNTS, ("many", True, -1)),
+    (("segment_ids",), ([""], ID, [])),
+    (IDS, ("", "Gold", 7)),
+    (("required_consent",), ("contacts",)),
+    (WORDS, ("contacts", 7)),
+    (TEXTS, ("", 7)),
+    (BOUNDS, ("many", True, -1)),
+]
+
+
+def _bad(kind, name, default):
+    values = BAD[0][1] if isinstance(default, bool) else next((bad for names, bad in BAD if name in names), ())
+    # Airflow makes a float of a sensor's own numbers.
+    return [one for one in values if not (one is True and name in NUMBERS and issubclass(kind, BaseSensorOperator))]
+
+
+def _cases():
+    for kind in dict.fromkeys(_tasks()):
+        for name, default in _parameters(kind).items():
+            for value in _bad(kind, name, default):
+                yield pytest.param(kind, name, value, id=f"{kind.__name__}-{name}-{value!r}")
+
+
+CASES = list(_cases())
+
+
+def test_every_task_has_cases():
+    """No operator or sensor is left out, and each kind of argument has some."""
+    assert {case.values[0].__name__ for case in CASES} >= {kind.__name__ for kind in _tasks()}
+    assert {case.values[1] for case in CASES} >= {
+        "publish",
+        "raise_again",
+        "verify",
+        "missing_ok",
+        "deferrable",
+        *WORDS,
+    }
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Give what a task reads of Airflow's context."""
+    now = datetime.now(UTC)
+    ti = SimpleNamespace(map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None)
+    return {"ti": ti, "dag_run": SimpleNamespace(start_date=now, run_after=now), "run_id": "r"}
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), CASES)
+def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, monkeypatch, context, kind, name, value):
+    """A switch, number, word, id or bound of another type or value never reaches the service."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
+    with DAG("arguments", schedule=None):
+        given = _good(kind, _parameters(kind)) | {name: value}
+        if "path" in _parameters(kind):
+            given["path"] = "members.csv"
+        try:
+            task = kind(task_id="t", **given)
+        except Exception:  # Airflow itself refuses some while the DAG file is parsed
+            return
+    with pytest.raises((AirflowFailException, CijInputError), match=rf"\b{name.rstrip('s')}s? is "):
+        task.execute(context)
+    assert scripted.asked == scripted.logins == []
+
+
+SWITCHES = sorted(
+    {(kind, name) for kind in _tasks() for name, default in _parameters(kind).items() if isinstance(default, bool)},
+    key=str,
+)
+
+
+@pytest.mark.parametrize(("kind", "name"), SWITCHES)
+def test_a_rendered_switch_is_read_as_one(scripted, monkeypatch, context, kind, name):
+    """A template renders False to a text, which must not be taken for True."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    with DAG("arguments", schedule=None):
+        given = _good(kind, _parameters(kind))
+        if "path" in _parameters(kind):
+            given["path"] = "members.csv"
+        task = kind(task_id="t", **given | {name: " faLse "})
+    scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
+    with pytest.raises((AirflowFailException, CijRefusedError), match="asked"):
+        task.execute(context)
+    if name not in ("dry_run", "verify"):
+        assert getattr(task, name, getattr(task, "wait", None)) is False

@@ -1,0 +1,208 @@
+"""Add, remove, mirror and match as tasks of a DAG, run by Airflow's own ``dag.test()`` against the sandbox."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import uuid
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_cij.api.segments.models import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.hooks.cij import CijHook
+from airflow_provider_cij.operators.members import (
+    CijAddSegmentMembersOperator,
+    CijExportSegmentMembersOperator,
+    CijMirrorSegmentMembersOperator,
+    CijRemoveSegmentMembersOperator,
+)
+from airflow_provider_cij.sources import FromDataverse, FromFile, FromSql
+from tests.dags import run_dag
+
+PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 200)]
+
+
+@pytest.fixture
+def segment(cij_sandbox, monkeypatch):
+    """Make a segment with groups; give its id and how to read a group."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
+    spec = SegmentSpec(f"test.{uuid.uuid4()}", "Test", groups=(MemberGroup("in"), MemberGroup("more")))
+    made = CijHook().run(lambda cij: cij.segments.create(spec))
+
+    async def read(cij, name: str) -> list[str]:
+        pages = cij.members.of_group(spec.segment_id, made.groups[name])
+        return sorted([one async for page in pages for one in page])
+
+    return spec.segment_id, lambda name: CijHook().run(lambda cij: read(cij, name))
+
+
+@pytest.fixture
+def run(dag_id, segment):
+    """Run one operator; give its state, report and what the UI shows of its arguments."""
+
+    def one(kind, **arguments):
+        with DAG(dag_id, schedule=None) as dag:
+            kind(**({"task_id": "t", "segment_id": segment[0], "group": "in"} | arguments))
+        ran = run_dag(dag)
+        report = ran.result("t") if ran.states["t"] == "success" else {}
+        return ran.states["t"], {name: count for name, count in report.items() if count}, ran
+
+    return one
+
+
+def test_members_are_removed(run, segment):
+    """Those of the list, from each group that is named; who is not in it is no error."""
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:50])
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:50], group="more")
+    state, report, _ = run(CijRemoveSegmentMembersOperator, members=PEOPLE[40:60], group=["in", "more"])
+    assert (state, report) == ("success", {"read": 20, "removed": 20, "batches": 2})
+    assert segment[1]("in") == segment[1]("more") == PEOPLE[:40]
+
+
+def test_a_list_over_several_groups(run, segment):
+    """Who is in one of them already stays where he is."""
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:10], group="more")
+    state, report, _ = run(CijAddSegmentMembersOperator, members=PEOPLE[5:20], group=["in", "more"])
+    assert (state, report) == ("success", {"read": 15, "added": 10, "unchanged": 5, "batches": 1})
+    assert (segment[1]("in"), segment[1]("more")) == (PEOPLE[10:20], PEOPLE[:10])
+
+
+def test_a_mirrored_group_is_the_list(run, segment, capfd):
+    """A dry run says what would be done; then it is done; then there is nothing left to do."""
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:100])
+    mirror = {"members": PEOPLE[10:130]}
+    planned = {"read": 120, "added": 30, "removed": 10, "unchanged": 90}
+    assert run(CijMirrorSegmentMembersOperator, **mirror, dry_run=True)[:2] == ("success", planned)
+    assert segment[1]("in") == PEOPLE[:100]
+    assert "100 members are there: 90 stay, 10 will be removed, 30 will be added" in capfd.readouterr().out
+    assert run(CijMirrorSegmentMembersOperator, **mirror)[:2] == ("success", planned | {"batches": 2})
+    assert segment[1]("in") == PEOPLE[10:130]
+    assert run(CijMirrorSegmentMembersOperator, **mirror)[:2] == ("success", {"read": 120, "unchanged": 120})
+
+
+def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
+    """Unless it is meant."""
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:100])
+    for members in (PEOPLE[:79], []):
+        assert run(CijMirrorSegmentMembersOperator, members=members, on_empty="ok", retries=2)[0] == "failed"
+        assert segment[1]("in") == PEOPLE[:100]
+    out = capfd.readouterr().out
+    assert "21 of 100 members (21%) are not in the list and would be removed, more than max_removals='20%'." in out
+    assert "100 of 100 members (100%)" in out
+    state, report, _ = run(CijMirrorSegmentMembersOperator, members=PEOPLE[:79], max_removals=0.21)
+    assert (state, report["removed"]) == ("success", 21)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"max_removals": 1.5}, "max_removals is 1.5, which is no bound."),
+        ({"group": []}, "group is []"),
+        ({"not_found_path": "x.csv"}, "not_found_path is given without match_on"),
+        ({"match_on": "emailaddress1", "not_found_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
+        ({"match_on": "e-mail"}, "match_on is 'e-mail', which is no column"),
+        ({"match_on": "emailadress"}, "emailadress"),
+        ({"group": "nobody"}, "has no group 'nobody'. Its groups: 'in', 'more'."),
+    ],
+)
+def test_what_cant_be_right_fails_at_once(run, capfd, arguments, said):
+    """With the reason; no retry is wasted on it."""
+    assert run(CijMirrorSegmentMembersOperator, **({"members": PEOPLE[:1], "retries": 2} | arguments))[0] == "failed"
+    assert said in capfd.readouterr().out
+
+
+def _contacts() -> list[dict]:
+    async def read(cij):
+        path = "contacts?$select=contactid,emailaddress1&$filter=emailaddress1 ne null"
+        return [row async for page in cij.dataverse.pages(path) for row in page]
+
+    return CijHook().run(read)
+
+
+def test_addresses_are_matched(run, segment, tmp_path):
+    """In any case, with everybody who has one; who is not found is in the file, and nowhere else."""
+    contacts = _contacts()
+    asked = {row["emailaddress1"].lower() for row in contacts[:300]}
+    expected = sorted(row["contactid"] for row in contacts if row["emailaddress1"].lower() in asked)
+    source, missing = tmp_path / "addresses.csv", tmp_path / "missing.csv"
+    rows = [row["emailaddress1"].upper() for row in contacts[:300]]
+    rows += [contacts[0]["emailaddress1"], "", "nobody@nowhere.test", "O'Brien' or 1 eq 1"]
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([["e-mail", "name"], *([row, "x"] for row in rows)])
+    state, report, ran = run(
+        CijAddSegmentMembersOperator,
+        members=FromFile(str(source), "e-mail"),
+        match_on="emailaddress1",
+        not_found_path=str(missing),
+        max_invalid=1,
+        max_not_found=2,
+    )
+    assert state == "success"
+    assert segment[1]("in") == expected
+    assert report == {
+        "read": 304,
+        "invalid": 1,
+        "duplicate": 304 - 1 - 2 - len(asked),
+        "not_found": 2,
+        "added": len(expected),
+        "batches": 1,
+    }
+    with missing.open(newline="") as file:
+        header, *found = csv.reader(file)
+    assert header == ["line", "emailaddress1"]
+    assert sorted(found) == [["304", "nobody@nowhere.test"], ["305", "O'Brien' or 1 eq 1"]]
+    assert "@" not in json.dumps([ran.xcoms, ran.rendered])
+
+
+def test_the_log_has_nobodys_address(run, capfd, tmp_path):
+    """Neither a found one nor a missing one."""
+    contacts = _contacts()
+    members = [contacts[0]["emailaddress1"], "nobody@nowhere.test"]
+    run(CijAddSegmentMembersOperator, members=members, match_on="emailaddress1", max_not_found=1)
+    captured = capfd.readouterr()
+    for one in members:
+        assert one not in captured.out + captured.err
+
+
+def test_members_come_from_a_database(run, segment, tmp_path, monkeypatch):
+    """By any SQL connection of Airflow; the query is a template."""
+    path = tmp_path / "warehouse.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE audience (id TEXT, country TEXT)")
+        database.executemany("INSERT INTO audience VALUES (?, ?)", [(one, "DK") for one in PEOPLE[:50]] + [("", "SE")])
+    database.close()
+    connection = {"conn_type": "sqlite", "host": str(path)}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    sql = "SELECT id FROM audience WHERE country = '{{ 'DK' }}'"
+    state, report, _ = run(CijMirrorSegmentMembersOperator, members=FromSql(sql, "warehouse"))
+    assert (state, report) == ("success", {"read": 50, "added": 50, "batches": 1})
+    assert segment[1]("in") == PEOPLE[:50]
+
+
+def test_members_come_from_the_organisation_itself(run, segment):
+    """The contacts that a filter finds."""
+    state, _, _ = run(
+        CijAddSegmentMembersOperator, members=FromDataverse("contact", "creditlimit ge {{ 9000 + 9000 }}")
+    )
+    assert state == "success"
+
+    async def found(cij):
+        path = "contacts?$select=contactid&$filter=creditlimit ge 18000"
+        return sorted([row["contactid"] async for page in cij.dataverse.pages(path) for row in page])
+
+    assert segment[1]("in") == CijHook().run(found)
+
+
+def test_a_group_is_exported_as_parquet(run, tmp_path):
+    """The suffix says so."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run(CijAddSegmentMembersOperator, members=PEOPLE[:30])
+    target = tmp_path / "out.parquet"
+    with DAG(f"d{uuid.uuid4().hex}", schedule=None):
+        pass
+    state, report, _ = run(CijExportSegmentMembersOperator, path=str(target))
+    assert (state, report["count"]) == ("success", 30)
+    assert sorted(parquet.read_table(target).column("contactid").to_pylist()) == PEOPLE[:30]

@@ -1,0 +1,118 @@
+"""Sensors of outbound marketing in all their modes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_cij.sensors.outbound import (
+    CijOutboundJourneySensor,
+    CijOutboundMemberOperationsSensor,
+    CijOutboundSegmentSensor,
+)
+from tests.dags import run_dag
+from tests.outbound_responses import (
+    DRAFT,
+    ERROR,
+    EXPIRED,
+    GOING_LIVE,
+    ID,
+    LIVE,
+    MADE,
+    REMOVED,
+    STOPPED,
+    STOPPING,
+    journey,
+    segment,
+    state,
+)
+from tests.scripted import Answer
+from tests.segment_responses import BLIP
+from tests.sensor_modes import MODES, every_mode
+
+UNHEARD_OF = 192350099
+
+
+@pytest.fixture
+def wait(scripted, monkeypatch):
+    """Run a sensor in one of its modes against these answers."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+
+    def run(kind, mode: str, *answers: Answer, **arguments):
+        scripted.script = list(answers)
+        given = {"journey_id" if kind is CijOutboundJourneySensor else "segment_id": ID}
+        with DAG(f"wait_{mode}", schedule=None) as dag:
+            kind(**({"task_id": "wait", "poke_interval": 0.1, "timeout": 30} | given | MODES[mode] | arguments))
+        return run_dag(dag)
+
+    return run
+
+
+@every_mode
+def test_a_segment_is_waited_for(wait, scripted, mode):
+    """Draft, a blip, going live, a status nobody knows; then live. The link is there in each mode."""
+    answers = [segment(DRAFT), BLIP, segment(GOING_LIVE), segment(UNHEARD_OF), segment(LIVE, msdyncrm_segmentsize=3)]
+    ran = wait(CijOutboundSegmentSensor, mode, *answers)
+    assert ran.result("wait") == {"segment_id": ID, "status": "live", "member_count": 3}
+    address = f"{scripted.url}/main.aspx?etn=msdyncrm_segment&pagetype=entityrecord&id={ID}"
+    assert ran.xcoms["wait"]["_link_CijSegmentLink"] == address
+    assert len(scripted.asked) == 5
+
+
+@every_mode
+def test_a_journey_is_waited_for(wait, scripted, mode):
+    """Until it is stopped, with a link of its own."""
+    ran = wait(CijOutboundJourneySensor, mode, journey(LIVE), journey(STOPPING), journey(STOPPED), until="stopped")
+    assert ran.result("wait") == {"journey_id": ID, "status": "stopped"}
+    address = f"{scripted.url}/main.aspx?etn=msdyncrm_customerjourney&pagetype=entityrecord&id={ID}"
+    assert ran.xcoms["wait"]["_link_CijJourneyLink"] == address
+
+
+@every_mode
+def test_changes_of_members_are_waited_for(wait, scripted, mode):
+    """Silence, a word nobody knows and work to do are no end; what was answered is in the log."""
+    looks = [MADE, state(state="Odd"), state(state="Pending", pendingOperations=1), state(pendingOperations=0)]
+    answers = [answer for look in looks for answer in (segment(LIVE), look)]
+    ran = wait(CijOutboundMemberOperationsSensor, mode, *answers)
+    assert ran.result("wait") == {"segment_id": ID, "state": "finished"}
+    assert [json.loads(one.body)["msdyncrm_operation"] for one in scripted.asked if one.method == "POST"] == [
+        "getState"
+    ] * 4
+
+
+@every_mode
+def test_silence_ends_in_a_timeout_that_shows_it(wait, capfd, mode):
+    """Skipped with soft_fail, failed without."""
+    kind, answers = CijOutboundMemberOperationsSensor, [segment(LIVE), MADE] * 50
+    assert wait(kind, mode, *answers, timeout=0.5).states == {"wait": "failed"}
+    assert "are unknown: getState says {}" in capfd.readouterr().out
+    assert wait(kind, mode, *answers, timeout=0.5, soft_fail=True).states == {"wait": "skipped"}
+
+
+FAILURES = [
+    (CijOutboundSegmentSensor, [segment(ERROR)], "live", "Outbound segment 'VIP' (%s) is error."),
+    (CijOutboundSegmentSensor, [segment(EXPIRED)], "live", "is expired. From there is no way back"),
+    (CijOutboundJourneySensor, [journey(ERROR, msdyncrm_validationresults="No e-mail.")], "live", "found No e-mail.."),
+    (CijOutboundJourneySensor, [journey(ERROR)], "stopped", "Outbound journey 'VIP' (%s) is error."),
+    (CijOutboundMemberOperationsSensor, [segment(LIVE), state(state="Failed")], None, "are failed: getState says"),
+    (CijOutboundSegmentSensor, REMOVED[:1], "live", "This organisation has no outbound marketing any more"),
+    (CijOutboundSegmentSensor, [segment(LIVE)], "dead", "until is 'dead'. Use 'live' or 'stopped'."),
+]
+
+
+@every_mode
+@pytest.mark.parametrize(("kind", "answers", "until", "said"), FAILURES)
+def test_a_failure_fails_the_task(wait, capfd, mode, kind, answers, until, said):
+    """With soft_fail as well, in words."""
+    first = [journey(DRAFT)] if kind is CijOutboundJourneySensor else [segment(DRAFT)]
+    first += [MADE] if until is None else []
+    arguments = {"soft_fail": True} | ({"until": until} if until else {})
+    assert wait(kind, mode, *first, *answers, **arguments).states == {"wait": "failed"}
+    assert (said.replace("%s", ID)) in capfd.readouterr().out
+
+
+def test_an_expired_segment_is_stopped(wait):
+    """It is at rest for good."""
+    assert wait(CijOutboundSegmentSensor, "poke", segment(EXPIRED), until="stopped").states == {"wait": "success"}

@@ -1,0 +1,289 @@
+"""A real stack (API server, scheduler, triggerer, DAG processor), driven over REST as its users drive it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from cij_sandbox.testing import Sandbox, running_sandbox
+
+from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
+from airflow_provider_cij.api.outbound.wait import OutboundWait
+from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.wait import wait_until
+from airflow_provider_cij.hooks.cij import Cij, CijHook
+from demo.audience import write_audience
+from demo.stack import Stack
+
+ROOT = Path(__file__).parents[3]
+DAG_ID = "cij_vip_segment"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox in which publishing takes long enough to look on."""
+    with running_sandbox("--contacts", "3000", "--compute-seconds", "4") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(sandbox, tmp_path_factory) -> Iterator[Stack]:
+    """Run Airflow with the example DAGs and a stored connection."""
+    with Stack(tmp_path_factory.mktemp("stack") / "airflow", ROOT / "example_dags") as stack:
+        stack.add_connection("cij_default", sandbox.airflow_conn_uri)
+        yield stack
+
+
+def _link(airflow: Stack, run_id: str, task_id: str) -> str:
+    links = airflow.rest("GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/links")["extra_links"]
+    return links["Segment in Dynamics 365"]
+
+
+def test_the_example_dags(airflow, sandbox, tmp_path):
+    """The main job, with a real deferral; people can follow it; then the one that waits for its segment."""
+    audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
+    airflow.wait_for_dag(DAG_ID)
+    run_id = airflow.trigger(DAG_ID, audience.parameters)
+    seen = []
+    for task in airflow.watch(DAG_ID, run_id):
+        seen.append((task["task_id"], task["state"]))
+        if seen[-1] == ("publish", "deferred"):
+            link_while_deferred = _link(airflow, run_id, "publish")
+    assert ("publish", "deferred") in seen
+    assert {task["task_id"]: task["state"] for task in airflow.tasks(DAG_ID, run_id)} == dict.fromkeys(
+        ("create_segment", "add_invited", "keep_staff_out", "publish", "export_members"), "success"
+    )
+
+    exported = set(Path(audience.parameters["export_file"]).read_text().split()[1:])
+    assert exported == (audience.found | audience.invited) - audience.staff
+    segment_id = airflow.result(DAG_ID, run_id, "create_segment")["segment_id"]
+    assert airflow.result(DAG_ID, run_id, "publish") == {
+        "segment_id": segment_id,
+        "status": "live",
+        "member_count": len(exported),
+    }
+    report = airflow.result(DAG_ID, run_id, "add_invited")
+    assert (report["invalid"], report["duplicate"], report["added"]) == (25, 60, 1500)
+
+    address = f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
+    assert link_while_deferred == _link(airflow, run_id, "publish") == _link(airflow, run_id, "add_invited") == address
+    log = airflow.log(DAG_ID, run_id, "add_invited")
+    for words in ("::group::Add 1500 members to group 'Invited'", "Batch 2 of 2: 1500 members sent", "::endgroup::"):
+        assert words in log
+    # State changes rather than every poll.
+    assert len(re.findall(rf"Segment {segment_id} is live\b", airflow.log(DAG_ID, run_id, "publish"))) == 2
+
+    # Neither the client secret nor a person is left in Airflow.
+    assert _left_behind(airflow, segment_id)
+    assert _left_behind(airflow, sandbox.client_secret, *list(exported)[:5]) == []
+
+    parameters = {"segment_id": segment_id, "export_file": str(tmp_path / "again.csv")}
+    run_id = airflow.trigger("cij_wait_for_segment", parameters)
+    assert all(task["state"] != "failed" for task in airflow.watch("cij_wait_for_segment", run_id))
+    assert set((tmp_path / "again.csv").read_text().split()[1:]) == exported
+
+
+@pytest.mark.parametrize("answer", ["Approve", "Reject"])
+def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeypatch, answer):
+    """The number of members is in the question; without a yes there is no journey."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    parameters = CijHook().run(_journey_parts)
+    airflow.wait_for_dag("cij_approved_journey")
+    run_id = airflow.trigger("cij_approved_journey", parameters)
+    answered = False
+    for task in airflow.watch("cij_approved_journey", run_id):
+        assert task["state"] != "failed", airflow.log("cij_approved_journey", run_id, task["task_id"])
+        if task["task_id"] == "approve" and task["state"] in ("awaiting_input", "deferred") and not answered:
+            path = f"dags/cij_approved_journey/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+            asked = airflow.rest("GET", path)
+            count = airflow.result("cij_approved_journey", run_id, "refresh_segment")["member_count"]
+            assert asked["subject"] == f"Send the newsletter to {count} people?"
+            airflow.rest("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
+            answered = True
+    assert answered
+    name = f"Newsletter {run_id}".replace("+", "%2B")
+    path = f"msdynmkt_journeys?$filter=msdynmkt_name eq '{name}'"
+    journeys = CijHook().run(lambda cij: cij.dataverse.get(path))["value"]
+    assert [row["statuscode"] for row in journeys] == ([2] if answer == "Approve" else [])
+
+
+async def _journey_parts(cij: Cij) -> dict[str, str]:
+    made = await cij.segments.create(SegmentSpec("test.approved", "Readers", "PROFILE(contact)"))
+    await cij.segments.publish(made.segment_id)
+    await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.5, deadline=time.time() + 60)
+    found = await cij.dataverse.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
+    (template,) = found["value"]
+    return {"segment_id": made.segment_id, "template_id": template["msdynmkt_journeytemplateid"]}
+
+
+def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
+    """To a real-time one, with the very same members; the second time there is nothing to change."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    dag_id = "cij_move_outbound_segment"
+
+    async def outbound(cij: Cij) -> tuple[str, list[str]]:
+        pages = cij.dataverse.pages("contacts?$select=contactid&$filter=creditlimit ge 18000")
+        people = [row["contactid"] async for page in pages for row in page]
+        spec = OutboundSegmentSpec(
+            key="test.outbound", display_name="Outbound", segment_type="static", member_ids=tuple(people)
+        )
+        row_id = (await cij.outbound.segments.create(spec, publish=True)).row_id
+        soon = {"first_after": 0.5, "poll_interval": 0.5, "deadline": time.time() + 60}
+        await wait_until(OutboundWait("segment", row_id), cij, **soon)
+        return row_id, people
+
+    row_id, people = CijHook().run(outbound)
+    airflow.wait_for_dag(dag_id)
+    parameters = {"outbound_segment_id": row_id, "members_file": str(tmp_path / "moved.csv")}
+    for added in (len(people), 0):
+        run_id = airflow.trigger(dag_id, parameters)
+        assert set(_states(airflow, dag_id, run_id).values()) == {"success"}
+        assert airflow.result(dag_id, run_id, "mirror_members")["added"] == added
+        assert airflow.result(dag_id, run_id, "publish")["member_count"] == len(people)
+
+
+def test_a_trigger_is_raised_once_for_each(airflow, sandbox, tmp_path):
+    """Whoever stands in the file twice is raised once."""
+    people = [str(uuid.UUID(int=number)) for number in range(1, 101)]
+    path = tmp_path / "carts.csv"
+    path.write_text("\n".join(["contactid", *people, people[0].upper()]))
+    sandbox.add_trigger("msdynmkt_cartabandoned", msdynmkt_carturl="string")
+    airflow.wait_for_dag("cij_raise_trigger")
+    parameters = {"people_file": str(path), "unclear_file": str(tmp_path / "unclear.csv")}
+    run_id = airflow.trigger("cij_raise_trigger", parameters)
+    assert _states(airflow, "cij_raise_trigger", run_id) == {"raise_cart_abandoned": "success"}
+    report = airflow.result("cij_raise_trigger", run_id, "raise_cart_abandoned")
+    assert (report["read"], report["duplicate"], report["raised"], report["unclear"]) == (101, 1, 100, 0)
+    assert sorted(event["profile_id"] for event in sandbox.events()) == people
+
+
+def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
+    """Past tries have their own: the link is there while the task runs, whatever comes of it."""
+    audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
+    airflow.wait_for_dag(DAG_ID)
+    gone = {
+        **audience.parameters,
+        "export_file": str(tmp_path / "export.csv"),
+        "staff_file": str(tmp_path / "gone.csv"),
+    }
+    run_id = airflow.trigger(DAG_ID, gone)
+    states = {task["task_id"]: task["state"] for task in airflow.watch(DAG_ID, run_id)}
+    assert (states["keep_staff_out"], states["add_invited"]) == ("failed", "success")
+    assert "gone.csv' can't be opened" in airflow.log(DAG_ID, run_id, "keep_staff_out")
+    assert _link(airflow, run_id, "create_segment") == _link(airflow, run_id, "add_invited")
+
+
+@pytest.fixture
+def warehouse(airflow, tmp_path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Give Airflow a database, and a way to say who is in the audience."""
+    path = tmp_path / "warehouse.db"
+    airflow.rest("POST", "connections", json={"connection_id": "warehouse", "conn_type": "sqlite", "host": str(path)})
+
+    def fill(audience: Iterable[str]) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("DROP TABLE IF EXISTS newsletter_audience")
+            database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
+            rows = [*((one, 0) for one in audience), (str(uuid.uuid4()), 1)]
+            database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", rows)
+
+    yield fill
+    airflow.rest("DELETE", "connections/warehouse")
+
+
+def _states(airflow: Stack, dag_id: str, run_id: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in airflow.watch(dag_id, run_id)}
+
+
+def test_the_weekly_refresh(airflow, warehouse):
+    """From a database into a group, twice, with a new evaluation each time, and the counts in an asset's event."""
+    people = [str(uuid.UUID(int=number)) for number in range(1, 2501)]
+    dag_id = "cij_weekly_refresh"
+    airflow.wait_for_dag(dag_id)
+    warehouse(people[:2000])
+    first = airflow.trigger(dag_id)
+    assert set(_states(airflow, dag_id, first).values()) == {"success"}
+    warehouse(people[200:2500])
+    second = airflow.trigger(dag_id)
+    assert set(_states(airflow, dag_id, second).values()) == {"success"}
+    report = airflow.result(dag_id, second, "mirror_members")
+    assert (report["added"], report["removed"], report["unchanged"]) == (500, 200, 1800)
+    before, after = (airflow.result(dag_id, run_id, "refresh_segment") for run_id in (first, second))
+    assert (before["member_count"], after["member_count"]) == (2000, 2300)
+    assert before["evaluated_at"] < after["evaluated_at"]
+    events = airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id, "order_by": "-timestamp"})
+    assert events["asset_events"][0]["extra"] == {**after, **report}
+
+    # Half of the audience is missing: that is a broken list, and nobody is removed for it.
+    warehouse(people[:1000])
+    third = airflow.trigger(dag_id)
+    states = _states(airflow, dag_id, third)
+    assert (states["mirror_members"], states["refresh_segment"]) == ("failed", "upstream_failed")
+    assert "would be removed, more than max_removals='20%'" in airflow.log(dag_id, third, "mirror_members")
+    # A member count out of bounds ends the job before anybody is told.
+    warehouse(people[200:2500])
+    fourth = airflow.trigger(dag_id, {"most": 100})
+    assert _states(airflow, dag_id, fourth)["check_and_announce"] == "failed"
+    assert len(airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]) == 2
+
+
+def test_many_segments_at_once(airflow, sandbox, monkeypatch):
+    """Mapped over those of a name, each named by its segment in the UI."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    names = [f"Mapped {letter}" for letter in "ABCDE"]
+
+    async def publish(cij):
+        for name in names:
+            made = await cij.segments.create(SegmentSpec(name, name, "PROFILE(contact).FILTER(creditlimit >= 19000)"))
+            await cij.segments.publish(made.segment_id)
+        for name in names:
+            segment_id = SegmentSpec(name, name).segment_id
+            await wait_until(SegmentWait(segment_id), cij, poll_interval=0.5, deadline=time.time() + 30)
+
+    CijHook().run(publish)
+    dag_id = "cij_refresh_many"
+    airflow.wait_for_dag(dag_id)
+    run_id = airflow.trigger(dag_id, {"name_starts_with": "Mapped"})
+    seen = [(task["task_id"], task["state"]) for task in airflow.watch(dag_id, run_id)]
+    assert ("refresh_segment", "deferred") in seen
+    tasks = [task for task in airflow.tasks(dag_id, run_id) if task["task_id"] == "refresh_segment"]
+    assert {task["state"] for task in tasks} == {"success"}
+    assert sorted(task["rendered_map_index"] for task in tasks) == names
+    counts = [airflow.result(dag_id, run_id, "refresh_segment", map_index=n)["member_count"] for n in range(5)]
+    assert airflow.result(dag_id, run_id, "total") == sum(counts) > 0
+
+
+@pytest.mark.skipif(metadata.version("apache-airflow").startswith("3.1."), reason="3.1 does not read conn-fields")
+def test_the_connection_form_and_its_test_button(airflow, sandbox):
+    """The form comes from provider info; the button asks the organisation."""
+    forms = airflow.rest("GET", "/ui/connections/hook_meta")
+    (form,) = [one for one in forms if one["connection_type"] == "cij"]
+    assert form["standard_fields"]["host"]["title"] == "Organisation URL"
+    assert set(form["extra_fields"]) >= {"tenant_id", "credential", "certificate_private_key", "ca_bundle"}
+    stored = airflow.rest("GET", "connections/cij_default")
+    assert stored["password"] == "***"
+    tested = airflow.rest("POST", "connections/test", json={**stored, "password": sandbox.client_secret})
+    assert tested["status"] is True
+    assert f"Connected to {sandbox.base_url}" in tested["message"]
+
+
+def _left_behind(airflow: Stack, *canaries: str) -> list[str]:
+    """List the tables (but that of the connections) and the logs in which one of these is to be read."""
+    found = []
+    with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            rows = repr(database.execute(f'SELECT * FROM "{table}"').fetchall())  # noqa: S608
+            if table != "connection" and any(canary in rows for canary in canaries):
+                found.append(table)
+    for path in airflow.home.rglob("*.log"):
+        text = path.read_text(errors="replace")
+        if any(canary in text for canary in canaries):
+            found.append(str(path))
+    return found

@@ -1,0 +1,47 @@
+"""What the README shows is tried."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from airflow_provider_cij.dataverse.settings import CREDENTIALS
+from airflow_provider_cij.provider_info import get_provider_info
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+DAG_FILE, TEST_FILE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_dag_of_the_readme_is_a_dag():
+    """It parses without a network, a connection or a file."""
+    module: dict = {}
+    exec(DAG_FILE, module)  # noqa: S102
+    dag = module["create"].dag
+    assert dag.task_ids == ["create", "add", "publish"]
+    assert dag.get_task("publish").upstream_task_ids == {"create", "add"}
+
+
+def test_the_connection_table_is_the_form():
+    """Every field of the form, and no other; every kind of credential."""
+    table = README[README.index("| Organisation URL") : README.index("Airflow 3.1 shows")]
+    (connection,) = get_provider_info()["connection-types"]
+    named = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row)))
+    assert named == set(connection["conn-fields"])
+    assert all(f"`{kind}`" in table for kind in CREDENTIALS)
+    assert set(connection["conn-fields"]["credential"]["schema"]["enum"]) == set(CREDENTIALS)
+
+
+def test_the_example_of_the_fixture_runs(pytester):
+    """The plugin is found by pytest, and the fixture starts a sandbox."""
+    pytester.makepyfile(
+        f"""
+        import os
+
+        class my_dag:
+            def test():
+                assert os.environ["AIRFLOW_CONN_CIJ_DEFAULT"].startswith("cij://")
+
+        {TEST_FILE.replace(chr(10), chr(10) + "        ")}
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from airflow.sdk.serde import deserialize, serialize
+
+from airflow_provider_cij._base import check_of_event
+from airflow_provider_cij.api.segments.wait import PublishBaseline
+from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.triggers.segments import CijSegmentTrigger
+from tests.scripted import Answer
+from tests.segment_responses import BLIP, ID, NO_WORDS, NONE, segment
+
+ARGUMENTS = {
+    "cij_conn_id": "cij_default",
+    "segment_id": ID,
+    "before_status": 1,
+    "before_execution_id": "old",
+    "before_started_on": "2026-11-02T03:00:00Z",
+    "poll_interval": 0.05,
+    "deadline": 1.0,
+    "until": "live",
+    "since": 0.0,
+    "min_members": 0,
+    "group": "",
+    "not_before": 0.0,
+    "before_execution_ids": ["older"],
+    "under_way": True,
+    "max_members": 7,
+    "max_change": "20%",
+    "count_before": 5,
+    "first": False,
+    "by_our_clock": False,
+    "state": {"publishes": 2},
+}
+
+
+def test_it_survives_airflows_database():
+    """Class path and plain JSON; made again it is the same."""
+    path, kwargs = CijSegmentTrigger(**ARGUMENTS).serialize()
+    assert path == f"{CijSegmentTrigger.__module__}.{CijSegmentTrigger.__name__}"
+    assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS
+    assert CijSegmentTrigger(**kwargs).serialize() == (path, kwargs)
+
+
+def test_rows_of_an_older_version_are_understood():
+    """They lie in Airflow's database across upgrades."""
+    old = ("cij_conn_id", "segment_id", "before_status", "before_execution_id", "poll_interval", "deadline")
+    trigger = CijSegmentTrigger(**{name: ARGUMENTS[name] for name in old})
+    assert (trigger.until, trigger.min_members) == ("live", 0)
+    assert trigger.wait().baseline == PublishBaseline(1, ("old",))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"poll_interval": "soon", "deadline": None, "segment_id": 7}])
+def test_its_constructor_never_raises(arguments):
+    """In the triggerer that would stop every other trigger as well."""
+    CijSegmentTrigger(**arguments)
+
+
+def _event(**arguments) -> dict:
+    async def first():
+        return (await anext(aiter(CijSegmentTrigger(**arguments).run()))).payload
+
+    return asyncio.run(first())
+
+
+@pytest.fixture
+def fire(scripted, monkeypatch):
+    """Run a trigger against these answers to its event."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+
+    def run(*answers: Answer, seconds: float = 20, **arguments):
+        scripted.script = list(answers)
+        return _event(**({"segment_id": ID, "poll_interval": 0.05, "deadline": time.time() + seconds} | arguments))
+
+    return run
+
+
+def test_every_end_is_an_event_that_says_what_it_was(fire):
+    """And each is understood in the worker as the error that it was in the triggerer."""
+    assert check_of_event(fire(BLIP, segment(6), segment(1)), "segment").result["status"] == "live"
+    no = Answer(403, {"error": {"code": "0x80040220", "message": "no privilege"}})
+    for status, kind, answers in (
+        ("failed", CijSegmentFailedError, [segment(3), NONE, segment(3), NO_WORDS]),
+        ("timeout", CijTimeoutError, [segment(6)]),
+        ("error", CijForbiddenError, [no]),
+    ):
+        event = fire(*answers, seconds=0.4)
+        assert event["status"] == status
+        with pytest.raises(kind):
+            check_of_event(event, "segment")
+
+
+def test_what_nobody_foresaw_is_an_event_too(fire):
+    """Raised, it would reach the task without its words."""
+    event = fire(segment(1), cij_conn_id="nowhere")
+    assert event["status"] == "error"
+    assert "nowhere" in event["error"]["message"]
+
+
+def test_it_gives_up_at_its_deadline_however_the_service_fails(fire):
+    """The last trouble is in the words."""
+    event = fire(BLIP, seconds=0.3)
+    assert event["status"] == "timeout"
+    assert "The last check failed" in event["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "event", [None, {}, {"status": "live"}, {"status": "unheard of"}, {"status": "live", "segment": 3}]
+)
+def test_an_event_that_says_nothing_is_no_success(event):
+    """Never."""
+    with pytest.raises(CijError, match="neither success nor failure"):
+        check_of_event(event, "segment")
+
+
+def test_the_first_look_is_not_at_once(scripted, monkeypatch):
+    """An event within seconds of the deferral can fail the task (apache/airflow#66374)."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    scripted.script = [segment(1)]
+    started = time.monotonic()
+
+    async def in_a_triggerer():
+        trigger = CijSegmentTrigger(segment_id=ID, poll_interval=0.01, deadline=time.time() + 20)
+        trigger.trigger_id = 7  # as the triggerer sets it
+        return (await anext(aiter(trigger.run()))).payload
+
+    assert asyncio.run(in_a_triggerer())["status"] == "live"
+    assert time.monotonic() - started >= 5
+
+
+def test_it_does_not_stop_the_loop(fire):
+    """Others share it: while twenty wait, it goes round."""
+    assert check_of_event(fire(segment(1)), "segment")
+    rounds = 0
+
+    async def main():
+        async def tick():
+            nonlocal rounds
+            while True:
+                await asyncio.sleep(0.01)
+                rounds += 1
+
+        ticking = asyncio.create_task(tick())
+        triggers = [CijSegmentTrigger(segment_id=ID, poll_interval=0.5, deadline=time.time() + 20) for _ in range(20)]
+        events = await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in triggers))
+        ticking.cancel()
+        return events
+
+    assert all(event.payload["status"] == "live" for event in asyncio.run(main()))
+    assert rounds >= 5
