@@ -156,11 +156,11 @@ class _TokenSource:
         self._no_answer = None
         answer, seconds = self._ask(bool(rejected))
         if not answer.get("access_token"):
-            said = str(answer.get("error_description") or answer.get("error") or "no reason given")
+            message = str(answer.get("error_description") or answer.get("error") or "no reason given")
             if answer.get("error") in _TRANSIENT:
-                raise self._unreachable(words_of(_first_line(said)))
-            self._refusal, self._refused_until = said, time.time() + _REFUSAL_CACHED
-            raise self._refused(said)
+                raise self._unreachable(words_of(_first_line(message)))
+            self._refusal, self._refused_until = message, time.time() + _REFUSAL_CACHED
+            raise self._refused(message)
         token = str(answer["access_token"])
         if not re.fullmatch(r"[\x21-\x7e]+", token):
             # httpx would quote it in its error.
@@ -196,30 +196,30 @@ class _TokenSource:
     def _where(self) -> str:
         return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
 
-    def _unreachable(self, said: str, retry_after: float | None = None) -> CijUnreachableError:
+    def _unreachable(self, message: str, retry_after: float | None = None) -> CijUnreachableError:
         hint = "Check the network, the proxy and ca_bundle."
         if retry_after is not None and retry_after >= DAY:
             hint = "It asked to wait a day or more. Come back when it is well."
         return CijUnreachableError(
-            f"The login service at {self._where} gave no token: {said}.",
+            f"The login service at {self._where} gave no token: {message}.",
             hint=hint,
             retry_after=retry_after,
         )
 
-    def _refused(self, said: str, hint: str = "") -> CijAuthError:
-        code = re.search(r"AADSTS\d+", said)
-        found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
+    def _refused(self, message: str, hint: str = "") -> CijAuthError:
+        code = re.search(r"AADSTS\d+", message)
+        found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", message)
         return CijAuthError(
-            f"The login service at {self._where} refused: {words_of(_first_line(said), bool)}",
+            f"The login service at {self._where} refused: {words_of(_first_line(message), bool)}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
             hint=_HINTS.get(code[0], hint) if code else hint,
         )
 
 
-def _first_line(said: str) -> str:
+def _first_line(message: str) -> str:
     # The further lines are a trace id, a correlation id and a timestamp.
-    return next(iter(said.strip().splitlines()), "no reason given")
+    return next(iter(message.strip().splitlines()), "no reason given")
 
 
 def _is_managed(settings: Settings) -> bool:

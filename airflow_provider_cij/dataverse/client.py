@@ -394,11 +394,11 @@ class _NoResponseError(Exception):
 
 def _no_response(broken: BrokenError, request_name: str) -> _NoResponseError:
     if not broken.sent:
-        said = f"{request_name} was not sent: {broken.why}"
+        message = f"{request_name} was not sent: {broken.why}"
         hint = "Check the host, the network and ca_bundle."
-        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
-    said = f"{request_name} got no reply: {broken.why}"
-    return _NoResponseError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))
+        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
+    message = f"{request_name} got no reply: {broken.why}"
+    return _NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))
 
 
 def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:

@@ -167,18 +167,18 @@ def _checked(status: int, headers: Mapping[str, str], body: bytes) -> LoginRespo
     if status == 429 or status >= 500:
         raise BusyError(f"HTTP {status}", Response(status, headers).retry_after(time.time()))
     try:
-        said = json_of(body)
+        content = json_of(body)
     except (ValueError, RecursionError):
         # msal would log the body, which may begin like a token or repeat the form.
         if status < 300:
             raise BusyError("its answer can't be read") from None
         return LoginResponse(status, headers, json.dumps({"error": "unreadable", "error_description": _page(status)}))
-    if isinstance(said, dict) and status < 300:
+    if isinstance(content, dict) and status < 300:
         for name in _TIMES:
-            if said.get(name) is not None and not _is_time(said[name]):
+            if content.get(name) is not None and not _is_time(content[name]):
                 raise BusyError(f"its answer can't be read ({name} is no number)")
     return LoginResponse(
-        status, headers, text_of(body) if isinstance(said, dict) else json.dumps({"error": "unreadable"})
+        status, headers, text_of(body) if isinstance(content, dict) else json.dumps({"error": "unreadable"})
     )
 
 

@@ -122,7 +122,7 @@ class Response:
         except (OverflowError, TypeError, ValueError):
             return None
 
-    def words(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """Return a message of the service fit for an error (``redact.words_of``).
 
         :param text: the message, or any part of the response
@@ -188,17 +188,19 @@ def error_of(response: Response, now: float) -> CijError:
     :param response: any response that is no success; its body may be JSON, HTML or empty
     :param now: the time as epoch seconds, to read a ``Retry-After`` that is a date
     """
-    code, said = _said(response)
-    return _error(response, response.status, code, said, response.retry_after(now))
+    code, message = _code_and_message(response)
+    return _error(response, response.status, code, message, response.retry_after(now))
 
 
-def _error(response: Response, status: int, code: str, said: str, retry_after: float | None = None) -> CijError:
-    kind, hint = _kind(status, code, said)
+def _error(response: Response, status: int, code: str, message: str, retry_after: float | None = None) -> CijError:
+    kind, hint = _class_and_hint(status, code, message)
     if retry_after is not None and retry_after >= DAY:
-        wait = response.words(response.headers.get("retry-after", ""))[:40]
+        wait = response.redacted(response.headers.get("retry-after", ""))[:40]
         hint = f"The service asked to wait a day or more (Retry-After: {wait}). Come back when it is well. {hint}"
     return kind(
-        f"{response.request_name} was refused: {said}" if status < 500 else f"{response.request_name} failed: {said}",
+        f"{response.request_name} was refused: {message}"
+        if status < 500
+        else f"{response.request_name} failed: {message}",
         code=code,
         http_status=status,
         request_id=response.request_id,
@@ -223,8 +225,8 @@ def outputs_of(response: Response) -> dict[str, Any]:
 
 
 def _inside(response: Response, found: tuple[int, str, str]) -> CijError:
-    status, code, said = found
-    error = _error(response, status, response.words(code)[:100], response.words(said) or "no message")
+    status, code, message = found
+    error = _error(response, status, response.redacted(code)[:100], response.redacted(message) or "no message")
     error.inside = True
     return error
 
@@ -237,9 +239,18 @@ _ERROR_FIELDS = (
     *("exception", "exceptiontype", "exceptionmessage"),
 )
 _NO_ERROR = ("", "0", "none", "null", "false", "{}", "[]", "success", "succeeded", "ok", "no error", "noerror")
-_FAILED_WORDS = ("failed", "failure", "error", "faulted")
+_FAILED_STATUSES = ("failed", "failure", "error", "faulted")
 _SUCCESS_FIELDS = ("issuccess", "success", "succeeded", "issuccessful", "issuccessstatuscode")
-_WORDS_FIELDS = ("message", "errormessage", "error_description", "detail", "resulttext", "response", "title", "reason")
+_MESSAGE_FIELDS = (
+    "message",
+    "errormessage",
+    "error_description",
+    "detail",
+    "resulttext",
+    "response",
+    "title",
+    "reason",
+)
 # Characters. A longer text is a list of members, or a journey.
 _LONGEST_REFUSAL = 65_536
 _DEPTH = 2
@@ -255,9 +266,9 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, st
     """
     fields = {name.removeprefix("@").replace("_", "").lower(): value for name, value in outputs.items()}
     error = next((fields[name] for name in _ERROR_FIELDS if _is_error(fields.get(name))), None)
-    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_WORDS:
+    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_STATUSES:
         error = fields["status"]
-    status = next((said for name in _STATUS_FIELDS if (said := _status(fields.get(name)))), 0)
+    status = next((code for name in _STATUS_FIELDS if (code := _status(fields.get(name)))), 0)
     if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
         status = status or _status(fields.get("status")) or _status(fields.get("code"))
     failed = any(str(fields.get(name)).lower() in ("false", "0", "no") for name in _SUCCESS_FIELDS)
@@ -285,10 +296,10 @@ def _refused(fields: Mapping[str, Any], error: Any, status: int) -> tuple[int, s
     status = status or next((found for name in (*_STATUS_FIELDS, "status") if (found := _status(about.get(name)))), 0)
     codes = (about.get("code"), fields.get("code"), fields.get("errorcode"))
     code = next((str(value) for value in codes if value), "")
-    said = [str(about[name.replace("_", "")]) for name in _WORDS_FIELDS if about.get(name.replace("_", ""))]
-    said += [error] if isinstance(error, str) and not inner else []
-    said += [str(fields[name.replace("_", "")]) for name in _WORDS_FIELDS if fields.get(name.replace("_", ""))]
-    return status or _status(code) or 400, code or (str(status) if status else ""), said[0] if said else ""
+    messages = [str(about[name.replace("_", "")]) for name in _MESSAGE_FIELDS if about.get(name.replace("_", ""))]
+    messages += [error] if isinstance(error, str) and not inner else []
+    messages += [str(fields[name.replace("_", "")]) for name in _MESSAGE_FIELDS if fields.get(name.replace("_", ""))]
+    return status or _status(code) or 400, code or (str(status) if status else ""), messages[0] if messages else ""
 
 
 def _status(value: Any) -> int:
@@ -312,22 +323,21 @@ def _object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _said(response: Response) -> tuple[str, str]:
+def _code_and_message(response: Response) -> tuple[str, str]:
     """Return the error code and the message of a response. Gateways answer in HTML, or with an empty body."""
     try:
         error = json_of(response.body)["error"]
-        return response.words(str(error.get("code") or ""))[:100], response.words(
-            str(error.get("message") or "no message")
-        )
+        code, message = str(error.get("code") or ""), str(error.get("message") or "no message")
+        return response.redacted(code)[:100], response.redacted(message)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     try:
-        said = text_of(response.body)[:_PAGE_READ]
+        message = text_of(response.body)[:_PAGE_READ]
     except ValueError:
-        said = response.body[:_PAGE_READ].decode("utf-8", "replace")
-    said = strike_secrets(html.unescape(said))  # before tags become blanks, which could split a secret
-    title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
-    words = " ".join(response.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
+        message = response.body[:_PAGE_READ].decode("utf-8", "replace")
+    message = strike_secrets(html.unescape(message))  # before tags become blanks, which could split a secret
+    title = re.search(r"<title>([^<]*)", message, re.IGNORECASE)
+    words = " ".join(response.redacted(title[1] if title else re.sub(r"<[^<>]*>", " ", message)).split())
     return "", words[:300] or f"HTTP {response.status} without a body"
 
 
@@ -347,10 +357,10 @@ def ids_in_request(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
 _NO_PERSON = re.compile(r"segment|journey|definition|group|template|purpose|topic|requestid", re.IGNORECASE)
 
 
-def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
+def _class_and_hint(status: int, code: str, message: str) -> tuple[type[CijError], str]:
     if code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
-    unknown = _UNKNOWN_SEGMENT.search(said)
+    unknown = _UNKNOWN_SEGMENT.search(message)
     if status == 404 and unknown:
         return CijUnavailableError, (
             f"The organisation has no {unknown[1]}: Customer Insights - Journeys is not installed in this environment, "
@@ -358,7 +368,7 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
         )
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status == 400 and _INNER_ERROR.search(said):
+    if status == 400 and _INNER_ERROR.search(message):
         return CijServerError, _INNER_HINT
     if status >= 500:
         return CijServerError, ""
