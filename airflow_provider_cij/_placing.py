@@ -1,4 +1,4 @@
-"""Put a local file in its place in one step: whole, with the mode of the file it replaces, and without leftovers."""
+"""Write a local file atomically: it appears whole, with the mode of the file it replaces, and without leftovers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import IO
 
 
-def refusal(path: Path) -> str:
-    """Return why a path can't be written to, ``""`` when it can, as far as can be told without writing.
+def why_not_writable(path: Path) -> str:
+    """Return why a path can't be written to, as far as that can be found out without writing.
 
-    :param path: a file, a link to one, or nothing yet
+    :param path: a file, a link to a file, or a name where nothing is yet
+    :return: the reason, ``""`` when it can be written to
     """
     try:
-        target = real(path)
+        target = resolve(path)
         kind = target.stat().st_mode
     except FileNotFoundError:
         parent = target.parent if path.is_symlink() else path.parent
@@ -33,30 +34,32 @@ def refusal(path: Path) -> str:
     return "" if stat.S_ISREG(kind) else "it is a device, a pipe or a socket"
 
 
-def real(path: Path) -> Path:
-    """Follow links to what is to be replaced: a file, or a name where nothing is yet.
+def resolve(path: Path) -> Path:
+    """Return the path that would be replaced, links followed: a file, or a name where nothing is yet.
 
-    :raises OSError: links lead in a circle, or no file can have this name
+    :param path: a path, or a link
+    :raises OSError: links form a cycle, or no file can have this name
     """
     try:
         kind = path.stat().st_mode
     except FileNotFoundError:
         return Path(os.path.realpath(path))
-    # What /proc/self/fd names need not have a path of its own.
+    # A file that /proc/self/fd names need not have a path.
     return Path(os.path.realpath(path)) if stat.S_ISREG(kind) else path
 
 
 @contextmanager
-def placed(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name when the ``with`` ends well, in place of an older one.
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name when the ``with`` ends without an exception, replacing an older one.
 
-    Until then it lies beside its target, readable by its owner alone. The part of an earlier try that was killed is
-    removed; one that a live task writes is locked, and stays.
+    Until then it is a part file beside its target, readable by its owner alone. The part file of an earlier attempt
+    that was killed is removed; one that a running task writes is locked, and kept.
 
-    :param path: where to; links are followed
-    :raises OSError: it can't be written
+    :param path: the file; links are followed
+    :return: the open file, for one ``with``
+    :raises OSError: the file can't be written
     """
-    target = real(path)
+    target = resolve(path)
     digest = blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
     for leftover in target.parent.glob(f".cij-{digest}-*.part"):
         _remove_dead(leftover)
@@ -65,9 +68,9 @@ def placed(path: Path) -> Iterator[IO[bytes]]:
         try:
             yield file
             file.flush()
-            if trouble := refusal(target):
-                raise OSError(f"{trouble} by now")
-            _dress(file.fileno(), older, mode)
+            if reason := why_not_writable(target):
+                raise OSError(f"{reason} by now")
+            _copy_owner(file.fileno(), older, mode)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -75,12 +78,12 @@ def placed(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _locked(part: Path, *, new: bool) -> Iterator[tuple[Path, IO[bytes], int]]:
-    """Create a part, lock it, and give the mode that a new file has here by umask or the folder's default."""
-    # A new file's part is empty while it has the mode that the whole file will have in the end.
+    """Create a part file, lock it, and return the mode that a new file has here, by umask or the folder's default."""
+    # The part file of a new file is still empty while it has the mode of the complete file.
     handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if new else 0o600)
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        with suppress(OSError):  # a file system without locks: a leftover stays there then
+        with suppress(OSError):  # a file system without locks: there a leftover stays
             fcntl.flock(handle, fcntl.LOCK_EX)
         os.fchmod(handle, 0o600)
         if _stat_of(part) is None:  # another task took it for a leftover before it was locked
@@ -93,8 +96,8 @@ def _locked(part: Path, *, new: bool) -> Iterator[tuple[Path, IO[bytes], int]]:
         yield part, file, mode
 
 
-def _dress(handle: int, older: os.stat_result | None, mode: int) -> None:
-    """Set a part's owner and mode to those of the file it replaces, or a new file's mode."""
+def _copy_owner(handle: int, older: os.stat_result | None, mode: int) -> None:
+    """Set a part file's owner and mode to those of the file it replaces, or the mode of a new file."""
     if older is None:
         os.fchmod(handle, mode)
         return
@@ -102,22 +105,22 @@ def _dress(handle: int, older: os.stat_result | None, mode: int) -> None:
     if (mine.st_uid, mine.st_gid) != (older.st_uid, older.st_gid):
         try:
             os.fchown(handle, older.st_uid, older.st_gid)
-        except OSError:  # only root gives files away
+        except OSError:  # only root may change a file's owner
             with suppress(OSError):
                 os.fchown(handle, -1, older.st_gid)
     os.fchmod(handle, stat.S_IMODE(older.st_mode))
 
 
 def _remove_dead(leftover: Path) -> None:
-    """Remove a part that nobody has locked."""
+    """Remove a part file that no process has locked."""
     try:
         handle = os.open(leftover, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # gone, or not ours
+    except OSError:  # removed meanwhile, or another user's
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         leftover.unlink(missing_ok=True)
-    except OSError:  # a live task writes it, or locks are unknown here
+    except OSError:  # a running task writes it, or the file system has no locks
         pass
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Files of members, read and written: on a local path, or wherever Airflow's ``ObjectStoragePath`` leads."""
+"""Files of rows, read and written: on a local path, or in any store that Airflow's ``ObjectStoragePath`` reaches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeVar
 
-from airflow_provider_cij._placing import placed, refusal
+from airflow_provider_cij._placing import atomic_write, why_not_writable
 from airflow_provider_cij.errors import CijError, CijInputError
 
 T = TypeVar("T")
@@ -26,16 +26,18 @@ _FORMATS = {
     ".json-lines": JSON_LINES,
     ".parquet": PARQUET,
 }
-# Nobody means text by these names. A name that says nothing is CSV.
+# Names that no CSV file has. Any other unknown name is CSV.
 _UNKNOWN = {".avro", ".bz2", ".db", ".feather", ".ods", ".orc", ".sqlite", ".xls", ".xlsx", ".xz", ".zip", ".zst"}
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PARQUET_ROWS = 50_000
 
 
 def format_of(path: str) -> str:
-    """Tell a file's format by its name; ``.gz`` behind that of a text is gzip.
+    """Return a file's format, by its name. A text may be gzipped (``.csv.gz``).
 
-    :raises CijInputError: it is one that nobody here reads or writes
+    :param path: a path or a URL
+    :return: ``CSV``, ``JSON_LINES`` or ``PARQUET``; CSV for a name without a known ending
+    :raises CijInputError: the format is one that is neither read nor written
     """
     suffix = _suffix(path)
     found = _FORMATS.get(suffix, CSV)
@@ -45,7 +47,10 @@ def format_of(path: str) -> str:
 
 
 def delimiter_of(path: str) -> str:
-    """Tell what stands between the columns of a CSV file by its name."""
+    """Return the delimiter of a CSV file, by its name: a tab for ``.tsv``, otherwise a comma.
+
+    :param path: a path or a URL
+    """
     return "\t" if _suffix(path) == ".tsv" else ","
 
 
@@ -65,10 +70,10 @@ def _local(path: str) -> Path | None:
 
 
 def _object(path: str) -> tuple[Any, str]:
-    """Return the file system that Airflow has for a URL, and the path within. It blocks, and may run an event loop.
+    """Return Airflow's file system for a URL, and the path in it. This blocks, and may run an event loop.
 
-    :raises CijInputError: no store of this kind is known or installed
-    :raises CijError: the store can't be reached for now
+    :raises CijInputError: the kind of store is unknown or not installed
+    :raises CijError: the store can't be reached at present
     """
     try:
         from airflow.sdk import ObjectStoragePath
@@ -77,7 +82,7 @@ def _object(path: str) -> tuple[Any, str]:
         return there.fs, there.path
     except (ValueError, ImportError) as error:
         raise CijInputError(f"The store of {path!r} is not known: {error}.") from None
-    except Exception as error:  # such as a connection that Airflow can't be asked for: another try may mend it
+    except Exception as error:  # such as a connection that can't be read from Airflow: another try may succeed
         raise CijError(f"The store of {path!r} can't be opened: {type(error).__name__}: {error}.") from None
 
 
@@ -85,9 +90,10 @@ def _object(path: str) -> tuple[Any, str]:
 async def outside(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
     """Enter and leave a context manager in a thread, outside the running event loop.
 
-    Use it for what may block or run a loop of its own, such as the opening of an object store.
+    Use it for what may block or run a loop of its own, such as opening an object store.
 
-    :param manager: for one ``with``
+    :param manager: a context manager that was not entered yet
+    :return: what the manager returns, for one ``async with``
     """
     value = await asyncio.to_thread(manager.__enter__)
     try:
@@ -101,11 +107,11 @@ async def outside(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
 
 @contextmanager
 def reading(path: str) -> Iterator[IO[bytes]]:
-    """Open a file or an object for one ``with``.
+    """Open a file or an object for reading, for one ``with``.
 
     :param path: a path, or a URL such as ``s3://bucket/members.csv``
-    :raises CijInputError: there is no such file, or it is no regular one
-    :raises CijError: it can't be opened or read for now
+    :raises CijInputError: there is no such file, or it is no regular file
+    :raises CijError: the file can't be opened or read at present
     """
     local = _local(path)
     try:
@@ -119,7 +125,7 @@ def reading(path: str) -> Iterator[IO[bytes]]:
     except CijError:
         raise
     except Exception as error:
-        # A store says "permission denied" also when its credential has just expired: another try may mend that.
+        # A store answers "permission denied" also when its credential has just expired: another try may succeed.
         known = (*_NOT_THERE, PermissionError, ValueError) if local else _NOT_THERE
         if isinstance(error, known):
             raise CijInputError(f"The file {path!r} can't be opened: {error}.") from None
@@ -133,11 +139,13 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
-    """Open a text, gzipped when it is named ``.gz``, with its line ends as they are.
+    """Open a text file for reading, decompressed when its name ends in ``.gz``, with its line ends unchanged.
 
-    :param path: as in ``reading``
-    :param encoding: bytes that are not of it become U+FFFD: a name in another encoding must not stop the ids
-    :raises CijInputError: it can't be opened, or is no gzip
+    :param path: a path, or a URL such as ``s3://bucket/members.csv.gz``
+    :param encoding: the text's encoding. Bytes that are invalid in it become U+FFFD: a name in another encoding must
+        not stop the ids
+    :raises CijInputError: there is no such file, or it is no valid gzip
+    :raises CijError: the file can't be opened or read at present
     """
     with reading(path) as raw:
         try:
@@ -151,26 +159,27 @@ def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
 
 
 class Writer(Protocol):
-    """A file that is being written."""
+    """A file that is open for writing rows."""
 
     def write(self, rows: Sequence[str] | Sequence[tuple[object, ...]]) -> None:
         """Append rows.
 
-        :param rows: strings where there is one column, otherwise tuples; None is nothing
+        :param rows: strings for a file of one column, otherwise tuples; None is an empty value
         """
 
 
 def check_writable(path: str) -> None:
-    """Refuse a path that ``writing`` can't write to, as far as can be told without writing.
+    """Check that ``writing`` can write to a path, as far as that can be found out without writing.
 
-    :raises CijInputError: no such folder, store or format, or it is a folder
+    :param path: a path or a URL; ``.csv``, ``.tsv`` or ``.parquet``
+    :raises CijInputError: there is no such folder, store or format, or the path is a folder
     """
     if format_of(path) == JSON_LINES:
         raise CijInputError(f"The file {path!r} would be JSON.", hint="Give .csv or .parquet.")
     if local := _local(path):
-        if trouble := refusal(local):
-            hint = "Give a file's name." if trouble == "it is a folder" else ""
-            raise CijInputError(f"The file {path!r} can't be written: {trouble}.", hint=hint)
+        if reason := why_not_writable(local):
+            hint = "Give a file's name." if reason == "it is a folder" else ""
+            raise CijInputError(f"The file {path!r} can't be written: {reason}.", hint=hint)
     else:
         _object(path)
     if path.endswith("/"):
@@ -181,18 +190,20 @@ def check_writable(path: str) -> None:
 
 @contextmanager
 def writing(path: str, columns: Sequence[str]) -> Iterator[Writer]:
-    """Write rows to CSV or Parquet, as the name says, as they come.
+    """Open a CSV or Parquet file, by its name, for writing rows.
 
-    The file appears when the ``with`` ends well, whole and in place of an older one; otherwise nothing does.
+    The file appears when the ``with`` ends without an exception, whole and replacing an older one. Otherwise nothing
+    is written.
 
     :param path: a path, or a URL such as ``s3://bucket/members.csv``
-    :param columns: their names
-    :raises CijInputError: as in ``check_writable``
-    :raises CijError: the store did not take it
+    :param columns: the columns' names
+    :return: the open file, for one ``with``
+    :raises CijInputError: there is no such folder, store or format, or the path is a folder
+    :raises CijError: the file could not be written
     """
     check_writable(path)
     try:
-        with _placed(path) as file, _writer(path, file, columns) as writer:
+        with _destination(path) as file, _writer(path, file, columns) as writer:
             yield writer
     except OSError as error:
         raise not_written(path, error) from error
@@ -202,20 +213,20 @@ def not_written(path: str, error: Exception) -> CijError:
     """Return the error for a file that was not written.
 
     :param path: the file
-    :param error: what a library said
+    :param error: the exception of the library that wrote it
     """
     said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
     return CijError(f"The file {path!r} was not written: {said}.")
 
 
 @contextmanager
-def _placed(path: str) -> Iterator[IO[bytes]]:
-    """Open a temporary file, and put it where it belongs at the end."""
+def _destination(path: str) -> Iterator[IO[bytes]]:
+    """Open a temporary file, and move or upload it to its place at the end."""
     if target := _local(path):
-        with placed(target) as file:
+        with atomic_write(target) as file:
             yield file
         return
-    # A file without a name: nobody else can open it, and it is gone even when the process is killed.
+    # A file without a name: no other process can open it, and it is gone even when this one is killed.
     with tempfile.TemporaryFile(prefix="cij-") as spool:
         yield spool
         spool.flush()
@@ -223,7 +234,7 @@ def _placed(path: str) -> Iterator[IO[bytes]]:
         store, key = _object(path)
         try:
             store.put_file(f"/dev/fd/{spool.fileno()}", key)
-        except Exception as error:  # of whatever library reaches the store
+        except Exception as error:  # of any library behind a store
             said = f"{type(error).__name__}: {error}"
             raise CijError(f"The file {path!r} was not written: {said}.") from error
 
@@ -239,7 +250,7 @@ def _writer(path: str, file: Any, columns: Sequence[str]) -> Iterator[Writer]:
         if _gzipped(path):
             file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="wb", filename=""))
         text = TextIOWrapper(file, encoding="utf-8", newline="")
-        stack.callback(text.detach)  # it would close the file
+        stack.callback(text.detach)  # otherwise it would close the file
         yield _Csv(path, text, columns)
 
 
@@ -247,7 +258,7 @@ class _Csv:
     def __init__(self, path: str, text: IO[str], columns: Sequence[str]) -> None:
         delimiter = delimiter_of(path)
         self._path, self._text = path, text
-        self._one = len(columns) == 1
+        self._single_column = len(columns) == 1
         self._special = (delimiter, '"', "\r")
         self._rows = csv.writer(_Lines(text), delimiter=delimiter)
         self._rows.writerow(columns)
@@ -260,24 +271,24 @@ class _Csv:
             raise not_written(self._path, error) from None
 
     def _write(self, rows: Sequence[Any]) -> None:
-        if not self._one:
+        if not self._single_column:
             self._rows.writerows(rows)
             return
         lines = "\n".join(rows)
-        if lines.count("\n") >= len(rows) or "" in rows or any(mark in lines for mark in self._special):
+        if lines.count("\n") >= len(rows) or "" in rows or any(character in lines for character in self._special):
             self._rows.writerows((row,) for row in rows)
         elif rows:  # ids: nothing to quote
             self._text.write(f"{lines}\n")
 
 
 class _Lines:
-    """Ends rows in a bare line feed. Told to, Python 3.11's writer would no longer quote a carriage return."""
+    """Ends rows with a bare line feed. As its own ``lineterminator``, Python 3.11 would not quote a carriage return."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
 
     def write(self, row: str) -> None:
-        """Take a row of Python's writer, which ends in both."""
+        """Write a row of ``csv.writer``, which ends in a carriage return and a line feed."""
         self._text.write(f"{row[:-2]}\n")
 
 
@@ -295,13 +306,13 @@ class _Parquet:
         self._file.close()
 
     def write(self, rows: Sequence[str] | Sequence[tuple[object, ...]]) -> None:
-        """Append rows; they become row groups of some size, not one a call."""
+        """Append rows. They are buffered into row groups of 50,000 rows or more, not one a call."""
         self._rows += rows
         if len(self._rows) >= _PARQUET_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was kept."""
+        """Write the buffered rows."""
         if not self._rows:
             return
         columns = [self._rows] if len(self._schema) == 1 else zip(*self._rows, strict=True)
@@ -309,16 +320,17 @@ class _Parquet:
         try:
             self._file.write_table(self._arrow.table(texts, schema=self._schema))
         except (self._arrow.ArrowException, TypeError, ValueError) as error:
-            if isinstance(error, OSError):  # the disk's trouble
+            if isinstance(error, OSError):  # a failure of the disk
                 raise
             raise not_written(self._path, error) from None
         self._rows = []
 
 
 def arrow() -> Any:
-    """Import what reads and writes Parquet.
+    """Import pyarrow, which reads and writes Parquet.
 
-    :raises CijInputError: it is not installed
+    :return: the module ``pyarrow``
+    :raises CijInputError: pyarrow is not installed
     """
     try:
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""Buttons in the Airflow UI that lead to Dynamics 365."""
+"""Links from tasks in the Airflow UI to their records in Dynamics 365."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ if TYPE_CHECKING:
 class _RecordLink(BaseOperatorLink):
     """Opens a record in Dynamics 365.
 
-    Airflow asks for the link in the worker, at the end of each of a task's parts: it is computed once, early, and kept
-    on the operator, so that it is there while the task runs and asking costs nothing.
+    Airflow calls ``get_link`` in the worker, at the end of each part of a task. So the link is computed once, early,
+    and kept on the operator: it is shown while the task still runs.
     """
 
     name = ""
     what = ""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Give the address that the operator has kept, ``""`` when it failed before it had one."""
+        """Return the address that ``show`` kept on the operator.
+
+        :param operator: the task
+        :param ti_key: the task instance, unused
+        :return: the address, ``""`` when the task failed before it had one
+        """
         return getattr(operator, f"{self.what}_url", "")
 
     def show(self, operator: Any, context: Any, url: str, name: str) -> None:
-        """Make the link appear now, not only when the task ends, and let ``map_index_template`` name the record.
+        """Show the link now, before the task ends, and make the record's name known to ``map_index_template``.
 
         :param operator: the task
-        :param context: of its run; gets ``segment_name`` or ``journey_name``
-        :param url: where the link leads
+        :param context: the context of its run, to which ``segment_name`` or ``journey_name`` is added
+        :param url: the record's address in Dynamics 365
         :param name: the record's name
         """
         context[f"{self.what}_name"] = name

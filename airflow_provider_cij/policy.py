@@ -1,4 +1,4 @@
-"""The former place of ``CijRetryPolicy``: serialized DAGs and DAG files name it."""
+"""The former module of ``CijRetryPolicy``, which DAG files and serialized DAGs still name."""
 
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 

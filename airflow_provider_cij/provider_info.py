@@ -1,4 +1,4 @@
-"""What Airflow reads about this package. A pure dict: every Airflow process loads it at start."""
+"""The provider's description for Airflow. A pure dict: every Airflow process loads it at start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _optional(label: str, description: str, kind: str = "string", **schema: Any)
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the provider (entry point ``apache_airflow_provider``)."""
+    """Return the provider's description (entry point ``apache_airflow_provider``)."""
     return {
         "package-name": "airflow-provider-cij",
         "name": _NAME,

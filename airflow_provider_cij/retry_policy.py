@@ -1,4 +1,4 @@
-"""``CijRetryPolicy``: tells Airflow (3.3 and newer) which failures are worth another try, and when.
+"""``CijRetryPolicy``: tells Airflow (3.3 and newer) which failures to retry, and when.
 
 .. code-block:: python
 
@@ -17,21 +17,30 @@ from airflow_provider_cij.version_compat import RetryDecision, RetryPolicy
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Seconds: tasks that were throttled together must not come back together.
+# Seconds over which retries are spread: tasks that were throttled together must not return together.
 _SPREAD = 10.0
+# Seconds of the longest wait, a day.
 _LONGEST = 24 * 3600.0
 
 
 class CijRetryPolicy(RetryPolicy):
-    """Come back when a throttling service said, fail at once when no retry can help, else as the task says.
+    """Retries a throttled task when the service asked for it, and fails at once when no retry can help.
 
-    A ``CijError`` is found behind whatever exception it led to. It never gives more tries than ``retries``.
+    Any other failure is retried as the task's own arguments say. A ``CijError`` is also found as the cause of another
+    exception. There are never more tries than ``retries``.
     """
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Decide; Airflow asks in the worker, with the exception that ended the task."""
+        """Decide whether a failed task is retried. Airflow calls this in the worker.
+
+        :param exception: the exception that ended the task
+        :param try_number: the number of the try that failed, unused
+        :param max_tries: the number of tries at most, unused
+        :param context: the context of the run, unused
+        :return: fail for a permanent error, retry after ``retry_after`` for a throttled one, otherwise the default
+        """
         error = _cij_error(exception)
         if error is None:
             return RetryDecision.default()
@@ -43,12 +52,15 @@ class CijRetryPolicy(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """Give what ``deserialize`` needs: nothing."""
+        """Return an empty dict: the policy has no arguments."""
         return {}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> CijRetryPolicy:
-        """Make it again."""
+        """Return a new policy.
+
+        :param data: unused
+        """
         return cls()
 
 

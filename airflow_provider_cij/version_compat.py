@@ -1,4 +1,4 @@
-"""The only place that asks which Airflow this is: 3.1, 3.2, or 3.3 and newer."""
+"""Names that differ between Airflow 3.1, 3.2 and newer. The only module that depends on Airflow's version."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ try:
     from airflow.sdk import RetryDecision, RetryPolicy
 
     TAKES_RETRY_POLICY = True
+    """True on an Airflow whose tasks take a ``retry_policy`` (3.3 and newer)."""
 except ImportError:  # before 3.3, where no task takes a retry_policy
     RetryDecision = RetryPolicy = object  # type: ignore[assignment,misc]
     TAKES_RETRY_POLICY = False

@@ -1,7 +1,7 @@
-"""A credential becomes a bearer token, over msal.
+"""Bearer tokens for a connection's credential, from msal; and the TLS context of the process.
 
-msal blocks, so it runs in a thread. Tokens are kept per process, one source per connection: a triggerer with a
-thousand waits asks the login service once.
+msal blocks, so it runs in a thread. Tokens are cached per process and connection: a triggerer with a thousand waits
+asks the login service once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ import httpx
 import msal
 
 from airflow_provider_cij.dataverse.login import BusyError, LoginClient
-from airflow_provider_cij.dataverse.redact import clean_logs, remember, remember_token, words_of
+from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, register_tokens, words_of
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 
-# Seconds for which a refusal stands: a thousand waits with one wrong secret must not look like an attack.
-_REFUSAL_STANDS = 60
-# msal counts a token with less left as expired.
+# Seconds for which a refusal is cached: a thousand waits with one wrong secret must not look like an attack.
+_REFUSAL_CACHED = 60
+# Seconds before its expiry at which msal counts a token as expired.
 _EXPIRES_EARLY = 300
+# Seconds for all requests of one login.
 _LOGIN_TIMEOUT = 30
-# From 1.35 on msal takes a certificate in PEM without its thumbprint.
+# Since 1.35 msal takes a certificate in PEM without its thumbprint.
 _PEM_SINCE = (1, 35)
 
-# OAuth's words for it (RFC 6749, 4.1.2.1); they come as dicts, like every refusal.
+# OAuth's error codes of a login service that may recover (RFC 6749, 4.1.2.1). msal returns them like a refusal.
 _TRANSIENT = ("temporarily_unavailable", "server_error")
 
 _HINTS = {
@@ -51,16 +52,16 @@ _HINTS = {
 
 
 async def bearer_token(settings: Settings, rejected: str = "") -> str:
-    """Give a token for the organisation.
+    """Return a token for the organisation, from the process's cache or the login service.
 
     :param settings: the organisation and its credential
-    :param rejected: a token that the organisation has just refused; a fresh one is fetched unless somebody else has
-    :raises CijAuthError: the login service refuses the credential
+    :param rejected: a token that the organisation has just rejected; it is not returned again. By default none
+    :raises CijAuthError: the login service rejects the credential
     :raises CijInputError: a file that the credential names is missing or unreadable
-    :raises CijUnreachableError: the login service does not answer, or is busy: it may be asked again
+    :raises CijUnreachableError: the login service does not answer, or is busy; another try may succeed
     """
     source = _source(settings)
-    return source.kept(rejected) or await asyncio.to_thread(source.fetch, rejected)
+    return source.cached(rejected) or await asyncio.to_thread(source.fetch, rejected)
 
 
 @functools.cache
@@ -72,10 +73,11 @@ _ssl_lock = threading.Lock()
 
 
 def ssl_context(ca_bundle: str) -> ssl.SSLContext:
-    """Give the process's TLS context: building one takes 20 ms, too long for each client of an event loop.
+    """Return the process's TLS context. Building one takes 20 ms, too long for each client of an event loop.
 
-    :param ca_bundle: PEM file to trust besides the public authorities; checks can't be switched off
-    :raises CijInputError: the file is missing or holds no certificate
+    :param ca_bundle: path of a PEM file to trust besides the public authorities, ``""`` for none. Certificate checks
+        can't be switched off
+    :raises CijInputError: the file, or one that the environment names, is missing or holds no certificate
     """
     with _ssl_lock:
         return _ssl_context(ca_bundle)
@@ -102,12 +104,12 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    """Return why a file can't be used, without its name: a secret may have been put there."""
+    """Return why a file can't be used, without its name: a secret may have been entered in its place."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
 class _TokenSource:
-    """The token of one credential, fetched by one thread at a time."""
+    """The cached token of one credential, fetched by one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -117,49 +119,53 @@ class _TokenSource:
         self._good_until = 0.0
         self._refusal = ""
         self._refused_until = 0.0
-        self._tries = 0
-        self._no_reply: CijUnreachableError | None = None
+        self._attempts = 0
+        self._no_answer: CijUnreachableError | None = None
 
-    def kept(self, rejected: str) -> str:
-        """Give the token at hand, or "" when it has expired or was rejected."""
+    def cached(self, rejected: str) -> str:
+        """Return the cached token, ``""`` when it has expired or was rejected.
+
+        :param rejected: a token that the organisation has just rejected, ``""`` for none
+        """
         return self._token if self._token != rejected and time.time() < self._good_until else ""
 
     def fetch(self, rejected: str) -> str:
-        """Ask for a token. Those who waited for another's try share what became of it.
+        """Return a token, fetching one if need be. Threads that wait for another's attempt share its result.
 
-        :param rejected: a token that the organisation has just refused
+        :param rejected: a token that the organisation has just rejected, ``""`` for none
+        :raises CijError: as ``bearer_token``
         """
-        tries = self._tries
+        attempts = self._attempts
         with self._lock:
-            token = self.kept(rejected)
+            token = self.cached(rejected)
             if token:
                 return token
             if self._refusal and time.time() < self._refused_until:
                 raise self._refused(self._refusal)
-            if self._no_reply and self._tries != tries:
-                raise CijError.from_dict(self._no_reply.as_dict())
+            if self._no_answer and self._attempts != attempts:
+                raise CijError.from_dict(self._no_answer.as_dict())
             try:
                 return self._fetch(rejected)
             except CijUnreachableError as error:
-                self._no_reply = error
+                self._no_answer = error
                 raise
             finally:
-                self._tries += 1
+                self._attempts += 1
 
     def _fetch(self, rejected: str) -> str:
-        self._no_reply = None
+        self._no_answer = None
         answer, seconds = self._ask(bool(rejected))
         if not answer.get("access_token"):
-            said = str(answer.get("error_description") or answer.get("error") or "no reason given")
+            message = str(answer.get("error_description") or answer.get("error") or "no reason given")
             if answer.get("error") in _TRANSIENT:
-                raise self._unreachable(words_of(_first_line(said)))
-            self._refusal, self._refused_until = said, time.time() + _REFUSAL_STANDS
-            raise self._refused(said)
+                raise self._unreachable(words_of(_first_line(message)))
+            self._refusal, self._refused_until = message, time.time() + _REFUSAL_CACHED
+            raise self._refused(message)
         token = str(answer["access_token"])
         if not re.fullmatch(r"[\x21-\x7e]+", token):
             # httpx would quote it in its error.
             raise self._unreachable("what it gave can't be sent in a header")
-        remember_token(token)
+        register_tokens(token)
         self._token = token
         self._good_until = time.time() + min(seconds, DAY) - _EXPIRES_EARLY
         return self._token
@@ -170,7 +176,7 @@ class _TokenSource:
         except (CijError, BusyError) as error:
             raise self._known(error) from None
         except ValueError as error:
-            # msal's word for an authority or a key it can't use.
+            # msal raises it for an authority or a key it can't use.
             raise self._refused(str(error), "Check tenant_id, authority and certificate.") from None
         except Exception as error:
             raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
@@ -180,7 +186,7 @@ class _TokenSource:
         except (CijError, BusyError) as error:
             raise self._known(error) from None
         except Exception as error:
-            # msal fell over what came, one way or another: a proxy's page, most likely.
+            # msal failed on what it received: a proxy's page, most likely.
             raise self._unreachable(f"its answer can't be read ({type(error).__name__})") from None
 
     def _known(self, error: CijError | BusyError) -> CijError:
@@ -190,30 +196,30 @@ class _TokenSource:
     def _where(self) -> str:
         return "the managed identity endpoint" if _is_managed(self._settings) else self._settings.login_url
 
-    def _unreachable(self, said: str, retry_after: float | None = None) -> CijUnreachableError:
+    def _unreachable(self, message: str, retry_after: float | None = None) -> CijUnreachableError:
         hint = "Check the network, the proxy and ca_bundle."
         if retry_after is not None and retry_after >= DAY:
             hint = "It asked to wait a day or more. Come back when it is well."
         return CijUnreachableError(
-            f"The login service at {self._where} gave no token: {said}.",
+            f"The login service at {self._where} gave no token: {message}.",
             hint=hint,
             retry_after=retry_after,
         )
 
-    def _refused(self, said: str, hint: str = "") -> CijAuthError:
-        code = re.search(r"AADSTS\d+", said)
-        found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", said)
+    def _refused(self, message: str, hint: str = "") -> CijAuthError:
+        code = re.search(r"AADSTS\d+", message)
+        found = re.search(r"(?:Correlation ID|correlation_id)\W+([0-9a-fA-F-]{36})", message)
         return CijAuthError(
-            f"The login service at {self._where} refused: {words_of(_first_line(said), bool)}",
+            f"The login service at {self._where} refused: {words_of(_first_line(message), bool)}",
             code=code[0] if code else "",
             request_id=found[1] if found else "",
             hint=_HINTS.get(code[0], hint) if code else hint,
         )
 
 
-def _first_line(said: str) -> str:
-    # Behind it stand a trace id, a correlation id and a timestamp.
-    return next(iter(said.strip().splitlines()), "no reason given")
+def _first_line(message: str) -> str:
+    # The further lines are a trace id, a correlation id and a timestamp.
+    return next(iter(message.strip().splitlines()), "no reason given")
 
 
 def _is_managed(settings: Settings) -> bool:
@@ -221,20 +227,20 @@ def _is_managed(settings: Settings) -> bool:
 
 
 def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
-    """Build what asks for a token; told True, it does not answer from msal's own cache."""
-    remember(settings, os.environ.get("IDENTITY_HEADER", "") if _is_managed(settings) else "")
+    """Return a function that acquires a token; called with True, it does not use msal's own cache."""
+    register_secrets(settings, os.environ.get("IDENTITY_HEADER", "") if _is_managed(settings) else "")
     http = LoginClient(
         "" if _is_managed(settings) else settings.login_url,
         ssl_context(settings.ca_bundle),
         min(_LOGIN_TIMEOUT, settings.timeout_seconds),
     )
-    clean_logs()
+    redact_logs()
     if _is_managed(settings):
         which = settings.managed_identity_client_id
         identity = msal.UserAssignedManagedIdentity(client_id=which) if which else msal.SystemAssignedManagedIdentity()
 
         def managed(fresh: bool) -> dict[str, Any]:
-            # msal has no way to drop a managed identity's token, but its cache is its client's.
+            # msal can't drop a managed identity's token, but its cache is the client's: so a new client each time.
             client = msal.ManagedIdentityClient(identity, http_client=http)
             with http.login():
                 answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
@@ -246,7 +252,7 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
         settings.client_id,
         client_credential=_client_credential(settings),
         authority=settings.login_url,
-        # Without this msal asks login.microsoftonline.com about authorities it does not know.
+        # Otherwise msal asks login.microsoftonline.com about authorities it does not know.
         instance_discovery=False,
         http_client=http,
     )
@@ -287,7 +293,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _assertion(path: str) -> str:
     text = _read(path, "federated_token_file")
-    remember_token(text)
+    register_tokens(text)
     return text
 
 
@@ -302,7 +308,7 @@ def _bytes(path: str, what: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        # The path is not quoted: a PEM or a token may have been put there.
+        # The path is not quoted: a PEM or a token may have been entered in its place.
         raise CijInputError(
             f"The connection's {what} can't be read: {_reason(error)}.",
             hint="Give the file's path, not what is in it.",

@@ -17,7 +17,7 @@ import httpx
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.redact import clean_logs, remember, without_person, words_of
+from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, without_person, words_of
 from airflow_provider_cij.dataverse.responses import (
     Response,
     entity_id,
@@ -94,8 +94,8 @@ class DataverseClient:
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        remember(self.settings)
-        clean_logs()
+        register_secrets(self.settings)
+        redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
         self._http = open_client(
             self.settings.base_url,
@@ -394,11 +394,11 @@ class _NoResponseError(Exception):
 
 def _no_response(broken: BrokenError, request_name: str) -> _NoResponseError:
     if not broken.sent:
-        said = f"{request_name} was not sent: {broken.why}"
+        message = f"{request_name} was not sent: {broken.why}"
         hint = "Check the host, the network and ca_bundle."
-        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(said, hint=hint))
-    said = f"{request_name} got no reply: {broken.why}"
-    return _NoResponseError(Failure.LOST, CijUnreachableError(said, hint="Whether it took effect is not known."))
+        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
+    message = f"{request_name} got no reply: {broken.why}"
+    return _NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))
 
 
 def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:

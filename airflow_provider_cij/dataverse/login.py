@@ -1,4 +1,4 @@
-"""What msal sends with: one bounded exchange at a time, to the login service alone."""
+"""The HTTP transport that msal gets: each request bounded in time and size, and sent to the login service alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.redact import remember_token
+from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import Response
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
 
+# Bytes of a response.
 _LARGEST = 2**20
-# Where Microsoft's clouds log in; the discovery of one may name another.
+# Login hosts of Microsoft's clouds. The discovery document of one may name another.
 _MICROSOFT = (
     "login.microsoftonline.com",
     "login.microsoft.com",
@@ -31,33 +32,38 @@ _MICROSOFT = (
     "login.partner.microsoftonline.cn",
     "login.chinacloudapi.cn",
 )
+# Fields of a token response that msal reads as numbers.
 _TIMES = ("expires_in", "expires_on", "ext_expires_in", "refresh_in")
 
 
 class BusyError(Exception):
-    """The login service gave nothing that can be used, and may be asked again; ``retry_after`` as it said."""
+    """The login service returned nothing usable. Another try may succeed.
 
-    def __init__(self, said: str, retry_after: float | None = None) -> None:
-        super().__init__(said)
+    :param message: what happened
+    :param retry_after: seconds that the service asked to wait, by default None
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
-class LoginReply:
-    """A reply as msal reads it."""
+class LoginResponse:
+    """A response with the attributes that msal reads."""
 
     status_code: int
     headers: Mapping[str, str]
     text: str
 
     def raise_for_status(self) -> None:
-        """Raise when it is no success."""
+        """Raise ``BusyError`` for a status of 400 or more."""
         if self.status_code >= 400:
             raise BusyError(f"HTTP {self.status_code}")
 
 
 class LoginClient:
-    """Sends for msal, which is synchronous: each request runs on an event loop of its own, in the thread that asks.
+    """An HTTP client for msal. msal is synchronous, so each request runs on an event loop of its own, in its thread.
 
     :param authority: the login address; ``""`` for a managed identity, whose endpoint the machine names
     :param context: how TLS is checked
@@ -72,37 +78,50 @@ class LoginClient:
 
     @contextmanager
     def login(self) -> Iterator[None]:
-        """Let all requests within, and those before it, share one time; the next login has its own."""
+        """Bound one login: the requests inside the ``with``, and those since the last login, share its seconds."""
         try:
             yield
         finally:
             self._until = None
 
-    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> LoginReply:
-        """Send a GET; other arguments of ``requests`` are not heeded."""
+    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> LoginResponse:
+        """Send a GET. Signature of ``requests``, whose other arguments are ignored.
+
+        :param url: the address
+        :param params: query options to add, by default none
+        :param headers: headers, by default none
+        :raises BusyError: there is no usable response
+        """
         if params:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
         return self._send("GET", url, headers or {}, None)
 
-    def post(self, url: str, *, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> LoginReply:
-        """Send a form; other arguments of ``requests`` are not heeded."""
+    def post(self, url: str, *, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> LoginResponse:
+        """Send a form. Signature of ``requests``, whose other arguments are ignored.
+
+        :param url: the address
+        :param params: query options to add, by default none
+        :param data: the form's fields as a dict, or an encoded body; by default empty
+        :param headers: headers, by default none
+        :raises BusyError: there is no usable response
+        """
         if params:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
-        # msal hands a signed assertion over as bytes.
+        # msal passes a signed assertion as bytes.
         fields = {
             name: value.decode() if isinstance(value, bytes) else value
             for name, value in (data if isinstance(data, dict) else {}).items()
             if value is not None
         }
-        remember_token(*(value for name, value in fields.items() if name.endswith("assertion")))
+        register_tokens(*(value for name, value in fields.items() if name.endswith("assertion")))
         body = urlencode(fields) if isinstance(data, dict) else data or ""
         form = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
         return self._send("POST", url, form, body.encode() if isinstance(body, str) else body)
 
     def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        """Do nothing: no connection is kept open."""
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> LoginReply:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> LoginResponse:
         if self._authority and not _trusted(url, self._authority):
             raise BusyError("its discovery document names another host for tokens. The credential was not sent there")
         now = time.monotonic()
@@ -116,7 +135,7 @@ class LoginClient:
                 )
 
         try:
-            status, got, body = asyncio.run(main())
+            status, received, body = asyncio.run(main())
         except BrokenError as broken:
             raise BusyError(broken.why) from None
         except TooLargeError:
@@ -127,7 +146,7 @@ class LoginClient:
             raise BusyError("the address it names can't be asked") from None
         except UnicodeError:
             raise BusyError("what it wants can't be sent in a header") from None
-        return _checked(status, got, body)
+        return _checked(status, received, body)
 
 
 def _trusted(url: str, authority: str) -> bool:
@@ -139,26 +158,28 @@ def _trusted(url: str, authority: str) -> bool:
         return False
 
 
-def _checked(status: int, headers: Mapping[str, str], body: bytes) -> LoginReply:
-    """Refuse what msal would log, misread or keep.
+def _checked(status: int, headers: Mapping[str, str], body: bytes) -> LoginResponse:
+    """Return a response that msal can't log, misread or cache wrongly.
 
-    :raises BusyError: the service is busy, or its answer is none
+    :raises BusyError: the service is busy, or its response can't be read
     """
-    # msal would make a final refusal of a 429, and keep the answer while we come again.
+    # msal would take a 429 for a final refusal, and cache it.
     if status == 429 or status >= 500:
         raise BusyError(f"HTTP {status}", Response(status, headers).retry_after(time.time()))
     try:
-        said = json_of(body)
+        content = json_of(body)
     except (ValueError, RecursionError):
-        # msal would log it, and it may begin like a token or repeat the form.
+        # msal would log the body, which may begin like a token or repeat the form.
         if status < 300:
             raise BusyError("its answer can't be read") from None
-        return LoginReply(status, headers, json.dumps({"error": "unreadable", "error_description": _page(status)}))
-    if isinstance(said, dict) and status < 300:
+        return LoginResponse(status, headers, json.dumps({"error": "unreadable", "error_description": _page(status)}))
+    if isinstance(content, dict) and status < 300:
         for name in _TIMES:
-            if said.get(name) is not None and not _is_time(said[name]):
+            if content.get(name) is not None and not _is_time(content[name]):
                 raise BusyError(f"its answer can't be read ({name} is no number)")
-    return LoginReply(status, headers, text_of(body) if isinstance(said, dict) else json.dumps({"error": "unreadable"}))
+    return LoginResponse(
+        status, headers, text_of(body) if isinstance(content, dict) else json.dumps({"error": "unreadable"})
+    )
 
 
 def _page(status: int) -> str:

@@ -1,4 +1,4 @@
-"""What must not be read in an error or a log line is struck: secrets, people, what steers a log viewer."""
+"""Secrets, people and control characters, struck from errors and log lines."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from urllib.parse import quote, quote_plus, urlsplit
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.texts import one_line, shortened
 
+# Shorter secrets are not struck: they occur in any text.
 _SHORTEST = 4
-_MOST_TOKENS = 50
+_MAX_TOKENS = 50
+# Characters of a text that are searched.
 _LONGEST_READ = 20_000
-# Of a shorter one the letters could meet by chance.
+# The letters of a shorter secret could meet by chance once blanks and tags between them are removed.
 _LONG_ENOUGH = 12
 _BETWEEN = re.compile(r"<[^<>]{0,200}>|[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffd]")
 _GUID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])")
-# From the start of a word on: from within, each of a long word's letters would be tried.
+# Anchored at the start of a word: otherwise each letter of a long word would be tried.
 _ADDRESS = re.compile(r"(?<![^\s\"'<>()\[\]{},;:=@/?&])[^\s\"'<>()\[\]{},;:=@/?&]+(?:@|%40)[^\s\"'<>()\[\]{},;:=@/?&]+")
 _PERSON = re.compile(r"\b(contacts|leads|accounts)\([^)]{0,300}\)")
-# Whatever the secret: a bearer token, a JWT, a PEM block, a field of a login form.
+# What looks like a secret, known or not: a bearer token, a JWT, a PEM block, a field of a login form.
 _SECRET_LIKE = re.compile(
     r"(?<=bearer )[\w.~+/=-]{8,}"
     r"|eyJ[\w-]{6,}(?:\.[\w-]*){0,4}"
@@ -33,7 +35,7 @@ _SECRET_LIKE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HEADERS = re.compile(r"\[\(b['\"].*\]", re.DOTALL)
-# An address in a log line of httpx ends before the status in double quotes, and may have blanks in it.
+# A URL in a log line of httpx ends before the status in double quotes, and may have blanks in it.
 _QUERY = re.compile(r"\?[^\"\n]*(?= \"|$)")
 _LIBRARIES = ("httpx", "httpcore", "msal", "airflow_provider_cij")
 
@@ -44,11 +46,11 @@ _hosts: set[str] = set()
 _forms_known: tuple[str, ...] = ()
 
 
-def remember(settings: Settings, *others: str) -> None:
-    """Register the secrets of a connection, so that they are struck from now on.
+def register_secrets(settings: Settings, *others: str) -> None:
+    """Register the secrets of a connection. From now on they are struck from errors and logs.
 
     :param settings: the connection
-    :param others: secrets that come from elsewhere, such as a managed identity's header
+    :param others: secrets from elsewhere, such as a managed identity's header
     """
     key = settings.certificate_private_key
     lines = [line.strip() for line in key.splitlines() if len(line.strip()) >= 16 and "-----" not in line]
@@ -57,9 +59,12 @@ def remember(settings: Settings, *others: str) -> None:
     _add(_secrets, secrets, None)
 
 
-def remember_token(*tokens: str) -> None:
-    """Register tokens and assertions to be struck; the newest of the process are known."""
-    _add(_tokens, tokens, _MOST_TOKENS)
+def register_tokens(*tokens: str) -> None:
+    """Register tokens and assertions to be struck. The process keeps the newest 50.
+
+    :param tokens: access tokens, or the assertions that they are requested with
+    """
+    _add(_tokens, tokens, _MAX_TOKENS)
 
 
 def _add(where: dict[str, None], texts: tuple[str, ...], most: int | None) -> None:
@@ -86,7 +91,7 @@ def _forms(secret: str) -> Iterator[str]:
     for coded in (quote(raw, safe=""), quote(raw), quote_plus(raw), quote(quote_plus(raw)), quote(quote(raw, safe=""))):
         yield coded
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), coded)
-    # In base64 a text looks different at each of three places in what surrounds it; the ends belong to both.
+    # In base64 a text has three forms, by its offset in what surrounds it; characters at its ends hold bits of both.
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield encode(raw).decode().rstrip("=")
         for before in range(3):
@@ -96,73 +101,85 @@ def _forms(secret: str) -> Iterator[str]:
                 yield inner
 
 
-def struck(text: str) -> str:
-    """Return a text without known secrets and what looks like one."""
+def strike_secrets(text: str) -> str:
+    """Return a text in which registered secrets, and what looks like a secret, are replaced by ``***``.
+
+    :param text: any text
+    :return: the text; or a note in its place when a secret is spread over it, with blanks or tags between its letters
+    """
     for form in _forms_known:
         if form in text:
             text = text.replace(form, "***")
     text = _SECRET_LIKE.sub("***", text)
-    # Folded at some column, spaced out, or with tags between.
     squeezed = _BETWEEN.sub("", html.unescape(text[:_LONGEST_READ]))
     parted = any(form in squeezed for form in _forms_known if len(form) >= _LONG_ENOUGH)
     return "… (withheld: it repeats a secret)" if parted else text
 
 
 def without_people(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
-    """Return a text without e-mail addresses and ids.
+    """Return a text in which e-mail addresses and ids are replaced by an ellipsis.
 
-    :param text: a server's words
-    :param known: tells of an id, in lower case and dashed or not, that it is of no person
+    :param text: a server's message
+    :param known: returns whether an id, in lower case and dashed or not, is of no person and stays; by default none is
     """
     text = _ADDRESS.sub("…", text)
     return _GUID.sub(lambda found: found[0] if known(found[0].lower()) else "…", text)
 
 
 def without_person(path: str) -> str:
-    """Return a path without the id of a row of people: ``contacts(…)``."""
+    """Return a path in which the id of a contact, lead or account is an ellipsis: ``contacts(…)``.
+
+    :param path: a path of the Web API
+    """
     return _PERSON.sub(r"\1(…)", path)
 
 
 def words_of(text: str, known: Callable[[str], bool] = lambda _: False) -> str:
-    """Return a server's words fit for errors and logs: no secrets, no people, one line, not too long.
+    """Return a server's message fit for errors and logs: without secrets and people, on one line, 1000 characters.
 
-    :param text: a server's words
-    :param known: as in ``without_people``
+    :param text: a server's message
+    :param known: returns whether an id, in lower case and dashed or not, is of no person and stays; by default none is
     """
-    # Secrets first: of one that is cut, a part would be left.
-    return shortened(one_line(without_people(struck(text)[:_LONGEST_READ], known)))
+    # Secrets first: cutting could leave a part of one, which would not be found.
+    return shortened(one_line(without_people(strike_secrets(text)[:_LONGEST_READ], known)))
 
 
 def ids_in(text: str) -> frozenset[str]:
-    """Return the ids in a text, in lower case."""
+    """Return the ids in a text, in lower case.
+
+    :param text: any text
+    """
     return frozenset(found.lower() for found in _GUID.findall(text))
 
 
-def _clean(record: logging.LogRecord) -> bool:
+def _redact(record: logging.LogRecord) -> bool:
     try:
-        told = record.getMessage()
-    except Exception:  # a broken call of logging, which logging itself reports
+        message = record.getMessage()
+    except Exception:  # logging reports a broken call itself
         return True
     name = record.name.partition(".")[0]
-    # The query first: striking in it could leave a part that no longer looks like one.
-    said = told
-    if name in ("httpx", "httpcore") and any(host in said.lower() for host in _hosts):
-        said = without_people(without_person(_QUERY.sub("", said)), bool)
-    said = struck(said)
+    # The query first: striking inside it could leave a part that no longer looks like a query.
+    shown = message
+    if name in ("httpx", "httpcore") and any(host in shown.lower() for host in _hosts):
+        shown = without_people(without_person(_QUERY.sub("", shown)), bool)
+    shown = strike_secrets(shown)
     if name == "httpcore":
-        said = _HEADERS.sub("[…]", said)
+        shown = _HEADERS.sub("[…]", shown)
     if name == "msal":
-        said = without_people(shortened(said))
-    said = one_line(said)
-    if said != told:
-        record.msg, record.args = said, ()
+        shown = without_people(shortened(shown))
+    shown = one_line(shown)
+    if shown != message:
+        record.msg, record.args = shown, ()
     if record.exc_info and name != "airflow_provider_cij":
         record.exc_info, record.exc_text = None, None
     return True
 
 
-def clean_logs() -> None:
-    """Clean what httpx, httpcore, msal and this package log. Calling it again reaches loggers made meanwhile."""
+def redact_logs() -> None:
+    """Strike secrets and people from what httpx, httpcore, msal and this package log.
+
+    Idempotent. Call it again to reach loggers that were created since.
+    """
     for name in [*_LIBRARIES, *logging.root.manager.loggerDict]:
         if name.partition(".")[0] in _LIBRARIES:
-            logging.getLogger(name).addFilter(_clean)
+            logging.getLogger(name).addFilter(_redact)

@@ -1,4 +1,4 @@
-"""A reply becomes a value or an exception. Pure: what came over the wire in, plain Python out."""
+"""Read an HTTP response into a value or an exception. Pure functions over plain values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_cij.dataverse.redact import ids_in, struck, without_person, words_of
+from airflow_provider_cij.dataverse.redact import ids_in, strike_secrets, without_person, words_of
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.errors import (
     CijAuthError,
@@ -26,16 +26,17 @@ from airflow_provider_cij.errors import (
     CijUnavailableError,
 )
 
-# Under these names servers and gateways give the id that support asks for.
+# Headers in which servers and gateways return the request id that Microsoft's support asks for.
 _REQUEST_IDS = ("x-ms-service-request-id", "req_id", "x-ms-request-id")
 _ENTITY_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
 
 DUPLICATE = "0x80040333"
-"""A duplicate detection rule found a row like the one that was sent."""
+"""The error code when a duplicate detection rule found a row like the one that was sent."""
 
-# The service's word for how long to wait counts up to this: beyond it, it is down.
 DAY = 86_400.0
-_WORDS_READ = 200_000
+"""Seconds of the longest ``Retry-After`` that is obeyed. A service that asks for more is down."""
+# Characters of an error page that are searched for its message.
+_PAGE_READ = 200_000
 
 _THROTTLED = (CijThrottledError, "The service limits requests per user: lower max_concurrency, or use a pool.")
 # Dataverse docs, "Compose HTTP requests and handle errors"; "Web service error codes".
@@ -64,13 +65,13 @@ _BY_STATUS: dict[int, tuple[type[CijError], str]] = {
     403: (CijForbiddenError, "Check the security roles of the application user."),
     404: (CijNotFoundError, ""),
     412: (CijConflictError, ""),
-    # A gateway waited in vain for the rest of the request.
+    # A gateway timed out waiting for the rest of the request.
     408: (CijServerError, ""),
     413: (CijRefusedError, "The request is too large: send less at once."),
     429: _THROTTLED,
     501: (CijUnavailableError, "The service does not implement this."),
 }
-# A CIJ action asks a service behind Dataverse. What that one answered is in the text of Dataverse's own 400.
+# A CIJ action calls a service behind Dataverse. That service's error is in the text of Dataverse's own 400.
 _INNER_ERROR = re.compile(r"\((?:429|5\d\d)\)|time-?out|timed out", re.IGNORECASE)
 _INNER_HINT = "A service behind Dataverse may be in trouble; if it stays, the request is at fault."
 _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '([^']*)'")
@@ -78,13 +79,13 @@ _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '([^']*)'")
 
 @dataclass(frozen=True)
 class Response:
-    """What came back for one request.
+    """The response to one request.
 
-    :param status: HTTP status
-    :param headers: by lower-case name
-    :param body: as received
-    :param request_name: the request in words, such as ``POST msdynmkt_segments``; goes into errors
-    :param ids: ids of no person that were asked about: errors may repeat them
+    :param status: the HTTP status
+    :param headers: values by lower-case name, by default none
+    :param body: the decoded body, by default empty
+    :param request_name: the request in words, such as ``POST msdynmkt_segments``, for errors
+    :param ids: ids in the request that are of no person, which errors may repeat; by default none
     """
 
     status: int
@@ -95,11 +96,11 @@ class Response:
 
     @property
     def request_id(self) -> str:
-        """The server's id of this request, if it gave one."""
+        """The server's id of this request, ``""`` when it returned none."""
         return next((words_of(found, bool)[:100] for name in _REQUEST_IDS if (found := self.headers.get(name))), "")
 
     def retry_after(self, now: float) -> float | None:
-        """Read ``Retry-After``, which is a number of seconds or a date.
+        """Read ``Retry-After``, a number of seconds or a date.
 
         :param now: the time as epoch seconds
         :return: seconds to wait from now, at most ``DAY``; None without a readable header
@@ -115,22 +116,27 @@ class Response:
             return None
 
     def date(self) -> float | None:
-        """Read ``Date``: the service's own time as epoch seconds, None without a readable header."""
+        """Return the service's own time (``Date``) as epoch seconds, None without a readable header."""
         try:
             return email.utils.parsedate_to_datetime(self.headers.get("date", "")).timestamp()
         except (OverflowError, TypeError, ValueError):
             return None
 
-    def words(self, text: str) -> str:
-        """Return the service's words fit for an error (``redact.words_of``)."""
-        return words_of(text, lambda one: one in self.ids)
+    def redacted(self, text: str) -> str:
+        """Return a message of the service fit for an error (``redact.words_of``).
+
+        :param text: the message, or any part of the response
+        """
+        return words_of(text, lambda found: found in self.ids)
 
 
 def value_of(response: Response) -> dict[str, Any]:
-    """Read the body of a success. An empty one (204) is an empty dict.
+    """Read the body of a success as a JSON object.
 
-    :raises CijReplyError: it is no JSON object
-    :raises CijError: it is an error and nothing else; its ``inside`` is True
+    :param response: a success
+    :return: the object; an empty dict for an empty body (204)
+    :raises CijReplyError: the body is no JSON object
+    :raises CijError: the body is an error and nothing else; its ``inside`` is True
     """
     if not response.body.strip():
         return {}
@@ -153,8 +159,9 @@ def value_of(response: Response) -> dict[str, Any]:
 def rows_of(response: Response) -> tuple[list[dict[str, Any]], str]:
     """Read one page of rows.
 
+    :param response: a success
     :return: the rows, and the link to the next page or ``""``
-    :raises CijReplyError: it is no page
+    :raises CijReplyError: the body holds no list of rows
     """
     page = value_of(response)
     rows, link = page.get("value"), page.get("@odata.nextLink") or ""
@@ -164,9 +171,11 @@ def rows_of(response: Response) -> tuple[list[dict[str, Any]], str]:
 
 
 def entity_id(response: Response) -> str:
-    """Read the id of a row just made out of ``OData-EntityId``; ``""`` when the reply names none.
+    """Read the id of a created row from the header ``OData-EntityId``.
 
-    :raises CijReplyError: the body is not of a Web API: who knows whether there is a row
+    :param response: a success
+    :return: the id in lower case, ``""`` when the response names none
+    :raises CijReplyError: the body is not that of a Web API, so the row may not have been created
     """
     value_of(response)
     found = _ENTITY_ID.search(response.headers.get("odata-entityid", ""))
@@ -174,22 +183,24 @@ def entity_id(response: Response) -> str:
 
 
 def error_of(response: Response, now: float) -> CijError:
-    """Make the error that a failed reply stands for.
+    """Return the error that an unsuccessful response stands for.
 
-    :param response: any reply that is no success; its body may be JSON, HTML or nothing
-    :param now: the time as epoch seconds, for ``Retry-After`` given as a date
+    :param response: any response that is no success; its body may be JSON, HTML or empty
+    :param now: the time as epoch seconds, to read a ``Retry-After`` that is a date
     """
-    code, said = _said(response)
-    return _error(response, response.status, code, said, response.retry_after(now))
+    code, message = _code_and_message(response)
+    return _error(response, response.status, code, message, response.retry_after(now))
 
 
-def _error(response: Response, status: int, code: str, said: str, retry_after: float | None = None) -> CijError:
-    kind, hint = _kind(status, code, said)
+def _error(response: Response, status: int, code: str, message: str, retry_after: float | None = None) -> CijError:
+    kind, hint = _class_and_hint(status, code, message)
     if retry_after is not None and retry_after >= DAY:
-        wait = response.words(response.headers.get("retry-after", ""))[:40]
+        wait = response.redacted(response.headers.get("retry-after", ""))[:40]
         hint = f"The service asked to wait a day or more (Retry-After: {wait}). Come back when it is well. {hint}"
     return kind(
-        f"{response.request_name} was refused: {said}" if status < 500 else f"{response.request_name} failed: {said}",
+        f"{response.request_name} was refused: {message}"
+        if status < 500
+        else f"{response.request_name} failed: {message}",
         code=code,
         http_status=status,
         request_id=response.request_id,
@@ -201,8 +212,10 @@ def _error(response: Response, status: int, code: str, said: str, retry_after: f
 def outputs_of(response: Response) -> dict[str, Any]:
     """Read the outputs of an action.
 
-    :raises CijReplyError: they are no JSON object
-    :raises CijError: they say that the action failed, whatever the HTTP status; its ``inside`` is True
+    :param response: a success
+    :return: the outputs; an empty dict for an empty body (204)
+    :raises CijReplyError: the outputs are no JSON object
+    :raises CijError: the outputs hold an error, whatever the HTTP status; its ``inside`` is True
     """
     outputs = value_of(response)
     found = refusal_of(outputs)
@@ -212,40 +225,50 @@ def outputs_of(response: Response) -> dict[str, Any]:
 
 
 def _inside(response: Response, found: tuple[int, str, str]) -> CijError:
-    status, code, said = found
-    error = _error(response, status, response.words(code)[:100], response.words(said) or "no message")
+    status, code, message = found
+    error = _error(response, status, response.redacted(code)[:100], response.redacted(message) or "no message")
     error.inside = True
     return error
 
 
 _STATUS_NAMES = {status.name.replace("_", "").lower(): status.value for status in http.HTTPStatus}
 _STATUS_FIELDS = ("statuscode", "httpstatuscode", "responsecode")
-# Of the Web API, of ASP.NET, and of what people write.
+# Names of the Web API, of ASP.NET, and of hand-written services.
 _ERROR_FIELDS = (
     *("error", "errors", "odata.error", "fault", "faults", "errorcode", "errormessage", "haserrors"),
     *("exception", "exceptiontype", "exceptionmessage"),
 )
 _NO_ERROR = ("", "0", "none", "null", "false", "{}", "[]", "success", "succeeded", "ok", "no error", "noerror")
-_FAILED_WORDS = ("failed", "failure", "error", "faulted")
+_FAILED_STATUSES = ("failed", "failure", "error", "faulted")
 _SUCCESS_FIELDS = ("issuccess", "success", "succeeded", "issuccessful", "issuccessstatuscode")
-_WORDS_FIELDS = ("message", "errormessage", "error_description", "detail", "resulttext", "response", "title", "reason")
-# Beyond this it is a list of members, or a journey.
+_MESSAGE_FIELDS = (
+    "message",
+    "errormessage",
+    "error_description",
+    "detail",
+    "resulttext",
+    "response",
+    "title",
+    "reason",
+)
+# Characters. A longer text is a list of members, or a journey.
 _LONGEST_REFUSAL = 65_536
 _DEPTH = 2
 
 
 def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, str, str] | None:
-    """Find a refusal in what an action answered with 200.
+    """Find an error in the outputs that an action returned with 200.
 
-    :param outputs: its outputs, or an object within them
-    :param depth: how many levels of objects, and of JSON in strings, to look into
-    :return: the HTTP status that it stands for (400 where it names none), its code and its words; None for a success
+    :param outputs: the action's outputs, or an object within them
+    :param depth: levels of objects, and of JSON in strings, to search; by default 2
+    :return: the HTTP status that the error stands for (400 where it names none), its code and its message; None for a
+        success
     """
     fields = {name.removeprefix("@").replace("_", "").lower(): value for name, value in outputs.items()}
     error = next((fields[name] for name in _ERROR_FIELDS if _is_error(fields.get(name))), None)
-    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_WORDS:
+    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_STATUSES:
         error = fields["status"]
-    status = next((said for name in _STATUS_FIELDS if (said := _status(fields.get(name)))), 0)
+    status = next((code for name in _STATUS_FIELDS if (code := _status(fields.get(name)))), 0)
     if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
         status = status or _status(fields.get("status")) or _status(fields.get("code"))
     failed = any(str(fields.get(name)).lower() in ("false", "0", "no") for name in _SUCCESS_FIELDS)
@@ -261,7 +284,7 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, st
 
 
 def _is_error(value: Any) -> bool:
-    """Return whether a value is an error, and no empty word for none."""
+    """Return whether a value is an error, and not one of the texts that mean none."""
     if isinstance(value, str):
         return value.strip().strip(".").lower() not in _NO_ERROR
     return bool(value)
@@ -271,15 +294,16 @@ def _refused(fields: Mapping[str, Any], error: Any, status: int) -> tuple[int, s
     inner = error if isinstance(error, Mapping) else _object(error) or {}
     about = {str(name).replace("_", "").lower(): value for name, value in inner.items()}
     status = status or next((found for name in (*_STATUS_FIELDS, "status") if (found := _status(about.get(name)))), 0)
-    code = next((str(one) for one in (about.get("code"), fields.get("code"), fields.get("errorcode")) if one), "")
-    said = [str(about[name.replace("_", "")]) for name in _WORDS_FIELDS if about.get(name.replace("_", ""))]
-    said += [error] if isinstance(error, str) and not inner else []
-    said += [str(fields[name.replace("_", "")]) for name in _WORDS_FIELDS if fields.get(name.replace("_", ""))]
-    return status or _status(code) or 400, code or (str(status) if status else ""), said[0] if said else ""
+    codes = (about.get("code"), fields.get("code"), fields.get("errorcode"))
+    code = next((str(value) for value in codes if value), "")
+    messages = [str(about[name.replace("_", "")]) for name in _MESSAGE_FIELDS if about.get(name.replace("_", ""))]
+    messages += [error] if isinstance(error, str) and not inner else []
+    messages += [str(fields[name.replace("_", "")]) for name in _MESSAGE_FIELDS if fields.get(name.replace("_", ""))]
+    return status or _status(code) or 400, code or (str(status) if status else ""), messages[0] if messages else ""
 
 
 def _status(value: Any) -> int:
-    """Read an HTTP status of 300 and more, as a number, a text or .NET's name of it; 0 for anything else."""
+    """Return an HTTP status of 300 or more, given as a number, a text or .NET's name of it; 0 for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return 0
     text = re.sub(r"[\s_]", "", str(value)).lower()
@@ -290,7 +314,7 @@ def _status(value: Any) -> int:
 
 
 def _object(value: Any) -> Mapping[str, Any] | None:
-    """Return an object, or the one that a string holds as JSON."""
+    """Return a value that is an object, or a string that holds one as JSON; None for any other."""
     if isinstance(value, str) and len(value) <= _LONGEST_REFUSAL and value.lstrip()[:1] == "{":
         try:
             value = json.loads(value)
@@ -299,45 +323,44 @@ def _object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _said(response: Response) -> tuple[str, str]:
-    """Give the service's code and words; gateways answer in HTML, or nothing at all."""
+def _code_and_message(response: Response) -> tuple[str, str]:
+    """Return the error code and the message of a response. Gateways answer in HTML, or with an empty body."""
     try:
         error = json_of(response.body)["error"]
-        return response.words(str(error.get("code") or ""))[:100], response.words(
-            str(error.get("message") or "no message")
-        )
+        code, message = str(error.get("code") or ""), str(error.get("message") or "no message")
+        return response.redacted(code)[:100], response.redacted(message)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     try:
-        said = text_of(response.body)[:_WORDS_READ]
+        message = text_of(response.body)[:_PAGE_READ]
     except ValueError:
-        said = response.body[:_WORDS_READ].decode("utf-8", "replace")
-    said = struck(html.unescape(said))  # before tags become blanks: they could part a secret
-    title = re.search(r"<title>([^<]*)", said, re.IGNORECASE)
-    words = " ".join(response.words(title[1] if title else re.sub(r"<[^<>]*>", " ", said)).split())
+        message = response.body[:_PAGE_READ].decode("utf-8", "replace")
+    message = strike_secrets(html.unescape(message))  # before tags become blanks, which could split a secret
+    title = re.search(r"<title>([^<]*)", message, re.IGNORECASE)
+    words = " ".join(response.redacted(title[1] if title else re.sub(r"<[^<>]*>", " ", message)).split())
     return "", words[:300] or f"HTTP {response.status} without a body"
 
 
 def ids_in_request(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the ids in a request that are of no person: errors may repeat them.
+    """Return the ids in a request that are of no person, which errors may repeat.
 
-    :param path: its path
-    :param body: what it sends
+    :param path: the request's path
+    :param body: the request's body, None for none
     """
     own = [without_person(path.partition("?")[0])]
     for name, value in (body or {}).items():
         if _NO_PERSON.search(name):
-            own += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+            own += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
     return ids_in(" ".join(own))
 
 
 _NO_PERSON = re.compile(r"segment|journey|definition|group|template|purpose|topic|requestid", re.IGNORECASE)
 
 
-def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
+def _class_and_hint(status: int, code: str, message: str) -> tuple[type[CijError], str]:
     if code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
-    unknown = _UNKNOWN_SEGMENT.search(said)
+    unknown = _UNKNOWN_SEGMENT.search(message)
     if status == 404 and unknown:
         return CijUnavailableError, (
             f"The organisation has no {unknown[1]}: Customer Insights - Journeys is not installed in this environment, "
@@ -345,7 +368,7 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
         )
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status == 400 and _INNER_ERROR.search(said):
+    if status == 400 and _INNER_ERROR.search(message):
         return CijServerError, _INNER_HINT
     if status >= 500:
         return CijServerError, ""
@@ -355,14 +378,19 @@ def _kind(status: int, code: str, said: str) -> tuple[type[CijError], str]:
 
 
 def wrong_with(error: Exception) -> str:
-    """Say what is wrong with a value, of the error that reading it has led to."""
+    """Return what is wrong with a row, from the exception that reading it raised.
+
+    :param error: a ``KeyError`` for a missing column, or an error whose text says what is wrong
+    """
     return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
 
 
 def unreadable(response: Response, what: str) -> CijReplyError:
-    """Make the error of a success that can't be read.
+    """Return the error for a success that can't be read.
 
-    :param what: it was answered with
+    :param response: the response
+    :param what: what it was answered with, such as ``a body that is no JSON``
+    :return: the error, with the body as its ``raw``
     """
     hints = []
     if response.body.lstrip()[:1] == b"<":

@@ -1,4 +1,4 @@
-"""One frozen description of an organisation and of the credential that opens it."""
+"""The checked settings of one connection: an organisation and the credential for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from airflow_provider_cij.errors import CijInputError
 
 CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
 
-# A default only, by the end of the host's name: new regions come every year, so no host is ever refused.
+# Login hosts by the end of the organisation's host name. A default only: new regions come every year, so no host is
+# refused.
 _LOGIN_HOSTS = {
     ".microsoftdynamics.us": "login.microsoftonline.us",
     ".appsplatform.us": "login.microsoftonline.us",
@@ -21,20 +22,20 @@ _PUBLIC_LOGIN_HOST = "login.microsoftonline.com"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _AUTHORITY = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.%/-]*)?", re.ASCII)
-# The service takes 52 of a user on one server; each is a task of the event loop.
-_MOST_AT_ONCE = 1000
+# The service allows a user 52 on one server; each is a task of the event loop.
+_MAX_CONCURRENCY = 1000
 _NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
-# A day, in seconds.
+# Seconds of a day.
 _LONGEST = 86_400
 
 
 def organisation_url(host: str, port: int | None = None) -> str:
-    """Make an organisation's address of what people type.
+    """Return an organisation's address, normalised from what a user typed.
 
     :param host: ``https://contoso.crm4.dynamics.com``, or the bare host
-    :param port: only when it is not 443
-    :return: scheme, host and port, without a slash at the end
-    :raises CijInputError: no host, a path behind it, or plain http to another machine
+    :param port: the port; None, the default, for the host's own or 443
+    :return: scheme, host and port (unless 443), without a slash at the end
+    :raises CijInputError: there is no host, it has a path or a user, or it is plain http to another machine
     """
     text = host.strip()
     hint = "Give the organisation's address alone, such as https://contoso.crm4.dynamics.com."
@@ -47,7 +48,7 @@ def organisation_url(host: str, port: int | None = None) -> str:
         own_port = parts.port
     except ValueError:
         raise CijInputError("The connection's host can't be read.", hint=hint) from None
-    if "@" in text:  # a password may stand before it
+    if "@" in text:  # a password may be in front of it
         raise CijInputError("The connection's host has a user in it, so it is not an address alone.", hint=hint)
     name = parts.hostname or ""
     if not _HOST.fullmatch(name) or parts.path.strip("/") or parts.query or parts.fragment:
@@ -64,23 +65,26 @@ def organisation_url(host: str, port: int | None = None) -> str:
 class Settings:
     """An organisation and its credential, checked.
 
-    :param base_url: the organisation, as ``organisation_url`` gives it
-    :param tenant_id: the Entra tenant, by GUID or domain
-    :param client_id: the application (client) id
-    :param credential: one of ``CREDENTIALS``
-    :param client_secret: for ``client_secret``
-    :param certificate_path: PEM file with key and certificate, or a PFX file, for ``certificate``
-    :param certificate_private_key: the same PEM as text
-    :param private_key_passphrase: for either
-    :param federated_token_file: for ``workload_identity``; read anew for every token, as it rotates
-    :param managed_identity_client_id: for ``managed_identity``, when it is not the system's own
-    :param authority: login endpoint with tenant; by default of the host's cloud
-    :param api_version: of the Dataverse Web API
-    :param ca_bundle: PEM file of certificates to trust besides the public ones
-    :param max_concurrency: requests at once; the service allows a user 52
-    :param timeout_seconds: for one request, from connecting to the reply's last byte; the service gives up after 120
-    :param max_throttle_wait_seconds: at most a day. A longer wait for a throttling service is raised instead of slept
-    :param caller_object_id: Entra object id of the user to act for
+    :param base_url: the organisation's address, as ``organisation_url`` returns it
+    :param tenant_id: the Entra tenant, by GUID or domain; not needed for ``managed_identity``
+    :param client_id: the application (client) id; not needed for ``managed_identity``
+    :param credential: one of ``CREDENTIALS``, by default ``client_secret``
+    :param client_secret: the secret, for ``client_secret``
+    :param certificate_path: path of a PEM file with key and certificate, or of a PFX file, for ``certificate``
+    :param certificate_private_key: key and certificate in PEM, as text, for ``certificate`` without a path
+    :param private_key_passphrase: passphrase of the certificate's key, by default none
+    :param federated_token_file: path of the token file, for ``workload_identity``; read for every token, as it rotates
+    :param managed_identity_client_id: client id of a user-assigned identity, for ``managed_identity``; by default the
+        system-assigned one is used
+    :param authority: login endpoint, with tenant or without; by default that of the host's cloud
+    :param api_version: version of the Dataverse Web API, by default ``v9.2``
+    :param ca_bundle: path of a PEM file to trust besides the public authorities, by default none
+    :param max_concurrency: requests in flight at most, from 1 to 1000, by default 8; the service allows a user 52
+    :param timeout_seconds: seconds for one request, from connecting to the response's last byte, by default 120, after
+        which the service gives up itself
+    :param max_throttle_wait_seconds: seconds to sleep at most while the service throttles, from 0 to a day, by default
+        60. A longer wait raises ``CijThrottledError``
+    :param caller_object_id: Entra object id of the user to act for, by default none
     :raises CijInputError: something is missing or malformed; the error names it
     """
 
@@ -118,10 +122,10 @@ class Settings:
         missing = [name for name in needed if not any(getattr(self, part) for part in name.split(" or "))]
         if missing:
             raise CijInputError(
-                f"The connection lacks {', '.join(_FORM.get(name, name) for name in missing)}, "
+                f"The connection lacks {', '.join(_LABELS.get(name, name) for name in missing)}, "
                 f"which the credential {self.credential!r} needs."
             )
-        # No value is quoted in any of these: a secret may have been put into the wrong field.
+        # No value is quoted in these errors: a secret may have been entered in the wrong field.
         if self.authority and not _is_address(self.authority):
             raise CijInputError(
                 "The connection's authority is no address.",
@@ -132,7 +136,7 @@ class Settings:
                 raise CijInputError(f"The connection's {name} is neither a GUID nor a domain.")
         if not re.fullmatch(r"v\d{1,3}\.\d{1,3}", self.api_version, re.ASCII):
             raise CijInputError("The connection's api_version is no version.", hint="It looks like v9.2.")
-        _check_number("max_concurrency", self.max_concurrency, 1, _MOST_AT_ONCE)
+        _check_number("max_concurrency", self.max_concurrency, 1, _MAX_CONCURRENCY)
         _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
         _check_number("max_throttle_wait_seconds", self.max_throttle_wait_seconds, 0, _LONGEST)
         if self.caller_object_id and parse_guid(self.caller_object_id) is None:
@@ -141,12 +145,12 @@ class Settings:
 
     @property
     def api_url(self) -> str:
-        """The root of the Web API, with a slash at the end."""
+        """Return the root of the Web API, with a slash at the end."""
         return f"{self.base_url}/api/data/{self.api_version}/"
 
     @property
     def login_url(self) -> str:
-        """The authority with its tenant: given, or that of the host's cloud (api discovery docs, national clouds)."""
+        """Return the login endpoint with its tenant, by default that of the host's cloud (api discovery docs)."""
         if self.authority:
             parts = urlsplit(self.authority.rstrip("/"))
             return self.authority.rstrip("/") if parts.path.strip("/") else f"{parts.geturl()}/{self.tenant_id}"
@@ -170,7 +174,8 @@ def _is_address(authority: str) -> bool:
         return False
 
 
-_FORM = {
+# What the form calls these fields.
+_LABELS = {
     "tenant_id": "the tenant id",
     "client_id": "the client id (login)",
     "client_secret": "the client secret (password)",

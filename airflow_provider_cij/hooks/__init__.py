@@ -1,1 +1,1 @@
-"""Hooks of the CIJ provider."""
+"""Hooks: an Airflow connection becomes an open client."""

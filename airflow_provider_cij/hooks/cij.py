@@ -1,4 +1,4 @@
-"""An Airflow connection becomes an open client."""
+"""``CijHook``: an Airflow connection becomes an open client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class CijHook(BaseHook):
-    """Talks to Dynamics 365 Customer Insights - Journeys.
+    """Connects to Dynamics 365 Customer Insights - Journeys.
 
     .. code-block:: python
 
@@ -41,7 +41,7 @@ class CijHook(BaseHook):
 
         segment = CijHook().run(lambda cij: cij.segments.get(segment_id))  # in sync code
 
-    :param cij_conn_id: the Airflow connection, of type ``cij``
+    :param cij_conn_id: id of the Airflow connection, of type ``cij``; by default ``cij_default``
     """
 
     conn_name_attr = "cij_conn_id"
@@ -53,10 +53,10 @@ class CijHook(BaseHook):
         super().__init__(**kwargs)
         self.cij_conn_id = cij_conn_id
         self._settings: Settings | None = None
-        self._at_work: DataverseClient | None = None
+        self._client: DataverseClient | None = None
 
     def settings(self) -> Settings:
-        """Read the connection.
+        """Return the connection's settings, read once.
 
         :raises CijInputError: something in it is missing or malformed; the error names it
         """
@@ -68,7 +68,9 @@ class CijHook(BaseHook):
     async def session(self, retry_policy: RetryPolicy | None = None) -> AsyncIterator[Cij]:
         """Open a client for one ``async with``, on one event loop.
 
-        :param retry_policy: how patient to be with a failing service
+        :param retry_policy: how often a request is sent, by default 5 times
+        :return: the open organisation
+        :raises CijInputError: something in the connection is missing or malformed; the error names it
         """
         if self._settings is None:
             self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
@@ -76,18 +78,19 @@ class CijHook(BaseHook):
             yield Cij.on(client)
 
     def run(self, work: Callable[[Cij], Awaitable[T]], retry_policy: RetryPolicy | None = None) -> T:
-        """Run a coroutine function on an open client, from sync code.
+        """Run a coroutine function on an open client, from sync code. Works where an event loop already runs, too.
 
-        :param work: is given the open client
-        :param retry_policy: how patient to be with a failing service
-        :return: what it returns
+        :param work: a coroutine function that takes the open organisation
+        :param retry_policy: how often a request is sent, by default 5 times
+        :return: what ``work`` returns
+        :raises CijInputError: something in the connection is missing or malformed; the error names it
+        :raises CijStoppedError: ``stop`` was called
         """
-        # Also where an event loop runs already: then in a thread.
         self.settings()
 
         async def main() -> T:
             async with self.session(retry_policy) as cij:
-                self._at_work = cij.dataverse
+                self._client = cij.dataverse
                 return await work(cij)
 
         try:
@@ -95,52 +98,64 @@ class CijHook(BaseHook):
         except asyncio.CancelledError:
             raise CijStoppedError("The task was told to end, and ended.") from None
         finally:
-            self._at_work = None
+            self._client = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what may be pickled: neither the secrets nor an open client."""
-        return self.__dict__ | {"_settings": None, "_at_work": None}
+        """Return the state to pickle, without secrets and without an open client."""
+        return self.__dict__ | {"_settings": None, "_client": None}
 
     def stop(self) -> None:
-        """End what ``run`` does: nothing new is sent. Safe to call from a signal handler."""
-        if self._at_work:
-            self._at_work.stop()
+        """Stop ``run``: no further request is sent. Safe to call from a signal handler."""
+        if self._client:
+            self._client.stop()
 
     def exceeds_max_wait(self, error: CijThrottledError) -> bool:
-        """Return whether the service asks for a wait that is too long for a worker, and shorter than a day."""
+        """Return whether the service asks for a wait that is too long to sleep in a worker, but shorter than a day.
+
+        :param error: the error of a throttled request
+        """
         return error.retry_after is not None and self.settings().max_throttle_wait_seconds < error.retry_after < DAY
 
     def segment_url(self, segment_id: str) -> str:
-        """Give the address of a segment in Dynamics 365."""
+        """Return the address of a segment in Dynamics 365.
+
+        :param segment_id: the id of its row
+        :raises CijInputError: the id is no GUID
+        """
         return self.row_url("msdynmkt_segment", segment_id)
 
     def journey_url(self, journey_id: str) -> str:
-        """Give the address of a journey in Dynamics 365."""
+        """Return the address of a journey in Dynamics 365.
+
+        :param journey_id: the id of its row
+        :raises CijInputError: the id is no GUID
+        """
         return self.row_url("msdynmkt_journey", journey_id)
 
     def row_url(self, table: str, row_id: str) -> str:
-        """Give the address of a row in Dynamics 365.
+        """Return the address of a row in Dynamics 365.
 
-        :param table: its logical name, such as ``msdyncrm_segment``
-        :param row_id: its id
+        :param table: the table's logical name, such as ``msdyncrm_segment``
+        :param row_id: the row's id
+        :raises CijInputError: the id is no GUID
         """
         return row_url(self.settings(), table, row_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask who we are, and whether Customer Insights - Journeys is installed and readable.
+        """Check the connection: log in, and read whether Customer Insights - Journeys is installed and readable.
 
-        :return: success, and who and where; or failure, and what is missing and how to mend it
+        :return: True with the user, the organisation and its version; or False with what is missing and what to do
         """
         try:
-            # Somebody waits for this: no second try.
-            return True, self.run(_introduce, RetryPolicy(max_attempts=1))
+            # A user waits in front of the form: no retries.
+            return True, self.run(_describe_connection, RetryPolicy(max_attempts=1))
         except CijError as error:
             return False, str(error)
-        except Exception as error:  # whatever it is, the person at the button wants words
+        except Exception as error:  # any error is shown to the user at the Test button
             return False, f"{type(error).__name__}: {error}"
 
 
-async def _introduce(cij: Cij) -> str:
+async def _describe_connection(cij: Cij) -> str:
     me = await cij.dataverse.get("WhoAmI")
     await cij.dataverse.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
     try:

@@ -1,4 +1,4 @@
-"""Running a coroutine from sync code, wherever that is called."""
+"""Run a coroutine from sync code, also where an event loop already runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# Seconds that the coroutine has to end after an interrupt.
 _LAST_SECONDS = 5.0
 
 
-def _loop_runs() -> bool:
+def _is_loop_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -22,24 +23,25 @@ def _loop_runs() -> bool:
 
 
 def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], None]) -> T:
-    """Run a coroutine function to its end.
+    """Run a coroutine function to its end, in a thread of its own where an event loop already runs.
 
-    A loop that runs already can't run another one in its thread (a notebook, an async test): then a thread does.
+    A notebook and an async test run a loop; a second one can't run in its thread.
 
-    :param main: what to run
-    :param stop: ends it, when whoever waits for the thread is interrupted
+    :param main: the coroutine function
+    :param stop: called to end it when the calling thread is interrupted while it waits
+    :return: what the coroutine returns
     """
-    if not _loop_runs():  # not in the handler: its error would be the context of every other
+    if not _is_loop_running():  # not in an except block: its error would be the context of every other
         return asyncio.run(main())
-    given: list[T] = []
+    returned: list[T] = []
     failed: list[BaseException] = []
-    # An interrupted Thread.join takes the thread for ended (Python 3.11).
+    # An interrupted Thread.join counts the thread as ended (Python 3.11).
     done = threading.Event()
 
     def work() -> None:
         try:
-            given.append(asyncio.run(main()))
-        except BaseException as error:  # raised again where it is waited for
+            returned.append(asyncio.run(main()))
+        except BaseException as error:  # re-raised in the calling thread
             failed.append(error)
         finally:
             done.set()
@@ -54,4 +56,4 @@ def run_anywhere(main: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], 
         raise
     if failed:
         raise failed[0]
-    return given[0]
+    return returned[0]

@@ -80,4 +80,4 @@ def test_who_waits_is_interrupted_there(hook):
     finally:
         signal.signal(signal.SIGALRM, before)
     assert ended.is_set()
-    assert hook._at_work is None
+    assert hook._client is None

@@ -117,7 +117,7 @@ def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, de
     """Somebody else has deleted it: fine, or an error, as told."""
     stopping = (segment(1), STOPPED_NOW, segment(8))
     for missing_ok, end in ((True, "success"), (False, "failed")):
-        gone = (GONE, NONE) * 4
+        gone = (GONE, NONE) * 2
         state, asked = _run(
             scripted,
             monkeypatch,
