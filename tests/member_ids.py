@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
+from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.hooks.cij import Cij
 
 PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 400)]
 

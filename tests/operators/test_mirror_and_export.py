@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.members import verify as verifying
-from airflow_provider_cij.operators import _exporting
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,
     CijExportSegmentMembersOperator,
@@ -84,8 +82,6 @@ class _Service(ScriptedServer):
 @pytest.fixture
 def service(tmp_path, monkeypatch):
     """Run the service; looks follow one another at once."""
-    monkeypatch.setattr(verifying, "_WAITS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(_exporting, "_WAITS", (0.0, 0.0, 0.0))
     with _Service(tmp_path) as server:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", server.connection())
         yield server
@@ -94,7 +90,7 @@ def service(tmp_path, monkeypatch):
 def run(kind, **arguments):
     """Run an operator; return its state, and its report without the zeros."""
     with DAG("lists", schedule=None) as dag:
-        kind(task_id="t", segment_id=SEGMENT, **arguments)
+        kind(task_id="t", segment_id=SEGMENT, **arguments).relist_waits = (0.0, 0.0, 0.0)
     ran = run_dag(dag)
     report = ran.result("t") if ran.states["t"] == "success" else {}
     return ran.states["t"], {name: count for name, count in report.items() if count}

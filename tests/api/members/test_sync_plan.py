@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import uuid
 from collections import Counter
 
@@ -12,16 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT, GroupPlan, Plan, check_room
 from airflow_provider_cij.api.members.upload import batches, number_of_batches
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
-from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError
 from tests.member_ids import PEOPLE, idset, texts
-from tests.scripted import Answer
 
 
 async def _in_group(cij, segment_id: str, group_id: str) -> list[str]:
@@ -189,16 +184,3 @@ def test_an_interrupted_mirror_is_finished_by_the_next(organisation, key):
         assert await cij.members.count(spec.segment_id, group_id, at_least=3) >= 3
 
     organisation(main)
-
-
-def test_counting_a_segment_reads_one_page(scripted):
-    """Counting the members of a segment reads the total from one page."""
-    page = {"totalCount": 12, "pageNumber": 1, "pageSize": 1, "hasNextPage": True, "members": PEOPLE[:1]}
-    scripted.script = [Answer(body={"StatusCode": 200, "ResultText": json.dumps(page)})]
-
-    async def main() -> int:
-        async with DataverseClient(scripted.settings()) as client:
-            return await Members(client).count("s")
-
-    assert asyncio.run(main()) == 12
-    assert len(scripted.asked) == 1

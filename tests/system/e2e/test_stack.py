@@ -76,7 +76,7 @@ def test_the_example_dags(airflow, sandbox, tmp_path):
     address = f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
     assert link_while_deferred == _link(airflow, run_id, "publish") == _link(airflow, run_id, "add_invited") == address
     log = airflow.log(DAG_ID, run_id, "add_invited")
-    for words in ("::group::Add 1500 members to group 'Invited'", "Batch 2 of 2: 1500 members sent", "::endgroup::"):
+    for words in ("::group::Add 1,500 members to group 'Invited'", "Batch 2 of 2: 1,500 members sent", "::endgroup::"):
         assert words in log
     # State changes rather than every poll.
     assert len(re.findall(rf"Segment {segment_id} is live\b", airflow.log(DAG_ID, run_id, "publish"))) == 2
