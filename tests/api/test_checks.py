@@ -46,10 +46,10 @@ def test_a_datetime_lies_in_the_years_1_to_9999_or_is_refused(naive, zone):
     """A datetime that its time zone moves out of the calendar is refused."""
     value = naive.replace(tzinfo=zone)
     for given_as in (value, value.isoformat()):
-        moment, said = attempt(moment_of, "starts_at", given_as)
-        if said:
-            assert said.startswith("starts_at is ")
-            assert "out of range" in said
+        moment, message = attempt(moment_of, "starts_at", given_as)
+        if message:
+            assert message.startswith("starts_at is ")
+            assert "out of range" in message
             assert naive.year in (1, 9999)
         else:
             assert moment == value
@@ -60,17 +60,17 @@ def test_a_datetime_lies_in_the_years_1_to_9999_or_is_refused(naive, zone):
 @given(odd)
 def test_a_value_that_is_no_datetime_is_refused_by_name(value):
     """Any value but text and datetimes is refused by the argument's name."""
-    found, said = attempt(moment_of, "ends_at", value)
-    assert found or said.startswith("ends_at is ")
+    found, message = attempt(moment_of, "ends_at", value)
+    assert found or message.startswith("ends_at is ")
 
 
 @given(odd | st.just(10**5000))
 def test_a_whole_number_fits_or_is_refused_by_name(value):
     """A whole number in range is accepted; True, 1.0 and anything else are refused by the argument's name."""
-    found, said = attempt(whole, "count", value)
-    if said:
-        assert said.startswith("count is ")
-        assert len(said) < 200
+    found, message = attempt(whole, "count", value)
+    if message:
+        assert message.startswith("count is ")
+        assert len(message) < 200
     else:
         assert type(found) is int
         assert 0 <= found <= MOST
@@ -99,8 +99,8 @@ def test_a_row_with_a_number_out_of_range_is_unreadable(number):
     ]
     for kind, row, columns in rows:
         for column in columns:
-            found, said = attempt(kind.of, row | {column: number})
-            assert found or "can't be read" in said
+            found, message = attempt(kind.of, row | {column: number})
+            assert found or "can't be read" in message
 
 
 TYPES = [*range(13), 99]
@@ -110,9 +110,9 @@ TYPES = [*range(13), 99]
 def test_trigger_attributes_fit_their_type(kind, value):
     """Trigger attributes that are accepted are JSON within their type's range; others are refused by name."""
     trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
-    found, said = attempt(attributes_of, trigger, {"x": value})
-    if said:
-        assert "x must be" in said or "x is" in said
+    found, message = attempt(attributes_of, trigger, {"x": value})
+    if message:
+        assert "x must be" in message or "x is" in message
         return
     (sent,) = found.values()
     json.dumps(sent, allow_nan=False)

@@ -25,11 +25,11 @@ from airflow_provider_cij.errors import CijInputError
 
 SPELLINGS = [
     str,
-    lambda one: str(one).upper(),
-    lambda one: "{" + str(one) + "}",
-    lambda one: one.hex,
-    lambda one: f"  {one}\t",
-    lambda one: one,
+    lambda value: str(value).upper(),
+    lambda value: "{" + str(value) + "}",
+    lambda value: value.hex,
+    lambda value: f"  {value}\t",
+    lambda value: value,
 ]
 junk = st.one_of(st.text(max_size=40), st.none(), st.integers(), st.just("0" * 31), st.just("g" * 32))
 
@@ -39,13 +39,13 @@ def _no_guid(value: object) -> bool:
 
 
 @given(st.uuids(), st.sampled_from(SPELLINGS))
-def test_every_spelling_of_an_id_is_the_same_id(one, spell):
+def test_every_spelling_of_an_id_is_the_same_id(value, spell):
     """Case, braces, dashes and white space make no difference to an id."""
-    assert key_of(spell(one)) == one.bytes
-    assert guid(spell(one)) == str(one)
+    assert key_of(spell(value)) == value.bytes
+    assert guid(spell(value)) == str(value)
 
 
-@given(st.lists(st.one_of(st.uuids().flatmap(lambda one: st.sampled_from([f(one) for f in SPELLINGS])), junk)))
+@given(st.lists(st.one_of(st.uuids().flatmap(lambda value: st.sampled_from([f(value) for f in SPELLINGS])), junk)))
 def test_a_batch_of_ids_is_parsed_like_single_ids(values):
     """Parsing a batch finds the same ids and the same invalid values as parsing each value alone."""
     keys, bad = keys_of(values)
@@ -62,7 +62,7 @@ def test_a_value_with_a_line_end_is_not_two_ids():
 @given(st.lists(st.uuids()))
 def test_ids_are_written_in_lower_case_with_dashes(ids):
     """Ids are written as the service writes them: lower case, with dashes."""
-    assert texts_of(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
+    assert texts_of(b"".join(value.bytes for value in ids)) == [str(value) for value in ids]
 
 
 def test_the_error_for_an_invalid_id_names_the_argument():
