@@ -1,4 +1,4 @@
-"""Delete segments: beside other deletes, and after a stop that is waited for, in both modes."""
+"""Deleting segments: concurrently, and after waiting for a stop."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _made(cij_sandbox, monkeypatch, generation: str) -> str:
 
 @pytest.mark.parametrize("generation", ["real-time", "outbound"])
 @pytest.mark.parametrize("missing_ok", [True, False])
-def test_of_two_deletes_at_once_one_deletes(cij_sandbox, monkeypatch, generation, missing_ok):
-    """The other finds nothing, which is fine or an error as it was told, and never a conflict."""
+def test_two_concurrent_deletes(cij_sandbox, monkeypatch, generation, missing_ok):
+    """Of two concurrent deletes one finds no row, which ``missing_ok`` makes a success or an error."""
     kind = CijOutboundDeleteSegmentOperator if generation == "outbound" else CijDeleteSegmentOperator
     for _ in range(3):
-        segment_id = _made(cij_sandbox, monkeypatch, generation)
+        segment_id = _create(cij_sandbox, monkeypatch, generation)
         start, ends = threading.Barrier(2), []
 
         def delete(segment_id=segment_id, start=start, ends=ends):
@@ -73,7 +73,9 @@ def _run(scripted, monkeypatch, *answers: Answer, **arguments):
     scripted.script = list(answers)
     with DAG(f"delete_{uuid.uuid4().hex}", schedule=None) as dag:
         CijDeleteSegmentOperator(task_id="t", segment_id=ID, **({"poll_interval": 0.1} | arguments))
-    return run_dag(dag).states["t"], [(one.method, one.path.split("?")[0].split("/")[-1]) for one in scripted.asked]
+    return run_dag(dag).states["t"], [
+        (request.method, request.path.split("?")[0].split("/")[-1]) for request in scripted.requests
+    ]
 
 
 ROW, DEFINITION_ROW = f"msdynmkt_segments({ID})", f"msdynmkt_segmentdefinitions({DEFINITION})"
@@ -107,9 +109,9 @@ def test_a_stop_is_asked_for_once_and_waited_for(scripted, monkeypatch, deferrab
         deferrable=deferrable,
         missing_ok=False,
     )
-    assert state == "success", json.dumps([one.path for one in scripted.asked], indent=1)
-    assert [path for method, path in asked if method == "POST"] == ["msdynmkt_StopSegments"]
-    assert asked[-2:] == [("DELETE", ROW), ("DELETE", DEFINITION_ROW)]
+    assert state == "success", json.dumps([request.path for request in scripted.requests], indent=1)
+    assert [path for method, path in requests if method == "POST"] == ["msdynmkt_StopSegments"]
+    assert requests[-2:] == [("DELETE", ROW), ("DELETE", DEFINITION_ROW)]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -126,9 +128,9 @@ def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, de
             deferrable=deferrable,
             missing_ok=missing_ok,
         )
-        assert state == end, asked
-        assert len([path for method, path in asked if method == "POST"]) == 1
-        scripted.asked.clear()
+        assert state == end, requests
+        assert len([path for method, path in requests if method == "POST"]) == 1
+        scripted.requests.clear()
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -138,13 +140,13 @@ def test_a_stop_that_does_not_end_deletes_nothing(scripted, monkeypatch, capfd, 
     state, asked = _run(scripted, monkeypatch, *stopping, stop_first=True, deferrable=deferrable, timeout=0.6)
     assert state == "failed"
     assert "did not stop in the time given" in capfd.readouterr().out
-    assert all(method != "DELETE" for method, _ in asked)
+    assert all(method != "DELETE" for method, _ in requests)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_live_segment_is_stopped_and_deleted(cij_sandbox, monkeypatch, deferrable):
-    """On the sandbox, from live to nothing."""
-    segment_id = _made(cij_sandbox, monkeypatch, "real-time")
+    """A live segment of the sandbox is stopped and deleted, in worker or triggerer."""
+    segment_id = _create(cij_sandbox, monkeypatch, "real-time")
 
     async def live(cij):
         await cij.segments.publish(segment_id)

@@ -33,16 +33,16 @@ def _room(request):
 def _filled(chunks, most: int | None = None) -> IdSet:
     ids = IdSet(most or in_memory)
     for chunk in chunks:
-        ids.update(b"".join(one.bytes for one in chunk))
+        ids.update(b"".join(member_id.bytes for member_id in chunk))
     return ids
 
 
 def _plain(chunks) -> set[str]:
-    return {str(one) for chunk in chunks for one in chunk}
+    return {str(member_id) for chunk in chunks for member_id in chunk}
 
 
 def _listed(ids: IdSet) -> list[str]:
-    return [one for batch in ids.batches(1000) for one in batch]
+    return [member_id for batch in ids.batches(1000) for member_id in batch]
 
 
 @given(keys, st.integers(1, 7))
@@ -51,7 +51,7 @@ def test_it_holds_what_a_python_set_holds(chunks, size):
     ids = _filled(chunks)
     batches = list(ids.batches(size))
     assert len(ids) == len(_plain(chunks))
-    assert sorted(one for batch in batches for one in batch) == sorted(_plain(chunks))
+    assert sorted(member_id for batch in batches for member_id in batch) == sorted(_plain(chunks))
     assert all(len(batch) == size for batch in batches[:-1])
     assert all(batches)
 
@@ -59,7 +59,7 @@ def test_it_holds_what_a_python_set_holds(chunks, size):
 @given(keys, st.randoms())
 def test_the_same_ids_give_the_same_batches(chunks, chance):
     """The batches depend on the ids alone, not on their order or on how they were cut into chunks."""
-    whole = [one for chunk in chunks for one in chunk]
+    whole = [member_id for chunk in chunks for member_id in chunk]
     chance.shuffle(whole)
     assert list(_filled(chunks).batches(3)) == list(_filled([whole]).batches(3))
 
@@ -80,7 +80,7 @@ def test_ids_can_be_added_after_reading(first, second):
     ids = _filled(first)
     assert len(_listed(ids)) == len(_plain(first))
     for chunk in second:
-        ids.update(b"".join(one.bytes for one in chunk))
+        ids.update(b"".join(member_id.bytes for member_id in chunk))
     assert set(_listed(ids)) == _plain(first) | _plain(second)
 
 
