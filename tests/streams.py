@@ -28,6 +28,6 @@ def read_source(source: Source, client: Any = None) -> list[tuple[int, object]]:
     return asyncio.run(main())
 
 
-def taken_in(chunks: Iterable[Chunk], max_invalid: int | None = None) -> MemberIdList:
-    """Take a list in."""
+def read_ids(chunks: Iterable[Chunk], max_invalid: int | None = None) -> MemberIdList:
+    """Return the ids of a list."""
     return asyncio.run(read_member_ids(stream(chunks), max_invalid))

@@ -53,7 +53,7 @@ def _once(server: ScriptedServer, work=_who, **settings):
 
     async def main():
         async with DataverseClient(server.settings(**settings), retry_policy=RetryPolicy(max_attempts=1)) as client:
-            return await talk(client)
+            return await work(client)
 
     return asyncio.run(main())
 
@@ -168,12 +168,12 @@ def test_a_retry_after_of_days_is_an_error(scripted, told):
     answer = Answer(429, {"error": {"code": "0x80072322", "message": "busy"}}, {"Retry-After": told})
     readable = told != "1e400"
     with pytest.raises(CijThrottledError) as caught:
-        converse(scripted, answer, talk=_who, clock=clock, max_throttle_wait_seconds=86_400)
+        run_client(scripted, answer, work=_who, clock=clock, max_throttle_wait_seconds=86_400)
     assert caught.value.retry_after == (86_400 if readable else None)
     assert (f"Retry-After: {told[:20]}" in str(caught.value)) is readable
     assert len(str(caught.value)) < 1000
     clock.time += 86_401
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock, max_throttle_wait_seconds=86_400) == {
+    assert run_client(scripted, Answer(body={"a": 1}), work=_who, clock=clock, max_throttle_wait_seconds=86_400) == {
         "a": 1
     }
 

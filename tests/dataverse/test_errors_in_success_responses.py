@@ -67,7 +67,7 @@ def test_an_error_in_a_200_body_is_raised(scripted, body, kind, repeatable):
         )
     assert caught.value.inside
     passes = kind is not CijRefusedError
-    assert len(scripted.asked) == (5 if repeatable and passes else 1)
+    assert len(scripted.requests) == (5 if repeatable and passes else 1)
     assert caught.value.may_have_executed is passes
 
 

@@ -50,8 +50,8 @@ def _who(client):
 def test_a_failed_login_is_explained(scripted, answer, kind, message):
     """A failed login gives Entra's message and code and a hint, without the secret."""
     scripted.login_answers = [answer] * RetryPolicy().max_attempts
-    with pytest.raises(kind, match=said) as caught:
-        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
+    with pytest.raises(kind, match=message) as caught:
+        run_client(scripted, Answer(body={}), work=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
     assert scripted.requests == []
 

@@ -156,7 +156,7 @@ def test_a_wait_beyond_the_limit_is_raised_by_all_clients(scripted):
     assert not_sent.http_status is None
     assert "GET WhoAmI was not sent" in str(not_sent)
     assert "max_throttle_wait_seconds is 60" in str(not_sent)
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
 class _Busy(ScriptedServer):

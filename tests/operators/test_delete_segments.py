@@ -45,7 +45,7 @@ def test_two_concurrent_deletes(cij_sandbox, monkeypatch, generation, missing_ok
     """Of two concurrent deletes one finds no row, which ``missing_ok`` makes a success or an error."""
     kind = CijOutboundDeleteSegmentOperator if generation == "outbound" else CijDeleteSegmentOperator
     for _ in range(3):
-        segment_id = _create(cij_sandbox, monkeypatch, generation)
+        segment_id = _made(cij_sandbox, monkeypatch, generation)
         start, ends = threading.Barrier(2), []
 
         def delete(segment_id=segment_id, start=start, ends=ends):
@@ -83,13 +83,13 @@ ROW, DEFINITION_ROW = f"msdynmkt_segments({ID})", f"msdynmkt_segmentdefinitions(
 
 def test_a_conflict_is_another_delete_or_change_and_tried_again(scripted, monkeypatch):
     """The row is gone, or it goes with the next try."""
-    state, asked = _run(scripted, monkeypatch, segment(2), BUSY, GONE, GONE)
+    state, requests = _run(scripted, monkeypatch, segment(2), BUSY, GONE, GONE)
     assert state == "success"
-    assert asked[1:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", DEFINITION_ROW)]
-    scripted.asked.clear()
-    state, asked = _run(scripted, monkeypatch, segment(2), BUSY, segment(2), DONE, DONE, missing_ok=False)
+    assert requests[1:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", DEFINITION_ROW)]
+    scripted.requests.clear()
+    state, requests = _run(scripted, monkeypatch, segment(2), BUSY, segment(2), DONE, DONE, missing_ok=False)
     assert state == "success"
-    assert asked[1:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", ROW), ("DELETE", DEFINITION_ROW)]
+    assert requests[1:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", ROW), ("DELETE", DEFINITION_ROW)]
     assert _run(scripted, monkeypatch, segment(2), BUSY)[0] == "failed"
 
 
@@ -99,7 +99,7 @@ def test_a_stop_is_asked_for_once_and_waited_for(scripted, monkeypatch, deferrab
     """In the worker or in the triggerer; a look that fails behind the accepted stop does not repeat it."""
     stopping = (segment(1), STOPPED_NOW, first_look)
     deleting = (segment(9), DONE, DONE)
-    state, asked = _run(
+    state, requests = _run(
         scripted,
         monkeypatch,
         *stopping,
@@ -120,7 +120,7 @@ def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, de
     stopping = (segment(1), STOPPED_NOW, segment(8))
     for missing_ok, end in ((True, "success"), (False, "failed")):
         gone = (GONE, NONE) * 2
-        state, asked = _run(
+        state, requests = _run(
             scripted,
             monkeypatch,
             *(*stopping, *gone, GONE),
@@ -137,7 +137,7 @@ def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, de
 def test_a_stop_that_does_not_end_deletes_nothing(scripted, monkeypatch, capfd, deferrable):
     """The task fails in the time given."""
     stopping = (segment(1), STOPPED_NOW, segment(8))
-    state, asked = _run(scripted, monkeypatch, *stopping, stop_first=True, deferrable=deferrable, timeout=0.6)
+    state, requests = _run(scripted, monkeypatch, *stopping, stop_first=True, deferrable=deferrable, timeout=0.6)
     assert state == "failed"
     assert "did not stop in the time given" in capfd.readouterr().out
     assert all(method != "DELETE" for method, _ in requests)
@@ -146,7 +146,7 @@ def test_a_stop_that_does_not_end_deletes_nothing(scripted, monkeypatch, capfd, 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_live_segment_is_stopped_and_deleted(cij_sandbox, monkeypatch, deferrable):
     """A live segment of the sandbox is stopped and deleted, in worker or triggerer."""
-    segment_id = _create(cij_sandbox, monkeypatch, "real-time")
+    segment_id = _made(cij_sandbox, monkeypatch, "real-time")
 
     async def live(cij):
         await cij.segments.publish(segment_id)

@@ -193,16 +193,16 @@ def test_a_draft_with_an_evaluation_in_progress_is_published_again(run_publish, 
 
 
 @both
-def test_a_skipped_publish_is_repeated_ten_times(publish, scripted, capfd, deferrable):
+def test_a_skipped_publish_is_repeated_ten_times(run_publish, scripted, capfd, deferrable):
     """A publish that is skipped each time is repeated, with a pause, and fails the task after ten."""
-    logs = [BEFORE, *(run_of(SKIPPED, execution=str(uuid.UUID(int=number))) for number in range(10))]
+    logs = [BEFORE, *(evaluation(SKIPPED, execution=str(uuid.UUID(int=number))) for number in range(10))]
     answers = []
     for before, after in pairwise(logs):
         answers += [segment(1), before, before, Answer(204), *[segment(1), after, segment(1)] * 2]
-    ran = publish(*answers, deferrable=deferrable)
+    ran = run_publish(*answers, deferrable=deferrable)
     assert ran.states == {"publish": "failed"}
     assert "was published 10 times, and the service began no evaluation for it" in capfd.readouterr().out
-    assert [asked.method for asked in scripted.asked].count("POST") == 10
+    assert [request.method for request in scripted.requests].count("POST") == 10
 
 
 @both
@@ -221,7 +221,7 @@ def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch
 
 
 @both
-def test_what_fails_after_the_publish_is_waited_out(publish, scripted, monkeypatch, deferrable):
+def test_what_fails_after_the_publish_is_waited_out(run_publish, scripted, monkeypatch, deferrable):
     """A throttled look behind an accepted publish leads to a later look, not to a second publish."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     soon = Answer(LATER.status, LATER.body, {"Retry-After": "1"})

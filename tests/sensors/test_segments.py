@@ -236,7 +236,7 @@ def test_min_members_is_waited_for(run_sensor, mode):
 def test_members_are_waited_for_whatever_the_status(run_sensor, mode):
     """The members sensor counts the last evaluation whatever the segment's status."""
     answers = [segment(2, None), segment(6, 4), segment(6, 9)]
-    ran = wait(mode, *answers, kind=CijSegmentMembersSensor, min_members=5)
+    ran = run_sensor(mode, *answers, kind=CijSegmentMembersSensor, min_members=5)
     assert ran.result("wait") == {"segment_id": ID, "status": "computing", "member_count": 9}
 
 
@@ -259,7 +259,7 @@ def test_a_groups_members_are_waited_for(run_sensor, mode):
 
     few = [segment(2), definition, listed(ID), listed()]
     enough = [segment(2), definition, listed(ID, DEFINITION)]
-    ran = wait(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", min_members=2)
+    ran = run_sensor(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", min_members=2)
     assert ran.result("wait") == {"segment_id": ID, "status": "draft", "member_count": 2}
 
 

@@ -232,7 +232,7 @@ def test_publish_uses_the_inputs_that_the_organisation_lists(publish, scripted):
 def test_a_journey_being_published_or_live_is_not_published_again(publish, scripted, status):
     """A journey that is live, or being published, is left alone."""
     publish(Answer(body=row(status)))
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
 @pytest.mark.parametrize("status", [3, 5, 6, 9, 99])

@@ -16,7 +16,7 @@ from airflow_provider_cij.api.members.upload import batches, number_of_batches
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.errors import CijInputError
-from tests.member_ids import PEOPLE, idset, texts
+from tests.member_ids import PEOPLE, id_set, id_texts
 
 
 async def _in_group(cij, segment_id: str, group_id: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_including_and_excluding_groups_cannot_share_a_list(organisation, key):
 def plan_of(sizes, removed, missing, include=True, limit=GROUP_LIMIT) -> Plan:
     """Return a plan for groups of these sizes."""
     parts = [
-        GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, idset(PEOPLE[:gone]), limit)
+        GroupPlan(MemberGroup(str(number), include, f"g{number}"), size, id_set(PEOPLE[:gone]), limit)
         for number, (size, gone) in enumerate(zip(sizes, removed, strict=True))
     ]
     return Plan(tuple(parts), id_set(PEOPLE[:missing]), 0)

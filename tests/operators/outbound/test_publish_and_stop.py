@@ -48,7 +48,7 @@ MOVES = [
 def test_publish_and_stop_wait_for_the_end(move, scripted, deferrable, kind, of, before, meanwhile, after, word):
     """The status is written once, and then read until the service is done."""
     answers = [of(before), MADE, of(meanwhile), of(meanwhile), of(after)]
-    ran = move(kind, *answers, deferrable=deferrable)
+    ran = run_operator(kind, *answers, deferrable=deferrable)
     assert ran.result("move")["status"] == word
     written = [json.loads(request.body) for request in scripted.requests if request.method == "PATCH"]
     assert written == [{"statuscode": meanwhile}]
@@ -57,9 +57,9 @@ def test_publish_and_stop_wait_for_the_end(move, scripted, deferrable, kind, of,
 @pytest.mark.parametrize(("kind", "of", "before", "meanwhile", "after", "word"), MOVES)
 def test_publish_and_stop_need_not_wait(move, scripted, kind, of, before, meanwhile, after, word):
     """Then they return what they see."""
-    ran = move(kind, of(before), MADE, of(meanwhile), wait=False)
+    ran = run_operator(kind, of(before), MADE, of(meanwhile), wait=False)
     assert ran.result("move")["status"] == {GOING_LIVE: "going_live", STOPPING: "stopping"}[meanwhile]
-    assert len(scripted.asked) == 3
+    assert len(scripted.requests) == 3
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -68,7 +68,7 @@ def test_a_segment_going_live_is_published_again_afterwards(run_operator, script
     """An evaluation that began before the task counts neither as success nor as failure of its publish."""
     first = [segment(GOING_LIVE), segment(GOING_LIVE), segment(end)]
     answers = [*first, segment(end), MADE, segment(GOING_LIVE), segment(LIVE)]
-    ran = move(CijOutboundPublishSegmentOperator, *answers, deferrable=deferrable)
+    ran = run_operator(CijOutboundPublishSegmentOperator, *answers, deferrable=deferrable)
     assert ran.result("move")["status"] == "live"
     assert [request.method for request in scripted.requests].count("PATCH") == 1
 
@@ -81,7 +81,7 @@ def test_a_failed_poll_does_not_repeat_the_change(
     """A poll that fails after an accepted change leads to a later poll, not to a second change."""
     down = Answer(503, {"error": {"code": "0x0", "message": "down"}}, {"Retry-After": "1"})
     connection = scripted.connection(max_throttle_wait_seconds=0)
-    ran = move(kind, of(before), MADE, down, of(after), deferrable=deferrable, connection=connection)
+    ran = run_operator(kind, of(before), MADE, down, of(after), deferrable=deferrable, connection=connection)
     assert ran.result("move")["status"] == word
     assert [request.method for request in scripted.requests].count("PATCH") == 1
 
@@ -101,4 +101,4 @@ def test_stopping_a_draft_fails_without_a_request(run_operator, scripted, capfd)
     """Stopping a draft fails without a retry and without a write."""
     assert run_operator(CijOutboundStopSegmentOperator, segment(DRAFT), retries=3).states == {"move": "failed"}
     assert "is draft: it can't become stopping. Nothing was sent." in capfd.readouterr().out
-    assert [asked.method for asked in scripted.asked] == ["GET"]
+    assert [request.method for request in scripted.requests] == ["GET"]
