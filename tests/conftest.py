@@ -1,4 +1,4 @@
-"""What all tests share: a private AIRFLOW_HOME, set before Airflow is imported for the first time."""
+"""Shared fixtures and a private AIRFLOW_HOME, which must be set before Airflow is first imported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run two files a core: much of their time is waiting, for servers and for looks that come later."""
+    """Run two files per core, because tests spend much of their time waiting for servers and polls."""
     return 2 * (os.cpu_count() or 1)
 
 
@@ -44,13 +44,13 @@ _SLOW = ("tests/system/e2e/", "tests/system/test_soak")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest files, whatever order the others are in."""
+    """Start with the slowest files, whatever the order of the others."""
     items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
 
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
-    """Give an organisation that answers as the test says."""
+    """Provide a server that sends the responses of the test."""
     with ScriptedServer(tmp_path) as server:
         yield server
 
@@ -90,8 +90,8 @@ def run_journey_task(scripted_connection: ScriptedServer, short_sleeps: None) ->
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Hear every logger at every level, those too that Airflow has silenced when a task ran before."""
+def caplog_all(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Capture every logger at every level, including those that Airflow disables when it runs a task."""
     caplog.set_level(logging.DEBUG)
     for name in ("airflow_provider_cij", "httpx", "httpcore", "msal"):
         logging.getLogger(name).disabled = False

@@ -14,8 +14,8 @@ STANDARD = {
 }
 
 
-def catalogue(**others) -> list[Answer]:
-    """Answer with a trigger's definition and its inputs."""
+def trigger_definition(**others) -> list[Answer]:
+    """Return the responses with a trigger's definition and its inputs."""
     found = {"msdynmkt_uniquename": "msdynmkt_order", "msdynmkt_state": 534120002, "_msdynmkt_customapiid_value": API}
     inputs = [{"uniquename": name, "type": kind} for name, kind in STANDARD.items()]
     inputs += [{"uniquename": "msdynmkt_text", "type": 10}]

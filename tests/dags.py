@@ -16,20 +16,20 @@ from airflow.sdk import DAG
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What came of a run; tasks by their id, mapped ones by ``id[index]``."""
+class FinishedRun:
+    """Outcome of a DAG run: tasks by their id, mapped ones by ``id[index]``."""
 
     states: Mapping[str, str]
     xcoms: Mapping[str, Mapping[str, Any]]
     rendered: Mapping[str, Mapping[str, Any]]
 
     def result(self, task: str) -> Any:
-        """Give a task's return value."""
+        """Return a task's return value."""
         return self.xcoms[task]["return_value"]
 
 
-def run_dag(dag: DAG, conf: dict[str, Any] | None = None) -> Ran:
-    """Run it to its end."""
+def run_dag(dag: DAG, conf: dict[str, Any] | None = None) -> FinishedRun:
+    """Run a DAG to its end."""
     _database()
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
@@ -61,7 +61,7 @@ def _database() -> None:
     Path(conf.get("core", "dags_folder")).mkdir()
 
 
-def _what_came(dag_run: Any) -> Ran:
+def _what_came(dag_run: Any) -> FinishedRun:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
@@ -78,4 +78,4 @@ def _what_came(dag_run: Any) -> Ran:
         for row in session.scalars(select(Rendered).where(Rendered.run_id == dag_run.run_id)):
             rendered[name(row)] = row.rendered_fields
     states = {name(task): str(task.state) for task in dag_run.get_task_instances()}
-    return Ran(states, xcoms, rendered)
+    return FinishedRun(states, xcoms, rendered)

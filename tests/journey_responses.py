@@ -12,11 +12,11 @@ LINK = "_link_CijJourneyLink"
 
 
 def journey(status: int, **others) -> Answer:
-    """Answer with a journey in this status."""
+    """Return a response with a journey in this status."""
     return Answer(body={"msdynmkt_journeyid": ID, "msdynmkt_name": "Spring", "statuscode": status, **others})
 
 
-def verdict(valid: bool, *errors: dict) -> Answer:
-    """Answer as the actions do."""
+def validation_result(valid: bool, *errors: dict) -> Answer:
+    """Return a response of the actions that validate a journey."""
     body = {"msdynmkt_journeyid": ID, "msdynmkt_isvalid": valid, "msdynmkt_errors": json.dumps(errors)}
     return Answer(body=body)

@@ -13,14 +13,14 @@ MADE = Answer(204)
 
 
 def journey(status: int, **others) -> Answer:
-    """Answer with a journey in this status."""
+    """Return a response with a journey in this status."""
     row = {"@odata.etag": 'W/"7"', "msdyncrm_customerjourneyid": ID, "msdyncrm_name": "VIP", "statuscode": status}
     return Answer(body=row | others)
 
 
-def state(**said) -> Answer:
-    """Answer to getState."""
-    return Answer(body={"SegmentState": json.dumps(said)})
+def state(**fields) -> Answer:
+    """Return a response to getState."""
+    return Answer(body={"SegmentState": json.dumps(fields)})
 
 
 ID = "ce97cb9d-bd75-ea11-a811-000d3a8e8fcc"
@@ -28,7 +28,7 @@ GONE = Answer(404, {"error": {"code": "0x80040217", "message": "Does Not Exist"}
 
 
 def segment(status: int, kind: int = 192350001, **others) -> Answer:
-    """Answer with an outbound segment in this status."""
+    """Return a response with an outbound segment in this status."""
     row = {"@odata.etag": 'W/"7"', "msdyncrm_segmentid": ID, "msdyncrm_segmentname": "VIP", "statuscode": status}
     return Answer(body=row | {"msdyncrm_segmenttype": kind} | others)
 

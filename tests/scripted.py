@@ -1,7 +1,6 @@
-"""An HTTPS server that answers what a test tells it to, for what the sandbox would never do.
+"""An HTTPS server that sends the responses of a test, for behaviour that the sandbox does not have.
 
-Real sockets and real TLS, and a login endpoint that msal accepts. It is no part of the sandbox, and knows nothing of
-segments.
+It uses real sockets and TLS, and has a login endpoint that msal accepts. It knows nothing of segments.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ TENANT = "11111111-2222-3333-4444-555555555555"
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply: a dict is sent as JSON; ``hang_up`` closes the connection instead.
+    """One response: a dict is sent as JSON; ``hang_up`` closes the connection instead.
 
-    :param raw: gives the bytes to write in place of all that, piece by piece
-    :param pause: seconds after each piece
+    :param raw: returns the bytes to write in place of status, headers and body, in pieces
+    :param pause: seconds to wait after each piece
     """
 
     status: int = 200
@@ -41,8 +40,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request as it came."""
+class RecordedRequest:
+    """One request as the server received it."""
 
     method: str
     path: str
@@ -55,11 +54,11 @@ class Asked:
 
 
 class ScriptedServer:
-    """Answers Web API requests from ``script``, in order; the last one goes on for ever.
+    """Answers Web API requests with the responses of ``script``, in order; the last one is repeated.
 
-    :param folder: where its authority's certificate goes
-    :param names: whom its own certificate is for
-    :param certificate: what else is special about that, for trustme
+    :param folder: folder for the certificate of its authority
+    :param names: host names in its certificate, "localhost" by default
+    :param certificate: further arguments of the certificate, for trustme
     """
 
     def __init__(self, folder: Path, *names: str, **certificate: Any) -> None:
@@ -67,7 +66,7 @@ class ScriptedServer:
         self.ca = str(folder / "ca.pem")
         authority.cert_pem.write_to_path(self.ca)
         self.script: list[Answer] = []
-        self.asked: list[Asked] = []
+        self.requests: list[RecordedRequest] = []
         self.logins: list[str] = []
         self.login_answers: list[Answer] = []
         self.token_host = ""
@@ -88,7 +87,7 @@ class ScriptedServer:
         self._http.server_close()
 
     def settings(self, **others: Any) -> Settings:
-        """Describe this server as an organisation."""
+        """Return settings that make this server the organisation."""
         given: dict[str, Any] = {
             "base_url": self.url,
             "tenant_id": TENANT,
@@ -100,7 +99,7 @@ class ScriptedServer:
         return Settings(**(given | others))
 
     def connection(self, **extra: Any) -> str:
-        """Describe this server as an Airflow connection, in JSON, with more in its extra."""
+        """Return this server as an Airflow connection in JSON, with ``extra`` added to its extra."""
         settings = self.settings()
         return json.dumps(
             {
@@ -112,8 +111,8 @@ class ScriptedServer:
             }
         )
 
-    def answer(self, request: Asked) -> Answer:
-        """Give the next reply."""
+    def answer(self, request: RecordedRequest) -> Answer:
+        """Return the next response."""
         with self._lock:
             if "/.well-known/" in request.path:
                 login = f"{self.url}/{TENANT}"
@@ -130,7 +129,7 @@ class ScriptedServer:
                     return self.login_answers.pop(0)
                 token = f"canary-token-{len(self.logins)}"
                 return Answer(body={"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
-            self.asked.append(request)
+            self.requests.append(request)
             return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
@@ -142,10 +141,10 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         def _reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = server.answer(Asked(self.command, self.path, headers, body))
+            answer = server.answer(RecordedRequest(self.command, self.path, headers, body))
             if answer.hang_up or answer.raw:
                 self.close_connection = True
-                with contextlib.suppress(OSError):  # whoever asked had enough
+                with contextlib.suppress(OSError):  # the client has closed the connection
                     for piece in answer.raw() if answer.raw else ():
                         self.wfile.write(piece)
                         time.sleep(answer.pause)

@@ -15,7 +15,7 @@ NONE = Answer(body={"value": []})
 
 
 def segment(status: int, members: int | None = 3) -> Answer:
-    """Answer with a segment in this status."""
+    """Return a response with a segment in this status."""
     return Answer(
         body={
             "msdynmkt_segmentid": ID,
@@ -28,8 +28,8 @@ def segment(status: int, members: int | None = 3) -> Answer:
     )
 
 
-def run_of(status: int, began: str = NOW, execution: str = NEW) -> Answer:
-    """Answer with the log of evaluations."""
+def evaluation(status: int, began: str = NOW, execution: str = NEW) -> Answer:
+    """Return a response with one evaluation of the segment."""
     row = {"msdynmkt_segmentexecutionid": execution, "statuscode": status, "msdynmkt_startedon": began}
     return Answer(body={"value": [row | {"_msdynmkt_segmentdefinitionid_value": DEFINITION}]})
 

@@ -1,4 +1,4 @@
-"""Lists as the streams that sources are, and back."""
+"""Convert lists to the streams that sources are, and back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 async def stream(items: Iterable[T]) -> AsyncIterator[T]:
-    """Give a list as a stream."""
+    """Return a list as a stream."""
     for item in items:
         yield item
 
 
-def listed(source: Source, client: Any = None) -> list[tuple[int, object]]:
-    """Read a source to its end: lines and values."""
+def read_source(source: Source, client: Any = None) -> list[tuple[int, object]]:
+    """Return the lines and values of a source, read to its end."""
 
     async def main() -> list[tuple[int, object]]:
         chunks = source.chunks(client)

@@ -42,7 +42,7 @@ def _rows(path) -> list[list[str]]:
 
 @given(st.lists(st.lists(anything, max_size=4), max_size=4))
 def test_one_column_is_read_back_as_it_was_written(tmp_path_factory, batches):
-    """Line ends, quotes and nothing at all among the values."""
+    """One column with line ends, quotes and empty values is read back unchanged."""
     path = tmp_path_factory.getbasetemp() / "one.csv"
     _written(str(path), ["a column"], *batches)
     assert _rows(path) == [["a column"], *([value] for batch in batches for value in batch)]
@@ -50,7 +50,7 @@ def test_one_column_is_read_back_as_it_was_written(tmp_path_factory, batches):
 
 @given(st.lists(st.tuples(anything, anything), max_size=5), st.sampled_from([".csv", ".tsv", ".csv.gz", ".parquet"]))
 def test_several_columns_are_read_back_as_they_were_written(tmp_path_factory, rows, suffix):
-    """In every format there is."""
+    """Several columns are read back unchanged in every format."""
     path = tmp_path_factory.getbasetemp() / f"several{suffix}"
     _written(str(path), ["a", "b"], rows[:2], rows[2:])
     if suffix == ".parquet":
@@ -63,8 +63,8 @@ def test_several_columns_are_read_back_as_they_were_written(tmp_path_factory, ro
     assert list(read) == [["a", "b"], *map(list, rows)]
 
 
-def test_ids_are_written_plainly(tmp_path):
-    """A header, an id a line, line feeds; what is not there is empty; no rows give the header alone."""
+def test_the_layout_of_a_csv_file(tmp_path):
+    """A CSV file has a header, one id a line and line feeds; missing values are empty."""
     path = tmp_path / "members"
     _written(str(path), ["contactid"], ["x", "y"], [], ["z"])
     assert path.read_bytes() == b"contactid\nx\ny\nz\n"
@@ -74,8 +74,8 @@ def test_ids_are_written_plainly(tmp_path):
     assert path.read_bytes() == b"a,b\nx,\ny,1\n"
 
 
-def test_parquet_comes_in_row_groups_of_some_size(tmp_path, monkeypatch):
-    """Not one for each page of the service; all of one type, strings, whatever is in them or is not."""
+def test_parquet_row_groups_are_large(tmp_path, monkeypatch):
+    """Parquet row groups span several pages of the service, and every column is a string."""
     monkeypatch.setattr(files, "_PARQUET_ROWS", 10)
     path = tmp_path / "members.parquet"
     _written(str(path), ["contactid"], *([str(number)] for number in range(25)))
@@ -91,7 +91,7 @@ def test_parquet_comes_in_row_groups_of_some_size(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_file_appears_whole_or_not_at_all(tmp_path, scheme, suffix):
-    """The older one stays until the new one is whole, and for good when it never is; nothing else is left behind."""
+    """The old file stays until the new one is complete, and nothing else is left behind."""
     path = tmp_path / f"members{suffix}"
     path.write_text("older")
     with pytest.raises(ZeroDivisionError), writing(f"{scheme}{path}", ["id"]) as writer:
@@ -108,7 +108,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, scheme, suffix):
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
 def test_an_object_is_uploaded_whole_or_not_at_all(tmp_path, monkeypatch, suffix):
-    """By whatever Airflow's ObjectStoragePath opens; the temporary file goes in any case."""
+    """An object is uploaded when it is complete, and the temporary file is removed in any case."""
     monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
     url = f"memory://bucket/folder/members{suffix}"
     _written(url, ["id"], ["older"])
@@ -124,27 +124,27 @@ def test_an_object_is_uploaded_whole_or_not_at_all(tmp_path, monkeypatch, suffix
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_does_not_take_the_file_is_no_fault_of_the_input():
-    """The error names the file and what the store said."""
+def test_a_failed_upload_is_retryable():
+    """A failed upload raises a retryable error with the file and the store's message."""
     _written("memory://bucket/file.csv", ["id"], ["x"])
     with pytest.raises(CijError, match=r"'memory://bucket/file.csv/x.csv' was not written: \w+Error") as raised:
         _written("memory://bucket/file.csv/x.csv", ["id"], ["x"])
     assert not raised.value.permanent
 
 
-def test_two_who_write_the_same_file_do_not_mix(tmp_path):
-    """The last one's is there in the end, and whole."""
+def test_concurrent_writers_of_a_file_do_not_mix(tmp_path):
+    """After two concurrent writes the file is complete and that of the last writer."""
     path = tmp_path / "members.csv"
-    with writing(str(path), ["id"]) as one:
-        one.write(["a"] * 3)
+    with writing(str(path), ["id"]) as first:
+        first.write(["a"] * 3)
         with writing(str(path), ["id"]) as other:
             other.write(["b"] * 5)
-        one.write(["a"] * 3)
+        first.write(["a"] * 3)
     assert path.read_text() == "id\n" + "a\n" * 6
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/nowhere/members.csv", "there is no folder '/nowhere'"),
         ("file:///nowhere/members.csv", "there is no folder '/nowhere'"),
@@ -163,13 +163,13 @@ def test_two_who_write_the_same_file_do_not_mix(tmp_path):
         ("{tmp}/\ud800.csv", "surrogates not allowed"),
     ],
 )
-def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
-    """The error names the path."""
+def test_an_unwritable_path_is_refused_in_advance(tmp_path, path, message):
+    """A path that cannot be written is refused by name before any work."""
     path = path.format(tmp=tmp_path)
-    with pytest.raises(CijInputError, match=said) as raised:
+    with pytest.raises(CijInputError, match=message) as raised:
         check_writable(path)
     assert repr(path) in str(raised.value)
-    with pytest.raises(CijInputError, match=said), writing(path, ["id"]):
+    with pytest.raises(CijInputError, match=message), writing(path, ["id"]):
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
 
@@ -177,8 +177,8 @@ def test_what_cant_be_written_is_refused_before_anything(tmp_path, path, said):
 @pytest.mark.parametrize(
     ("older", "mask", "mode"), [(0o600, 0o022, 0o600), (0o664, 0o077, 0o664), (None, 0o027, 0o640)]
 )
-def test_a_file_has_the_mode_that_it_should_have(tmp_path, older, mask, mode):
-    """An older file's, or what the umask leaves; until it is whole nobody else can read it."""
+def test_the_file_mode_is_kept(tmp_path, older, mask, mode):
+    """A file keeps the mode of the old one, or that of the umask, and is private until it is complete."""
     path, before = tmp_path / "members.csv", os.umask(mask)
     try:
         if older is not None:
@@ -196,8 +196,8 @@ def test_a_file_has_the_mode_that_it_should_have(tmp_path, older, mask, mode):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
 
 
-def test_what_is_no_regular_file_is_neither_replaced_nor_read(tmp_path):
-    """A device, a pipe, a socket, and links to them, stay what they are."""
+def test_special_files_are_neither_replaced_nor_read(tmp_path):
+    """Devices, pipes, sockets and links to them are refused and stay unchanged."""
     pipe, device, loop = tmp_path / "pipe", tmp_path / "device", tmp_path / "loop"
     os.mkfifo(pipe)
     device.symlink_to("/dev/full")
@@ -217,8 +217,8 @@ def test_what_is_no_regular_file_is_neither_replaced_nor_read(tmp_path):
     assert list(tmp_path.glob(".cij-*")) == []
 
 
-def test_a_link_that_leads_nowhere_writes_what_it_names(tmp_path):
-    """The link stays; without the folder it names, it is refused."""
+def test_a_dangling_link_writes_its_target(tmp_path):
+    """A dangling link stays and its target is written; without the target's folder it is refused."""
     link, target = tmp_path / "link.csv", tmp_path / "deep" / "target.csv"
     link.symlink_to(target)
     with pytest.raises(CijInputError, match="there is no folder"):
@@ -229,8 +229,8 @@ def test_a_link_that_leads_nowhere_writes_what_it_names(tmp_path):
     assert target.read_text() == "id\nx\n"
 
 
-def test_what_a_killed_try_leaves_is_removed_by_the_next(tmp_path):
-    """Only the parts of the same file, and none that a live process writes; nothing lies in the temporary folder."""
+def test_leftovers_of_a_killed_attempt_are_removed(tmp_path):
+    """Partial files of the same name are removed unless a live process is writing them."""
     path = tmp_path / "members.csv"
     script = """
 import os, sys
@@ -262,8 +262,8 @@ with writing(sys.argv[1], ["id"]) as writer:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["members.csv", "other.csv"]
 
 
-def test_nothing_but_the_file_named_is_written(tmp_path):
-    """A link stays and the file it leads to is replaced; a link to a folder and ".." lead where they do."""
+def test_links_and_parent_folders_are_resolved(tmp_path):
+    """A link stays and its target is replaced, and links to folders and ".." are resolved."""
     outside, inside = tmp_path / "outside.csv", tmp_path / "inside"
     outside.write_text("old")
     (inside / "deep").mkdir(parents=True)
@@ -278,8 +278,8 @@ def test_nothing_but_the_file_named_is_written(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "outside.csv"]
 
 
-def test_values_are_written_as_they_are(tmp_path):
-    """Nothing is put before what a spreadsheet would take for a formula: an address changed is another's address."""
+def test_values_are_not_escaped_for_spreadsheets(tmp_path):
+    """Values that a spreadsheet would take for formulas are written unchanged."""
     values = ["=1+1@contoso.test", "+1@contoso.test", "-1", "@sum", "\t=x", "'x"]
     path = tmp_path / "x.csv"
     _written(str(path), ["line", "emailaddress1"], list(enumerate(values)))
@@ -287,15 +287,15 @@ def test_values_are_written_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["members", "{tmp}/x.csv", "{tmp}/x.2026.parquet", "file://{tmp}/x", "memory://b/x"])
-def test_what_can_be_written_is_not_touched_by_asking(tmp_path, path):
-    """A check leaves nothing behind."""
+def test_checking_a_path_changes_nothing(tmp_path, path):
+    """Checking whether a path can be written leaves nothing behind."""
     check_writable(path.format(tmp=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
-def test_a_disk_that_is_full_is_no_fault_of_the_input(tmp_path, suffix):
-    """The error names the file, a retry may mend it, and no part of the file stays."""
+def test_a_full_disk_is_retryable(tmp_path, suffix):
+    """A full disk raises a retryable error with the file's name and leaves no partial file."""
     path = tmp_path / f"members{suffix}"
     script = f"""
 import os, resource
@@ -315,7 +315,7 @@ except CijError as error:
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path):
-    """Before anything is read or written."""
+    """Without pyarrow a Parquet file is refused with the extra to install, before any reading or writing."""
     script = f"""
 import sys
 sys.modules["pyarrow"] = None

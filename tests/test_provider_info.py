@@ -1,4 +1,4 @@
-"""One typo in provider info takes a whole Airflow down: its loader has no try."""
+"""Provider info matches Airflow's schemas and the code: a wrong entry stops every Airflow command."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ def _schema(name: str) -> dict:
     return json.loads((Path(airflow.submodule_search_locations[0]) / name).read_text())
 
 
-def test_the_runtime_schema():
-    """What Airflow checks at every start."""
+def test_it_matches_the_runtime_schema():
+    """Provider info matches the schema that Airflow checks at every start."""
     jsonschema.validate(INFO, _schema("provider_info.schema.json"))
 
 
-def test_the_stricter_schema_of_connection_types():
-    """What the connection form is rendered from; the runtime schema does not know it."""
+def test_connection_types_match_the_stricter_schema():
+    """Connection types match the schema from which the connection form is rendered."""
     schema = _schema("provider.yaml.schema.json")
     item = schema["properties"]["connection-types"]["items"]
     jsonschema.validate(CONNECTION_TYPE, {**schema.get("definitions", {}), **item})
 
 
 def test_the_package_name_is_the_distributions():
-    """Another one stops every airflow command."""
-    (entry,) = [one for one in entry_points(group="apache_airflow_provider") if one.dist.name == INFO["package-name"]]
+    """The package name is that of the installed distribution."""
+    (entry,) = [
+        point for point in entry_points(group="apache_airflow_provider") if point.dist.name == INFO["package-name"]
+    ]
     assert INFO["package-name"] == canonicalize_name(distribution("airflow-provider-cij").name)
     assert entry.load()() == INFO
 
@@ -53,33 +55,33 @@ def _modules() -> list[str]:
 
 @pytest.mark.parametrize("module", _modules())
 def test_every_module_named_exists(module):
-    """Airflow imports them by these names."""
+    """Every module named in provider info can be imported."""
     assert find_spec(module) is not None
 
 
 @pytest.mark.parametrize("path", [CONNECTION_TYPE["hook-class-name"], *INFO["extra-links"]])
 def test_every_class_named_exists(path):
-    """Airflow imports them by these names."""
+    """Every class named in provider info can be imported."""
     module, _, name = path.rpartition(".")
     assert isinstance(getattr(__import__(module, fromlist=[name]), name), type)
 
 
 def test_airflow_finds_the_provider():
-    """By its own discovery, as at every start."""
+    """Airflow's ProvidersManager discovers the provider."""
     from airflow.providers_manager import ProvidersManager
 
     assert ProvidersManager().providers[INFO["package-name"]].version == INFO["versions"][0]
 
 
 def test_the_hook_agrees_with_the_connection_type():
-    """Else Airflow logs an inconsistency, and finds no hook for the connection."""
+    """The hook's attributes agree with the connection type, or Airflow would not find the hook."""
     from airflow_provider_cij.hooks.cij import CijHook
 
     assert (CijHook.conn_type, CijHook.hook_name) == (CONNECTION_TYPE["connection-type"], CONNECTION_TYPE["hook-name"])
 
 
 def test_every_field_of_the_form_is_optional_and_read():
-    """A field without "null" gets a red star; a field nobody reads is a lie."""
+    """Every form field may be null and is a field of Settings."""
     hook = Path(find_spec("airflow_provider_cij.hooks.cij").origin).read_text()
     for name, field in CONNECTION_TYPE["conn-fields"].items():
         assert "null" in field["schema"]["type"], name
@@ -87,7 +89,7 @@ def test_every_field_of_the_form_is_optional_and_read():
 
 
 def test_secrets_have_names_that_airflow_masks():
-    """REST and UI mask by key name, not by the form's format."""
+    """Secret fields have names that Airflow masks, in REST and UI."""
     from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
 
     for name, field in CONNECTION_TYPE["conn-fields"].items():

@@ -32,8 +32,8 @@ def _decide(exception: BaseException) -> RetryDecision:
     return CijRetryPolicy().evaluate(exception, 1, 3, None)
 
 
-def test_throttled_waits_as_told():
-    """Not a second less, and not much more, with the reason; a day at the most, whatever number it is."""
+def test_throttling_is_retried_after_retry_after():
+    """A throttled task is retried after Retry-After, at most a day later, with the reason."""
     for told, wait in ((0.0, 0.0), (90.0, 90.0), (999_999_999.0, 86_400.0), (1e300, 86_400.0)):
         decision = _decide(CijThrottledError("busy", http_status=429, retry_after=told))
         assert decision.action is RetryAction.RETRY
@@ -42,8 +42,8 @@ def test_throttled_waits_as_told():
 
 
 @pytest.mark.parametrize("kind", PERMANENT)
-def test_what_no_retry_can_mend_fails_at_once(kind):
-    """A bad query, a missing privilege, a missing row: each with its reason."""
+def test_permanent_errors_fail_without_a_retry(kind):
+    """Permanent errors fail the task at once with their reason."""
     decision = _decide(kind("It is bad.", code="0x80040265", hint="Mend it."))
     assert decision.action is RetryAction.FAIL
     assert decision.reason == "It is bad. [code 0x80040265] Mend it."
@@ -60,8 +60,8 @@ def test_what_no_retry_can_mend_fails_at_once(kind):
         KeyboardInterrupt(),
     ],
 )
-def test_the_rest_is_left_to_the_task(exception):
-    """Its retries and its delay."""
+def test_other_errors_use_the_tasks_retries(exception):
+    """All other errors are left to the task's own retries and delay."""
     assert _decide(exception) == RetryDecision.default()
 
 
@@ -75,8 +75,8 @@ def _raised_while_handling(cause: Exception) -> Exception:
         return error
 
 
-def test_an_error_is_found_behind_what_it_led_to():
-    """Raised from it, or while handling it; not where the link was cut, and not for ever in a ring."""
+def test_the_error_is_found_in_the_exception_chain():
+    """The error is found through ``__cause__`` and ``__context__``, not past ``from None``, also in a loop."""
     error = _raised_while_handling(CijThrottledError("busy", retry_after=5))
     assert _decide(error).action is RetryAction.RETRY
     behind = ValueError()
@@ -88,15 +88,15 @@ def test_an_error_is_found_behind_what_it_led_to():
     assert _decide(behind) == RetryDecision.default()
 
 
-def test_it_survives_serialization():
-    """Airflow's base class refuses by default."""
+def test_it_is_serializable():
+    """The policy can be serialized with its DAG."""
     plain = json.loads(json.dumps(CijRetryPolicy().serialize()))
     assert isinstance(CijRetryPolicy.deserialize(plain), CijRetryPolicy)
 
 
 @pytest.fixture
-def asks(scripted, monkeypatch):
-    """Run a DAG whose one task asks a server that answers so, and never waits in the client; give its state."""
+def run_scripted_task(scripted, monkeypatch):
+    """Run a DAG whose one task sends a request without waiting in the client, and return the task's state."""
     connection = json.loads(scripted.connection())
     connection["extra"]["max_hold_seconds"] = 0
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
@@ -116,23 +116,23 @@ def asks(scripted, monkeypatch):
     return run
 
 
-def test_airflow_comes_back_when_the_service_said(asks, scripted):
-    """After its second, and not after the task's half an hour."""
+def test_airflow_retries_after_retry_after(run_scripted_task, scripted):
+    """Airflow retries after Retry-After instead of the task's longer delay."""
     started = time.monotonic()
-    assert asks("throttled_once", BUSY, Answer(body={})) == "success"
-    assert len(scripted.asked) == 2
+    assert run_scripted_task("throttled_once", BUSY, Answer(body={})) == "success"
+    assert len(scripted.requests) == 2
     assert 1 <= time.monotonic() - started < 60
 
 
-def test_airflow_does_not_come_back_in_vain(asks, scripted):
-    """A refusal is asked for once, though there are retries left."""
+def test_airflow_does_not_retry_a_refusal(run_scripted_task, scripted):
+    """A refused request is sent once although retries are left."""
     no = Answer(400, {"error": {"code": "0x80040265", "message": "The query is bad."}})
-    assert asks("refused", no) == "failed"
-    assert len(scripted.asked) == 1
+    assert run_scripted_task("refused", no) == "failed"
+    assert len(scripted.requests) == 1
 
 
 def test_an_older_airflow_can_import_it():
-    """3.1 and 3.2 have neither of the two names."""
+    """The module can be imported on Airflow 3.1 and 3.2, which have no retry policies."""
     script = """
 import airflow.sdk
 newer = airflow.sdk.__getattr__
@@ -148,8 +148,8 @@ print(CijRetryPolicy.__mro__[1:])
     assert done.stdout.splitlines()[-1] == "(<class 'object'>,)"
 
 
-def test_a_dag_file_pays_nothing_for_it():
-    """Over airflow.sdk itself, nothing heavy is loaded."""
+def test_importing_it_loads_no_heavy_module():
+    """Importing the policy loads no heavy module in addition to airflow.sdk."""
     script = f"""
 import sys
 import airflow.sdk
@@ -162,11 +162,11 @@ print([name for name in sorted(set(sys.modules) - before) if name.startswith({HE
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_day_and_more_to_wait_fails_the_task_with_what_was_asked(scripted, monkeypatch):
-    """It is no deferral, and no number that overflows."""
+def test_a_retry_after_of_days_fails_the_task(scripted, monkeypatch):
+    """A Retry-After of more than a day fails the task with the service's wish, without a deferral."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [Answer(429, BUSY.body, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"})]
     with DAG("absurd", schedule=None) as dag:
         CijStopSegmentsOperator(task_id="ask", segment_ids=["0f5b0c7f-395d-447b-b14c-315a601f878e"], retries=0)
     assert run_dag(dag).states["ask"] == "failed"
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1

@@ -119,7 +119,8 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         timeout: float = 600,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poll_interval=poll_interval, timeout=timeout, **kwargs)
+        # It always waits: a segment that is not stopped is not deleted.
+        super().__init__(wait=True, poll_interval=poll_interval, timeout=timeout, **kwargs)
         self.segment_id = segment_id
         self.missing_ok = missing_ok
         self.stop_first = stop_first
@@ -127,7 +128,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     def _check_arguments(self) -> None:
         set_switches(self, "missing_ok", "stop_first")
         row_ids(segment_id=self.segment_id)
-        self.wait = True  # deleting a segment that is not stopped yet is no option
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Read the segment, and stop it where that is asked for and needed."""
@@ -139,10 +139,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             segment = await cij.segments.get(self.segment_id, FOR_DELETE)
         except CijNotFoundError:
             return Started(wait, _GONE)
-        if store := context.get("task_state_store"):
-            # The row that names the definition is deleted first: a retry must know it all the same. The note outlives
-            # success: a retry of a task that was killed after its last request finds nothing left to delete.
-            store.set(_DEFINITION, segment.definition_id)
         wait = replace(wait, segment_id=segment.segment_id)
         at_rest = (AT_REST | {SegmentStatus.DELETED}) - {SegmentStatus.STOPPING}
         if not self.stop_first or segment.status in at_rest:
@@ -172,13 +168,23 @@ class CijDeleteSegmentOperator(SegmentWaiting):
 
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:
         """Delete the segment, now that it is stopped or gone."""
+        from airflow_provider_cij.api.segments.models import FOR_DELETE
+
         store = context.get("task_state_store")
         kept = str(store.get(_DEFINITION) or "") if store else ""
 
         async def delete(cij: Cij) -> bool:
-            if check.status == _GONE.status:
+            segment = self._as_read
+            if segment is None and check.status != _GONE.status:
+                with suppress(CijNotFoundError):
+                    segment = await cij.segments.get(self.segment_id, FOR_DELETE)
+            if segment is None:
                 return await cij.segments.delete_definition(self.segment_id, kept)
-            return await cij.segments.delete(self._as_read or self.segment_id, kept)
+            if store:
+                # The row that names the definition is deleted first: a retry must know it all the same. The note
+                # outlives success: a retry of a task that was killed after its last request has nothing to delete.
+                store.set(_DEFINITION, segment.definition_id)
+            return await cij.segments.delete(segment)
 
         with log_group(self.log, f"Delete segment {self.segment_id}"):
             deleted = self.call(delete)

@@ -1,9 +1,9 @@
-"""Write a list of members to a file, and only when it is as long as the service says."""
+"""Write a list of members to a file, only when it is as long as the service says."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,13 @@ from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.errors import CijIncompleteError, CijMovedError
 from airflow_provider_cij.files import outside, writing
 
-# The service's list of members may lag behind its count, right after an evaluation.
-_WAITS = (3.0, 7.0, 15.0)
-
 
 @dataclass(frozen=True)
-class Standing:
+class EvaluationState:
     """What a segment's row says while its members are listed.
 
-    :param member_count: members as of its last evaluation; None when the service does not say
-    :param evaluation: what tells this evaluation from the next one
+    :param member_count: the number of members as of the last evaluation; None when the service does not say
+    :param evaluation: values that differ from one evaluation to the next
     """
 
     member_count: int | None
@@ -32,45 +29,50 @@ async def export(
     path: str,
     column: str,
     pages: Callable[[], AsyncIterator[list[str]]],
-    read: Callable[[], Awaitable[Standing]] | None = None,
+    read: Callable[[], Awaitable[EvaluationState]] | None = None,
     max_missing: Bound | None = None,
+    waits: Sequence[float] = (3.0, 7.0, 15.0),
+    state: EvaluationState | None = None,
 ) -> int:
-    """List members into a file; the older file stays until the list is whole.
+    """Write members to a file; the older file stays until the list is whole.
 
-    A list that is shorter than the count of the same evaluation is read again a few times, within half a minute.
+    A list that is shorter than the count of the same evaluation is read again: right after an evaluation, the service's
+    list may lag behind its count.
 
-    :param log: the task's
+    :param log: the task's logger
     :param path: the file
     :param column: its only column
     :param pages: lists the members from the start, page by page
-    :param read: reads the segment's row; None when there is no count to compare with, as for a group
-    :param max_missing: how many members the list may lack; a share is one of the count
+    :param read: reads the segment's row; default None, there is no count to compare with, which is so for a group
+    :param max_missing: how many members the list may lack; a share is one of the count. Default None, any number
+    :param waits: seconds to wait before each further listing; default 3, 7 and 15
+    :param state: what ``read`` would return now, when the caller has read the row already; default None, read it
     :return: the number of members written
     :raises CijIncompleteError: the list stays too short, or changes each time it is read
     """
-    for number, wait in enumerate((*_WAITS, None)):
+    for number, wait in enumerate((*waits, None)):
         try:
             async with outside(writing(path, (column,))) as file:
-                before = await read() if read else None
+                before, state = state or (await read() if read else None), None
                 count = 0
                 async for page in pages():
                     file.write(page)
                     count += len(page)
-                    log.info("%s members", f"{count:,}")
+                    log.info("%s members listed", f"{count:,}")
                 if read and before and max_missing:
                     _check(count, before, await read(), max_missing)
             return count
         except CijMovedError as error:
             if wait is None:
                 hint = f"{error.hint} {path!r} was not touched.".strip()
-                said = f"{error.message} It was read {number + 1} times."
-                raise CijIncompleteError(said, hint=hint) from None
-            log.warning("%s The list is read again in %.0f s", error.message, wait)
+                message = f"{error.message} It was read {number + 1} times."
+                raise CijIncompleteError(message, hint=hint) from None
+            log.warning("%s Reading the list again in %.0f s", error.message, wait)
             await asyncio.sleep(wait)
     raise AssertionError  # the last wait is None
 
 
-def _check(count: int, before: Standing, after: Standing, max_missing: Bound) -> None:
+def _check(count: int, before: EvaluationState, after: EvaluationState, max_missing: Bound) -> None:
     if before != after:
         raise CijMovedError("The segment was evaluated while its members were listed.", hint="List them again.")
     expected = after.member_count

@@ -1,4 +1,4 @@
-"""What adding, removing and mirroring have in common: the list, from its source to distinct ids."""
+"""What adding, removing and mirroring have in common: the list, from its source to distinct ids, and its checkpoint."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._base import CijOperator, best_effort, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._cursor import Cursor
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.version_compat import AirflowSkipException
 
@@ -31,6 +30,67 @@ if TYPE_CHECKING:
 
 LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
 """The templated fields of a task that takes a list."""
+
+_KEY = "cij_cursor"
+_SECONDS_BETWEEN = 1.0
+
+
+class CheckpointStore:
+    """Keeps how many calls a task has done, in Airflow's task state store, where a retry of the task finds it.
+
+    The store came with Airflow 3.3. On older versions a retry starts over, which is safe: the calls are idempotent.
+    The checkpoint is deleted when the task succeeds: the store outlives a Clear, and a cleared task really runs again.
+
+    :param context: the context of the task's run
+    :param log: the task's logger
+    """
+
+    def __init__(self, context: Any, log: Any) -> None:
+        self.context = context
+        self._store = context.get("task_state_store")
+        self._log = log
+        self._job = ""
+        self._stored = False
+        self._stored_at = 0.0
+
+    def checkpoint(self, ids: IdSet, *job: str) -> UploadCheckpoint:
+        """Return how far an earlier try of the same job with the same ids got.
+
+        :param ids: the ids that are sent
+        :param job: what tells the job from the task's others: the action, the segment's id and the group's
+        """
+        from airflow_provider_cij.api.members.upload import UploadCheckpoint
+
+        return UploadCheckpoint(self._load(" ".join([*job, ids.digest()])), self._save)
+
+    def _load(self, job: str) -> int:
+        self._job = job
+        try:
+            kept = self._store.get(_KEY) if self._store else None
+        except Exception as error:  # whatever the store says, starting over is safe
+            self._log.warning("The checkpoint of an earlier try can't be read, starting over: %s", error)
+            return 0
+        self._stored = kept is not None
+        if not isinstance(kept, dict) or kept.get("job") != job:
+            return 0
+        done = int(kept["done"])
+        self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
+        return done
+
+    def _save(self, done: int) -> None:
+        if self._store and time.monotonic() - self._stored_at >= _SECONDS_BETWEEN:
+            self._stored_at = time.monotonic()
+            try:
+                self._store.set(_KEY, {"job": self._job, "done": done})
+                self._stored = True
+            except Exception as error:  # it costs a retry some time, not the task its work
+                self._log.warning("The checkpoint can't be stored: %s", error)
+
+    def delete(self) -> None:
+        """Delete the checkpoint: the job is done."""
+        if self._stored:
+            with best_effort(self._log, "The checkpoint"):
+                self._store.delete(_KEY)
 
 
 class MembersArgument(CijOperator):
@@ -48,14 +108,14 @@ class MembersArgument(CijOperator):
 
 
 class MemberListOperator(MembersArgument):
-    """Does something to static groups with a list of people."""
+    """Change static groups with a list of people."""
 
     template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
     # FromSql("audience.sql", …) is the file of this name.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
 
-    # Of those that fill a group: whom to leave out.
+    # Operators that fill a group leave out people who have opted out of it.
     require_consent: bool | ConsentTo = False
 
     def __init__(
@@ -82,13 +142,13 @@ class MemberListOperator(MembersArgument):
         self.not_found_path = not_found_path
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
     ) -> dict[str, int]:
-        """Do it; give the counts of the report that the list does not give."""
+        """Change the groups, and return the counts of the report that the list itself does not hold."""
         raise NotImplementedError
 
     def _check_arguments(self) -> None:
-        """Refuse arguments that can't be right, after rendering and before the first request."""
+        """Check the arguments, after rendering and before the first request."""
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
@@ -99,47 +159,39 @@ class MemberListOperator(MembersArgument):
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
 
-    def _check(self, intake: MemberIdList, groups: int) -> None:
-        """Refuse a list for what it is, before the groups are looked up."""
-
     def execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
         with permanent_failures():
             source = checked(self.members)
             self._check_arguments()
-            names = self._group_names()
+        checkpoints = CheckpointStore(context, self.log)
+        report = self.call(lambda cij: self._run(cij, source, checkpoints)).as_dict()
+        checkpoints.delete()
+        self.log.info("Members: %s", counts_text(report))
+        return report
 
-        cursor = Cursor(context, self.log)
+    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
+        segment = opted_out = None
+        if self.match_on or self.require_consent:  # the table to look in is the segment's
+            segment = await self._segment(cij, checkpoints.context)
+        id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
+        if segment and self.require_consent:
+            id_list, opted_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
+        segment = segment or await self._segment(cij, checkpoints.context)
+        groups = await cij.segments.groups(segment, self._group_names())
+        self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
+        changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
+        return replace(id_list.report(**changes), opted_out=opted_out)
 
-        async def work(cij: Cij) -> MemberReport:
-            segment = None
-            if self.match_on or self.require_consent:  # the table to look in is the segment's
-                segment = await self._segment(cij, context)
-            intake = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
-            opted_out = None
-            if segment and self.require_consent:
-                intake, opted_out = await self._with_consent(cij, intake, segment.base_table or "contact")
-            self._check(intake, len(names))
-            segment = segment or await self._segment(cij, context)
-            groups = [await cij.segments.group(segment, name) for name in names]
-            self.log.info("Segment %r", segment.display_name)
-            report = intake.report(**await self._change(cij, segment, groups, intake, cursor))
-            return replace(report, opted_out=opted_out)
-
-        report = self.call(work)
-        cursor.forget()
-        self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
-        return report.as_dict()
-
-    async def _with_consent(self, cij: Cij, intake: MemberIdList, table: str) -> tuple[MemberIdList, int]:
+    async def _with_consent(self, cij: Cij, id_list: MemberIdList, table: str) -> tuple[MemberIdList, int]:
         from airflow_provider_cij.api.consent.client import opted_out
 
         to = ConsentTo() if self.require_consent is True else self.require_consent
         if not isinstance(to, ConsentTo):
             raise CijInputError(f"require_consent is {to!r}.", hint="Give True, or ConsentTo(purpose_id=…).")
-        out = await opted_out(cij.dataverse, intake.ids, table, to)
-        self.log.info("%d of %d have opted out and are left out", len(out), len(intake.ids))
-        return replace(intake, ids=intake.ids.minus(out)), len(out)
+        out = await opted_out(cij.dataverse, id_list.ids, table, to)
+        self.log.info("Left out %s of %s members, who have opted out", f"{len(out):,}", f"{len(id_list.ids):,}")
+        return replace(id_list, ids=id_list.ids.minus(out)), len(out)
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
@@ -163,9 +215,9 @@ class ListRules:
     def check_empty(self, read: int) -> None:
         """Fail or skip the task when the list has no row.
 
-        :param read: how many rows there are
-        :raises CijInputError: ``on_empty`` is ``fail``
-        :raises AirflowSkipException: ``on_empty`` is ``skip``
+        :param read: the number of rows
+        :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
+        :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
         """
         if read or self.on_empty == "ok":
             return
@@ -177,8 +229,9 @@ class ListRules:
 def rules_of(task: Any) -> ListRules:
     """Read and check the arguments of a task that takes a list.
 
-    :param task: has ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty`` and ``not_found_path``
-    :raises CijInputError: one of them can't be right; the error names it
+    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty`` and
+        ``not_found_path``
+    :raises CijInputError: an argument is invalid; the error names it
     """
     if task.match_on is not None and not isinstance(task.match_on, str):
         raise CijInputError(f"match_on is a {type(task.match_on).__name__}.", hint="Give a column's logical name.")
@@ -196,7 +249,8 @@ def rules_of(task: Any) -> ListRules:
 def checked_on_empty(on_empty: object) -> str:
     """Return ``on_empty`` when it is a known word.
 
-    :raises CijInputError: it is none
+    :param on_empty: the argument
+    :raises CijInputError: it is neither ``fail`` nor ``skip`` nor ``ok``
     """
     return one_of("on_empty", on_empty, "fail", "skip", "ok")
 
@@ -204,11 +258,11 @@ def checked_on_empty(on_empty: object) -> str:
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
     """Read a list to its end, and look its values up if the task has ``match_on``.
 
-    :param task: has what ``rules_of`` reads
-    :param cij: open
+    :param task: the operator, with the arguments that ``rules_of`` reads
+    :param cij: the open session
     :param source: the list
-    :param table: to look in, ``contact`` or ``lead``
-    :raises CijInputError: the list has no row, or is beyond a bound; ``not_found_path`` is written before that
+    :param table: the table to look values up in, ``contact`` or ``lead``
+    :raises CijInputError: the list has no row, or exceeds a bound; ``not_found_path`` is written before that
     :raises AirflowSkipException: the list has no row, and ``on_empty`` is ``skip``
     """
     from airflow_provider_cij.api.members.id_list import read_member_ids
@@ -218,14 +272,14 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
         if not task.match_on:
-            intake = await read_member_ids(chunks, rules.max_invalid)
+            id_list = await read_member_ids(chunks, rules.max_invalid)
         else:
             async with AsyncExitStack() as files:
                 not_found = None
                 if task.not_found_path is not None:
                     file = outside(writing(str(task.not_found_path), ("line", task.match_on)))
                     not_found = await files.enter_async_context(file)
-                intake = await match(
+                id_list = await match(
                     cij.dataverse,
                     chunks,
                     table=table,
@@ -233,31 +287,39 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
                     max_invalid=rules.max_invalid,
                     max_not_found=rules.max_not_found,
                     on_not_found=not_found.write if not_found else None,
-                    on_progress=_Looking(task.log),
+                    on_progress=_MatchProgress(task.log),
                     on_end=files.aclose if not_found else None,
                 )
-        said = "%d rows: %d different ids, %d duplicates, %d that can't be used, %d not found"
-        task.log.info(said, intake.read, len(intake.ids), intake.duplicate, intake.invalid, intake.not_found)
-    if not intake.read:
+        counts = (id_list.read, len(id_list.ids), id_list.duplicate, id_list.invalid, id_list.not_found)
+        text = "Read %s rows: %s distinct ids, %s duplicates, %s invalid, %s not found"
+        task.log.info(text, *(f"{count:,}" for count in counts))
+    if not id_list.read:
         task.log.warning("There is not a single row in the list")
-    rules.check_empty(intake.read)
-    return intake
+    rules.check_empty(id_list.read)
+    return id_list
 
 
-def resume(cursor: Cursor, ids: IdSet, *job: str) -> UploadCheckpoint:
-    """Find out where an earlier try of the same job with the same ids got to."""
-    from airflow_provider_cij.api.members.upload import UploadCheckpoint
+def counts_text(report: Mapping[str, int]) -> str:
+    """Return the counts of a report as one line for the log.
 
-    return UploadCheckpoint(cursor.resume(" ".join([*job, ids.digest()])), cursor.note)
+    :param report: counts by name
+    """
+    return ", ".join(f"{name} {count:,}" for name, count in report.items())
 
 
-def named(groups: Sequence[MemberGroup]) -> str:
-    """Name some groups."""
+def names_of(groups: Sequence[MemberGroup]) -> str:
+    """Return the names of groups for the log, quoted.
+
+    :param groups: the groups
+    """
     return ", ".join(repr(group.name) for group in groups)
 
 
 class Progress:
-    """Logs a batch a second, and the last one."""
+    """Logs an upload's batches: one a second, and the last one.
+
+    :param log: the task's logger
+    """
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -269,10 +331,12 @@ class Progress:
             return
         self._logged = now
         rate = sent / max(now - self._started, 0.001)
-        self._log.info("Batch %d of %d: %d members sent, %.0f a second", done, total, sent, rate)
+        self._log.info(
+            "Batch %s of %s: %s members sent, %s a second", *(f"{n:,.0f}" for n in (done, total, sent, rate))
+        )
 
 
-class _Looking:
+class _MatchProgress:
     """Logs a query a second."""
 
     def __init__(self, log: Any) -> None:
@@ -282,4 +346,4 @@ class _Looking:
     def __call__(self, queries: int, asked: int, matched: int) -> None:
         if (now := time.monotonic()) - self._logged >= 1:
             self._logged = now
-            self._log.info("%d queries: %d values asked for, %d matched", queries, asked, matched)
+            self._log.info("%s queries: %s values looked up, %s found", *(f"{n:,}" for n in (queries, asked, matched)))

@@ -1,8 +1,9 @@
-"""Fill static groups of real-time segments, make them equal to a list, and write down who is in."""
+"""Fill static groups of real-time segments, mirror lists into them, and export members to files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
@@ -12,18 +13,18 @@ from airflow_provider_cij._base import CijOperator, log_group, permanent_failure
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijRefusedError
-from airflow_provider_cij.files import check_writable
+from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._cursor import Cursor
-from airflow_provider_cij.operators._exporting import Standing, export
-from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, named, resume
-from airflow_provider_cij.operators._removed import Removed
+from airflow_provider_cij.operators._exporting import EvaluationState, export
+from airflow_provider_cij.operators._member_list import CheckpointStore, MemberListOperator, Progress, names_of
+from airflow_provider_cij.sources import FromFile
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.members.id_list import MemberIdList
+    from airflow_provider_cij.api.members.id_set import IdSet
+    from airflow_provider_cij.api.members.sync_plan import Plan
     from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 __all__ = [
@@ -34,12 +35,15 @@ __all__ = [
     "ConsentTo",
 ]
 
+_ROUNDS = 3
+"""How often a mirror is sent before another writer is blamed."""
 
-_CONSENT = "Give True, or ConsentTo(purpose_id=…)."
+_REMOVED_KEY = "cij_removed_path"
+_REMOVED_BATCH = 5000
 
 
 class _FillOperator(MemberListOperator):
-    """Puts people into static groups."""
+    """Put people into static groups."""
 
     def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -48,128 +52,141 @@ class _FillOperator(MemberListOperator):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         if not isinstance(self.require_consent, ConsentTo):
-            self.require_consent = switch("require_consent", self.require_consent, _CONSENT)
-
-    def _check(self, intake: MemberIdList, groups: int) -> None:
-        from airflow_provider_cij.api.members.sync_plan import check_room
-
-        super()._check(intake, groups)
-        check_room(intake.ids, groups)
+            hint = "Give True, or ConsentTo(purpose_id=…)."
+            self.require_consent = switch("require_consent", self.require_consent, hint)
 
 
 class CijAddSegmentMembersOperator(_FillOperator):
-    """Adds people to a static group of a segment; adding somebody twice is as good as once.
+    """Add people to a static group of a segment. Idempotent.
 
-    The whole list is read and checked before the first call: a row without an id is counted and logged with its line,
-    never sent. Members of the segment itself change with its next publish or refresh.
+    The whole list is read and checked before the first call. A row without an id is counted and logged with its line,
+    never sent. The members of the segment itself change with its next publish or refresh.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Add Static Segment Members"
     (1000 ids a call, 200 000 a group).
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param group: the group's name or id; or several, over which a list of more than 200,000 is spread, group after
-        group: then who is in one of them already is left there (templated)
+    :param segment_id: the segment's id, or its definition's (templated)
+    :param group: the group's name or id. With several, a list of more than 200,000 is spread over them, group after
+        group, and people who are in one of them already stay there (templated)
     :param members: contact or lead ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
         (templated)
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids; every record that has the value counts (templated)
+        of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
         ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
-    :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
-        (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
-    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
-    :param require_consent: True leaves out whose e-mail address has opted out of the commercial purpose;
-        ``ConsentTo(purpose_id, topic_id)`` of another one. Counted as ``opted_out``, a key of the report only then.
-        It reads rows that say no for ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive
-        one blocks also people without a row), other address columns and channels, or business units
-    :param cij_conn_id: the Airflow connection
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
+        None, no file (templated)
+    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
+        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one. Counted as ``opted_out``, a key
+        of the report only then. It reads the consent rows that say no for ``emailaddress1``. It does not know the
+        purpose's enforcement model (a restrictive one also blocks people without a row), other address columns and
+        channels, or business units. Default False
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
-        ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts who was sent; with a single group nobody looks
-        who had been in it before
-    :raises AirflowFailException: no such file, column or group; too many bad rows; too many ids for a group; or the
-        service refuses
+        ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
+        operator does not look who is in it already
+    :raises AirflowFailException: there is no such file, column or group, too many rows are invalid, there are too many
+        ids for the groups, or the service refuses
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
     ) -> dict[str, int]:
         if len(groups) == 1:
-            where = (segment.segment_id, groups[0].group_id)
-            earlier = resume(cursor, intake.ids, "add", *where)
-            with log_group(self.log, f"Add {len(intake.ids)} members to group {named(groups)}"):
-                batches = await cij.members.add(*where, intake.ids, Progress(self.log), earlier)
-            return {"added": len(intake.ids), "batches": batches, "resumed_from": earlier.sent(intake.ids)}
-        plan = await cij.members.plan(segment.segment_id, groups, intake.ids)
-        with log_group(self.log, f"Add {len(plan.missing)} members to group {named(groups)}"):
-            batches = await cij.members.add_missing(segment.segment_id, plan, Progress(self.log))
+            checkpoint = checkpoints.checkpoint(ids, "add", segment.segment_id, groups[0].group_id)
+            with log_group(self.log, f"Add {len(ids):,} members to group {names_of(groups)}"):
+                batches = await cij.members.add(segment, groups[0], ids, Progress(self.log), checkpoint)
+            return {"added": len(ids), "batches": batches, "resumed_from": checkpoint.sent(ids)}
+        plan = await cij.members.plan(segment, groups, ids)
+        with log_group(self.log, f"Add {len(plan.missing):,} members to groups {names_of(groups)}"):
+            batches = await cij.members.add_missing(segment, plan, Progress(self.log))
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
 class CijRemoveSegmentMembersOperator(MemberListOperator):
-    """Removes people from a static group of a segment; somebody who is not in it is no error.
+    """Remove people from a static group of a segment. Idempotent: an id that is not in the group is no error.
 
-    Members of the segment itself change with its next publish or refresh, and only if the query does not find them.
+    The members of the segment itself change with its next publish or refresh, and only if the query does not find them.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Remove Static Segment Members".
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param group: the group's name or id; or several, and they are removed from each (templated)
-    :param members: whom to remove, as ``CijAddSegmentMembersOperator`` takes them (templated)
-    :param match_on: as there (templated)
-    :param max_invalid: how many rows may hold no id, or no value to match. Default 0 (templated)
-    :param max_not_found: how many different values may match nobody. Default 0 (templated)
+    :param segment_id: the segment's id, or its definition's (templated)
+    :param group: the group's name or id. With several, the people are removed from each (templated)
+    :param members: contact or lead ids to remove: a list, another task's output, ``FromFile``, ``FromSql`` or
+        ``FromDataverse`` (templated)
+    :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
+        of ids; every record that has the value counts. Default None, the list holds ids (templated)
+    :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
-    :param not_found_path: as there (templated)
-    :param cij_conn_id: the Airflow connection
-    :return: the member report; ``removed`` counts who was sent, in the group or not
-    :raises AirflowFailException: as there
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
+        None, no file (templated)
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
+    :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
+        ``unchanged``, ``batches``, ``resumed_from``. ``removed`` counts the ids that were sent, in the group or not
+    :raises AirflowFailException: there is no such file, column or group, too many rows are invalid, or the service
+        refuses
     """
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
     ) -> dict[str, int]:
         batches = resumed_from = 0
-        with log_group(self.log, f"Remove {len(intake.ids)} members from group {named(groups)}"):
+        with log_group(self.log, f"Remove {len(ids):,} members from group {names_of(groups)}"):
             for group in groups:
-                where = (segment.segment_id, group.group_id)
-                earlier = resume(cursor, intake.ids, "remove", *where)
-                resumed_from += earlier.sent(intake.ids)
-                batches += await cij.members.remove(*where, intake.ids, Progress(self.log), earlier)
-        return {"removed": len(intake.ids), "batches": batches, "resumed_from": resumed_from}
+                checkpoint = checkpoints.checkpoint(ids, "remove", segment.segment_id, group.group_id)
+                resumed_from += checkpoint.sent(ids)
+                batches += await cij.members.remove(segment, group, ids, Progress(self.log), checkpoint)
+        return {"removed": len(ids), "batches": batches, "resumed_from": resumed_from}
 
 
 class CijMirrorSegmentMembersOperator(_FillOperator):
-    """Makes a static group equal to a list: reads the group, adds who is missing, removes who is not in the list.
+    """Make a static group equal to a list: read the group, add who is missing, remove who is not in the list.
 
-    The plan is shown before anything is changed. Doing it again does what is left to do. Members of the segment itself
-    change with its next publish or refresh.
+    Idempotent: a retry does what is left to do. The plan is logged before anything is changed. The members of the
+    segment itself change with its next publish or refresh.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", sections "View", "Add" and "Remove
     Static Segment Members".
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param segment_id: the segment's id, or its definition's (templated)
     :param group: the group's name or id; or several that hold the list together (templated)
-    :param members: whom the group shall hold, as ``CijAddSegmentMembersOperator`` takes them (templated)
-    :param match_on: as there (templated)
-    :param max_invalid: how many rows may hold no id, or no value to match. Default 0 (templated)
-    :param max_not_found: how many different values may match nobody. Default 0 (templated)
+    :param members: contact or lead ids that the group is to hold: a list, another task's output, ``FromFile``,
+        ``FromSql`` or ``FromDataverse`` (templated)
+    :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
+        of ids; every record that has the value counts. Default None, the list holds ids (templated)
+    :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
-    :param not_found_path: as there (templated)
-    :param require_consent: as there; who has opted out is removed if he is in the group
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
+        None, no file (templated)
+    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
+        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one; they are removed if they are in the
+        group. Counted as ``opted_out``, a key of the report only then. It reads the consent rows that say no for
+        ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive one also blocks people
+        without a row), other address columns and channels, or business units. Default False
     :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
-        (default) or 0.2, or None for any number. More fail before anything is changed, for a list that was cut short
-        removes people by accident (templated)
-    :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; feed it to
-        ``CijAddSegmentMembersOperator`` to undo the mirror (templated)
+        (default) or 0.2, or None for any number. More fail before anything is changed, because a list that was cut
+        short would remove people by accident (templated)
+    :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; give it to
+        ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file (templated)
     :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
         differ from the list, the mirror is planned and sent again, up to 3 times, then the task fails: another writer
         changes the group. This costs a second listing, a request for every 5,000 members; False skips it (templated)
-    :param dry_run: True only shows and returns the plan: nothing is sent, no file of removed ids is written (templated
-        as ``plan_only``)
-    :param cij_conn_id: the Airflow connection
-    :return: the member report, exact: ``added``, ``removed`` and ``unchanged``; with ``dry_run`` what they would be
-    :raises AirflowFailException: as there; or more than ``max_removals`` would be removed
+    :param dry_run: True only logs and returns the plan: nothing is sent, no file of removed ids is written. Default
+        False (templated as ``plan_only``)
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
+    :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
+        ``unchanged``, ``batches``, ``resumed_from``. All are exact; with ``dry_run`` they say what would be changed
+    :raises AirflowFailException: there is no such file, column or group, too many rows are invalid, there are too many
+        ids for the groups, more than ``max_removals`` would be removed, or the service refuses
     :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
 
@@ -177,6 +194,9 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         *MemberListOperator.template_fields,
         *("max_removals", "removed_path", "verify", "plan_only"),
     )
+
+    relist_waits: Sequence[float] = (1.0, 2.0, 4.0)
+    """Seconds to wait before each further listing that ``verify`` makes: a listing may lag behind writes."""
 
     def __init__(
         self,
@@ -202,17 +222,14 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
             check_writable(str(self.removed_path))
 
     async def _change(
-        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], intake: MemberIdList, cursor: Cursor
+        self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
     ) -> dict[str, int]:
-        from airflow_provider_cij.api.members.verify import ROUNDS, verified
-
-        bound, where = bound_of("max_removals", self.max_removals), (segment.segment_id, groups, intake.ids)
+        bound = bound_of("max_removals", self.max_removals)
         with log_group(self.log, "Plan"):
-            plan = await cij.members.plan(*where)
-            self.log.info(
-                "%d members are there: %d stay, %d will be removed, %d will be added",
-                *(plan.there, plan.unchanged, plan.removals, len(plan.missing)),
-            )
+            plan = await cij.members.plan(segment, groups, ids)
+            counts = (plan.there, plan.unchanged, plan.removals, len(plan.missing))
+            text = "%s members are there: %s stay, %s will be removed, %s will be added"
+            self.log.info(text, *(f"{count:,}" for count in counts))
         plan.check(bound)
         report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
         if switch("dry_run", self.plan_only):
@@ -222,54 +239,115 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         removed = None
         if self.removed_path is not None:
             column = f"{segment.base_table or 'contact'}id"
-            removed = Removed(str(self.removed_path), column, cursor.context, self.log)
-        for number in range(1, ROUNDS + 1):
+            removed = _RemovedIds(str(self.removed_path), column, checkpoints.context, self.log)
+        for number in range(1, _ROUNDS + 1):
             if removed:
                 await removed.keep(plan)
-            said = f"Remove {plan.removals} members from group {named(groups)}, add {len(plan.missing)}"
-            with log_group(self.log, said):
-                report["batches"] += await cij.members.mirror(segment.segment_id, plan, Progress(self.log))
+            title = f"Remove {plan.removals:,} members from group {names_of(groups)}, add {len(plan.missing):,}"
+            with log_group(self.log, title):
+                report["batches"] += await cij.members.mirror(segment, plan, Progress(self.log))
             report["added"] += len(plan.missing)
             report["removed"] += plan.removals
             if plan.done or not switch("verify", self.verify):
                 return report
             with log_group(self.log, "Verify"):
-                plan = await verified(cij.members, *where)
+                plan = await cij.members.verify(segment, groups, ids, self.relist_waits)
             if plan.done:
                 return report
             lacks = f"{len(plan.missing):,} of the list are not in it, {plan.removals:,} others are"
-            self.log.warning("Group %s is not equal to the list after round %d: %s", named(groups), number, lacks)
+            self.log.warning("Group %s is not equal to the list after round %d: %s", names_of(groups), number, lacks)
             plan.check(bound)
         raise CijError(
-            f"Group {named(groups)} was mirrored {ROUNDS} times and is not equal to the list: {lacks}. Another writer "
-            "changes this group.",
+            f"Group {names_of(groups)} was mirrored {_ROUNDS} times and is not equal to the list: {lacks}. Another "
+            "writer changes this group.",
             hint="Does another DAG, or another run of this one, fill it? Let one task at a time write to a group.",
         )
 
 
+class _RemovedIds:
+    """Writes the file of ``removed_path`` before a removal is sent, so that a mirror can be undone.
+
+    A retry of the task adds to what its earlier tries have written. It knows that by Airflow's task state store, which
+    came with Airflow 3.3. On older versions the file holds what the last try removes.
+
+    :param path: the file
+    :param column: its only column
+    :param context: the context of the task's run
+    :param log: the task's logger
+    """
+
+    def __init__(self, path: str, column: str, context: Any, log: Any) -> None:
+        self._path = path
+        self._column = column
+        self._store = context.get("task_state_store")
+        self._log = log
+        self._ids: IdSet | None = None
+
+    async def keep(self, plan: Plan) -> None:
+        """Write the ids that a plan removes, and those kept before.
+
+        :param plan: the plan, before it is sent
+        :raises CijError: the file can't be written
+        """
+        from airflow_provider_cij.api.members.id_set import IdSet
+        from airflow_provider_cij.dataverse.guids import pack_guids
+
+        if self._ids is None:
+            self._ids = IdSet()
+            await self._read_earlier(self._ids)
+        for part in plan.parts:
+            for batch in part.removed.batches(_REMOVED_BATCH):
+                self._ids.update(pack_guids(batch)[0])
+        async with outside(writing(self._path, (self._column,))) as file:
+            await asyncio.to_thread(_write, file, self._ids.batches(_REMOVED_BATCH))
+        if self._store:
+            # Never deleted: a try that dies after its last removal must not replace the file by an empty one.
+            await asyncio.to_thread(self._store.set, _REMOVED_KEY, self._path)
+        self._log.info("Wrote %s ids that are removed to %s", f"{len(self._ids):,}", self._path)
+
+    async def _read_earlier(self, ids: IdSet) -> None:
+        from airflow_provider_cij.dataverse.guids import pack_guids
+
+        if not self._store or await asyncio.to_thread(self._store.get, _REMOVED_KEY) != self._path:
+            return
+        try:
+            async for _, values in FromFile(self._path, self._column).chunks(None):  # type: ignore[arg-type]
+                ids.update(pack_guids(values)[0])
+        except CijError as error:
+            self._log.warning("The ids that an earlier try of this task removed can't be read any more: %s", error)
+
+
+def _write(file: Writer, batches: Iterator[list[str]]) -> None:
+    for batch in batches:
+        file.write(batch)
+
+
 class CijExportSegmentMembersOperator(CijOperator):
-    """Writes the members of a segment, or of one of its static groups, to a CSV or Parquet file.
+    """Write the members of a segment, or of one of its static groups, to a CSV or Parquet file.
 
     The file has one column, named ``contactid`` or ``leadid``. It appears when it is whole, in place of an older one.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", sections "View members" (the segment as
     of its last evaluation) and "View Static Segment Members".
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param segment_id: the segment's id, or its definition's (templated)
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
         ``.parquet`` needs the extra ``parquet`` (templated)
-    :param group: a static group's name or id; by default the segment's members (templated)
+    :param group: a static group's name or id. Default None, the members of the segment (templated)
     :param max_missing: how many members the list may lack against the segment's count as of the same evaluation: a
         number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
         for half a minute, then the task fails and the older file stays. A group has no count (templated)
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"count", "path"}``
-    :raises AirflowFailException: no such segment, group or folder
-    :raises CijIncompleteError: the service gave a part of the list; nothing was written
+    :raises AirflowFailException: there is no such segment, group or folder
+    :raises CijIncompleteError: the service returned a part of the list; nothing was written
     """
 
     template_fields: Sequence[str] = ("segment_id", "path", "group", "max_missing")
     operator_extra_links = (CijSegmentLink(),)
+
+    relist_waits: Sequence[float] = (3.0, 7.0, 15.0)
+    """Seconds to wait before each further listing: the list may lag behind the count after an evaluation."""
 
     def __init__(
         self,
@@ -287,41 +365,48 @@ class CijExportSegmentMembersOperator(CijOperator):
         self.max_missing = max_missing
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """List and write."""
-        from airflow_provider_cij.api.segments.models import LIVE
-
+        """List the members and write them."""
         target = str(self.path or "")
         with permanent_failures():
             row_ids(segment_id=self.segment_id)
             if self.group is not None:
                 filled(group=self.group)
             check_writable(target)
-            bound = bound_of("max_missing", self.max_missing)
-
-        async def work(cij: Cij) -> int:
-            segment = await cij.segments.get(self.segment_id)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-            column = f"{segment.base_table or 'contact'}id"
-            if self.group is not None:
-                group = await cij.segments.group(segment, self.group)
-                group_id = group.group_id
-                return await export(
-                    self.log, target, column, lambda: cij.members.of_group(segment.segment_id, group_id)
-                )
-            level = INFO if segment.status in LIVE else WARNING
-            said = "Segment %r is %s: these are the members of its last evaluation"
-            self.log.log(level, said, segment.display_name, segment.status_name)
-
-            async def read() -> Standing:
-                row, last = await cij.segments.get(segment.segment_id), None
-                with suppress(CijRefusedError):  # without the log the count alone tells one evaluation from the next
-                    last = next(iter(await cij.segments.newest_executions(row, 1) if row.definition_id else ()), None)
-                return Standing(row.member_count, (row.status, last and (last.execution_id, last.status)))
-
-            pages = cij.members.of_segment
-            return await export(self.log, target, column, lambda: pages(segment.segment_id), read, bound)
-
+            bound_of("max_missing", self.max_missing)
         with log_group(self.log, f"Export to {target}"):
-            count = self.call(work)
-        self.log.info("Wrote %d members to %s", count, target)
+            count = self.call(lambda cij: self._export(cij, context, target))
+        self.log.info("Wrote %s members to %s", f"{count:,}", target)
         return {"count": count, "path": target}
+
+    async def _export(self, cij: Cij, context: Context, target: str) -> int:
+        from airflow_provider_cij.api.segments.models import LIVE
+
+        segment = await cij.segments.get(self.segment_id)
+        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+        column = f"{segment.base_table or 'contact'}id"
+        if self.group is not None:
+            group = await cij.segments.group(segment, self.group)
+            return await export(
+                self.log, target, column, lambda: cij.members.of_group(segment, group), waits=self.relist_waits
+            )
+        self.log.log(
+            INFO if segment.status in LIVE else WARNING,
+            "Segment %r (%s) is %s: these are the members of its last evaluation",
+            *(segment.display_name, segment.segment_id, segment.status_name),
+        )
+
+        async def state_of(row: Segment) -> EvaluationState:
+            last = None
+            with suppress(CijRefusedError):  # without the log the count alone tells one evaluation from the next
+                last = next(iter(await cij.segments.newest_executions(row, 1) if row.definition_id else ()), None)
+            return EvaluationState(row.member_count, (row.status, last and (last.execution_id, last.status)))
+
+        async def read() -> EvaluationState:
+            return await state_of(await cij.segments.get(segment.segment_id))
+
+        return await export(
+            *(self.log, target, column, lambda: cij.members.of_segment(segment), read),
+            max_missing=bound_of("max_missing", self.max_missing),
+            waits=self.relist_waits,
+            state=await state_of(segment),
+        )

@@ -99,8 +99,8 @@ def test_a_row_with_a_number_out_of_range_is_unreadable(number):
     ]
     for kind, row, columns in rows:
         for column in columns:
-            found, said = attempt(kind.of, row | {column: number})
-            assert found or "can't be read" in said
+            found, message = attempt(kind.of, row | {column: number})
+            assert found or "can't be read" in message
 
 
 TYPES = [*range(13), 99]
@@ -110,9 +110,9 @@ TYPES = [*range(13), 99]
 def test_trigger_attributes_fit_their_type(kind, value):
     """Trigger attributes that are accepted are JSON within their type's range; others are refused by name."""
     trigger = CustomTrigger("t", "a", 534120002, {"msdynmkt_profileid": 10, "msdynmkt_x": kind})
-    found, said = attempt(attributes_of, trigger, {"x": value})
-    if said:
-        assert "x must be" in said or "x is" in said
+    found, message = attempt(attributes_of, trigger, {"x": value})
+    if message:
+        assert "x must be" in message or "x is" in message
         return
     (sent,) = found.values()
     json.dumps(sent, allow_nan=False)

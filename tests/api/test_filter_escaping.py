@@ -36,7 +36,7 @@ NASTY = [
     "$skiptoken=<cookie/>",
     "null",
 ]
-# Names are trimmed by nobody, but an empty one is refused.
+# Names are not trimmed, but an empty one is refused.
 visible = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).map(str.strip).filter(bool)
 nasty = st.one_of(
     st.sampled_from(NASTY), st.text("'\"%&#+?=;,()[]{}\\/$ \u00e4\u20ac or1eq", min_size=1, max_size=30), visible
@@ -46,8 +46,8 @@ nasty = st.one_of(
 @pytest.fixture(scope="module")
 def runner():
     """Keep one event loop so that one open client serves all examples."""
-    with asyncio.Runner() as one:
-        yield one
+    with asyncio.Runner() as event_loop:
+        yield event_loop
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_find_returns_segments_by_the_start_of_their_name(run, named, text):
     """A search finds the segments whose name begins with the text, and no others."""
     found = run(lambda cij: cij.segments.find(f"{named} {text}"))
     expected = {name for name in NASTY if name.lower().startswith(text.lower())}
-    assert {one.display_name.removeprefix(f"{named} ") for one in found} == expected
+    assert {segment.display_name.removeprefix(f"{named} ") for segment in found} == expected
 
 
 @given(text=nasty)
@@ -146,11 +146,11 @@ def people(run):
 @given(texts=st.lists(nasty, min_size=1, max_size=12))
 def test_a_value_matches_only_itself(run, people, texts):
     """Each value matches only its own contact, and values that no column can hold are counted and not sent."""
-    asked = [(range(1, len(texts) + 1), texts)]
+    chunks = [(range(1, len(texts) + 1), texts)]
 
     async def find(cij):
-        found = await match(cij.dataverse, stream(asked), table="contact", column="jobtitle")
-        return [one for batch in found.ids.batches(100) for one in batch], found
+        found = await match(cij.dataverse, stream(chunks), table="contact", column="jobtitle")
+        return [contact_id for batch in found.ids.batches(100) for contact_id in batch], found
 
     wanted = {normalize(text.strip()) for text in texts}
     expected = {row_id for name, row_id in people.items() if normalize(name) in wanted and "\n" not in name}
@@ -168,7 +168,9 @@ def test_eq_compares_the_whole_text(run, people, text):
     """An ``eq`` filter with a quoted literal finds the row with exactly this text."""
     path = query("contacts", select=("contactid", "jobtitle"), where=f"jobtitle eq {literal(text)}")
     rows = run(lambda cij: cij.dataverse.rows(path))
-    assert {row["contactid"] for row in rows} == {one for name, one in people.items() if name.lower() == text.lower()}
+    assert {row["contactid"] for row in rows} == {
+        contact_id for name, contact_id in people.items() if name.lower() == text.lower()
+    }
 
 
 @given(text=nasty)

@@ -17,7 +17,7 @@ from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError, CijNotFoundError
 from airflow_provider_cij.hooks.cij import CijHook
-from tests.member_ids import PEOPLE, idset
+from tests.member_ids import PEOPLE, id_set
 
 QUERY = "PROFILE(contact).FILTER(creditlimit >= 18000)"
 DIES = RetryPolicy(max_attempts=1)
@@ -52,7 +52,7 @@ async def _made(cij, spec):
 
 async def _filled(cij, spec):
     made = await cij.segments.create(spec)
-    await cij.members.add(spec.segment_id, made.groups["in"], idset(PEOPLE[:100]))
+    await cij.members.add(spec.segment_id, made.groups["in"], id_set(PEOPLE[:100]))
 
 
 async def _published(cij, spec):
@@ -75,15 +75,15 @@ async def _group(cij, spec):
 async def _add(cij, spec):
     group = await _group(cij, spec)
     for part in (PEOPLE[:60], PEOPLE[60:120]):
-        await cij.members.add(spec.segment_id, group.group_id, idset(part))
+        await cij.members.add(spec.segment_id, group.group_id, id_set(part))
 
 
 async def _remove(cij, spec):
-    await cij.members.remove(spec.segment_id, (await _group(cij, spec)).group_id, idset(PEOPLE[50:150]))
+    await cij.members.remove(spec.segment_id, (await _group(cij, spec)).group_id, id_set(PEOPLE[50:150]))
 
 
 async def _mirror(cij, spec):
-    plan = await cij.members.plan(spec.segment_id, [await _group(cij, spec)], idset(PEOPLE[50:150]))
+    plan = await cij.members.plan(spec.segment_id, [await _group(cij, spec)], id_set(PEOPLE[50:150]))
     await cij.members.mirror(spec.segment_id, plan)
 
 
@@ -125,7 +125,7 @@ async def _state(cij, spec) -> dict:
     if "msdynmkt_staticlistmembers" in rows and "msdynmkt_segments" not in rows:
         rows["msdynmkt_staticlistmembers"] = rows["msdynmkt_staticlistmembers"].count("groupId")
         pages = cij.members.of_group(spec.segment_id, (await _group(cij, spec)).group_id)
-        rows["members"] = sorted([one async for page in pages for one in page])
+        rows["members"] = sorted([member async for page in pages for member in page])
     return rows
 
 

@@ -155,8 +155,8 @@ CALLS: dict[str, tuple[bool, Callable[[DataverseClient], Awaitable[object]]]] = 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     """Keep one event loop for all examples."""
-    with asyncio.Runner() as one:
-        yield one
+    with asyncio.Runner() as event_loop:
+        yield event_loop
 
 
 def _settings(logins: list[str]) -> Settings:
@@ -220,7 +220,7 @@ def test_any_login_failure_sequence_sends_nothing_without_a_token(runner, call, 
     outcome = runner.run(_converse(wire, own, call))
     if logins and logins[0] == "no":
         assert isinstance(outcome, CijAuthError)
-        # It stands for a while: nobody asks again.
+        # The refusal is cached for a while: no request is sent.
         assert isinstance(runner.run(_converse(wire, own, call)), CijAuthError)
         assert wire.sent == []
     if not CALLS[call][0] and wire.sent:
@@ -245,9 +245,9 @@ def test_a_429_holds_all_clients_of_a_connection(runner, script):
         return await asyncio.gather(*(_converse(wire, own, "act") for _ in range(9)))
 
     outcomes = runner.run(crowded())
-    for heard, wait in wire.told:
+    for caplog_all, wait in wire.told:
         # What goes out in the same instant may have been on its way.
-        assert not [at for at, _ in wire.sent if heard < at < heard + wait - 1]
+        assert not [at for at, _ in wire.sent if caplog_all < at < caplog_all + wait - 1]
     ends = [(at + turn.takes, -1) for at, turn in wire.sent]
     steps = sorted([(at, 1) for at, _ in wire.sent] + ends)
     assert max(itertools.accumulate(step for _, step in steps)) <= own.max_concurrency

@@ -24,8 +24,8 @@ from airflow_provider_cij.errors import (
     CijThrottledError,
     CijUnreachableError,
 )
-from tests.conversation import FakeClock, converse
 from tests.scripted import Answer, ScriptedServer
+from tests.scripted_client import FakeClock, run_client
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -48,7 +48,7 @@ def _who(client):
     return client.get("WhoAmI")
 
 
-def _once(server: ScriptedServer, talk=_who, **settings):
+def _once(server: ScriptedServer, work=_who, **settings):
     """Send one request on the real clock."""
 
     async def main():
@@ -80,7 +80,7 @@ def test_a_slow_login_ends_at_the_deadline_for_all_waiters(scripted, what):
     started = time.monotonic()
     told = _once(scripted, crowd, timeout_seconds=0.7)
     assert 0.6 < time.monotonic() - started < 3
-    assert {type(one) for one in told} == {CijUnreachableError}
+    assert {type(error) for error in told} == {CijUnreachableError}
     assert _once(scripted, timeout_seconds=0.7) == {"a": 1}
 
 
@@ -112,8 +112,8 @@ def _grown(server: ScriptedServer) -> tuple[str, int]:
     """Send a request from a process of its own and return its output and the memory growth in MiB."""
     command = [sys.executable, "-c", _CHILD, json.dumps(asdict(server.settings()))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    said, grown = done.stdout.splitlines()[-2:]
-    return said, int(grown)
+    message, grown = done.stdout.splitlines()[-2:]
+    return message, int(grown)
 
 
 def _bomb(zeros_mib: int) -> bytes:
@@ -135,8 +135,8 @@ BOMBS = {
 def test_decompression_is_bounded(scripted, what):
     """Decompression ends at the size limit and does not start for two encodings."""
     scripted.script = [BOMBS[what]]
-    said, grown = _grown(scripted)
-    assert "more than 256 MiB" in said or "not asked for" in said or "HTTP 400" in said
+    message, grown = _grown(scripted)
+    assert "more than 256 MiB" in message or "not asked for" in message or "HTTP 400" in message
     assert grown < (700 if what == "deflate" else 100)
 
 
@@ -145,8 +145,8 @@ def test_an_endless_login_response_is_cut_off(scripted, status):
     """At most one MiB of a login response is read."""
     start = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
     scripted.login_answers = [_endless(start, b"100000\r\n" + b" " * 2**20 + b"\r\n", 0.0)]
-    said, grown = _grown(scripted)
-    assert "login service" in said
+    message, grown = _grown(scripted)
+    assert "login service" in message
     assert grown < 100
 
 
@@ -155,10 +155,10 @@ def test_any_encoded_body_is_a_value_or_a_cij_error(scripted, encoding):
     """A body in a broken or unrequested encoding never passes for JSON."""
     answer = Answer(200, b'{"a": 1}', {"Content-Encoding": encoding})
     if encoding == "identity":
-        assert converse(scripted, answer, talk=_who) == {"a": 1}
+        assert run_client(scripted, answer, work=_who) == {"a": 1}
         return
     with pytest.raises(CijReplyError, match=r"not asked for|not encoded as it says"):
-        converse(scripted, answer, talk=_who)
+        run_client(scripted, answer, work=_who)
 
 
 @pytest.mark.parametrize("told", ["86400", "999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "1e400"])
@@ -189,8 +189,8 @@ def test_endless_empty_pages_end(scripted):
         return [page async for page in client.pages("contacts")]
 
     with pytest.raises(CijIncompleteError, match="did not end"):
-        converse(scripted, *pages, talk=read)
-    assert len(scripted.asked) == 100
+        run_client(scripted, *pages, work=read)
+    assert len(scripted.requests) == 100
 
 
 def test_endless_pages_with_rows_end(scripted, monkeypatch):
@@ -205,4 +205,4 @@ def test_endless_pages_with_rows_end(scripted, monkeypatch):
         return [page async for page in client.pages("contacts")]
 
     with pytest.raises(CijIncompleteError, match="20 were read"):
-        converse(scripted, *pages, talk=read)
+        run_client(scripted, *pages, work=read)

@@ -15,8 +15,8 @@ from airflow_provider_cij.errors import (
     CijServerError,
     CijThrottledError,
 )
-from tests.conversation import FakeClock, converse
 from tests.scripted import Answer
+from tests.scripted_client import FakeClock, run_client
 
 REFUSALS = [
     ({"error": {"code": "0x80040265", "message": "no"}}, CijRefusedError),
@@ -59,10 +59,10 @@ SUCCESSES = [
 def test_an_error_in_a_200_body_is_raised(scripted, body, kind, repeatable):
     """An error in a 200 body is raised; an inner status of 429 or 5xx is retried only for idempotent requests."""
     with pytest.raises(kind) as caught:
-        converse(
+        run_client(
             scripted,
             Answer(body=body),
-            talk=lambda client: client.action("msdynmkt_X", {}, repeatable=repeatable),
+            work=lambda client: client.action("msdynmkt_X", {}, repeatable=repeatable),
             clock=FakeClock(),
         )
     assert caught.value.inside
@@ -90,13 +90,13 @@ def test_a_success_with_error_like_fields_is_a_success(body):
 def test_an_encoded_token_is_withheld_from_errors(scripted, echo, encoding):
     """A token that a proxy folds, spaces out, escapes or encodes is withheld with its text."""
     with pytest.raises(CijError) as caught:
-        converse(
+        run_client(
             scripted,
             Answer(400, f"<html><body>{echo}".encode(encoding)),
-            talk=lambda client: client.action("A", {}, repeatable=False),
+            work=lambda client: client.action("A", {}, repeatable=False),
         )
-    said = "".join(letter for letter in str(caught.value) if letter.isalnum())
-    assert "token1" not in said
+    message = "".join(letter for letter in str(caught.value) if letter.isalnum())
+    assert "token1" not in message
 
 
 def test_errors_hold_no_people_and_no_secrets(scripted):
@@ -104,15 +104,15 @@ def test_errors_hold_no_people_and_no_secrets(scripted):
     segment, member = "0f5b0c7f-395d-447b-b14c-315a601f878e", "11111111-395d-447b-b14c-315a601f878e"
     words = f"contact With Id = {member} a@contoso.test {segment} Bearer canary-token-1 canary-secret\n::error::x\x1b"
     with pytest.raises(CijError) as caught:
-        converse(
+        run_client(
             scripted,
             Answer(400, {"error": {"code": "1", "message": words}}),
-            talk=lambda client: client.action("A", {"SegmentId": segment, "Ids": [member]}, repeatable=False),
+            work=lambda client: client.action("A", {"SegmentId": segment, "Ids": [member]}, repeatable=False),
         )
-    said = str(caught.value)
-    assert segment in said
+    message = str(caught.value)
+    assert segment in message
     for secret in (member, "@", "canary", "\n", "::error::", "\x1b"):
-        assert secret not in said
+        assert secret not in message
 
 
 DUPLICATE = {"error": {"code": "0x80040333", "message": "A record that has the attribute values already exists."}}
@@ -122,12 +122,12 @@ DUPLICATE = {"error": {"code": "0x80040333", "message": "A record that has the a
 def test_a_duplicate_is_recognised_by_its_code(scripted, status):
     """A duplicate error sent with status 500, as in Microsoft's sample, is not retried."""
     with pytest.raises(CijConflictError, match="duplicate detection"):
-        converse(
+        run_client(
             scripted,
             Answer(status, DUPLICATE),
-            talk=lambda client: client.post("contacts", {"contactid": "x"}, repeatable=True),
+            work=lambda client: client.post("contacts", {"contactid": "x"}, repeatable=True),
         )
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
 BUSY = Answer(503)
@@ -152,7 +152,7 @@ def test_a_delete_of_a_row_being_deleted(scripted, answers, raised):
     """A delete that meets another one is a success after an unclear attempt, and otherwise a missing row."""
 
     def delete():
-        converse(scripted, *answers, talk=lambda client: client.delete(ROW), clock=FakeClock())
+        run_client(scripted, *answers, work=lambda client: client.delete(ROW), clock=FakeClock())
 
     if raised is None:
         delete()
@@ -176,4 +176,4 @@ CALLS = {
 def test_a_body_with_only_an_error_is_no_success(scripted, call):
     """A 200 whose body holds nothing but an error is an error for every request."""
     with pytest.raises(CijRefusedError, match="not today"):
-        converse(scripted, Answer(body={"error": {"code": "0x1", "message": "not today"}}), talk=CALLS[call])
+        run_client(scripted, Answer(body={"error": {"code": "0x1", "message": "not today"}}), work=CALLS[call])

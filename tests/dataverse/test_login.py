@@ -13,8 +13,8 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
-from tests.conversation import FakeClock, converse
 from tests.scripted import Answer
+from tests.scripted_client import FakeClock, run_client
 
 GOOD = Answer(body={"access_token": "canary-late", "expires_in": 3599, "token_type": "Bearer"})
 WRONG = Answer(401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret."})
@@ -25,7 +25,7 @@ def _who(client):
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "said"),
+    ("answer", "kind", "message"),
     [
         (
             Answer(
@@ -47,13 +47,13 @@ def _who(client):
         (Answer(hang_up=True), CijUnreachableError, "gave no token"),
     ],
 )
-def test_a_failed_login_is_explained(scripted, answer, kind, said):
+def test_a_failed_login_is_explained(scripted, answer, kind, message):
     """A failed login gives Entra's message and code and a hint, without the secret."""
     scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(kind, match=said) as caught:
         converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 def test_the_federated_token_file_is_read_at_each_login(scripted, tmp_path: Path):
@@ -61,14 +61,14 @@ def test_the_federated_token_file_is_read_at_each_login(scripted, tmp_path: Path
     file = tmp_path / "token"
     file.write_text("assertion-1\n")
     settings = {"credential": "workload_identity", "federated_token_file": str(file)}
-    converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    run_client(scripted, Answer(body={}), work=lambda client: client.get("WhoAmI"), **settings)
     file.write_text("assertion-2\n")
-    converse(scripted, Answer(401), Answer(body={}), talk=lambda client: client.get("WhoAmI"), **settings)
+    run_client(scripted, Answer(401), Answer(body={}), work=lambda client: client.get("WhoAmI"), **settings)
     assert ["assertion-1" in login for login in scripted.logins] == [True, False]
     assert "client_assertion=assertion-2" in scripted.logins[1]
     file.unlink()
     with pytest.raises(CijInputError, match="federated_token_file"):
-        converse(scripted, Answer(401), talk=lambda client: client.get("WhoAmI"), **settings)
+        run_client(scripted, Answer(401), work=lambda client: client.get("WhoAmI"), **settings)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_throttled_login_is_retried(scripted, busy):
     """A throttled login is retried after its Retry-After."""
     clock = FakeClock()
     scripted.login_answers = [busy, GOOD]
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who, clock=clock) == {"a": 1}
-    assert scripted.asked[0].token == "canary-late"
+    assert run_client(scripted, Answer(body={"a": 1}), work=_who, clock=clock) == {"a": 1}
+    assert scripted.requests[0].token == "canary-late"
     assert clock.time - 1000 >= float(busy.headers.get("Retry-After", 1))
 
 
@@ -94,7 +94,7 @@ def test_a_temporarily_unavailable_login_is_retryable(scripted):
     later = {"error": "temporarily_unavailable", "error_description": "AADSTS90033: A transient error."}
     scripted.login_answers = [Answer(400, later)]
     with pytest.raises(CijUnreachableError, match="A transient error") as caught:
-        converse(scripted, Answer(body={}), talk=_who)
+        run_client(scripted, Answer(body={}), work=_who)
     assert not caught.value.permanent
 
 
@@ -102,7 +102,7 @@ def test_a_login_retry_after_beyond_the_limit_is_raised(scripted):
     """A login's Retry-After longer than the client may wait is raised."""
     scripted.login_answers = [Answer(429, headers={"Retry-After": "600"})]
     with pytest.raises(CijUnreachableError, match="HTTP 429") as caught:
-        converse(scripted, Answer(body={}), talk=_who)
+        run_client(scripted, Answer(body={}), work=_who)
     assert caught.value.retry_after == 600
     assert not caught.value.permanent
     assert len(scripted.logins) == 1
@@ -116,12 +116,12 @@ def test_a_refused_login_is_cached_for_a_minute(scripted):
         return await asyncio.gather(*(client.get("WhoAmI") for _ in range(8)), return_exceptions=True)
 
     for _ in range(3):
-        for error in converse(scripted, Answer(body={}), talk=crowd):
+        for error in run_client(scripted, Answer(body={}), work=crowd):
             assert isinstance(error, CijAuthError)
             assert "paste the secret" in str(error)
     assert len(scripted.logins) == 1
     auth._source(scripted.settings())._refused_until = 0.0
-    assert converse(scripted, Answer(body={}), talk=_who) == {}
+    assert run_client(scripted, Answer(body={}), work=_who) == {}
 
 
 json_like = st.recursive(

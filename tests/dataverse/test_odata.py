@@ -22,11 +22,11 @@ from airflow_provider_cij.errors import CijInputError
 
 SPELLINGS = [
     str,
-    lambda one: str(one).upper(),
-    lambda one: "{" + str(one) + "}",
-    lambda one: one.hex,
-    lambda one: f"  {one}\t",
-    lambda one: one,
+    lambda value: str(value).upper(),
+    lambda value: "{" + str(value) + "}",
+    lambda value: value.hex,
+    lambda value: f"  {value}\t",
+    lambda value: value,
 ]
 junk = st.one_of(st.text(max_size=40), st.none(), st.integers(), st.just("0" * 31), st.just("g" * 32))
 
@@ -36,13 +36,13 @@ def _no_guid(value: object) -> bool:
 
 
 @given(st.uuids(), st.sampled_from(SPELLINGS))
-def test_every_spelling_of_an_id_is_the_same_id(one, spell):
+def test_every_spelling_of_an_id_is_the_same_id(value, spell):
     """Case, braces, dashes and white space make no difference to an id."""
     assert parse_guid(spell(one)) == one.bytes
     assert normalize_guid(spell(one)) == str(one)
 
 
-@given(st.lists(st.one_of(st.uuids().flatmap(lambda one: st.sampled_from([f(one) for f in SPELLINGS])), junk)))
+@given(st.lists(st.one_of(st.uuids().flatmap(lambda value: st.sampled_from([f(value) for f in SPELLINGS])), junk)))
 def test_a_batch_of_ids_is_parsed_like_single_ids(values):
     """Parsing a batch finds the same ids and the same invalid values as parsing each value alone."""
     keys, bad = pack_guids(values)

@@ -9,8 +9,8 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.wire import proxy_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableError
-from tests.conversation import converse
 from tests.scripted import Answer
+from tests.scripted_client import run_client
 
 PEM = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nx\n"
 
@@ -34,10 +34,10 @@ def test_any_no_proxy_value_is_accepted(scripted, monkeypatch, entry):
     """Any value of NO_PROXY is accepted, and unreadable entries are ignored."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", f"{entry},localhost")
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who) == {"a": 1}
+    assert run_client(scripted, Answer(body={"a": 1}), work=_who) == {"a": 1}
     monkeypatch.setenv("NO_PROXY", entry)
     with pytest.raises(CijUnreachableError, match="gave no token"):
-        converse(scripted, Answer(body={}), talk=_who, client_id="c")
+        run_client(scripted, Answer(body={}), work=_who, client_id="c")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_unusable_proxy_variable_is_named(scripted, monkeypatch, name, value)
     """An unusable proxy setting is reported by the variable's name, for its value may hold a password."""
     monkeypatch.setenv(name, value)
     with pytest.raises(CijError, match=name) as caught:
-        converse(scripted, Answer(body={}), talk=_who)
+        run_client(scripted, Answer(body={}), work=_who)
     assert caught.value.permanent
     assert "canary" not in str(caught.value)
     if "socks" in value:
@@ -101,7 +101,7 @@ def test_a_missing_certificate_store_is_named(scripted, monkeypatch, name):
     auth._ssl_context.cache_clear()
     monkeypatch.setenv(name, "/nowhere/canary.pem")
     with pytest.raises(CijInputError, match=name) as caught:
-        converse(scripted, Answer(body={}), talk=_who)
+        run_client(scripted, Answer(body={}), work=_who)
     assert "canary" not in str(caught.value)
 
 
@@ -109,8 +109,8 @@ def test_a_pem_certificate_needs_a_newer_msal(scripted, monkeypatch):
     """A PEM certificate on an old msal raises an error with the required version; a secret works."""
     monkeypatch.setattr(msal, "__version__", "1.34.0")
     with pytest.raises(CijInputError, match=r"needs msal 1\.35 or newer; installed is 1\.34\.0"):
-        converse(scripted, Answer(body={}), talk=_who, credential="certificate", certificate_private_key=PEM)
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who) == {"a": 1}
+        run_client(scripted, Answer(body={}), work=_who, credential="certificate", certificate_private_key=PEM)
+    assert run_client(scripted, Answer(body={"a": 1}), work=_who) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_pem_certificate_needs_a_newer_msal(scripted, monkeypatch):
 def test_a_missing_certificate_is_reported_by_its_field(scripted, path):
     """A missing certificate file is reported by the connection field, not by the field's content."""
     with pytest.raises(CijInputError, match="certificate_path can't be read") as caught:
-        converse(scripted, Answer(body={}), talk=_who, credential="certificate", certificate_path=path)
+        run_client(scripted, Answer(body={}), work=_who, credential="certificate", certificate_path=path)
     assert "canary" not in str(caught.value)
 
 
@@ -129,6 +129,6 @@ def test_an_unreadable_token_lifetime_is_retryable(scripted, garbled):
     answer = Answer(body={"access_token": "canary-t", "expires_in": garbled, "token_type": "Bearer"})
     scripted.login_answers = [answer] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="its answer can't be read") as caught:
-        converse(scripted, Answer(body={}), talk=_who)
+        run_client(scripted, Answer(body={}), work=_who)
     assert not caught.value.permanent
-    assert converse(scripted, Answer(body={"a": 1}), talk=_who) == {"a": 1}
+    assert run_client(scripted, Answer(body={"a": 1}), work=_who) == {"a": 1}

@@ -57,7 +57,7 @@ def test_each_refusal_maps_to_its_error(status, code, message, kind, hint):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b"", "HTTP 503 without a body"),
         (b"<html><head><title>Service\nUnavailable</title></head><body>x</body></html>", "Service Unavailable"),
@@ -67,11 +67,11 @@ def test_each_refusal_maps_to_its_error(status, code, message, kind, hint):
         (b"\xff\xfe", "HTTP 503"),
     ],
 )
-def test_an_error_without_json_is_read(body, said):
+def test_an_error_without_json_is_read(body, expected):
     """An error response of HTML, or with no body, is read as far as possible."""
     error = error_of(Response(503, {}, body), NOW)
     assert isinstance(error, errors.CijServerError)
-    assert said in str(error) or body == b"\xff\xfe"
+    assert expected in str(error) or body == b"\xff\xfe"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_retry_after_is_a_lower_bound_and_never_cut(history, repeatable, retry_a
 
 
 @given(st.lists(failures, min_size=7, max_size=30), st.booleans())
-def test_attempts_are_bounded(conversation, repeatable):
+def test_attempts_are_bounded(scripted_client, repeatable):
     """A request is sent at most five times, and once more for a fresh token, however the service fails."""
     for sent in range(1, len(conversation) + 1):
         if next_attempt(conversation[:sent], repeatable=repeatable, max_wait=HOLD) is None:

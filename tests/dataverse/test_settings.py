@@ -26,7 +26,7 @@ def test_the_host_is_normalised(host, port, url):
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("", "no host"),
         ("http://contoso.crm4.dynamics.com", "does not begin with https://"),
@@ -37,14 +37,14 @@ def test_the_host_is_normalised(host, port, url):
         ("https://", "not an address alone"),
     ],
 )
-def test_an_invalid_host_is_refused(host, said):
+def test_an_invalid_host_is_refused(host, message):
     """An invalid host raises an error that says what is wrong with it."""
-    with pytest.raises(CijInputError, match=said):
+    with pytest.raises(CijInputError, match=message):
         organisation_url(host)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"tenant_id": ""}, "lacks the tenant id"),
         ({"client_id": ""}, r"lacks the client id \(login\)"),
@@ -65,9 +65,9 @@ def test_an_invalid_host_is_refused(host, said):
         ({"authority": "https://login.test:99999/t"}, "authority is no address"),
     ],
 )
-def test_missing_or_malformed_fields_are_named(changed, said):
+def test_missing_or_malformed_fields_are_named(changed, message):
     """A missing or malformed field is named before anything is sent."""
-    with pytest.raises(CijInputError, match=said):
+    with pytest.raises(CijInputError, match=message):
         Settings(**(GOOD | changed))
 
 

@@ -14,7 +14,7 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.throttle import ConcurrencyLimit, Throttle, throttle_of
 from airflow_provider_cij.errors import CijThrottledError
-from tests.scripted import Answer, Asked, ScriptedServer
+from tests.scripted import Answer, RecordedRequest, ScriptedServer
 
 BUSY = {"error": {"code": "0x80072326", "message": "Number of concurrent requests exceeded the limit of 52."}}
 told = st.tuples(st.just("told"), st.floats(0, 100), st.floats(0, 50))
@@ -57,7 +57,7 @@ def test_slots_are_shared_over_threads_and_loops():
     throttle, lock = Throttle(3), threading.Lock()
     busy = most = done = 0
 
-    async def one(chance: random.Random) -> None:
+    async def hold_slot(chance: random.Random) -> None:
         nonlocal busy, most, done
         async with throttle.slot(Clock(), 60, "GET x"):
             with lock:
@@ -73,7 +73,7 @@ def test_slots_are_shared_over_threads_and_loops():
 
     async def main(number: int) -> None:
         chance = random.Random(number)  # noqa: S311
-        tasks = [asyncio.create_task(one(chance)) for _ in range(60)]
+        tasks = [asyncio.create_task(hold_slot(chance)) for _ in range(60)]
         for task in chance.sample(tasks, 20):
             await asyncio.sleep(chance.random() / 1000)
             task.cancel()
@@ -169,7 +169,7 @@ class _Busy(ScriptedServer):
         self.at_once = self.most_at_once = 0
         self._counting = threading.Lock()
 
-    def answer(self, request: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> Answer:
         if not request.path.endswith("/WhoAmI"):
             return super().answer(request)
         now = time.time()
@@ -192,10 +192,10 @@ def test_few_requests_are_sent_while_throttled(tmp_path):
     """Of 40 requests over two clients, hardly any is sent while the service throttles."""
 
     async def main() -> None:
-        async with DataverseClient(server.settings()) as one, DataverseClient(server.settings()) as two:
-            await one.get("WhoAmI")
+        async with DataverseClient(server.settings()) as first, DataverseClient(server.settings()) as second:
+            await first.get("WhoAmI")
             server.served.clear()
-            await asyncio.gather(*((one, two)[number % 2].get("WhoAmI") for number in range(40)))
+            await asyncio.gather(*((first, second)[number % 2].get("WhoAmI") for number in range(40)))
 
     with _Busy(tmp_path) as server:
         asyncio.run(main())

@@ -15,8 +15,8 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijReplyError, CijUnreachableError
 from airflow_provider_cij.hooks.cij import CijHook
-from tests.conversation import FakeClock, converse
 from tests.scripted import Answer, ScriptedServer
+from tests.scripted_client import FakeClock, run_client
 
 ELSEWHERE = [
     "https://evil.test/api/data/v9.2/contacts?page=2",
@@ -49,26 +49,26 @@ def test_links_to_another_origin_are_refused(scripted, link):
     moves = {status: Answer(status, headers={"Location": link}) for status in (301, 302, 303, 307, 308)}
     page = Answer(body={"value": [], "@odata.nextLink": link})
     told = [(answer, _read_all) for answer in (page, *moves.values())] + [(moves[307], _act), (moves[308], _act)]
-    for answer, talk in told:
-        scripted.asked.clear()
+    for answer, work in told:
+        scripted.requests.clear()
         with pytest.raises(CijReplyError, match=r"a link (to another host\. It was not followed|or an etag that)"):
-            converse(scripted, answer, talk=talk)
-        assert len(scripted.asked) == 1
+            run_client(scripted, answer, work=work)
+        assert len(scripted.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_redirect_that_turns_a_post_into_a_get_is_not_followed(scripted, status):
     """A redirect that turns a POST into a GET is an error, for the GET would pass for a success."""
     with pytest.raises(CijReplyError, match="not expected here"):
-        converse(scripted, Answer(status, headers={"Location": "/api/data/v9.2/WhoAmI"}), talk=_act)
-    assert len(scripted.asked) == 1
+        run_client(scripted, Answer(status, headers={"Location": "/api/data/v9.2/WhoAmI"}), work=_act)
+    assert len(scripted.requests) == 1
 
 
 def test_an_absolute_url_from_a_caller_gets_no_token(scripted):
     """A caller's path with a host of its own is refused without a request."""
     with pytest.raises(CijReplyError, match="another host"):
-        converse(scripted, Answer(body={}), talk=lambda client: client.get("https://evil.test/api/data/v9.2/WhoAmI"))
-    assert scripted.asked == []
+        run_client(scripted, Answer(body={}), work=lambda client: client.get("https://evil.test/api/data/v9.2/WhoAmI"))
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("token", ["canary\n", "canary\u00e9", "can ary", "\ud800"])
@@ -76,17 +76,17 @@ def test_a_token_that_no_header_can_hold_is_not_shown(scripted, token):
     """A token with characters that no header can hold raises an error that does not show it."""
     scripted.login_answers = [Answer(body={"access_token": token, "expires_in": 3599})] * RetryPolicy().max_attempts
     with pytest.raises(CijUnreachableError, match="can't be sent in a header") as caught:
-        converse(scripted, Answer(body={}), talk=lambda client: client.get("WhoAmI"))
+        run_client(scripted, Answer(body={}), work=lambda client: client.get("WhoAmI"))
     assert "canary" not in repr(caught.value)
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("etag", ['W/"1\n"', 'W/"\u20ac"', "\ud800"])
 def test_an_etag_that_no_header_can_hold_is_a_cij_error(scripted, etag):
     """An etag of the service with characters that no header can hold raises a CijError."""
     with pytest.raises((CijReplyError, CijUnreachableError)):
-        converse(scripted, Answer(204), talk=lambda client: client.patch("contacts", {}, if_match=etag))
-    assert scripted.asked == []
+        run_client(scripted, Answer(204), work=lambda client: client.patch("contacts", {}, if_match=etag))
+    assert scripted.requests == []
 
 
 def _run_with_two_servers(tmp_path: Path, trusted: str, *names: str, **certificate):
@@ -96,7 +96,9 @@ def _run_with_two_servers(tmp_path: Path, trusted: str, *names: str, **certifica
     with ScriptedServer(tmp_path / "login") as login, ScriptedServer(tmp_path / "data", *names, **certificate) as data:
         data.script = [Answer(body={"a": 1})]
         bundle = tmp_path / "bundle.pem"
-        bundle.write_text("".join(Path(one.ca).read_text() for one in (login, data)[: 2 if trusted == "both" else 1]))
+        bundle.write_text(
+            "".join(Path(server.ca).read_text() for server in (login, data)[: 2 if trusted == "both" else 1])
+        )
         settings = login.settings(base_url=data.url, ca_bundle=str(bundle))
 
         async def main():
@@ -107,7 +109,7 @@ def _run_with_two_servers(tmp_path: Path, trusted: str, *names: str, **certifica
             return asyncio.run(main())
         finally:
             assert len(login.logins) == 1
-            tokens = [asked.token for asked in data.asked]
+            tokens = [request.token for request in data.requests]
             assert tokens in ([], ["canary-token-1"])
             if tokens:
                 assert (trusted, names, certificate) == ("both", (), {})
@@ -119,7 +121,7 @@ def test_a_ca_bundle_may_hold_several_authorities(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trusted", "names", "certificate", "said"),
+    ("trusted", "names", "certificate", "message"),
     [
         ("login", (), {}, "unable to get local issuer certificate"),
         ("both", ("contoso.test",), {}, "Hostname mismatch"),
@@ -128,9 +130,9 @@ def test_a_ca_bundle_may_hold_several_authorities(tmp_path):
     ],
     ids=["unknown authority", "another host", "another name of this host", "expired"],
 )
-def test_an_invalid_certificate_gets_no_token(tmp_path, trusted, names, certificate, said):
+def test_an_invalid_certificate_gets_no_token(tmp_path, trusted, names, certificate, message):
     """An expired, foreign or untrusted certificate raises an error with its reason before any token is sent."""
-    with pytest.raises(CijUnreachableError, match=rf"WhoAmI was not sent: .*CERTIFICATE_VERIFY_FAILED.*{said}"):
+    with pytest.raises(CijUnreachableError, match=rf"WhoAmI was not sent: .*CERTIFICATE_VERIFY_FAILED.*{message}"):
         _run_with_two_servers(tmp_path, trusted, *names, **certificate)
 
 
@@ -150,9 +152,9 @@ def test_certificate_checks_cannot_be_disabled(scripted, monkeypatch, ca_bundle)
         "AZURE_CLI_DISABLE_CONNECTION_VERIFICATION",
     ):
         monkeypatch.setenv(name, "" if "BUNDLE" in name else "0")
-    good, said = CijHook().test_connection()
+    good, message = CijHook().test_connection()
     assert not good
-    assert "CERTIFICATE_VERIFY_FAILED" in said or "ca_bundle" in said
-    assert scripted.asked == scripted.logins == []
+    assert "CERTIFICATE_VERIFY_FAILED" in message or "ca_bundle" in message
+    assert scripted.requests == scripted.logins == []
     context = ssl_context("")
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)

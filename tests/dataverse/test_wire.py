@@ -14,8 +14,8 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_cij.dataverse.texts import json_of, storable
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
-from tests.conversation import converse
 from tests.scripted import Answer
+from tests.scripted_client import run_client
 
 LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
 
@@ -27,9 +27,9 @@ def _who(client):
 def test_two_encodings_are_refused_and_one_is_read(scripted):
     """A body with one encoding is read; one with two, which may expand to gigabytes, is refused."""
     body = gzip.compress(b'{"a": 1}')
-    assert converse(scripted, Answer(200, body, {"Content-Encoding": "gzip"}), talk=_who) == {"a": 1}
+    assert run_client(scripted, Answer(200, body, {"Content-Encoding": "gzip"}), work=_who) == {"a": 1}
     with pytest.raises(CijReplyError, match="not asked for"):
-        converse(scripted, Answer(200, gzip.compress(body), {"Content-Encoding": "gzip, gzip"}), talk=_who)
+        run_client(scripted, Answer(200, gzip.compress(body), {"Content-Encoding": "gzip, gzip"}), work=_who)
 
 
 @pytest.mark.parametrize("text", [r'"\ud83d"', r'"\u0000"', r'"{\"a\": \"\\ud83d\"}"', r'"\\\ud83d\\\ude00"'])
@@ -69,7 +69,7 @@ def test_long_texts_are_redacted_in_linear_time(scripted, status, piece):
     for sent in (body, b'{"error": {"message": "\\\\u0041' + body + b'"}}'):
         started = time.process_time()
         with contextlib.suppress(CijError):
-            converse(scripted, Answer(status, sent), talk=_who)
+            run_client(scripted, Answer(status, sent), work=_who)
         assert time.process_time() - started < 3
 
 

@@ -15,8 +15,8 @@ ROWS = Answer(body={"value": []})
 
 
 @pytest.fixture
-def tested(scripted, monkeypatch):
-    """Press the Test button of a connection to a server that answers so."""
+def connection_test_result(scripted, monkeypatch):
+    """Return the result of the Test button for a connection to a server with these responses."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def test(*answers: Answer) -> tuple[bool, str]:
@@ -30,24 +30,24 @@ def _no(status: int, code: str, message: str) -> Answer:
     return Answer(status, {"error": {"code": code, "message": message}})
 
 
-def test_a_good_connection_says_who_and_where(tested, scripted):
-    """User, organisation, version; having asked WhoAmI and for a segment."""
-    good, said = tested(WHO, ROWS, Answer(body={"Version": "9.2.25104.195"}))
-    assert good, said
+def test_a_working_connection_reports_user_organisation_and_version(connection_test_result, scripted):
+    """The Test button calls WhoAmI, reads a segment and reports user, organisation and version."""
+    good, report = connection_test_result(WHO, ROWS, Answer(body={"Version": "9.2.25104.195"}))
+    assert good, report
     for word in ("user-1", "org-1", "9.2.25104.195", "v9.2", scripted.url, "segments are readable"):
-        assert word in said
-    assert [asked.path for asked in scripted.asked][:2] == [
+        assert word in report
+    assert [request.path for request in scripted.requests][:2] == [
         "/api/data/v9.2/WhoAmI",
         "/api/data/v9.2/msdynmkt_segments?$select=msdynmkt_segmentid&$top=1",
     ]
 
 
-def test_a_service_that_tells_no_version_is_good_as_well(tested):
-    """The version is for people; not all who speak Dataverse have it."""
+def test_a_missing_version_is_no_failure(connection_test_result):
+    """A service that reports no version passes the test."""
     for refusal in (Answer(501), _no(404, "0x80060888", "Resource not found for the segment 'RetrieveVersion'.")):
-        good, said = tested(WHO, ROWS, refusal)
+        good, report = connection_test_result(WHO, ROWS, refusal)
         assert good
-        assert "Dataverse unknown" in said
+        assert "Dataverse unknown" in report
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,17 @@ def test_a_service_that_tells_no_version_is_good_as_well(tested):
         ([Answer(200, b"<html>a proxy's page</html>")], ["WhoAmI was answered with a body that is no JSON"]),
     ],
 )
-def test_a_bad_connection_says_what_is_missing_and_how_to_mend_it(tested, answers, words):
-    """The service's words, its code, and what to do."""
-    good, said = tested(*answers)
+def test_a_failing_connection_is_explained(connection_test_result, answers, words):
+    """A failing connection reports the service's message and code and a hint."""
+    good, report = connection_test_result(*answers)
     assert not good
     for word in words:
-        assert word in said
-    assert "canary" not in said
+        assert word in report
+    assert "canary" not in report
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "report"),
     [
         ({"host": ""}, "has no host"),
         ({"password": ""}, "client secret"),
@@ -96,25 +96,25 @@ def test_a_bad_connection_says_what_is_missing_and_how_to_mend_it(tested, answer
         ({"extra": {"tenant_id": "t", "ca_bundle": "/nowhere.pem"}}, "ca_bundle can't be used: No such file"),
     ],
 )
-def test_a_malformed_connection_is_named(scripted, monkeypatch, changed, said):
-    """Before anything is sent, and never by an exception at the Test button."""
+def test_a_malformed_connection_is_explained(scripted, monkeypatch, changed, report):
+    """A malformed connection is explained before anything is sent, and the Test button never raises."""
     connection = json.loads(scripted.connection()) | changed
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
     good, words = CijHook().test_connection()
     assert not good
-    assert said in words
-    assert scripted.asked == []
+    assert report in words
+    assert scripted.requests == []
 
 
 def test_a_missing_connection_is_named():
-    """By the id the user gave."""
-    good, said = CijHook("cij_elsewhere").test_connection()
+    """A missing connection is reported by its connection id."""
+    good, report = CijHook("cij_elsewhere").test_connection()
     assert not good
-    assert "cij_elsewhere" in said
+    assert "cij_elsewhere" in report
 
 
 def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
-    """Empty and null mean the default; 443 is no port of its own."""
+    """Empty and null fields mean the default, and port 443 is no port of its own."""
     connection = json.loads(scripted.connection())
     connection["extra"] |= {"api_version": "", "max_concurrency": None, "timeout_seconds": "30", "credential": None}
     connection["extra"] |= {"max_throttle_wait_seconds": ""}
@@ -161,7 +161,7 @@ def test_the_form_shows_every_extra():
 
 
 def test_a_pod_with_a_workload_identity_needs_no_fields(monkeypatch):
-    """Azure's webhook gives tenant, client and token file to the pod."""
+    """Tenant, client and token file come from the variables that Azure's webhook sets."""
     monkeypatch.setenv("AZURE_TENANT_ID", "pod-tenant")
     monkeypatch.setenv("AZURE_CLIENT_ID", "pod-client")
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/token")
@@ -176,7 +176,7 @@ def test_a_pod_with_a_workload_identity_needs_no_fields(monkeypatch):
 
 
 def test_sync_and_async_code_have_the_same_client(scripted, monkeypatch):
-    """``run`` for one, ``session`` for the other."""
+    """``run`` and ``session`` give the same client."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [WHO]
 
@@ -187,8 +187,8 @@ def test_sync_and_async_code_have_the_same_client(scripted, monkeypatch):
     assert CijHook().run(lambda cij: cij.dataverse.get("WhoAmI")) == asyncio.run(main()) == WHO.body
 
 
-def test_a_segments_address(scripted, monkeypatch):
-    """In Dynamics 365, and nothing but an id gets into it."""
+def test_the_url_of_a_segment(scripted, monkeypatch):
+    """The URL of a segment in Dynamics 365 takes only an id."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     segment_id = "0f5b0c7f-395d-447b-b14c-315a601f878e"
     expected = f"{scripted.url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"

@@ -1,4 +1,4 @@
-"""Sync code within an event loop that runs already: a notebook, an async test."""
+"""Calling the synchronous hook where an event loop is running: a notebook, an async test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.scripted import Answer
 
 @pytest.fixture
 def hook(scripted, monkeypatch) -> CijHook:
-    """Give a hook on a server that answers so."""
+    """Return a hook on the scripted server."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     monkeypatch.setattr("airflow_provider_cij.dataverse.client._LAST_SECONDS", 0.2)
     scripted.script = [Answer(body={"a": 1})]
@@ -30,8 +30,8 @@ def _in_a_loop(work):
     return asyncio.run(main())
 
 
-def test_it_runs_there(hook, scripted):
-    """Results and errors come as they do elsewhere."""
+def test_run_works_within_a_running_loop(hook, scripted):
+    """``run`` within a running event loop returns results and raises errors as elsewhere."""
     assert _in_a_loop(lambda: hook.run(lambda cij: cij.dataverse.get("WhoAmI"))) == {"a": 1}
     scripted.script = [Answer(404)]
     with pytest.raises(CijNotFoundError):
@@ -39,8 +39,8 @@ def test_it_runs_there(hook, scripted):
 
 
 @pytest.mark.parametrize("where", [_in_a_loop, lambda work: work()])
-def test_it_can_be_stopped_there(hook, where):
-    """As a signal handler does it, from any thread."""
+def test_stop_ends_run_from_another_thread(hook, where):
+    """``stop`` from another thread ends ``run``, with and without a running event loop."""
     begun = threading.Event()
 
     async def wait(cij):
@@ -58,8 +58,8 @@ def test_it_can_be_stopped_there(hook, where):
     assert time.monotonic() - started < 5
 
 
-def test_who_waits_is_interrupted_there(hook):
-    """A signal's exception in the thread that waits ends what runs in the other."""
+def test_a_signal_interrupts_run_within_a_running_loop(hook):
+    """An exception from a signal handler in the waiting thread cancels the work in the other thread."""
     ended = threading.Event()
     main_thread = threading.get_ident()
 

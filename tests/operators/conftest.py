@@ -14,8 +14,8 @@ from tests.segment_responses import ID
 
 
 @pytest.fixture
-def publish(scripted, monkeypatch):
-    """Run the publish operator against these answers."""
+def run_publish(scripted, monkeypatch):
+    """Return a function that runs a publish or refresh task against these responses."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(*answers: Answer, kind=CijPublishSegmentOperator, **arguments):
@@ -29,5 +29,5 @@ def publish(scripted, monkeypatch):
 
 @pytest.fixture
 def dag_id() -> str:
-    """Name a DAG, and so its segments, as no other test does."""
+    """Return a DAG id, and so segment keys, that no other test uses."""
     return f"d{uuid.uuid4().hex}"

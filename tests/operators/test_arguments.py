@@ -1,4 +1,4 @@
-"""Arguments of every operator and sensor, checked by type and value before the service is asked for anything."""
+"""Arguments of every operator and sensor, checked by type and value before any request."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseSensorOperator
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 
@@ -53,21 +54,23 @@ def _tasks():
 def _of(module):
     found = vars(import_module(f"airflow_provider_cij.{module}"))
     return [
-        one
-        for name, one in found.items()
-        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(one) and issubclass(one, CijTask)
+        cls
+        for name, cls in found.items()
+        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(cls) and issubclass(cls, CijTask)
     ]
 
 
 def _parameters(kind):
-    """Return the arguments of a class and of those it is made of, with their defaults."""
+    """Return the constructor arguments of a class and its bases, with their defaults."""
     found = {}
-    for one in kind.__mro__:
-        if one.__module__.startswith("airflow_provider_cij") and "__init__" in vars(one):
-            for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items():
+    for cls in kind.__mro__:
+        if cls.__module__.startswith("airflow_provider_cij") and "__init__" in vars(cls):
+            for name, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
                 found.setdefault(name, parameter.default)
     for former in ("wait_until_live", "wait_until_stopped", "at_least"):
         found.pop(former, None)
+    if kind is CijDeleteSegmentOperator:  # which always waits
+        found.pop("wait")
     if issubclass(kind, BaseSensorOperator):
         found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
     return found
@@ -96,7 +99,9 @@ BAD = [
 def _bad(kind, name, default):
     values = BAD[0][1] if isinstance(default, bool) else next((bad for names, bad in BAD if name in names), ())
     # Airflow makes a float of a sensor's own numbers.
-    return [one for one in values if not (one is True and name in NUMBERS and issubclass(kind, BaseSensorOperator))]
+    return [
+        value for value in values if not (value is True and name in NUMBERS and issubclass(kind, BaseSensorOperator))
+    ]
 
 
 def _cases():
@@ -110,7 +115,7 @@ CASES = list(_cases())
 
 
 def test_every_task_has_cases():
-    """No operator or sensor is left out, and each kind of argument has some."""
+    """Every operator and sensor, and each kind of argument, has test cases."""
     assert {case.values[0].__name__ for case in CASES} >= {kind.__name__ for kind in _tasks()}
     assert {case.values[1] for case in CASES} >= {
         "publish",
@@ -124,7 +129,7 @@ def test_every_task_has_cases():
 
 @pytest.fixture(scope="module")
 def context():
-    """Give what a task reads of Airflow's context."""
+    """Return the part of Airflow's context that a task reads."""
     now = datetime.now(UTC)
     ti = SimpleNamespace(map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None)
     return {"ti": ti, "dag_run": SimpleNamespace(start_date=now, run_after=now), "run_id": "r"}
@@ -132,7 +137,7 @@ def context():
 
 @pytest.mark.parametrize(("kind", "name", "value"), CASES)
 def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, monkeypatch, context, kind, name, value):
-    """A switch, number, word, id or bound of another type or value never reaches the service."""
+    """An argument of the wrong type or value fails the task with the argument's name and without a request."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
     with DAG("arguments", schedule=None):
@@ -145,7 +150,7 @@ def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, m
             return
     with pytest.raises((AirflowFailException, CijInputError), match=rf"\b{name.rstrip('s')}s? is "):
         task.execute(context)
-    assert scripted.asked == scripted.logins == []
+    assert scripted.requests == scripted.logins == []
 
 
 SWITCHES = sorted(
@@ -155,8 +160,8 @@ SWITCHES = sorted(
 
 
 @pytest.mark.parametrize(("kind", "name"), SWITCHES)
-def test_a_rendered_switch_is_read_as_one(scripted, monkeypatch, context, kind, name):
-    """A template renders False to a text, which must not be taken for True."""
+def test_a_rendered_switch_is_read_as_a_boolean(scripted, monkeypatch, context, kind, name):
+    """A switch rendered to the text "False" is read as false."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     with DAG("arguments", schedule=None):
         given = _good(kind, _parameters(kind))

@@ -1,4 +1,4 @@
-"""Journeys, custom triggers and consent as tasks, against the sandbox: two that know nothing of each other."""
+"""Journeys, custom triggers and consent as tasks against the sandbox, which shares no code with the provider."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _connection(cij_sandbox, monkeypatch, short_sleeps):
 
 @pytest.fixture
 def dag_id() -> str:
-    """Name a DAG, and so its segments and journeys, as no other test does."""
+    """Return a DAG id, and so names of segments and journeys, that no other test uses."""
     return f"d{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def parts(dag_id):
-    """Give a live segment, a template, its action and an e-mail that is ready to send."""
+    """Return a live segment, a template, its action and an e-mail that is ready to send."""
 
     async def read(cij):
         made = await cij.segments.create(SegmentSpec(dag_id, dag_id, "PROFILE(contact).FILTER(creditlimit >= 18000)"))
@@ -69,7 +69,7 @@ def parts(dag_id):
 
 
 def create(parts, **others):
-    """Make the operator that creates a journey of these parts."""
+    """Return an operator that creates a journey of these parts."""
     given = {
         "task_id": "create",
         "template_id": parts["template"],
@@ -82,14 +82,14 @@ def create(parts, **others):
     return CijCreateJourneyOperator(**(given | others))
 
 
-def named(dag_id: str) -> list[dict]:
-    """List the journeys of this name."""
+def journeys_named(dag_id: str) -> list[dict]:
+    """Return the journeys with this name."""
     path = f"msdynmkt_journeys?$filter=msdynmkt_name eq 'J {dag_id}'"
     return CijHook().run(lambda cij: cij.dataverse.get(path))["value"]
 
 
-def test_the_whole_way(dag_id, parts):
-    """Created as a draft from named arguments, validated, published, live; each task once more does no harm."""
+def test_create_validate_publish_and_wait(dag_id, parts):
+    """A journey is created as a draft, validated, published twice without harm, and waited for."""
     with DAG(dag_id, schedule=None) as dag:
         made = create(parts)
         journey_id = made.output["journey_id"]
@@ -102,7 +102,7 @@ def test_the_whole_way(dag_id, parts):
         made >> validate >> publish >> again >> live
     ran = run_dag(dag)
     assert set(ran.states.values()) == {"success"}
-    (row,) = named(dag_id)
+    (row,) = journeys_named(dag_id)
     assert ran.result("create") == {"journey_id": row["msdynmkt_journeyid"], "valid": True, "errors": []}
     assert ran.result("validate") == {"valid": True, "errors": [], "warnings": []}
     assert ran.result("publish") == ran.result("live") == {"journey_id": row["msdynmkt_journeyid"], "status": "live"}
@@ -113,8 +113,8 @@ def test_the_whole_way(dag_id, parts):
 
 
 @contextmanager
-def trouble(sandbox, fault: str, path: str, **rule):
-    """Have the sandbox misbehave; give what has struck."""
+def injected_fault(sandbox, fault: str, path: str, **rule):
+    """Inject one fault, and check that it took effect."""
     sandbox.faults.add(fault, path=path, count=1, **rule)
     try:
         yield
@@ -135,21 +135,21 @@ def trouble(sandbox, fault: str, path: str, **rule):
         ("save_timeout", {"processed": False}),
     ],
 )
-def test_a_journey_is_created_once_whatever_becomes_of_the_reply(cij_sandbox, dag_id, parts, publish, fault, rule):
-    """Found by name in the same try, or created by the next one: never twice."""
+def test_a_journey_is_created_once_despite_lost_responses(cij_sandbox, dag_id, parts, publish, fault, rule):
+    """After a lost create response the journey is found by name or created by the retry, never twice."""
     with DAG(dag_id, schedule=None) as dag:
         create(parts, publish=publish, retries=1, retry_delay=timedelta(0))
-    with trouble(cij_sandbox, fault, "CreateJourneyFromTemplate", **rule):
+    with injected_fault(cij_sandbox, fault, "CreateJourneyFromTemplate", **rule):
         ran = run_dag(dag)
     assert ran.states == {"create": "success"}
-    (row,) = named(dag_id)
+    (row,) = journeys_named(dag_id)
     assert ran.result("create")["journey_id"] == row["msdynmkt_journeyid"]
     assert row["statuscode"] in ((2, 4) if publish else (1,))
 
 
 @pytest.mark.parametrize("fault", ["lost", "reset"])
-def test_a_journey_is_published_once(cij_sandbox, dag_id, parts, fault):
-    """A lost reply is looked into; a request that never arrived is sent by the next try."""
+def test_a_journey_is_published_once_despite_lost_responses(cij_sandbox, dag_id, parts, fault):
+    """A lost publish response is resolved by reading the status; a request that was not received is retried."""
     since = cij_sandbox.requests()[-1]["number"]
     with DAG(dag_id, schedule=None) as dag:
         made = create(parts)
@@ -160,15 +160,19 @@ def test_a_journey_is_published_once(cij_sandbox, dag_id, parts, fault):
             retries=1,
             retry_delay=timedelta(0),
         )
-    with trouble(cij_sandbox, fault, "PublishJourneyV2"):
+    with injected_fault(cij_sandbox, fault, "PublishJourneyV2"):
         ran = run_dag(dag)
     assert ran.result("publish")["status"] == "live"
-    sent = [one for one in cij_sandbox.requests(since) if "PublishJourneyV2" in str(one) and "POST" in str(one)]
+    sent = [
+        request
+        for request in cij_sandbox.requests(since)
+        if "PublishJourneyV2" in str(request) and "POST" in str(request)
+    ]
     assert len(sent) == (1 if fault == "lost" else 2)
 
 
-def test_a_draft_that_is_wrong_is_not_passed_for_a_good_one(dag_id, parts, capfd):
-    """As young as the run and of the same user, it counts as the run's own."""
+def test_an_invalid_draft_of_the_same_run_is_an_error(dag_id, parts, capfd):
+    """An invalid draft of the same user and run is reported as invalid."""
     body = {"msdynmkt_name": f"J {dag_id}", "msdynmkt_journeyjson": "{}"}
     CijHook().run(lambda cij: cij.dataverse.post("msdynmkt_journeys", body, repeatable=False))
     with DAG(dag_id, schedule=None) as dag:
@@ -177,25 +181,25 @@ def test_a_draft_that_is_wrong_is_not_passed_for_a_good_one(dag_id, parts, capfd
     assert "is not valid: InvalidDefinition" in capfd.readouterr().out
 
 
-def test_an_audience_that_is_not_live(dag_id, parts, capfd):
-    """Is refused before the call."""
+def test_an_audience_that_is_not_live_is_refused(dag_id, parts, capfd):
+    """A journey whose audience segment is not live is refused before the create action is called."""
     draft = SegmentSpec(f"{dag_id}.draft", "Draft one", groups=(MemberGroup("in"),))
     CijHook().run(lambda cij: cij.segments.create(draft))
     with DAG(dag_id, schedule=None) as dag:
         create(parts, audience_segment_id=draft.segment_id)
     assert run_dag(dag).states == {"create": "failed"}
     assert "The audience, segment 'Draft one', is draft." in capfd.readouterr().out
-    assert named(dag_id) == []
+    assert journeys_named(dag_id) == []
 
 
 def contacts(count: int) -> list[dict]:
-    """List contacts with an address."""
+    """Return contacts that have an e-mail address."""
     path = f"contacts?$select=contactid,emailaddress1&$filter=emailaddress1 ne null&$top={count}"
     return CijHook().run(lambda cij: cij.dataverse.get(path))["value"]
 
 
-def test_everybody_is_raised_once(cij_sandbox, dag_id, tmp_path):
-    """Lost replies, a gateway's words and throttling on the way: each is raised once, or unclear, never twice."""
+def test_each_person_is_raised_once_despite_faults(cij_sandbox, dag_id, tmp_path):
+    """With lost responses, gateway errors and throttling each person is raised once or reported as unclear."""
     name = f"msdynmkt_{uuid.uuid4().hex[:12]}"
     cij_sandbox.add_trigger(
         name, msdynmkt_plan="string", msdynmkt_days="integer", msdynmkt_on="datetime", msdynmkt_paid="boolean"
@@ -228,8 +232,8 @@ def test_everybody_is_raised_once(cij_sandbox, dag_id, tmp_path):
     assert len(set(seen) & unclear) == 2
 
 
-def test_the_example_of_a_trigger(cij_sandbox, tmp_path):
-    """Runs as it is."""
+def test_the_example_dag_of_a_trigger(cij_sandbox, tmp_path):
+    """The example DAG raises a trigger for every person in its file."""
     people = [row["contactid"] for row in contacts(5)]
     (tmp_path / "people.csv").write_text("\n".join(["contactid", *people]))
     files = {"people_file": str(tmp_path / "people.csv"), "unclear_file": str(tmp_path / "unclear.csv")}
@@ -242,8 +246,8 @@ def test_the_example_of_a_trigger(cij_sandbox, tmp_path):
 
 @pytest.mark.parametrize("kind", [CijAddSegmentMembersOperator, CijMirrorSegmentMembersOperator])
 @pytest.mark.parametrize("topic", [False, True])
-def test_who_has_opted_out_is_left_out(dag_id, kind, topic):
-    """Of the commercial purpose, or of a topic; the report counts them only when somebody asks."""
+def test_opted_out_people_are_left_out(dag_id, kind, topic):
+    """People who opted out of the purpose or topic are not added, and are counted only with ``require_consent``."""
     people = contacts(300)
     ids = [row["contactid"] for row in people]
     made = CijHook().run(lambda cij: cij.segments.create(SegmentSpec(dag_id, "Mail", groups=(MemberGroup("in"),))))
@@ -259,8 +263,8 @@ def test_who_has_opted_out_is_left_out(dag_id, kind, topic):
         return purpose, about
 
     purpose, about = CijHook().run(prepare)
-    expected = {one for one, value in zip(ids, purpose, strict=True) if value == ConsentValue.OPTED_OUT}
-    expected |= {one for one, value in zip(ids, about, strict=False) if value == ConsentValue.OPTED_OUT}
+    expected = {contact_id for contact_id, value in zip(ids, purpose, strict=True) if value == ConsentValue.OPTED_OUT}
+    expected |= {contact_id for contact_id, value in zip(ids, about, strict=False) if value == ConsentValue.OPTED_OUT}
     assert ids[7] in expected
     with DAG(dag_id, schedule=None) as dag:
         kind(
@@ -277,8 +281,8 @@ def test_who_has_opted_out_is_left_out(dag_id, kind, topic):
     assert "opted_out" not in ran.result(other.task_id)
 
 
-def test_consent_goes_round():
-    """What is set is read, of an address nobody has, and set again it is not written."""
+def test_consent_is_set_and_read():
+    """Consent that was set is read, for an address of no contact too, and setting it again writes nothing."""
     address = f"{uuid.uuid4()}@contoso.test"
 
     async def work(cij):
@@ -291,8 +295,8 @@ def test_consent_goes_round():
     assert CijHook().run(work) == [unset, True, opted_in, True, opted_out, False, opted_out]
 
 
-def test_a_bad_require_consent(dag_id, capfd):
-    """Says what to give."""
+def test_an_invalid_require_consent_is_refused(dag_id, capfd):
+    """An invalid ``require_consent`` fails the task with the values to use."""
     made = CijHook().run(lambda cij: cij.segments.create(SegmentSpec(dag_id, "Mail", groups=(MemberGroup("in"),))))
     with DAG(dag_id, schedule=None) as dag:
         CijAddSegmentMembersOperator(

@@ -1,4 +1,4 @@
-"""Keys of mapped tasks, and words and switches of all operators."""
+"""Keys of mapped tasks, and rendered switches of all operators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATES = [
 
 @pytest.mark.parametrize(("operator", "arguments", "name"), CREATES)
 def test_a_mapped_create_without_keys_is_refused_while_parsing(operator, arguments, name):
-    """The map index names no row: every mapped create needs a key for each entry."""
+    """A mapped create without a key for each entry is refused while the DAG is parsed."""
     with DAG("keys", schedule=None):
         with pytest.raises(CijInputError, match="has no key"):
             operator.partial(task_id="a", **arguments).expand(**{name: ["NL", "DE"]})
@@ -41,7 +41,7 @@ def test_a_mapped_create_without_keys_is_refused_while_parsing(operator, argumen
 
 
 def test_a_create_in_a_mapped_group_without_a_key_is_refused():
-    """A mapped task group gives its tasks a map index too."""
+    """A create without a key in a mapped task group is refused, for it has a map index too."""
 
     @task_group
     def countries(country):
@@ -53,7 +53,7 @@ def test_a_create_in_a_mapped_group_without_a_key_is_refused():
 
 @pytest.mark.parametrize("key", ["newsletter", "n-{{ ti.map_index }}"])
 def test_a_create_in_a_mapped_group_with_one_key_is_refused(key):
-    """One key for all entries of a mapped task group would give them one row."""
+    """A create in a mapped task group with one constant key is refused, for all entries would share a row."""
 
     @task_group
     def countries(country):
@@ -64,8 +64,8 @@ def test_a_create_in_a_mapped_group_with_one_key_is_refused(key):
 
 
 @pytest.mark.parametrize("mapped", ["expand_kwargs", "group"])
-def test_a_mapped_create_that_another_task_gives_no_keys_asks_for_nothing(scripted, monkeypatch, capfd, mapped):
-    """What another task returns is known only when the task runs, and it fails before its first request."""
+def test_a_mapped_create_without_keys_at_run_time_fails(scripted, monkeypatch, capfd, mapped):
+    """A create mapped over another task's result without keys fails before its first request."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     with DAG(f"keyless_{mapped}", schedule=None) as dag:
 
@@ -87,21 +87,21 @@ def test_a_mapped_create_that_another_task_gives_no_keys_asks_for_nothing(script
             CijCreateSegmentOperator.partial(task_id="create", groups=["in"]).expand_kwargs(entries())
     states = run_dag(dag).states
     assert sorted(states.values()) == ["failed", "failed", "success"]
-    said = capfd.readouterr().out
-    assert "has no key: the map index is no name" in said
-    assert '.expand_kwargs([{"key": "newsletter-nl"' in said
-    assert scripted.asked == scripted.logins == []
+    message = capfd.readouterr().out
+    assert "has no key: the map index is no name" in message
+    assert '.expand_kwargs([{"key": "newsletter-nl"' in message
+    assert scripted.requests == scripted.logins == []
 
 
 @pytest.mark.parametrize(("text", "meant"), [("True", True), (" false ", False), (True, True)])
-def test_a_rendered_switch_is_read(text, meant):
-    """A template renders a switch as a text."""
+def test_a_rendered_switch_is_read_as_a_boolean(text, meant):
+    """A switch given as a template is read as a boolean."""
     assert switch("publish", text) is meant
 
 
 @pytest.mark.parametrize("text", ["", "no", "1", 1, None, ["True"]])
-def test_what_is_no_switch_is_refused(text):
-    """A text that is neither true nor false is never taken for one."""
+def test_an_invalid_switch_is_refused(text):
+    """A text that is neither true nor false is refused as a switch."""
     with pytest.raises(CijInputError, match="publish is"):
         switch("publish", text)
     with pytest.raises(CijInputError, match="table is"):

@@ -1,4 +1,4 @@
-"""Limits on how many members a published segment may have."""
+"""Limits on the member count of a published segment."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.scripted import Answer
-from tests.segment_responses import ID, NONE, OLD, SUCCEEDED, run_of, segment
+from tests.segment_responses import ID, NONE, OLD, SUCCEEDED, evaluation, segment
 
 both = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
-BEFORE = run_of(SUCCEEDED, execution=OLD)
+BEFORE = evaluation(SUCCEEDED, execution=OLD)
 GROWN = [
     *[segment(1, 3), BEFORE, BEFORE, Answer(204), segment(1, 3), BEFORE],
-    *[segment(1, 3), run_of(SUCCEEDED), segment(1, 9)],
+    *[segment(1, 3), evaluation(SUCCEEDED), segment(1, 9)],
 ]
 
 
 @both
 @pytest.mark.parametrize(
-    ("limits", "said"),
+    ("limits", "message"),
     [
         ({"max_members": 8}, "has 9 members, more than max_members=8."),
         ({"max_members": "{{ 8 }}"}, "has 9 members, more than max_members=8."),
@@ -28,41 +28,41 @@ GROWN = [
         ({"max_change": 5}, "has 9 members after 3 in the evaluation before, a change of +6, more than max_change=5."),
     ],
 )
-def test_too_many_members_fail_the_task(publish, scripted, capfd, deferrable, limits, said):
-    """A segment that grew beyond what is allowed fails the task with both counts."""
-    assert publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "failed"}
-    assert said in capfd.readouterr().out
+def test_too_many_members_fail_the_task(run_publish, scripted, capfd, deferrable, limits, message):
+    """A segment that grew beyond its limit fails the task with both counts."""
+    assert run_publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "failed"}
+    assert message in capfd.readouterr().out
 
 
 @both
 @pytest.mark.parametrize("limits", [{"max_members": 9, "min_members": 9}, {"max_change": "200%"}, {"max_change": 6}])
-def test_enough_members_do_not(publish, deferrable, limits):
-    """What is within all limits is a success."""
-    assert publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "success"}
+def test_a_count_within_all_limits_succeeds(run_publish, deferrable, limits):
+    """A member count within all limits is a success."""
+    assert run_publish(*GROWN, deferrable=deferrable, **limits).states == {"publish": "success"}
 
 
-def test_a_first_evaluation_has_nothing_to_compare_with(publish):
-    """A draft may come to any number of members, whatever change is allowed."""
-    ran = publish(segment(2, None), NONE, Answer(204), segment(1, 9), max_change=0)
+def test_a_first_evaluation_has_no_count_to_compare_with(run_publish):
+    """A draft may get any number of members, whatever ``max_change`` is."""
+    ran = run_publish(segment(2, None), NONE, Answer(204), segment(1, 9), max_change=0)
     assert ran.states == {"publish": "success"}
 
 
 @pytest.mark.parametrize(
     "limits", [{"max_members": -1}, {"max_members": "many"}, {"min_members": 1.5}, {"max_change": 1.0}]
 )
-def test_limits_are_checked_before_anything_is_sent(publish, scripted, capfd, limits):
-    """A limit that is none fails the task before the first request."""
-    assert publish(segment(2), **limits).states == {"publish": "failed"}
+def test_invalid_limits_are_refused(run_publish, scripted, capfd, limits):
+    """An invalid limit fails the task before the first request."""
+    assert run_publish(segment(2), **limits).states == {"publish": "failed"}
     assert f"{next(iter(limits))} is" in capfd.readouterr().out
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="This Airflow has no task state store.")
-def test_a_second_try_does_not_compare_the_new_count_with_itself(publish, scripted, capfd):
-    """The count to compare with is that before the first try, also when that one was published and then failed."""
-    first, second = run_of(SUCCEEDED, execution=OLD), run_of(SUCCEEDED)
-    third = run_of(SUCCEEDED, execution=ID)
-    ran = publish(
+def test_a_retry_compares_with_the_count_before_the_first_attempt(run_publish, scripted, capfd):
+    """A retry compares with the count from before the first attempt, also when that one had published."""
+    first, second = evaluation(SUCCEEDED, execution=OLD), evaluation(SUCCEEDED)
+    third = evaluation(SUCCEEDED, execution=ID)
+    ran = run_publish(
         *[segment(1, 3), first, first, Answer(204), segment(5, 3), first, segment(5, 3), first],
         *[segment(1, 9), second, second, Answer(204), segment(1, 9), second, segment(1, 9), third, segment(1, 9)],
         max_change="20%",
@@ -73,4 +73,4 @@ def test_a_second_try_does_not_compare_the_new_count_with_itself(publish, script
     )
     assert ran.states == {"publish": "failed"}
     assert "has 9 members after 3 in the evaluation before" in capfd.readouterr().out
-    assert len(scripted.asked) == 17
+    assert len(scripted.requests) == 17

@@ -1,4 +1,4 @@
-"""Add, remove, mirror and match as tasks of a DAG, run by Airflow's own ``dag.test()`` against the sandbox."""
+"""Operators that add, remove, mirror, match and export members, against the sandbox."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 200)]
 
 @pytest.fixture
 def segment(cij_sandbox, monkeypatch):
-    """Make a segment with groups; give its id and how to read a group."""
+    """Create a segment with groups and return its id and a function that reads a group."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     spec = SegmentSpec(f"test.{uuid.uuid4()}", "Test", groups=(MemberGroup("in"), MemberGroup("more")))
     made = CijHook().run(lambda cij: cij.segments.create(spec))
 
     async def read(cij, name: str) -> list[str]:
         pages = cij.members.of_group(spec.segment_id, made.groups[name])
-        return sorted([one async for page in pages for one in page])
+        return sorted([member async for page in pages for member in page])
 
     return spec.segment_id, lambda name: CijHook().run(lambda cij: read(cij, name))
 
 
 @pytest.fixture
 def run(dag_id, segment):
-    """Run one operator; give its state, report and what the UI shows of its arguments."""
+    """Return a function that runs one operator and returns its state, its report and the finished run."""
 
-    def one(kind, **arguments):
+    def run_operator(kind, **arguments):
         with DAG(dag_id, schedule=None) as dag:
             kind(**({"task_id": "t", "segment_id": segment[0], "group": "in"} | arguments))
         ran = run_dag(dag)
         report = ran.result("t") if ran.states["t"] == "success" else {}
         return ran.states["t"], {name: count for name, count in report.items() if count}, ran
 
-    return one
+    return run_operator
 
 
 def test_members_are_removed(run, segment):
-    """Those of the list, from each group that is named; who is not in it is no error."""
+    """Listed members are removed from each given group, and ids that are in no group are no error."""
     run(CijAddSegmentMembersOperator, members=PEOPLE[:50])
     run(CijAddSegmentMembersOperator, members=PEOPLE[:50], group="more")
     state, report, _ = run(CijRemoveSegmentMembersOperator, members=PEOPLE[40:60], group=["in", "more"])
@@ -62,16 +62,16 @@ def test_members_are_removed(run, segment):
     assert segment[1]("in") == segment[1]("more") == PEOPLE[:40]
 
 
-def test_a_list_over_several_groups(run, segment):
-    """Who is in one of them already stays where he is."""
+def test_members_in_another_group_are_not_added_again(run, segment):
+    """A member of one of several groups is not added to another."""
     run(CijAddSegmentMembersOperator, members=PEOPLE[:10], group="more")
     state, report, _ = run(CijAddSegmentMembersOperator, members=PEOPLE[5:20], group=["in", "more"])
     assert (state, report) == ("success", {"read": 15, "added": 10, "unchanged": 5, "batches": 1})
     assert (segment[1]("in"), segment[1]("more")) == (PEOPLE[10:20], PEOPLE[:10])
 
 
-def test_a_mirrored_group_is_the_list(run, segment, capfd):
-    """A dry run says what would be done; then it is done; then there is nothing left to do."""
+def test_a_mirrored_group_equals_the_list(run, segment, capfd):
+    """A dry run reports the changes, a mirror makes them, and a second mirror has nothing to do."""
     run(CijAddSegmentMembersOperator, members=PEOPLE[:100])
     mirror = {"members": PEOPLE[10:130]}
     planned = {"read": 120, "added": 30, "removed": 10, "unchanged": 90}
@@ -83,8 +83,8 @@ def test_a_mirrored_group_is_the_list(run, segment, capfd):
     assert run(CijMirrorSegmentMembersOperator, **mirror)[:2] == ("success", {"read": 120, "unchanged": 120})
 
 
-def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
-    """Unless it is meant."""
+def test_more_removals_than_allowed_remove_no_member(run, segment, capfd):
+    """A list that would remove more than ``max_removals`` fails the task and removes no member."""
     run(CijAddSegmentMembersOperator, members=PEOPLE[:100])
     for members in (PEOPLE[:79], []):
         assert run(CijMirrorSegmentMembersOperator, members=members, on_empty="ok", retries=2)[0] == "failed"
@@ -97,7 +97,7 @@ def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"max_removals": 1.5}, "max_removals is 1.5, which is no bound."),
         ({"group": []}, "group is []"),
@@ -108,10 +108,10 @@ def test_a_list_that_was_cut_short_removes_nobody(run, segment, capfd):
         ({"group": "nobody"}, "has no group 'nobody'. Its groups: 'in', 'more'."),
     ],
 )
-def test_what_cant_be_right_fails_at_once(run, capfd, arguments, said):
-    """With the reason; no retry is wasted on it."""
+def test_invalid_arguments_fail_without_a_retry(run, capfd, arguments, message):
+    """Invalid arguments fail the task with the reason and without a retry."""
     assert run(CijMirrorSegmentMembersOperator, **({"members": PEOPLE[:1], "retries": 2} | arguments))[0] == "failed"
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
 
 
 def _contacts() -> list[dict]:
@@ -122,11 +122,11 @@ def _contacts() -> list[dict]:
     return CijHook().run(read)
 
 
-def test_addresses_are_matched(run, segment, tmp_path):
-    """In any case, with everybody who has one; who is not found is in the file, and nowhere else."""
+def test_members_are_matched_by_email(run, segment, tmp_path):
+    """Addresses match in any casing, and those without a match are in the file and nowhere else."""
     contacts = _contacts()
-    asked = {row["emailaddress1"].lower() for row in contacts[:300]}
-    expected = sorted(row["contactid"] for row in contacts if row["emailaddress1"].lower() in asked)
+    addresses = {row["emailaddress1"].lower() for row in contacts[:300]}
+    expected = sorted(row["contactid"] for row in contacts if row["emailaddress1"].lower() in addresses)
     source, missing = tmp_path / "addresses.csv", tmp_path / "missing.csv"
     rows = [row["emailaddress1"].upper() for row in contacts[:300]]
     rows += [contacts[0]["emailaddress1"], "", "nobody@nowhere.test", "O'Brien' or 1 eq 1"]
@@ -145,7 +145,7 @@ def test_addresses_are_matched(run, segment, tmp_path):
     assert report == {
         "read": 304,
         "invalid": 1,
-        "duplicate": 304 - 1 - 2 - len(asked),
+        "duplicate": 304 - 1 - 2 - len(addresses),
         "not_found": 2,
         "added": len(expected),
         "batches": 1,
@@ -157,22 +157,24 @@ def test_addresses_are_matched(run, segment, tmp_path):
     assert "@" not in json.dumps([ran.xcoms, ran.rendered])
 
 
-def test_the_log_has_nobodys_address(run, capfd, tmp_path):
-    """Neither a found one nor a missing one."""
+def test_the_log_holds_no_address(run, capfd, tmp_path):
+    """Neither matched nor unmatched addresses are in the log."""
     contacts = _contacts()
     members = [contacts[0]["emailaddress1"], "nobody@nowhere.test"]
     run(CijAddSegmentMembersOperator, members=members, match_on="emailaddress1", max_not_found=1)
     captured = capfd.readouterr()
-    for one in members:
-        assert one not in captured.out + captured.err
+    for address in members:
+        assert address not in captured.out + captured.err
 
 
-def test_members_come_from_a_database(run, segment, tmp_path, monkeypatch):
-    """By any SQL connection of Airflow; the query is a template."""
+def test_members_from_a_database(run, segment, tmp_path, monkeypatch):
+    """Members are read by a templated query from an Airflow SQL connection."""
     path = tmp_path / "warehouse.db"
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE audience (id TEXT, country TEXT)")
-        database.executemany("INSERT INTO audience VALUES (?, ?)", [(one, "DK") for one in PEOPLE[:50]] + [("", "SE")])
+        database.executemany(
+            "INSERT INTO audience VALUES (?, ?)", [(member, "DK") for member in PEOPLE[:50]] + [("", "SE")]
+        )
     database.close()
     connection = {"conn_type": "sqlite", "host": str(path)}
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
@@ -182,8 +184,8 @@ def test_members_come_from_a_database(run, segment, tmp_path, monkeypatch):
     assert segment[1]("in") == PEOPLE[:50]
 
 
-def test_members_come_from_the_organisation_itself(run, segment):
-    """The contacts that a filter finds."""
+def test_members_from_dataverse(run, segment):
+    """Members are read from the organisation by a templated filter."""
     state, _, _ = run(
         CijAddSegmentMembersOperator, members=FromDataverse("contact", "creditlimit ge {{ 9000 + 9000 }}")
     )
@@ -197,7 +199,7 @@ def test_members_come_from_the_organisation_itself(run, segment):
 
 
 def test_a_group_is_exported_as_parquet(run, tmp_path):
-    """The suffix says so."""
+    """A path that ends in .parquet exports a Parquet file."""
     parquet = pytest.importorskip("pyarrow.parquet")
     run(CijAddSegmentMembersOperator, members=PEOPLE[:30])
     target = tmp_path / "out.parquet"

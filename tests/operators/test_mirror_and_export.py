@@ -1,4 +1,4 @@
-"""Mirrors and exports against a service whose lists lag, are cut short, or are changed by another writer."""
+"""Mirrors and exports against a service whose lists lag, are incomplete, or are changed by another writer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.members import verify as verifying
-from airflow_provider_cij.operators import _exporting
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,
     CijExportSegmentMembersOperator,
@@ -20,14 +18,14 @@ from airflow_provider_cij.operators.members import (
 )
 from airflow_provider_cij.sources import FromFile
 from tests.dags import run_dag
-from tests.scripted import Answer, Asked, ScriptedServer
+from tests.scripted import Answer, RecordedRequest, ScriptedServer
 
 SEGMENT, DEFINITION, GROUP = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1, 40)]
 
 
 class _Service(ScriptedServer):
-    """Has one segment with one group, whose members are a set."""
+    """A service with one segment and one group, whose members are a set."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -40,7 +38,7 @@ class _Service(ScriptedServer):
         self.listing: Callable[[int], list[str]] | None = None
         self.writes = self.looks = 0
 
-    def answer(self, request: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> Answer:
         path, body = request.path, json.loads(request.body or b"{}") if request.body[:1] == b"{" else {}
         if "msdynmkt_segmentexecutions" in path:
             if not self.evaluation:
@@ -55,8 +53,8 @@ class _Service(ScriptedServer):
         if "msdynmkt_MembersList" in path:
             self.looks += 1
             self.while_listing()
-            said = {"hasNextPage": False, "members": self.members}
-            return Answer(body={"StatusCode": 200, "ResultText": json.dumps(said)})
+            message = {"hasNextPage": False, "members": self.members}
+            return Answer(body={"StatusCode": 200, "ResultText": json.dumps(message)})
         if "StaticMembers" in path:
             change = self.group.update if "AddStatic" in path else self.group.difference_update
             change(body["EntityIds"])
@@ -84,17 +82,15 @@ class _Service(ScriptedServer):
 @pytest.fixture
 def service(tmp_path, monkeypatch):
     """Run the service; looks follow one another at once."""
-    monkeypatch.setattr(verifying, "_WAITS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(_exporting, "_WAITS", (0.0, 0.0, 0.0))
     with _Service(tmp_path) as server:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", server.connection())
         yield server
 
 
 def run(kind, **arguments):
-    """Run an operator; return its state, and its report without the zeros."""
+    """Run an operator and return its state and the non-zero counts of its report."""
     with DAG("lists", schedule=None) as dag:
-        kind(task_id="t", segment_id=SEGMENT, **arguments)
+        kind(task_id="t", segment_id=SEGMENT, **arguments).relist_waits = (0.0, 0.0, 0.0)
     ran = run_dag(dag)
     report = ran.result("t") if ran.states["t"] == "success" else {}
     return ran.states["t"], {name: count for name, count in report.items() if count}
@@ -106,8 +102,8 @@ def mirror(**arguments):
     return run(CijMirrorSegmentMembersOperator, **(given | arguments))
 
 
-def test_a_writer_that_ends_is_written_over(service):
-    """A member who came meanwhile is removed in a second round."""
+def test_a_concurrent_addition_is_removed(service):
+    """A member whom another writer adds during the mirror is removed in a second round."""
     service.after_write = lambda: service.group.add(PEOPLE[30]) if service.writes == 2 else None
     state, report = mirror()
     assert (state, report["removed"], report["added"]) == ("success", 6, 5)
@@ -115,8 +111,8 @@ def test_a_writer_that_ends_is_written_over(service):
 
 
 @pytest.mark.parametrize("swap", [False, True], ids=["one more", "one for another"])
-def test_a_writer_that_goes_on_fails_the_task(service, capfd, swap):
-    """The ids are compared, not the counts; the error names the group and its cause."""
+def test_a_persistent_concurrent_writer_fails_the_task(service, capfd, swap):
+    """A group that keeps changing fails the task, also when its size stays the same."""
 
     def meddle() -> None:
         service.group.add(PEOPLE[30])
@@ -129,23 +125,23 @@ def test_a_writer_that_goes_on_fails_the_task(service, capfd, swap):
     assert service.writes <= 3 * 2
 
 
-def test_a_listing_that_lags_is_no_writer(service):
-    """Nothing is sent a second time when the next look shows what was sent."""
+def test_a_lagging_list_sends_nothing_twice(service):
+    """A list that shows the changes late leads to no second request."""
     older = sorted(service.group)
     service.listing = lambda look: older if look <= 3 else sorted(service.group)
     assert mirror()[0] == "success"
     assert service.writes == 2
 
 
-def test_verifying_can_be_left_out(service):
-    """One listing then, whoever else writes."""
+def test_verify_false_lists_once(service):
+    """With ``verify=False`` the group is listed once."""
     service.after_write = lambda: service.group.add(PEOPLE[30])
     assert mirror(verify="{{ False }}")[0] == "success"
     assert service.looks == 1
 
 
-def test_a_mirror_can_be_undone(service, tmp_path):
-    """The ids that it removed are in a file before they are removed, those of every round."""
+def test_removed_path_holds_all_removed_members(service, tmp_path):
+    """The removed ids of every round are in ``removed_path`` before they are removed."""
     path = tmp_path / "removed.csv"
     seen: list[str] = []
 
@@ -163,14 +159,14 @@ def test_a_mirror_can_be_undone(service, tmp_path):
 
 
 def test_a_dry_run_writes_nothing(service, tmp_path):
-    """Neither members nor the file of who would go, and it lists once."""
+    """A dry run changes no members, writes no file and lists once."""
     state, report = mirror(dry_run=True, removed_path=str(tmp_path / "removed.csv"))
     assert (state, report["removed"], service.writes, service.looks) == ("success", 5, 0, 1)
     assert not (tmp_path / "removed.csv").exists()
 
 
 def export(path: Path, **arguments):
-    """Export over an older file."""
+    """Export over an existing file."""
     path.write_text("older")
     return run(CijExportSegmentMembersOperator, path=str(path), **arguments)
 
@@ -187,8 +183,8 @@ def export(path: Path, **arguments):
         (5, None, 0, "success"),
     ],
 )
-def test_an_export_is_as_long_as_the_service_says(service, tmp_path, members, count, max_missing, wanted):
-    """A shorter one fails the task and leaves the older file alone."""
+def test_an_incomplete_export_fails_and_keeps_the_old_file(service, tmp_path, members, count, max_missing, wanted):
+    """An export shorter than the member count fails the task and keeps the old file."""
     service.members, service.count = PEOPLE[:members], count
     path = tmp_path / "out.csv"
     assert export(path, max_missing=max_missing)[0] == wanted
@@ -197,22 +193,22 @@ def test_an_export_is_as_long_as_the_service_says(service, tmp_path, members, co
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ca.pem", "out.csv"]
 
 
-def test_a_list_that_lags_is_waited_for(service, tmp_path):
-    """It is read again, into a new file."""
+def test_a_lagging_list_is_read_again(service, tmp_path):
+    """A list that is still incomplete is read again into a new file."""
     service.members = []
     service.while_listing = lambda: service.members.extend(PEOPLE[: 5 * (service.looks - 1)][len(service.members) :])
     assert export(tmp_path / "out.csv")[1]["count"] == 10
     assert service.looks == 3
 
 
-def test_an_export_needs_no_log_of_evaluations(service, tmp_path):
-    """An application user who may not read the log of evaluations can export all the same."""
+def test_an_export_needs_no_access_to_evaluations(service, tmp_path):
+    """An application user who may not read evaluations can export."""
     service.evaluation = 0
     assert run(CijExportSegmentMembersOperator, path=str(tmp_path / "members.csv"))[0] == "success"
 
 
 def test_a_list_of_another_evaluation_is_read_again(service, tmp_path):
-    """The count and the list are of the same one."""
+    """A list is read again when an evaluation ended meanwhile, so count and list belong together."""
 
     def evaluate() -> None:
         if service.looks == 1:
@@ -232,8 +228,8 @@ def test_a_list_of_another_evaluation_is_read_again(service, tmp_path):
         (CijMirrorSegmentMembersOperator, "ok", "success"),
     ],
 )
-def test_an_empty_list(service, tmp_path, kind, on_empty, state):
-    """A file with a header alone fails the task, skips it or is nothing to do, as the DAG says."""
+def test_an_empty_list_fails_skips_or_succeeds(service, tmp_path, kind, on_empty, state):
+    """An empty list fails the task, skips it or succeeds, as ``on_empty`` says."""
     service.group = set()
     path = tmp_path / "members.csv"
     path.write_text("contactid\n")
@@ -242,8 +238,8 @@ def test_an_empty_list(service, tmp_path, kind, on_empty, state):
 
 
 @pytest.mark.parametrize(("allowed", "state"), [({}, "failed"), ({"max_not_found": "67%"}, "success")])
-def test_values_that_match_nobody(service, tmp_path, allowed, state):
-    """Beyond the bound nothing is sent, and the file of them is there all the same."""
+def test_more_unmatched_values_than_allowed(service, tmp_path, allowed, state):
+    """More unmatched values than ``max_not_found`` send nothing, and their file is written all the same."""
     service.script = [Answer(body={"value": [{"contactid": PEOPLE[20], "emailaddress1": "a@x"}]})]
     path = tmp_path / "nobody.csv"
     arguments = {"members": ["a@x", "b@x", "c@x"], "match_on": "emailaddress1", "not_found_path": str(path)}
@@ -252,8 +248,8 @@ def test_values_that_match_nobody(service, tmp_path, allowed, state):
     assert (PEOPLE[20] in service.group) is (state == "success")
 
 
-def test_a_list_without_an_end(service, tmp_path, capfd):
-    """Pages that hold more members than a group can are an error."""
+def test_an_endless_list_is_an_error(service, tmp_path, capfd):
+    """A list with more members than a group can hold fails the task."""
     everybody = [str(uuid.UUID(int=number)) for number in range(1, 205_002)]
     service.listing = lambda _: everybody
     assert export(tmp_path / "out.csv", group="in")[0] == "failed"

@@ -1,9 +1,11 @@
-"""Publish and refresh that meet another evaluation, or a failing service, with Airflow's own ``dag.test()``."""
+"""Publish and refresh when another evaluation is in progress, or when the service fails."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+import uuid
+from itertools import pairwise
 
 import pytest
 from airflow.sdk import DAG
@@ -12,22 +14,20 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.operators import _publishing
 from airflow_provider_cij.operators.segments import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from tests.dags import run_dag
-from tests.member_ids import idset
+from tests.member_ids import id_set
 from tests.scripted import Answer
 from tests.segment_responses import (
     FAILED,
     ID,
     IN_PROGRESS,
     LINK,
-    NEW,
     NONE,
     NOT_STARTED,
     OLD,
     SUCCEEDED,
-    run_of,
+    evaluation,
     segment,
 )
 
@@ -36,14 +36,14 @@ both = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker"
 LATER = Answer(
     429, {"error": {"code": "0x80072322", "message": "Number of requests exceeded."}}, {"Retry-After": "3600"}
 )
-BEFORE = run_of(SUCCEEDED, execution=OLD)
+BEFORE = evaluation(SUCCEEDED, execution=OLD)
 TIMED_OUT, SKIPPED = 723270004, 723270005
 DOWN = Answer(503, {"error": {"code": "0x0", "message": "down"}}, {"Retry-After": "3600"})
 
 
 @pytest.fixture(scope="module", params=["replace", "drop"])
 def busy(request):
-    """Provide organisations that deal in either way with a publish that meets an evaluation."""
+    """Provide sandboxes that replace or drop a publish during an evaluation."""
     options = ("--contacts", "300", "--compute-seconds", "1.5", "--busy-publish", request.param)
     with running_sandbox(*options) as sandbox:
         yield sandbox
@@ -52,15 +52,15 @@ def busy(request):
 @both
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("was", ["draft", "live"])
-def test_members_added_during_an_evaluation_are_in(busy, monkeypatch, dag_id, kind, was, deferrable):
-    """A segment whose evaluation is under way is evaluated once more, with the members that were added meanwhile."""
+def test_members_added_during_an_evaluation_are_included(busy, monkeypatch, dag_id, kind, was, deferrable):
+    """A segment in evaluation is evaluated again, with the members that were added meanwhile."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", busy.airflow_conn_uri)
     spec = SegmentSpec(dag_id, "Busy", groups=(MemberGroup("in"),))
 
     async def prepare(cij):
         made = await cij.segments.create(spec)
         people = [row["contactid"] for row in await cij.dataverse.rows("contacts?$select=contactid&$top=20")]
-        await cij.members.add(spec.segment_id, made.groups["in"], idset(people[:10]))
+        await cij.members.add(spec.segment_id, made.groups["in"], id_set(people[:10]))
         await cij.segments.publish(spec.segment_id)
         while was == "live" and (await cij.segments.get(spec.segment_id)).status_name != "live":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ def test_members_added_during_an_evaluation_are_in(busy, monkeypatch, dag_id, ki
         segment = await cij.segments.get(spec.segment_id)
         while (await cij.segments.unfinished_executions(segment))[0].status != IN_PROGRESS:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        await cij.members.add(spec.segment_id, made.groups["in"], idset(people))
+        await cij.members.add(spec.segment_id, made.groups["in"], id_set(people))
         return {run.execution_id for run in await runs(cij)}
 
     async def runs(cij):
@@ -85,11 +85,15 @@ def test_members_added_during_an_evaluation_are_in(busy, monkeypatch, dag_id, ki
 
 
 @both
-def test_a_dropped_request_is_repeated_once_the_other_has_ended(publish, scripted, deferrable):
-    """The evaluation that was under way is waited for, and only then the request is repeated."""
-    running, ended, ours = run_of(IN_PROGRESS, execution=OLD), run_of(SUCCEEDED, execution=OLD), run_of(SUCCEEDED)
+def test_a_dropped_publish_is_repeated_after_the_evaluation(run_publish, scripted, deferrable):
+    """A publish during an evaluation is repeated after that evaluation has ended."""
+    running, ended, ours = (
+        evaluation(IN_PROGRESS, execution=OLD),
+        evaluation(SUCCEEDED, execution=OLD),
+        evaluation(SUCCEEDED),
+    )
     ours.body["value"][0]["msdynmkt_finishedon"] = "2026-11-02T03:00:07Z"
-    ran = publish(
+    ran = run_publish(
         *[segment(6), NONE, running, Answer(204), segment(6), running],
         *[segment(1), running, segment(1), ended, segment(1)],
         *[segment(1), ended, ended, Answer(204), segment(1), ended, segment(1), ours, segment(1, 9)],
@@ -102,55 +106,59 @@ def test_a_dropped_request_is_repeated_once_the_other_has_ended(publish, scripte
         "member_count": 9,
         "evaluated_at": "2026-11-02T03:00:07Z",
     }
-    assert [asked.method for asked in scripted.asked].count("POST") == 2
-    assert len(scripted.asked) == 20
+    assert [request.method for request in scripted.requests].count("POST") == 2
+    assert len(scripted.requests) == 20
 
 
 @both
 @pytest.mark.parametrize("status", [3, 11])
-def test_an_old_failure_is_not_that_of_the_new_evaluation(publish, status, deferrable):
-    """A broken segment may show its old failure while the evaluation that mends it is in the log already."""
-    old = run_of(FAILED, execution=OLD)
-    both_runs = Answer(body={"value": [*run_of(NOT_STARTED, "").body["value"], *old.body["value"]]})
-    ran = publish(
-        *[segment(status), old, old, Answer(204), segment(status), both_runs, segment(status), run_of(IN_PROGRESS)],
-        *[segment(status), run_of(SUCCEEDED), segment(1)],
+def test_an_old_failure_does_not_fail_a_new_evaluation(run_publish, status, deferrable):
+    """A broken segment that shows its old failure does not fail the task while a new evaluation is in progress."""
+    old = evaluation(FAILED, execution=OLD)
+    both_runs = Answer(body={"value": [*evaluation(NOT_STARTED, "").body["value"], *old.body["value"]]})
+    ran = run_publish(
+        *[segment(status), old, old, Answer(204), segment(status), both_runs, segment(status), evaluation(IN_PROGRESS)],
+        *[segment(status), evaluation(SUCCEEDED), segment(1)],
         deferrable=deferrable,
     )
     assert ran.states == {"publish": "success"}
 
 
 @both
-def test_the_failure_of_the_other_evaluation_is_not_ours(publish, scripted, deferrable):
-    """When the evaluation that was under way fails, ours is asked for again."""
-    running, failed, ours = run_of(IN_PROGRESS, execution=OLD), run_of(FAILED, execution=OLD), run_of(SUCCEEDED)
-    ran = publish(
+def test_the_failure_of_another_evaluation_does_not_fail_the_task(run_publish, scripted, deferrable):
+    """When the other evaluation fails, the publish is repeated and the task succeeds."""
+    running, failed, ours = (
+        evaluation(IN_PROGRESS, execution=OLD),
+        evaluation(FAILED, execution=OLD),
+        evaluation(SUCCEEDED),
+    )
+    ran = run_publish(
         *[segment(6), NONE, running, Answer(204), *[segment(3), failed, segment(3)] * 2],
         *[segment(3), failed, failed, Answer(204), segment(5), failed, segment(1), ours, segment(1)],
         deferrable=deferrable,
     )
     assert ran.states == {"publish": "success"}
-    assert [asked.method for asked in scripted.asked].count("POST") == 2
+    assert [request.method for request in scripted.requests].count("POST") == 2
 
 
 @both
 @pytest.mark.parametrize("status", [FAILED, TIMED_OUT])
-def test_back_in_live_is_no_success_of_ours(publish, deferrable, status):
-    """A segment that was computed and is live again, with an evaluation of ours that ended badly, fails the task."""
-    ran = publish(
-        *[segment(1), BEFORE, BEFORE, Answer(204), segment(6), run_of(IN_PROGRESS)],
-        *[segment(1), run_of(status), segment(1), Answer(404, {"error": {"message": "no words"}})],
+def test_a_live_segment_with_a_failed_evaluation_fails_the_task(run_publish, deferrable, status):
+    """A segment that is live again although the new evaluation failed fails the task."""
+    ran = run_publish(
+        *[segment(1), BEFORE, BEFORE, Answer(204), segment(6), evaluation(IN_PROGRESS)],
+        *[segment(1), evaluation(status), segment(1), Answer(404, {"error": {"message": "no words"}})],
         deferrable=deferrable,
     )
     assert ran.states == {"publish": "failed"}
 
 
 @both
-def test_the_count_of_the_evaluation_counts(publish, deferrable):
-    """A row whose member count comes later does not hide an evaluation that found too many."""
-    large = run_of(SUCCEEDED)
+def test_the_member_count_of_the_evaluation_is_limited(run_publish, deferrable):
+    """The evaluation's member count is limited even while the segment still shows the old one."""
+    large = evaluation(SUCCEEDED)
     large.body["value"][0]["msdynmkt_membershipcount"] = 500_000
-    ran = publish(
+    ran = run_publish(
         *[segment(1), BEFORE, BEFORE, Answer(204), segment(6), BEFORE, segment(1), large, segment(1)],
         deferrable=deferrable,
         max_members=2000,
@@ -160,43 +168,41 @@ def test_the_count_of_the_evaluation_counts(publish, deferrable):
 
 @both
 @pytest.mark.parametrize("status", [SUCCEEDED, FAILED])
-def test_an_old_evaluation_without_a_start_is_not_ours(publish, deferrable, status):
-    """What the log held before is known, whether the service says when it began or not."""
-    old = run_of(status, "", OLD)
-    ran = publish(
+def test_an_old_evaluation_without_a_start_is_ignored(run_publish, deferrable, status):
+    """An evaluation that was listed before the publish is ignored, also when it has no start time."""
+    old = evaluation(status, "", OLD)
+    ran = run_publish(
         *[segment(1), NONE, old, Answer(204), segment(1), old],
-        *[segment(1), run_of(SUCCEEDED), segment(1, 9)],
+        *[segment(1), evaluation(SUCCEEDED), segment(1, 9)],
         deferrable=deferrable,
     )
     assert ran.result("publish")["member_count"] == 9
 
 
 @both
-def test_a_draft_whose_evaluation_is_in_the_log_already_is_busy(publish, scripted, deferrable):
-    """A segment that another writer published a moment ago is published once more when that evaluation has ended."""
-    running, ended = run_of(IN_PROGRESS, execution=OLD), run_of(SUCCEEDED, execution=OLD)
-    ran = publish(
+def test_a_draft_with_an_evaluation_in_progress_is_published_again(run_publish, scripted, deferrable):
+    """A draft that another writer has just published is published again after that evaluation."""
+    running, ended = evaluation(IN_PROGRESS, execution=OLD), evaluation(SUCCEEDED, execution=OLD)
+    ran = run_publish(
         *[segment(2), running, running, running, Answer(204), segment(6), running, segment(1), ended, segment(1)],
-        *[segment(1), ended, ended, Answer(204), segment(1), ended, segment(1), run_of(SUCCEEDED), segment(1, 9)],
+        *[segment(1), ended, ended, Answer(204), segment(1), ended, segment(1), evaluation(SUCCEEDED), segment(1, 9)],
         deferrable=deferrable,
     )
     assert ran.result("publish")["member_count"] == 9
-    assert [asked.method for asked in scripted.asked].count("POST") == 2
+    assert [request.method for request in scripted.requests].count("POST") == 2
 
 
 @both
-def test_a_service_that_skips_is_not_asked_for_ever(publish, scripted, monkeypatch, capfd, deferrable):
-    """A request that is skipped again and again is repeated a few times, with a pause, and then fails the task."""
-    monkeypatch.setattr(_publishing, "_MOST_ASKS", 2)
-    one, two = run_of(SKIPPED, execution=NEW), run_of(SKIPPED, execution=ID)
-    ran = publish(
-        *[segment(1), BEFORE, BEFORE, Answer(204), *[segment(1), one, segment(1)] * 2],
-        *[segment(1), one, one, Answer(204), *[segment(1), two, segment(1)] * 2],
-        deferrable=deferrable,
-    )
+def test_a_skipped_publish_is_repeated_ten_times(publish, scripted, capfd, deferrable):
+    """A publish that is skipped each time is repeated, with a pause, and fails the task after ten."""
+    logs = [BEFORE, *(run_of(SKIPPED, execution=str(uuid.UUID(int=number))) for number in range(10))]
+    answers = []
+    for before, after in pairwise(logs):
+        answers += [segment(1), before, before, Answer(204), *[segment(1), after, segment(1)] * 2]
+    ran = publish(*answers, deferrable=deferrable)
     assert ran.states == {"publish": "failed"}
-    assert "was published 2 times, and the service began no evaluation for it" in capfd.readouterr().out
-    assert [asked.method for asked in scripted.asked].count("POST") == 2
+    assert "was published 10 times, and the service began no evaluation for it" in capfd.readouterr().out
+    assert [asked.method for asked in scripted.asked].count("POST") == 10
 
 
 @both
@@ -211,7 +217,7 @@ def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch
     )
     assert ran.result("publish") == {"segment_id": ID, "status": "live", "member_count": 3, "evaluated_at": None}
     assert LINK in ran.xcoms["publish"]
-    assert [asked.method for asked in scripted.asked].count("POST") == 1
+    assert [request.method for request in scripted.requests].count("POST") == 1
 
 
 @both
@@ -220,15 +226,15 @@ def test_what_fails_after_the_publish_is_waited_out(publish, scripted, monkeypat
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     soon = Answer(LATER.status, LATER.body, {"Retry-After": "1"})
     started = time.monotonic()
-    ran = publish(segment(2), NONE, Answer(204), soon, segment(1), deferrable=deferrable)
+    ran = run_publish(segment(2), NONE, Answer(204), soon, segment(1), deferrable=deferrable)
     assert ran.states == {"publish": "success"}
-    assert [asked.method for asked in scripted.asked].count("POST") == 1
+    assert [request.method for request in scripted.requests].count("POST") == 1
     assert time.monotonic() - started > 1
 
 
-def test_without_the_log_a_live_segment_is_not_published(publish, scripted, capfd):
-    """Nobody could tell the new evaluation from the old one, so nothing is sent."""
+def test_a_live_segment_needs_access_to_evaluations(run_publish, scripted, capfd):
+    """A live segment is not published when its evaluations cannot be read, for they could not be told apart."""
     no = Answer(403, {"error": {"code": "0x80040220", "message": "missing prvReadmsdynmkt_segmentexecution"}})
-    assert publish(segment(1), no).states == {"publish": "failed"}
+    assert run_publish(segment(1), no).states == {"publish": "failed"}
     assert "missing prvReadmsdynmkt_segmentexecution" in capfd.readouterr().out
-    assert {asked.method for asked in scripted.asked} == {"GET"}
+    assert {request.method for request in scripted.requests} == {"GET"}

@@ -1,4 +1,4 @@
-"""Custom triggers raised as tasks of a DAG, against a service that says what the test wants."""
+"""CijRaiseTriggerOperator against a scripted service."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from airflow_provider_cij.operators import triggers
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
-from tests.custom_trigger_responses import catalogue
+from tests.custom_trigger_responses import trigger_definition
 from tests.dags import run_dag
-from tests.scripted import Answer, Asked, ScriptedServer
+from tests.scripted import Answer, RecordedRequest, ScriptedServer
 
 PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1, 61)]
 ATTRIBUTES = {"text": "hello"}
@@ -29,16 +29,16 @@ keeps_notes = pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state 
 
 
 class _Organisation(ScriptedServer):
-    """Knows one trigger; answers for each person as the test says, by how often it has been asked for anybody."""
+    """Knows one trigger, and answers the n-th raise as ``answers`` says."""
 
     def __init__(self, folder) -> None:
         super().__init__(folder)
         self.raised: list[str] = []
         self.texts: list[str] = []
         self.answers: dict[int, Answer] = {}
-        self.definition = catalogue()
+        self.definition = trigger_definition()
 
-    def answer(self, request: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> Answer:
         if "msdynmkt_eventmetadataset" in request.path:
             return self.definition[0]
         if "customapis" in request.path:
@@ -54,14 +54,14 @@ class _Organisation(ScriptedServer):
 
 @pytest.fixture
 def organisation(tmp_path, monkeypatch):
-    """Run the organisation."""
+    """Run the organisation as the default connection."""
     with _Organisation(tmp_path) as server:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", server.connection())
         yield server
 
 
 def run(**arguments):
-    """Run the operator; give its state, and its report without the zeros."""
+    """Run the operator and return its state, the non-zero counts of its report and the finished run."""
     given = {"trigger": "order", "attributes": ATTRIBUTES, "rate_per_minute": 2500, "retry_delay": timedelta(0)}
     with DAG("raising", schedule=None) as dag:
         CijRaiseTriggerOperator(task_id="t", **(given | arguments))
@@ -70,8 +70,8 @@ def run(**arguments):
     return ran.states["t"], {name: count for name, count in report.items() if count}, ran
 
 
-def test_one_person(organisation):
-    """By templates."""
+def test_a_trigger_is_raised_for_one_person(organisation):
+    """A trigger is raised for one person with templated arguments."""
     state, report, ran = run(
         trigger="{{ 'msdynmkt_order' }}", profile_id="{{ '" + PEOPLE[0] + "' }}", attributes={"text": "{{ 1 + 1 }}"}
     )
@@ -80,8 +80,8 @@ def test_one_person(organisation):
     assert organisation.raised == [PEOPLE[0]]
 
 
-def test_many_people(organisation, tmp_path):
-    """From a file, each once; who is no id or comes twice is counted."""
+def test_a_trigger_is_raised_for_a_file_of_people(organisation, tmp_path):
+    """A trigger is raised once for each person in a file; invalid and duplicate rows are counted."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join(["contactid", *PEOPLE, *PEOPLE[:3], "nobody"]))
     state, report, _ = run(members=FromFile(str(file)), max_invalid=1)
@@ -89,16 +89,16 @@ def test_many_people(organisation, tmp_path):
     assert sorted(organisation.raised) == PEOPLE
 
 
-def test_people_are_found_by_address(organisation):
-    """And who is not is counted."""
-    found = [{"contactid": one, "emailaddress1": f"{place}@x"} for place, one in enumerate(PEOPLE[:2])]
+def test_people_are_matched_by_email(organisation):
+    """People are matched by e-mail address, and addresses without a match are counted."""
+    found = [{"contactid": person, "emailaddress1": f"{place}@x"} for place, person in enumerate(PEOPLE[:2])]
     organisation.script = [Answer(body={"value": found})]
     state, report, _ = run(members=["0@x", "1@X", "2@x"], match_on="emailaddress1", max_not_found="34%")
     assert (state, report) == ("success", {"read": 3, "not_found": 1, "raised": 2})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({}, "Give profile_id for one person, or members for many."),
         ({"profile_id": "x", "members": ["x"]}, "Give profile_id for one person, or members for many."),
@@ -120,24 +120,24 @@ def test_people_are_found_by_address(organisation):
         ({"members": PEOPLE, "on_empty": "pass"}, "on_empty is 'pass'. Use 'fail', 'skip' or 'ok'."),
     ],
 )
-def test_all_is_checked_before_anybody_is_raised(organisation, capfd, arguments, said):
-    """Arguments, attributes and the list."""
+def test_arguments_are_checked_before_the_first_raise(organisation, capfd, arguments, message):
+    """Arguments, attributes and the list are checked before the trigger is raised for anyone."""
     organisation.script = [Answer(body={"value": []})]
     assert run(**arguments)[0] == "failed"
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
     assert organisation.raised == []
 
 
 def test_a_trigger_that_is_not_ready_is_not_raised(organisation, capfd):
-    """The service would accept, and nothing would happen."""
-    organisation.definition = catalogue(msdynmkt_state=534120001)
+    """A trigger that is not ready to use is refused, for the service would accept it without effect."""
+    organisation.definition = trigger_definition(msdynmkt_state=534120001)
     assert run(members=PEOPLE)[0] == "failed"
     assert "is getting ready. Make it ready to use in Dynamics 365" in capfd.readouterr().out
     assert organisation.raised == []
 
 
-def test_who_is_unclear_is_written_down_and_not_sent_again(organisation, tmp_path, capfd, caplog):
-    """And who is refused is counted; nobody's id is in the log."""
+def test_unclear_people_are_written_to_a_file_and_not_repeated(organisation, tmp_path, capfd, caplog):
+    """Unclear people are written to ``unclear_path`` and not sent again, and the log shows no id."""
     organisation.answers = {3: LOST, 30: Answer(502, b"<html>Bad Gateway</html>"), 31: NO}
     path = tmp_path / "unclear.csv"
     state, report, ran = run(members=PEOPLE, unclear_path=str(path))
@@ -146,29 +146,29 @@ def test_who_is_unclear_is_written_down_and_not_sent_again(organisation, tmp_pat
     assert Counter(organisation.raised).most_common(1)[0][1] == 1
     out = capfd.readouterr().out + caplog.text
     assert "1 were refused: HTTP 400, code 0x80040265" in out
-    assert not any(one in out or one in str(ran.xcoms) or one in str(ran.rendered) for one in PEOPLE)
+    assert not any(person in out or person in str(ran.xcoms) or person in str(ran.rendered) for person in PEOPLE)
 
 
 @keeps_notes
-def test_without_a_file_an_unclear_one_fails_the_task(organisation, capfd):
-    """For good: a retry could only say the same."""
+def test_an_unclear_person_without_a_file_fails_the_task(organisation, capfd):
+    """Without ``unclear_path`` an unclear person fails the task without a retry."""
     organisation.answers = {3: LOST}
     assert run(members=PEOPLE, retries=2)[0] == "failed"
-    said = "Whether the trigger was raised for 1 of 60 people is not known. Not sent again."
-    assert said in capfd.readouterr().out
+    message = "Whether the trigger was raised for 1 of 60 people is not known. Not sent again."
+    assert message in capfd.readouterr().out
     assert len(organisation.raised) == 60
 
 
-def test_a_person_who_is_refused_fails_the_task(organisation, capfd):
-    """With the service's words, but for the id."""
+def test_a_refused_single_person_fails_the_task(organisation, capfd):
+    """A refused single person fails the task with the service's message without the id."""
     organisation.answers = {1: NO}
     assert run(profile_id=PEOPLE[0], retries=1)[0] == "failed"
     assert "was refused: No contact …." in capfd.readouterr().out
     assert len(organisation.raised) == 1
 
 
-def test_trouble_that_is_nobodys_ends_the_task(organisation, capfd):
-    """At once: what is wrong is wrong for everybody who is left."""
+def test_a_missing_privilege_ends_the_task(organisation, capfd):
+    """A missing privilege ends the task at once."""
     organisation.answers = dict.fromkeys(range(28, 61), FORBIDDEN)
     assert run(members=PEOPLE)[0] == "failed"
     assert "missing prvCreatemsdynmkt_x" in capfd.readouterr().out
@@ -176,8 +176,8 @@ def test_trouble_that_is_nobodys_ends_the_task(organisation, capfd):
 
 
 @keeps_notes
-def test_a_retry_goes_on_with_those_who_are_left(organisation, tmp_path):
-    """After a block that came to nothing the task ends; its retry sends none of them again."""
+def test_a_retry_continues_with_the_remaining_people(organisation, tmp_path):
+    """After a block without a success the task ends, and its retry sends the remaining people only."""
     organisation.answers = dict.fromkeys(range(26, 51), LOST)
     path = tmp_path / "unclear.csv"
     state, report, _ = run(members=PEOPLE, retries=1, unclear_path=str(path))
@@ -187,8 +187,8 @@ def test_a_retry_goes_on_with_those_who_are_left(organisation, tmp_path):
 
 
 @keeps_notes
-def test_a_retry_with_another_list_raises_nobody(organisation, capfd, tmp_path, monkeypatch):
-    """Positions in one list mean nothing in another."""
+def test_a_retry_with_another_list_is_refused(organisation, capfd, tmp_path, monkeypatch):
+    """A retry whose list has changed is refused, for the saved positions do not apply to it."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join(["contactid", *PEOPLE]))
     organisation.answers = dict.fromkeys(range(26, 51), LOST)
@@ -208,8 +208,8 @@ def test_a_retry_with_another_list_raises_nobody(organisation, capfd, tmp_path, 
 
 
 @keeps_notes
-def test_a_pause_is_no_second_time(organisation, monkeypatch):
-    """A service that wants more patience than a worker has gets it; then the task goes on where it was."""
+def test_a_deferral_for_retry_after_continues_the_run(organisation, monkeypatch):
+    """A Retry-After beyond the limit defers the task, which then continues where it was."""
     connection = json.loads(organisation.connection())
     connection["extra"]["max_hold_seconds"] = 0
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
@@ -222,8 +222,8 @@ def test_a_pause_is_no_second_time(organisation, monkeypatch):
     assert sorted(organisation.raised) == PEOPLE
 
 
-def without_notes(monkeypatch):
-    """Take the store away, as before Airflow 3.3."""
+def without_task_state_store(monkeypatch):
+    """Remove the task state store, as before Airflow 3.3."""
     execute = CijRaiseTriggerOperator.execute
 
     def bare(self, context):
@@ -233,18 +233,18 @@ def without_notes(monkeypatch):
     monkeypatch.setattr(CijRaiseTriggerOperator, "execute", bare)
 
 
-def test_without_notes_a_partial_run_is_not_repeated(organisation, capfd, monkeypatch):
-    """Older Airflows keep none: it says what was done, and no retry follows."""
-    without_notes(monkeypatch)
+def test_a_partial_run_without_a_state_store_is_not_retried(organisation, capfd, monkeypatch):
+    """Without a task state store a partial run fails with its counts and without a retry."""
+    without_task_state_store(monkeypatch)
     organisation.answers = dict.fromkeys(range(26, 51), LOST)
     assert run(members=PEOPLE, retries=3)[0] == "failed"
     assert "25 were raised, 25 are unclear, and this Airflow keeps no note of who." in capfd.readouterr().out
     assert len(organisation.raised) == 50
 
 
-def test_without_notes_a_second_try_raises_nobody(organisation, capfd, monkeypatch):
-    """Not even when the first one failed before it raised anybody: who knows."""
-    without_notes(monkeypatch)
+def test_a_retry_without_a_state_store_raises_no_one(organisation, capfd, monkeypatch):
+    """Without a task state store a retry is refused, because the first attempt may have raised people."""
+    without_task_state_store(monkeypatch)
     good, organisation.definition = organisation.definition, [Answer(503, None), Answer(503, None)]
     from airflow_provider_cij.dataverse.retry import RetryPolicy
     from airflow_provider_cij.hooks.cij import CijHook
@@ -264,7 +264,7 @@ def test_without_notes_a_second_try_raises_nobody(organisation, capfd, monkeypat
 
 
 def in_database(*texts):
-    """Tell which texts stand in what Airflow keeps of DAGs and of rendered fields."""
+    """Return which texts are in the serialized DAGs and rendered fields of Airflow's database."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.utils.session import create_session
@@ -276,14 +276,14 @@ def in_database(*texts):
         )
         kept = [json.dumps(row.rendered_fields) for row in rows]
         kept += [json.dumps(row.data) for row in session.scalars(select(SerializedDagModel))]
-    assert any("not shown" in one for one in kept)
-    return {text for text in texts if any(text in one for one in kept)}
+    assert any("not shown" in document for document in kept)
+    return {text for text in texts if any(text in document for document in kept)}
 
 
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("way", ["literal", "template", "xcom", "xcom value"])
-def test_nobodys_data_is_in_rendered_fields_or_the_serialized_dag(organisation, way, native):
-    """A person's id and the values of attributes are sent, and Airflow keeps neither; a rendered list is not kept."""
+def test_rendered_fields_and_serialized_dags_hold_no_personal_data(organisation, way, native):
+    """Airflow keeps neither the person's id nor attribute values."""
     secret, person = str(uuid.uuid4()), str(uuid.uuid4())
     with DAG(f"hidden_{way.replace(' ', '_')}_{native}", schedule=None, render_template_as_native_obj=native) as dag:
 
@@ -313,7 +313,7 @@ def test_nobodys_data_is_in_rendered_fields_or_the_serialized_dag(organisation, 
 
 @task
 def person_of(row):
-    """Return whom a row is about."""
+    """Return the person of a row."""
     return row["person"]
 
 

@@ -1,4 +1,4 @@
-"""Create, fill, publish and export as tasks of a DAG, run by Airflow's own ``dag.test()`` against the sandbox."""
+"""The main workflow: create, fill, publish and export, against the sandbox."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _exported(path: Path) -> list[str]:
     return rows
 
 
-def test_the_main_job_twice(cij_sandbox, dag_id, tmp_path):
-    """Query and include less exclude, as plain sets have it; the second run brings what changed."""
+def test_the_workflow_twice(cij_sandbox, dag_id, tmp_path):
+    """Exported members equal query and include without exclude, as Python sets have it, also in a second run."""
     everybody = _contacts()
     chance = random.Random(7)  # noqa: S311
     invited, staff = chance.sample(everybody, 600), chance.sample(everybody, 150)
-    rows = [str.upper(one) for one in invited] + invited[:20] + ["", "n/a", "ada@contoso.test"]
+    rows = [str.upper(member) for member in invited] + invited[:20] + ["", "n/a", "ada@contoso.test"]
     file, target = tmp_path / "invited.csv", tmp_path / "members.csv"
 
     def dag(query: str) -> DAG:
@@ -79,7 +79,9 @@ def test_the_main_job_twice(cij_sandbox, dag_id, tmp_path):
 
     def write(values) -> None:
         with file.open("w", newline="") as opened:
-            csv.writer(opened).writerows([["name", "contactid"], *([f"No. {n}", one] for n, one in enumerate(values))])
+            csv.writer(opened).writerows(
+                [["name", "contactid"], *([f"No. {n}", value] for n, value in enumerate(values))]
+            )
 
     write(rows)
     ran = run_dag(dag("PROFILE(contact).FILTER(creditlimit >= 18000)"))
@@ -112,13 +114,13 @@ def test_the_main_job_twice(cij_sandbox, dag_id, tmp_path):
 
 
 def test_members_from_another_task(dag_id, tmp_path):
-    """A list from XCom, also as rows of one column; the UI shows how many, never who."""
+    """Members may come from XCom, also as rows of one column; the UI shows their number only."""
     people = [str(uuid.uuid4()) for _ in range(30)]
     with DAG(dag_id, schedule=None) as dag:
 
         @task
         def rows():
-            return [[one] for one in people]
+            return [[member] for member in people]
 
         create = CijCreateSegmentOperator(task_id="create", display_name="X", groups=["in"])
         add = CijAddSegmentMembersOperator(
@@ -138,8 +140,8 @@ def test_members_from_another_task(dag_id, tmp_path):
     assert people[0] not in json.dumps([ran.rendered, {name: x for name, x in ran.xcoms.items() if name != "rows"}])
 
 
-def test_nobody_is_a_warning(dag_id, capfd, tmp_path):
-    """No rows to add, and a segment that was never evaluated, are likely mistakes: they show in the log."""
+def test_empty_lists_are_warned_about(dag_id, capfd, tmp_path):
+    """An empty list, and an export of a segment without evaluation, are logged as warnings."""
     target = tmp_path / "out.csv"
     with DAG(dag_id, schedule=None) as dag:
         create = CijCreateSegmentOperator(task_id="create", display_name="X", groups=["in"])
@@ -156,7 +158,7 @@ def test_nobody_is_a_warning(dag_id, capfd, tmp_path):
 
 
 def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):
-    """Each entry brings its key, so that its segment stays its own whatever the order of the list."""
+    """Mapped tasks with keys have segments and links of their own."""
     with DAG(dag_id, schedule=None) as dag:
         create = CijCreateSegmentOperator.partial(task_id="create", groups=["in"]).expand_kwargs(
             [{"display_name": name, "key": f"{dag_id}.{name}"} for name in ("A", "B")]
@@ -176,7 +178,7 @@ def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):
 
 @pytest.fixture
 def add(scripted, monkeypatch, dag_id, tmp_path):
-    """Run the add operator against a server that must not be asked for anything."""
+    """Return a function that runs the add operator against a server that must get no request."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(**arguments):
@@ -186,7 +188,7 @@ def add(scripted, monkeypatch, dag_id, tmp_path):
             )
         ran = run_dag(dag)
         assert ran.states == {"add": "failed"}
-        assert scripted.asked == scripted.logins == []
+        assert scripted.requests == scripted.logins == []
 
     return run
 
@@ -195,7 +197,7 @@ GOOD = str(uuid.UUID(int=1))
 
 
 @pytest.mark.parametrize(
-    ("content", "arguments", "said"),
+    ("content", "arguments", "message"),
     [
         (None, {}, "members.csv' can't be opened"),
         ("a,b\n1,2\n", {}, "there is no column 'contactid'. Its columns: 'a', 'b'"),
@@ -209,17 +211,17 @@ GOOD = str(uuid.UUID(int=1))
         (None, {"members": "{{ 'nonsense' }}"}, "members is a str. Give a list of ids"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_sent(add, capfd, tmp_path, content, arguments, said):
-    """Not even a token is fetched, and no retry is wasted on it."""
+def test_invalid_input_is_refused_before_anything_is_sent(add, capfd, tmp_path, content, arguments, message):
+    """Invalid input fails the task without a retry and without a login."""
     path = tmp_path / "members.csv"
     if content is not None:
         path.write_text(content)
     add(**({"members": FromFile(str(path), "contactid")} | arguments))
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
 
 
-def test_a_connection_without_a_tenant_is_named(scripted, add, capfd, monkeypatch):
-    """The same for what is missing in the connection."""
+def test_a_missing_tenant_is_named(scripted, add, capfd, monkeypatch):
+    """A connection without a tenant id fails the task without a retry and names the field."""
     connection = json.loads(scripted.connection())
     del connection["extra"]["tenant_id"]
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
@@ -228,7 +230,7 @@ def test_a_connection_without_a_tenant_is_named(scripted, add, capfd, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"query": "PROFILE(contact"}, "its query has 1 '(' never closed"),
         ({"groups": "Invited"}, "groups is 'Invited'. Give a list of names"),
@@ -237,30 +239,30 @@ def test_a_connection_without_a_tenant_is_named(scripted, add, capfd, monkeypatc
         ({"query": "PROFILE(contact)", "if_exists": "replace"}, "if_exists is 'replace'"),
     ],
 )
-def test_a_segment_that_cant_be_right_is_refused(dag_id, capfd, arguments, said):
-    """By the operator, with the reason."""
+def test_an_invalid_segment_is_refused(dag_id, capfd, arguments, message):
+    """An invalid segment fails the task with the reason."""
     with DAG(dag_id, schedule=None) as dag:
         CijCreateSegmentOperator(task_id="create", display_name="X", retries=2, **arguments)
     assert run_dag(dag).states == {"create": "failed"}
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [("nowhere/out.csv", "there is no folder"), (".", "can't be written"), ("s3://bucket/out.csv", "s3")],
 )
-def test_an_export_needs_a_folder(dag_id, capfd, tmp_path, monkeypatch, path, said):
-    """Which is not made for it."""
+def test_an_export_to_an_unwritable_path_fails(dag_id, capfd, tmp_path, monkeypatch, path, message):
+    """An export to a path that cannot be written fails the task and creates nothing."""
     monkeypatch.chdir(tmp_path)
     with DAG(dag_id, schedule=None) as dag:
         CijExportSegmentMembersOperator(task_id="export", segment_id=GOOD, path=path)
     assert run_dag(dag).states == {"export": "failed"}
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_export_leaves_the_old_file(dag_id, tmp_path):
-    """The file appears whole or not at all."""
+    """A failed export leaves the old file unchanged and no other file."""
     target = tmp_path / "out.csv"
     target.write_text("old")
     with DAG(dag_id, schedule=None) as dag:

@@ -1,4 +1,4 @@
-"""Update, refresh, stop and delete as tasks of a DAG, run by Airflow's own ``dag.test()`` against the sandbox."""
+"""Operators that update, refresh, stop and delete segments, against the sandbox."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _segment(segment_id: str):
     return CijHook().run(lambda cij: cij.segments.get(segment_id))
 
 
-def test_the_life_of_a_segment(dag_id):
-    """Created, published, changed, refreshed, stopped, waited for, deleted: each task by the id of the first."""
+def test_the_lifecycle_of_a_segment(dag_id):
+    """A segment is created, published, updated, refreshed, stopped, waited for and deleted by its id from XCom."""
     with DAG(dag_id, schedule=None) as dag:
         create = CijCreateSegmentOperator(
             task_id="create", display_name="A", query="PROFILE(contact)", groups=["in", MemberGroup("out", False)]
@@ -72,8 +72,8 @@ def test_the_life_of_a_segment(dag_id):
         _segment(made["segment_id"])
 
 
-def test_what_changes_is_shown(dag_id, capfd):
-    """A rename and a group that turns from in to out are warnings outside the folded log, and stand in the result."""
+def test_changes_are_logged_and_returned(dag_id, capfd):
+    """A rename and a group that turns to exclude are logged outside the folded group and returned."""
     with DAG(dag_id, schedule=None) as dag:
         create = CijCreateSegmentOperator(task_id="create", display_name="A", groups=["staff"], key=dag_id)
         CijCreateSegmentOperator(
@@ -82,15 +82,15 @@ def test_what_changes_is_shown(dag_id, capfd):
     changes = run_dag(dag).result("again")["changes"]
     assert changes["display_name"] == {"old": "A", "new": "B"}
     assert changes["groups"] == {"old": {"staff": "include"}, "new": {"staff": "exclude"}}
-    said = capfd.readouterr().out
-    *_, shown = said.split("::group::Create segment 'B'")[1].split("::endgroup::", 1)
+    message = capfd.readouterr().out
+    *_, shown = message.split("::group::Create segment 'B'")[1].split("::endgroup::", 1)
     assert "was 'A' and is now 'B'" in shown
     assert "Group 'staff'" in shown
     assert "was to include its members, and is to exclude them" in shown
 
 
-def test_nothing_to_delete(dag_id, capfd):
-    """Is fine, unless it is not."""
+def test_deleting_a_missing_segment(dag_id, capfd):
+    """Deleting a missing segment is a success, and a failure with ``missing_ok=False``."""
     nobody = str(uuid.uuid4())
     with DAG(dag_id, schedule=None) as dag:
         for stop_first in (False, True):
@@ -98,11 +98,11 @@ def test_nothing_to_delete(dag_id, capfd):
             CijDeleteSegmentOperator(task_id=task_id, segment_id=nobody, stop_first=stop_first)
         CijDeleteSegmentOperator(task_id="not_fine", segment_id=nobody, missing_ok=False, retries=2)
     assert run_dag(dag).states == {"fine_False": "success", "fine_True": "success", "not_fine": "failed"}
-    assert f"There is no segment {nobody}, and no definition of this id." in capfd.readouterr().out
+    assert f"There is no segment {nobody}, and no definition with this id." in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments", "said"),
+    ("kind", "arguments", "message"),
     [
         (CijStopSegmentsOperator, {"segment_ids": str(uuid.uuid4())}, "Give a list of ids."),
         (CijStopSegmentsOperator, {"segment_ids": []}, "Give a list of ids."),
@@ -112,16 +112,16 @@ def test_nothing_to_delete(dag_id, capfd):
         (CijUpdateSegmentOperator, {"segment_id": str(uuid.uuid4()), "query": ""}, "Does Not Exist"),
     ],
 )
-def test_what_cant_be_right_fails_at_once(dag_id, capfd, kind, arguments, said):
-    """With the reason; no retry is wasted on it."""
+def test_invalid_arguments_fail_without_a_retry(dag_id, capfd, kind, arguments, message):
+    """Invalid arguments fail the task with the reason and without a retry."""
     with DAG(dag_id, schedule=None) as dag:
         kind(task_id="t", retries=2, **arguments)
     assert run_dag(dag).states == {"t": "failed"}
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
 
 
-def test_the_oldest_generation_by_choice(dag_id):
-    """Ids on the row; the UI does not show them."""
+def test_members_on_the_row_are_not_shown(dag_id):
+    """Members given as ``included_members`` are evaluated, and the UI does not show them."""
     somebody = str(uuid.uuid4())
     with DAG(dag_id, schedule=None) as dag:
         create = CijCreateSegmentOperator(task_id="create", display_name="Old", included_members=[somebody])
@@ -132,7 +132,7 @@ def test_the_oldest_generation_by_choice(dag_id):
 
 
 def test_segments_are_found_by_their_name(dag_id):
-    """With a quote in it, and only the live ones if that is asked for."""
+    """Segments are found by the start of their name, with a quote in it, all or only the live ones."""
     prefix = f"O'Brien {dag_id}"
     with DAG(dag_id, schedule=None) as dag:
         names = [f"{prefix} 2", f"{prefix} 1", f"x {prefix}"]
@@ -140,24 +140,24 @@ def test_segments_are_found_by_their_name(dag_id):
             [{"display_name": name, "key": name} for name in names]
         )
         CijPublishSegmentOperator.partial(task_id="publish", **SOON).expand(
-            segment_id=made.output.map(lambda one: one["segment_id"])
+            segment_id=made.output.map(lambda made: made["segment_id"])
         )
     run_dag(dag)
 
     async def find(cij):
         await cij.segments.stop([(await cij.segments.find(f"{prefix} 2"))[0].segment_id])
         every, live = [await cij.segments.find(prefix, live=only) for only in (False, True)]
-        return [one.display_name for one in every], [one.display_name for one in live]
+        return [segment.display_name for segment in every], [segment.display_name for segment in live]
 
     assert CijHook().run(find) == ([f"{prefix} 1", f"{prefix} 2"], [f"{prefix} 1"])
 
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="retry policies came with Airflow 3.3")
 def test_default_args_reach_every_task():
-    """The connection too; and a retry policy of one's own stays."""
+    """``default_args`` set the connection of every task, and a given retry policy is kept."""
 
     class Own(CijRetryPolicy):
-        """A policy of one's own."""
+        """A retry policy of the DAG author."""
 
     with DAG("d", schedule=None, default_args={"cij_conn_id": "other", "retries": 3}):
         sensor = CijSegmentSensor(task_id="a", segment_id="x")

@@ -11,8 +11,8 @@ from tests.sensor_modes import MODES, every_mode
 
 
 @pytest.fixture
-def wait(run_journey_task):
-    """Run the sensor in one of its modes."""
+def run_sensor(run_journey_task):
+    """Return a function that runs the sensor in one of its modes against these responses."""
     given = {"journey_id": ID, "poke_interval": 0.1, "timeout": 30}
     return lambda mode, *answers, **others: run_journey_task(
         CijJourneySensor, *answers, **(given | MODES[mode] | others)
@@ -20,16 +20,16 @@ def wait(run_journey_task):
 
 
 @every_mode
-def test_a_journey_becomes_live(wait, scripted, mode):
-    """Draft, publishing, a status nobody knows: waiting; then live. Result and link are the same in all."""
-    ran = wait(mode, journey(1), journey(4), BLIP, journey(99), journey(2))
+def test_a_journey_becomes_live(run_sensor, scripted, mode):
+    """The sensor waits through draft, publishing and an unknown status until live, in each mode."""
+    ran = run_sensor(mode, journey(1), journey(4), BLIP, journey(99), journey(2))
     assert ran.result("t") == {"journey_id": ID, "status": "live"}
     assert ran.xcoms["t"][LINK] == f"{scripted.url}/main.aspx?etn=msdynmkt_journey&pagetype=entityrecord&id={ID}"
-    assert {asked.method for asked in scripted.asked} == {"GET"}
+    assert {request.method for request in scripted.requests} == {"GET"}
 
 
 @every_mode
-@pytest.mark.parametrize(("until", "on_the_way", "end"), [("completed", [2, 7], 8), ("stopped", [2, 9, 5], 3)])
+@pytest.mark.parametrize(("until", "in_flight", "end"), [("completed", [2, 7], 8), ("stopped", [2, 9, 5], 3)])
 def test_a_journey_ends(wait, mode, until, in_flight, end):
     """By itself, or by a stop."""
     assert wait(mode, *map(journey, [*in_flight, end]), until=until).states == {"t": "success"}
@@ -37,49 +37,49 @@ def test_a_journey_ends(wait, mode, until, in_flight, end):
 
 @every_mode
 @pytest.mark.parametrize(("soft_fail", "until", "status"), [(False, "live", 3), (True, "completed", 6)])
-def test_a_journey_that_cant_become_it_fails_the_task(wait, capfd, mode, soft_fail, until, status):
-    """With the service's words; it never skips it."""
+def test_an_unreachable_status_fails_the_task(run_sensor, capfd, mode, soft_fail, until, status):
+    """A status that rules the goal out fails the task with the service's message, also with ``soft_fail``."""
     words = Answer(body={"msdynmkt_errorDetails": "The segment is gone."})
-    ran = wait(mode, journey(4), journey(status), words, until=until, soft_fail=soft_fail)
+    ran = run_sensor(mode, journey(4), journey(status), words, until=until, soft_fail=soft_fail)
     assert ran.states == {"t": "failed"}
     assert f"and was to become {until}: The segment is gone." in capfd.readouterr().out
 
 
 @every_mode
 @pytest.mark.parametrize("column", ["msdynmkt_issupersededbylaterversion", "msdynmkt_IsSupersededByLaterVersion"])
-def test_a_superseded_version_is_no_stopped_journey(wait, capfd, mode, column):
-    """The error says that a later version runs; an organisation without the column gives the plain words."""
+def test_a_superseded_version_is_explained(run_sensor, capfd, mode, column):
+    """The error for a superseded version names it as such, where the organisation has the column."""
     row = {column: True, "msdynmkt_errorDetails": "Old."}
-    assert wait(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
-    said = capfd.readouterr().out
-    assert "is draining, and was to become completed: it is superseded by a later version" in said
-    assert "Wait for the id of the later version." in said
+    assert run_sensor(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
+    message = capfd.readouterr().out
+    assert "is draining, and was to become completed: it is superseded by a later version" in message
+    assert "Wait for the id of the later version." in message
     row[column] = False
-    assert wait(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
+    assert run_sensor(mode, journey(2), journey(5), Answer(body=row), until="completed").states == {"t": "failed"}
     assert "was to become completed: Old." in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(("later", "warned"), [(True, True), (False, False)])
-def test_a_superseded_version_that_stopped_is_warned_of(wait, heard, later, warned):
-    """The version runs no more; the journey may."""
+def test_a_superseded_version_that_stopped_is_warned_of(run_sensor, caplog_all, later, warned):
+    """A superseded version that stopped is a success with a warning."""
     row = journey(3, msdynmkt_issupersededbylaterversion=later)
-    assert wait("poke", journey(2), journey(3), row, until="stopped").states == {"t": "success"}
-    assert ("superseded by a later version" in heard.text) is warned
+    assert run_sensor("poke", journey(2), journey(3), row, until="stopped").states == {"t": "success"}
+    assert ("superseded by a later version" in caplog_all.text) is warned
 
 
 @every_mode
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
-def test_a_timeout_fails_or_skips(wait, mode, soft_fail, state):
-    """As Airflow's users expect it of each sensor."""
-    assert wait(mode, journey(4), timeout=0.5, soft_fail=soft_fail).states == {"t": state}
+def test_a_timeout_fails_or_skips(run_sensor, mode, soft_fail, state):
+    """A timeout fails the task, and skips it with ``soft_fail``."""
+    assert run_sensor(mode, journey(4), timeout=0.5, soft_fail=soft_fail).states == {"t": state}
 
 
 @every_mode
 @pytest.mark.parametrize(
-    ("arguments", "said"), [({"until": "dead"}, "until is 'dead'"), ({"poke_interval": 0}, "is 0")]
+    ("arguments", "message"), [({"until": "dead"}, "until is 'dead'"), ({"poke_interval": 0}, "is 0")]
 )
-def test_what_is_waited_for_is_checked(wait, scripted, capfd, mode, arguments, said):
-    """Before anything is sent."""
-    assert wait(mode, journey(2), **arguments).states == {"t": "failed"}
-    assert said in capfd.readouterr().out
-    assert scripted.asked == []
+def test_invalid_arguments_are_refused(run_sensor, scripted, capfd, mode, arguments, message):
+    """Invalid arguments fail the task before anything is sent."""
+    assert run_sensor(mode, journey(2), **arguments).states == {"t": "failed"}
+    assert message in capfd.readouterr().out
+    assert scripted.requests == []

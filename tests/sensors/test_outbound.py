@@ -1,4 +1,4 @@
-"""Sensors of outbound marketing in all their modes."""
+"""The sensors of outbound marketing in all their modes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ UNHEARD_OF = 192350099
 
 
 @pytest.fixture
-def wait(scripted, monkeypatch):
-    """Run a sensor in one of its modes against these answers."""
+def run_sensor(scripted, monkeypatch):
+    """Return a function that runs a sensor in one of its modes against these responses."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(kind, mode: str, *answers: Answer, **arguments):
@@ -51,49 +51,51 @@ def wait(scripted, monkeypatch):
 
 
 @every_mode
-def test_a_segment_is_waited_for(wait, scripted, mode):
-    """Draft, a blip, going live, a status nobody knows; then live. The link is there in each mode."""
+def test_a_segment_becomes_live(run_sensor, scripted, mode):
+    """The sensor waits through a failed poll and an unknown status until live, with a link in each mode."""
     answers = [segment(DRAFT), BLIP, segment(GOING_LIVE), segment(UNHEARD_OF), segment(LIVE, msdyncrm_segmentsize=3)]
-    ran = wait(CijOutboundSegmentSensor, mode, *answers)
+    ran = run_sensor(CijOutboundSegmentSensor, mode, *answers)
     assert ran.result("wait") == {"segment_id": ID, "status": "live", "member_count": 3}
     address = f"{scripted.url}/main.aspx?etn=msdyncrm_segment&pagetype=entityrecord&id={ID}"
     assert ran.xcoms["wait"]["_link_CijSegmentLink"] == address
-    assert len(scripted.asked) == 5
+    assert len(scripted.requests) == 5
 
 
 @every_mode
-def test_a_journey_is_waited_for(wait, scripted, mode):
-    """Until it is stopped, with a link of its own."""
-    ran = wait(CijOutboundJourneySensor, mode, journey(LIVE), journey(STOPPING), journey(STOPPED), until="stopped")
+def test_a_journey_stops(run_sensor, scripted, mode):
+    """The journey sensor waits until the journey is stopped and links to it."""
+    ran = run_sensor(
+        CijOutboundJourneySensor, mode, journey(LIVE), journey(STOPPING), journey(STOPPED), until="stopped"
+    )
     assert ran.result("wait") == {"journey_id": ID, "status": "stopped"}
     address = f"{scripted.url}/main.aspx?etn=msdyncrm_customerjourney&pagetype=entityrecord&id={ID}"
     assert ran.xcoms["wait"]["_link_CijJourneyLink"] == address
 
 
 @every_mode
-def test_changes_of_members_are_waited_for(wait, scripted, mode):
-    """Silence, a word nobody knows and work to do are no end; what was answered is in the log."""
+def test_member_operations_finish(run_sensor, scripted, mode):
+    """The sensor waits through empty, unknown and pending states until the operations are finished."""
     looks = [MADE, state(state="Odd"), state(state="Pending", pendingOperations=1), state(pendingOperations=0)]
     answers = [answer for look in looks for answer in (segment(LIVE), look)]
-    ran = wait(CijOutboundMemberOperationsSensor, mode, *answers)
+    ran = run_sensor(CijOutboundMemberOperationsSensor, mode, *answers)
     assert ran.result("wait") == {"segment_id": ID, "state": "finished"}
-    assert [json.loads(one.body)["msdyncrm_operation"] for one in scripted.asked if one.method == "POST"] == [
-        "getState"
-    ] * 4
+    assert [
+        json.loads(request.body)["msdyncrm_operation"] for request in scripted.requests if request.method == "POST"
+    ] == ["getState"] * 4
 
 
 @every_mode
-def test_silence_ends_in_a_timeout_that_shows_it(wait, capfd, mode):
-    """Skipped with soft_fail, failed without."""
+def test_an_empty_state_times_out(run_sensor, capfd, mode):
+    """A state that stays empty times out with the state in the log; ``soft_fail`` skips the task."""
     kind, answers = CijOutboundMemberOperationsSensor, [segment(LIVE), MADE] * 50
-    assert wait(kind, mode, *answers, timeout=0.5).states == {"wait": "failed"}
+    assert run_sensor(kind, mode, *answers, timeout=0.5).states == {"wait": "failed"}
     assert "are unknown: getState says {}" in capfd.readouterr().out
-    assert wait(kind, mode, *answers, timeout=0.5, soft_fail=True).states == {"wait": "skipped"}
+    assert run_sensor(kind, mode, *answers, timeout=0.5, soft_fail=True).states == {"wait": "skipped"}
 
 
 FAILURES = [
     (CijOutboundSegmentSensor, [segment(ERROR)], "live", "Outbound segment 'VIP' (%s) is error."),
-    (CijOutboundSegmentSensor, [segment(EXPIRED)], "live", "is expired. From there is no way back"),
+    (CijOutboundSegmentSensor, [segment(EXPIRED)], "live", "is expired. An expired one can't be published again"),
     (CijOutboundJourneySensor, [journey(ERROR, msdyncrm_validationresults="No e-mail.")], "live", "found No e-mail.."),
     (CijOutboundJourneySensor, [journey(ERROR)], "stopped", "Outbound journey 'VIP' (%s) is error."),
     (CijOutboundMemberOperationsSensor, [segment(LIVE), state(state="Failed")], None, "are failed: getState says"),
@@ -103,16 +105,16 @@ FAILURES = [
 
 
 @every_mode
-@pytest.mark.parametrize(("kind", "answers", "until", "said"), FAILURES)
-def test_a_failure_fails_the_task(wait, capfd, mode, kind, answers, until, said):
-    """With soft_fail as well, in words."""
+@pytest.mark.parametrize(("kind", "answers", "until", "message"), FAILURES)
+def test_a_failure_fails_the_task(run_sensor, capfd, mode, kind, answers, until, message):
+    """A failure fails the task with its reason, also with ``soft_fail``."""
     first = [journey(DRAFT)] if kind is CijOutboundJourneySensor else [segment(DRAFT)]
     first += [MADE] if until is None else []
     arguments = {"soft_fail": True} | ({"until": until} if until else {})
-    assert wait(kind, mode, *first, *answers, **arguments).states == {"wait": "failed"}
-    assert (said.replace("%s", ID)) in capfd.readouterr().out
+    assert run_sensor(kind, mode, *first, *answers, **arguments).states == {"wait": "failed"}
+    assert (message.replace("%s", ID)) in capfd.readouterr().out
 
 
-def test_an_expired_segment_is_stopped(wait):
-    """It is at rest for good."""
-    assert wait(CijOutboundSegmentSensor, "poke", segment(EXPIRED), until="stopped").states == {"wait": "success"}
+def test_an_expired_segment_is_stopped(run_sensor):
+    """An expired segment ends a wait for a stop."""
+    assert run_sensor(CijOutboundSegmentSensor, "poke", segment(EXPIRED), until="stopped").states == {"wait": "success"}

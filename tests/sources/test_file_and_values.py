@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
 from airflow_provider_cij.sources.values import revealed
-from tests.streams import listed
+from tests.streams import read_source
 
 A, B = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xB))
 
@@ -45,20 +45,20 @@ def _file(tmp_path: Path, text: str | bytes, name: str = "members.csv") -> str:
     ],
 )
 def test_a_file_is_read_with_its_lines(tmp_path, text, column, rows):
-    """Header or number, byte order mark, quotes, blank and short lines."""
-    assert listed(FromFile(_file(tmp_path, text), column)) == rows
+    """A CSV file is read with line numbers, whatever header, byte order mark, quotes or short lines it has."""
+    assert read_source(FromFile(_file(tmp_path, text), column)) == rows
 
 
-def test_a_name_in_another_encoding_does_not_stop_the_ids(tmp_path):
-    """Only the ids matter."""
+def test_other_columns_may_be_in_another_encoding(tmp_path):
+    """Ids are read although another column holds bytes of another encoding."""
     path = _file(tmp_path, b"name,id\nJos\xe9," + A.encode() + b"\n")
-    assert listed(FromFile(path, "id")) == [(2, A)]
-    assert listed(FromFile(path, "id", encoding="latin-1", delimiter=",")) == [(2, A)]
+    assert read_source(FromFile(path, "id")) == [(2, A)]
+    assert read_source(FromFile(path, "id", encoding="latin-1", delimiter=",")) == [(2, A)]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet"])
 def test_an_object_is_read_by_its_url(tmp_path, suffix):
-    """Whatever Airflow's ObjectStoragePath opens, in every format."""
+    """A URL that Airflow's ObjectStoragePath opens is read in every format."""
     store = MemoryFileSystem()
     attach("memory", fs=store)
     path = tmp_path / f"members{suffix}"
@@ -70,15 +70,15 @@ def test_an_object_is_read_by_its_url(tmp_path, suffix):
     store.put_file(str(path), f"/bucket/members{suffix}")
     first = 2 if ".csv" in suffix else 1
     for url in (path, f"file://{path}", f"memory://bucket/members{suffix}"):
-        assert listed(FromFile(str(url))) == [(first, A), (first + 1, B)]
+        assert read_source(FromFile(str(url))) == [(first, A), (first + 1, B)]
 
 
-def test_tabs_are_told_by_the_name(tmp_path):
-    """Or by the delimiter, which goes before it; as the format does."""
+def test_format_and_delimiter_follow_the_file_name(tmp_path):
+    """Format and delimiter follow the file's suffix unless they are given."""
     path = _file(tmp_path, f"name\tid\nAda, of London\t{A}\n", "members.TSV")
-    assert listed(FromFile(path)) == [(2, A)]
-    assert listed(FromFile(path, 1, delimiter=",")) == [(1, ""), (2, f" of London\t{A}")]
-    assert listed(FromFile(_file(tmp_path, f"id\n{A}\n", "members.jsonl"), format="csv")) == [(2, A)]
+    assert read_source(FromFile(path)) == [(2, A)]
+    assert read_source(FromFile(path, 1, delimiter=",")) == [(1, ""), (2, f" of London\t{A}")]
+    assert read_source(FromFile(_file(tmp_path, f"id\n{A}\n", "members.jsonl"), format="csv")) == [(2, A)]
     with pytest.raises(CijInputError, match=r"format is 'xml'. Give csv, jsonl or parquet"):
         FromFile(path, format="xml")
 
@@ -95,12 +95,12 @@ def test_tabs_are_told_by_the_name(tmp_path):
     ],
 )
 def test_json_lines_are_read_with_their_lines(tmp_path, text, column, rows):
-    """By key; blank lines are counted and are no rows, and an object may leave a key out."""
-    assert listed(FromFile(_file(tmp_path, text, "members.ndjson"), column)) == rows
+    """JSON Lines are read by key with line numbers; blank lines are no rows and missing keys are empty."""
+    assert read_source(FromFile(_file(tmp_path, text, "members.ndjson"), column)) == rows
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "said"),
+    ("text", "column", "message"),
     [
         (f'{{"id": "{A}"}}\n\n{{"id": "ada@contoso.test\n', "id", "line 3: Invalid control character at"),
         ('{"id": 1}\n{"id": 2', "id", "line 2: Expecting ',' delimiter at character 9"),
@@ -110,10 +110,10 @@ def test_json_lines_are_read_with_their_lines(tmp_path, text, column, rows):
         ('{"a": 1, "b": 2}', None, "which column holds the ids is not clear. Its columns: 'a', 'b'"),
     ],
 )
-def test_a_broken_json_line_is_named_and_not_shown(tmp_path, text, column, said):
-    """A file cut short is refused."""
-    with pytest.raises(CijInputError, match=said) as raised:
-        listed(FromFile(_file(tmp_path, text, "members.jsonl"), column))
+def test_a_broken_json_line_is_named_and_not_shown(tmp_path, text, column, message):
+    """An invalid line of JSON is reported by its number without its content."""
+    with pytest.raises(CijInputError, match=message) as raised:
+        read_source(FromFile(_file(tmp_path, text, "members.jsonl"), column))
     assert "members.jsonl" in str(raised.value)
     assert "ada" not in str(raised.value)
 
@@ -130,18 +130,18 @@ def test_a_broken_json_line_is_named_and_not_shown(tmp_path, text, column, said)
     ids=["text", "binary", "uuid", "dictionary", "bytes"],
 )
 def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
-    """Text, GUIDs, 16 bytes; lines are numbers of rows, and the other columns do not matter."""
+    """Ids in Parquet may be text, UUIDs or 16 bytes, and lines are row numbers."""
     path = tmp_path / "members.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"name.first": [1, 2, 3], "id": values}), path, row_group_size=2)
     for column in (None, "id", 1):
-        assert listed(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
-    assert listed(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
+        assert read_source(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
+    assert read_source(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
     with pytest.raises(CijInputError, match=r"there is no column 2\. Its columns: 'name.first', 'id'"):
-        listed(FromFile(str(path), 2))
+        read_source(FromFile(str(path), 2))
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("x.parquet", b"contactid\n", "x.parquet, line 1: Parquet"),
         ("x.csv.gz", gzip.compress(b"contactid\n" * 1000, mtime=0)[:-9], "x.csv.gz' is no whole gzip file"),
@@ -150,20 +150,20 @@ def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
         ("x.xlsx", b"PK", r"x.xlsx' is of no known format. Give \.csv"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path, name, content, said):
-    """A file that was cut short too; the error names it."""
-    with pytest.raises(CijInputError, match=said):
-        listed(FromFile(_file(tmp_path, content, name)))
+def test_a_file_of_another_kind_is_refused(tmp_path, name, content, message):
+    """A truncated file, or one of another format, raises an error that names it."""
+    with pytest.raises(CijInputError, match=message):
+        read_source(FromFile(_file(tmp_path, content, name)))
 
 
 def test_an_unknown_encoding_is_named(tmp_path):
-    """With the file."""
+    """An unknown encoding raises an error that names it and the file."""
     with pytest.raises(CijInputError, match=r"members.csv' can't be read: unknown encoding: utf-9"):
-        listed(FromFile(_file(tmp_path, "id\n"), encoding="utf-9"))
+        read_source(FromFile(_file(tmp_path, "id\n"), encoding="utf-9"))
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "said"),
+    ("text", "column", "message"),
     [
         ("a,b\n", "contactid", "no column 'contactid'. Its columns: 'a', 'b'"),
         ("a,b\n1,2\n", None, "which column holds the ids is not clear"),
@@ -173,47 +173,47 @@ def test_an_unknown_encoding_is_named(tmp_path):
         (f'id,name\n{A},"x"y\n', "id", "line 2"),
     ],
 )
-def test_a_file_that_cant_be_read_says_where(tmp_path, text, column, said):
-    """A stray quote would swallow all rows up to the next one: the file is refused instead."""
-    with pytest.raises(CijInputError, match=said):
-        listed(FromFile(_file(tmp_path, text), column))
+def test_a_stray_quote_is_reported_by_line(tmp_path, text, column, message):
+    """A stray quote, which would swallow rows, raises an error with its line."""
+    with pytest.raises(CijInputError, match=message):
+        read_source(FromFile(_file(tmp_path, text), column))
 
 
 @pytest.mark.parametrize("path", ["/nowhere/members.csv", "file:///nowhere/members.csv", "nonsense://x/y"])
 def test_a_missing_file_is_named(path):
-    """By the path the user gave."""
+    """A missing file is reported by the path that was given."""
     with pytest.raises(CijInputError, match=path):
-        listed(FromFile(path))
+        read_source(FromFile(path))
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
-def test_what_csv_wrote_is_read(tmp_path_factory, rows):
-    """Quoting and line ends of Python's own writer."""
+def test_files_of_the_csv_module_are_read(tmp_path_factory, rows):
+    """Files that Python's csv module wrote are read with any quoting and line ends."""
     path = tmp_path_factory.getbasetemp() / "written.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["name", "the id"], *rows])
-    assert [value for _, value in listed(FromFile(str(path), "the id"))] == [row[1] for row in rows]
+    assert [value for _, value in read_source(FromFile(str(path), "the id"))] == [row[1] for row in rows]
 
 
 def test_values_may_be_anything_iterable():
-    """A list, a generator, rows of one column; lines count from 1."""
-    assert listed(as_source([A, B])) == [(1, A), (2, B)]
-    assert listed(as_source(value for value in [A])) == [(1, A)]
-    assert listed(as_source([[A], (B,), [A, B]])) == [(1, A), (2, B), (3, [A, B])]
+    """Values may be a list, a generator or rows of one column, and lines count from 1."""
+    assert read_source(as_source([A, B])) == [(1, A), (2, B)]
+    assert read_source(as_source(value for value in [A])) == [(1, A)]
+    assert read_source(as_source([[A], (B,), [A, B]])) == [(1, A), (2, B), (3, [A, B])]
     source = FromFile("x")
     assert as_source(source) is source
 
 
 @pytest.mark.parametrize("members", ["{{ x }}", None, 3, {"a": 1}, b"x"])
-def test_what_is_no_members_is_refused_at_run_time(members):
-    """A template is left alone while the DAG is parsed, and refused when it did not become a list."""
+def test_members_that_are_no_list_are_refused_at_run_time(members):
+    """A template is accepted while the DAG is parsed and refused when it does not render to a list."""
     assert revealed(as_source(members)) is members
     with pytest.raises(CijInputError, match=f"members is a {type(members).__name__}"):
         checked(members)
 
 
 def test_a_list_is_shown_by_its_length():
-    """The rendered template shows how many, never who."""
+    """The rendered field shows the number of values and none of them."""
     assert repr(FromValues([A, B])) == "2 values"
     assert repr(FromFile("/data/x.csv", "id")) == "FromFile('/data/x.csv', column='id')"
 
@@ -221,21 +221,21 @@ def test_a_list_is_shown_by_its_length():
 @given(
     st.lists(st.dictionaries(st.sampled_from(["id", "name"]), st.text() | st.none())), st.sampled_from(["\n", "\r\n"])
 )
-def test_what_json_wrote_is_read(tmp_path_factory, rows, end):
-    """Whatever the text."""
+def test_files_of_the_json_module_are_read(tmp_path_factory, rows, end):
+    """JSON Lines that Python's json module wrote are read whatever their text."""
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     path.write_bytes("".join(json.dumps(row) + end for row in rows).encode())
     expected = [(line, row.get("id") or "") for line, row in enumerate(rows, 1)]
-    assert listed(FromFile(str(path), "id")) == expected
+    assert read_source(FromFile(str(path), "id")) == expected
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "", "x\ny", "x\r\ny\rz", '"']), max_size=3), max_size=12))
-def test_lines_are_those_of_pythons_reader(tmp_path_factory, written):
-    """Also behind rows of several lines, short rows and blank ones."""
+def test_line_numbers_agree_with_the_csv_module(tmp_path_factory, written):
+    """Line numbers agree with those of Python's csv reader, also after multi-line, short and blank rows."""
     path = tmp_path_factory.getbasetemp() / "lines.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(written)
     with path.open(newline="") as file:
         reader = csv.reader(file)
         expected = [(reader.line_num, row[1] if len(row) > 1 else "") for row in reader if row]
-    assert listed(FromFile(str(path), 1)) == expected
+    assert read_source(FromFile(str(path), 1)) == expected

@@ -35,7 +35,7 @@ from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSe
 from airflow_provider_cij.sources import FromFile, FromSql, as_source
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
-from tests.streams import listed, taken_in
+from tests.streams import read_ids, read_source
 
 ID, OTHER, GROUP = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
@@ -53,22 +53,22 @@ DEFINITION = {
 
 
 def _rows(*values: Any) -> Answer:
-    """Answer with rows."""
+    """Return a response with rows."""
     return Answer(body={"value": list(values)})
 
 
 def _text(output: str, value: str) -> Answer:
-    """Answer as an action that puts JSON into a string."""
+    """Return a response of an action that puts JSON into a string."""
     return Answer(body={output: value})
 
 
 def _changed(row: dict[str, Any], **values: Any) -> Answer:
-    """Answer with a row that is odd in some columns."""
+    """Return a response with a row whose columns are changed."""
     return Answer(body=row | values)
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    """Refuse."""
+    """Return an error response."""
     return Answer(status, {"error": {"code": code, "message": message}})
 
 
@@ -254,7 +254,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
 
 @pytest.fixture
 def doors(scripted, monkeypatch, tmp_path, caplog):
-    """Give each door as a function: what is given to it comes back as what is said."""
+    """Return a function for each entry point: it takes the input and returns the message."""
     caplog.set_level(logging.WARNING)
     connection = json.loads(scripted.connection())
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
@@ -270,8 +270,8 @@ def doors(scripted, monkeypatch, tmp_path, caplog):
         return said
 
     def take(source: Any) -> str:
-        pairs = listed(source)
-        intake = taken_in([([line for line, _ in pairs], [value for _, value in pairs])])
+        pairs = read_source(source)
+        intake = read_ids([([line for line, _ in pairs], [value for _, value in pairs])])
         counts = f"read {intake.read}, invalid {intake.invalid}, duplicate {intake.duplicate}, ids {len(intake.ids)}"
         return ". ".join([counts, *(record.getMessage() for record in caplog.records)])
 
@@ -311,8 +311,8 @@ def doors(scripted, monkeypatch, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("door", "what", "given", "said"), TABLE, ids=[f"{door}: {what}" for door, what, _, _ in TABLE]
 )
-def test_what_people_get_wrong_is_said_clearly(doors, scripted, door, what, given, said):
-    """In our words, with nobody's data and no secret in them, and before anything is sent where that can be."""
+def test_input_errors_have_clear_messages(doors, scripted, door, what, given, said):
+    """Each wrong input gives its message, without personal data or secrets, and where possible before any request."""
     try:
         told = doors[door](given)
     except (CijError, AirflowFailException) as raised:
@@ -320,9 +320,9 @@ def test_what_people_get_wrong_is_said_clearly(doors, scripted, door, what, give
     assert said in told
     assert "canary" not in told
     if door == "connection" or (door == "operator" and given[0] in (CREATE, UPDATE, EXPORT)):
-        assert scripted.asked == []
+        assert scripted.requests == []
 
 
-def test_the_table_is_long():
-    """And no row is there twice."""
+def test_the_table_has_no_duplicates():
+    """The table has at least its expected number of rows, and none of them twice."""
     assert len({(door, what) for door, what, _, _ in TABLE}) == len(TABLE) >= 60

@@ -1,4 +1,4 @@
-"""Lists in a real S3-like store, opened for the first time by a task."""
+"""Lists in an S3-compatible object store, first opened by a task."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ server.stop()
 """
 
 
-def test_a_store_opens_within_a_running_loop():
-    """Also as the first use in a process, for reading and for writing; a missing object is the input's fault."""
+def test_a_store_opens_within_a_running_event_loop():
+    """A store is opened within a running event loop for reading and writing; a missing object is an input error."""
     done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     first, write, read, missing, unknown = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Members from a database and from the organisation itself."""
+"""Members from a SQL database and from Dataverse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromSql
 from airflow_provider_cij.sources import sql as sql_source
 from tests.dags import run_dag
-from tests.streams import listed
+from tests.streams import read_source
 
 IDS = [str(uuid.uuid4()) for _ in range(3)]
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n"
@@ -30,11 +30,11 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 @pytest.fixture
 def database(tmp_path, monkeypatch) -> Path:
-    """Give a database of three people, as the connection ``shop``."""
+    """Provide a database of three people as the connection ``shop``."""
     path = tmp_path / "shop.db"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE people (contactid TEXT, name TEXT, spent INTEGER, raw BLOB)")
-    rows = [(one, f"Ada {number}", number, uuid.UUID(one).bytes) for number, one in enumerate(IDS)]
+    rows = [(member_id, f"Ada {number}", number, uuid.UUID(member_id).bytes) for number, member_id in enumerate(IDS)]
     connection.executemany("INSERT INTO people VALUES (?, ?, ?, ?)", rows)
     connection.commit()
     connection.close()
@@ -63,13 +63,13 @@ def _open(path: Path) -> bool:
     ],
 )
 def test_a_query_is_read_row_by_row(database, sql, options, rows):
-    """By name, number or default; parameters are the driver's; lines are numbers of rows."""
-    assert listed(FromSql(sql, "shop", **options)) == list(enumerate(rows, 1))
+    """The id column is chosen by name, number or default, parameters go to the driver, and lines are row numbers."""
+    assert read_source(FromSql(sql, "shop", **options)) == list(enumerate(rows, 1))
     assert not _open(database)
 
 
 @pytest.mark.parametrize(
-    ("sql", "options", "kind", "said"),
+    ("sql", "options", "kind", "message"),
     [
         ("SELECT * FROM people", {"column": "id"}, CijInputError, "there is no column 'id'. Its columns: 'contactid'"),
         ("SELECT name, spent FROM people", {}, CijInputError, "which column holds the ids is not clear"),
@@ -80,18 +80,18 @@ def test_a_query_is_read_row_by_row(database, sql, options, rows):
         ("SELECT 'Lovelace' FROM 'Ada", {}, CijError, "unrecognized token: …$"),
     ],
 )
-def test_a_query_that_fails_says_why(database, sql, options, kind, said):
-    """Only what no retry can mend is the input's fault; the query's values are not shown, and nothing is changed."""
-    with pytest.raises(CijError, match=said) as raised:
-        listed(FromSql(sql, "shop", **options))
+def test_a_failing_query_is_explained(database, sql, options, kind, message):
+    """A failing query is explained without its values; only errors that no retry can fix are permanent."""
+    with pytest.raises(CijError, match=message) as raised:
+        read_source(FromSql(sql, "shop", **options))
     assert type(raised.value) is kind
     assert "Ada" not in str(raised.value)
     assert not _open(database)
-    assert len(listed(FromSql("SELECT contactid FROM people", "shop"))) == 3
+    assert len(read_source(FromSql("SELECT contactid FROM people", "shop"))) == 3
 
 
-def test_a_query_is_never_held_whole(database):
-    """One without an end gives its first rows, and the connection is closed with the source."""
+def test_query_results_are_streamed(database):
+    """An endless query gives its first rows, and its connection is closed with the source."""
 
     async def first() -> object:
         chunks = FromSql(ENDLESS, "shop").chunks(None)
@@ -104,15 +104,15 @@ def test_a_query_is_never_held_whole(database):
     assert not _open(database)
 
 
-def test_a_list_that_is_refused_midway_closes_the_connection(database):
-    """Though nobody reads on."""
+def test_a_list_refused_halfway_closes_the_connection(database):
+    """The connection is closed when a list is refused before its end."""
     with pytest.raises(CijInputError, match="more than max_invalid=0"):
         asyncio.run(read_member_ids(FromSql(ENDLESS, "shop").chunks(None), max_invalid=0))
     assert not _open(database)
 
 
 @pytest.mark.parametrize(
-    ("connection", "said"),
+    ("connection", "message"),
     [
         ({"conn_type": "cij", "host": "https://x"}, "Connection 'other' leads to no SQL database, but to CijHook"),
         ({"conn_type": "nonsense"}, "database of connection 'other' can't be opened: AirflowException: Unknown hook"),
@@ -120,13 +120,13 @@ def test_a_list_that_is_refused_midway_closes_the_connection(database):
         ({"conn_type": "sqlite", "host": "/nowhere/shop.db"}, "can't be opened: OperationalError: unable to open"),
     ],
 )
-def test_a_connection_that_is_none_is_named(monkeypatch, connection, said):
-    """Only a kind of connection that nobody has installed is past mending: the database and Airflow may be away."""
+def test_an_unusable_connection_is_named(monkeypatch, connection, message):
+    """A connection type without an installed provider is permanent; a missing connection is retryable."""
     if connection:
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(connection))
-    with pytest.raises(CijError, match=said) as raised:
-        listed(FromSql("SELECT 1", "other"))
-    assert raised.value.permanent == ("Unknown hook" in said or "no SQL database" in said)
+    with pytest.raises(CijError, match=message) as raised:
+        read_source(FromSql("SELECT 1", "other"))
+    assert raised.value.permanent == ("Unknown hook" in message or "no SQL database" in message)
 
 
 class _Driver:
@@ -136,7 +136,7 @@ class _Driver:
 
 @pytest.mark.parametrize("driver", ["psycopg2.extensions", "psycopg", "MySQLdb.connections", "pymysql.connections"])
 def test_drivers_that_would_load_everything_are_told_to_stream(monkeypatch, driver):
-    """A cursor on the server of PostgreSQL, an unbuffered one of MySQL, a plain one elsewhere."""
+    """PostgreSQL gets a server-side cursor, MySQL an unbuffered one, and others a plain one."""
     name = driver.partition(".")[0]
     cursors = types.ModuleType(f"{name}.cursors")
     cursors.SSCursor = object()
@@ -162,14 +162,14 @@ class _ServersCursor:
         return self._pages.pop(0)
 
 
-def test_a_servers_cursor_knows_its_columns_late():
-    """With the first page; and a connection may give dicts."""
+def test_a_server_side_cursor_knows_its_columns_after_the_first_page():
+    """Columns are read after the first page, and rows may be dicts."""
     chunks = FromSql("SELECT;", "x")._read(_ServersCursor())
     assert [(list(lines), values) for lines, values in chunks] == [([1], [IDS[0]]), ([2], [""])]
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         ('relation "shop.people" does not exist\nLINE 1: SELECT 1', 'relation "shop.people" does not exist'),
         ("Unknown column 'c.id' in 'field list'", "Unknown column 'c.id' in …"),
@@ -178,17 +178,17 @@ def test_a_servers_cursor_knows_its_columns_late():
         ('column "ada@contoso.test" does not exist', "column …"),
     ],
 )
-def test_what_a_driver_quotes_is_not_shown(said, shown):
-    """Unless it is the name of a table or a column: it may be somebody's address."""
+def test_quoted_values_in_driver_errors_are_withheld(message, shown):
+    """Quoted texts in a driver's error are withheld unless they are names of tables or columns."""
     kind = type("UndefinedTable", (type("ProgrammingError", (Exception,), {}),), {})
-    for error in (kind(said), kind(1064, said)):
+    for error in (kind(message), kind(1064, message)):
         told = sql_source._told(error, "It failed", quoting=False)
         assert str(told) == f"It failed: UndefinedTable: {shown}"
         assert told.permanent
 
 
 def test_sources_render_their_templates(tmp_path):
-    """Also the query in a file, where the operator takes files of SQL; nothing of it is shown."""
+    """Queries, also those in .sql files, are rendered and not shown in the UI."""
 
     class Task(BaseOperator):
         template_fields = ("members",)
@@ -238,8 +238,8 @@ def _rows(path: str) -> list[dict[str, object]]:
     return CijHook().run(rows)
 
 
-def test_rows_of_the_organisation_are_members(read):
-    """Contacts by table or set name, filtered in OData, by their own id or another column; line by line."""
+def test_rows_of_dataverse_are_members(read):
+    """Rows of Dataverse are read by table or entity set name, filter and id column."""
     contacts = _rows("contacts?$select=contactid,creditlimit,emailaddress1")
     rich = {row["contactid"] for row in contacts if (row["creditlimit"] or 0) >= 18000}
     everybody = read(FromDataverse("contact"))
@@ -253,8 +253,8 @@ def test_rows_of_the_organisation_are_members(read):
     assert {value for _, value in read(FromDataverse("lead"))} == {row["leadid"] for row in leads}
 
 
-def test_rows_that_cant_be_read_say_why(read):
-    """An unclear column before anything is asked, the rest in the service's words."""
+def test_unreadable_rows_are_explained(read):
+    """An unclear column is refused before any request; other errors keep the service's message."""
     with pytest.raises(CijInputError, match=r"FromDataverse\('accounts', column=None\): which column"):
         read(FromDataverse("accounts"))
     with pytest.raises(CijRefusedError):
@@ -262,7 +262,7 @@ def test_rows_that_cant_be_read_say_why(read):
 
 
 def test_tasks_add_from_a_database_and_from_dataverse(cij_sandbox, database, monkeypatch):
-    """As tasks of a DAG, with connections that come from Airflow."""
+    """Tasks add members from a database and from Dataverse with Airflow connections."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     with DAG(f"d{uuid.uuid4().hex}", schedule=None, params={"table": "people"}) as dag:
         create = CijCreateSegmentOperator(task_id="create", display_name="S", groups=["G"])
@@ -279,7 +279,7 @@ def test_tasks_add_from_a_database_and_from_dataverse(cij_sandbox, database, mon
 
     async def members(cij) -> set[str]:
         pages = Members(cij.dataverse).of_group(made["segment_id"], made["groups"]["G"])
-        return {one async for page in pages for one in page}
+        return {member_id async for page in pages for member_id in page}
 
     assert CijHook().run(members) == expected | set(IDS)
     assert ran.rendered["sql"]["members"] == "FromSql(conn_id='shop', column=None)"

@@ -1,4 +1,4 @@
-"""Whatever a service, a connection or a file says: a value, or one of our errors."""
+"""Any response, connection or file gives a value or a CijError."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
 from airflow_provider_cij.hooks.cij import settings_of
 from airflow_provider_cij.sources import FromFile
-from tests.streams import listed
+from tests.streams import read_source
 
 GUID = str(uuid.UUID(int=7))
 DEEP = "[" * 100_000
@@ -73,8 +73,8 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @given(data=st.data())
-def test_no_reply_breaks_its_reader(reader, data):
-    """Of whatever JSON, shape and depth."""
+def test_any_response_is_a_value_or_a_cij_error(reader, data):
+    """Responses of any JSON, shape and depth give a value or a CijError."""
     strategy, read = READERS[reader]
     try:
         read(data.draw(strategy))
@@ -83,8 +83,8 @@ def test_no_reply_breaks_its_reader(reader, data):
 
 
 @given(st.one_of(texts, st.datetimes().map(str)), st.floats(0, 2e9))
-def test_no_moment_breaks_the_wait(text, since):
-    """An evaluation whose start can't be read did not begin."""
+def test_any_start_time_is_accepted_by_the_wait(text, since):
+    """An evaluation with an unreadable start time counts as not begun."""
     assert began_since(Execution("", 1, text), since) in (True, False)
 
 
@@ -109,8 +109,8 @@ GOOD = {"tenant_id": "t", "credential": "client_secret"}
 
 
 @given(hosts, st.dictionaries(fields, st.one_of(json_values, texts), max_size=4))
-def test_no_connection_breaks_the_settings(host, extra):
-    """Whatever is in the form; and what passes can be opened, or says in our words why not."""
+def test_any_connection_is_valid_or_a_cij_error(host, extra):
+    """Any connection can be opened or gives a CijError."""
     connection = Connection(
         conn_id="x", conn_type="cij", host=host, login="c", password="s", extra=json.dumps(GOOD | extra)
     )
@@ -124,16 +124,16 @@ def test_no_connection_breaks_the_settings(host, extra):
 
 
 @pytest.mark.parametrize("extra", ["[1]", "7", '"text"', "{", "null", DEEP, '{"max_concurrency": Infinity}'])
-def test_an_extra_that_is_no_object_is_named(extra):
-    """Or holds what no number is; nothing of it is shown."""
+def test_an_invalid_extra_is_named(extra):
+    """An extra that is no JSON object, or holds invalid numbers, is reported without its content."""
     connection = Connection(conn_id="x", conn_type="cij", host="h.test", login="c", password="s", extra=extra)
     with pytest.raises(CijInputError, match=r"extra is no JSON object|lacks the tenant id|is no number"):
         settings_of(connection)
 
 
 @given(hosts)
-def test_what_passes_for_an_address_can_be_asked(host):
-    """The client opens with it: no address is found out to be none only on the wire."""
+def test_any_accepted_host_can_be_opened(host):
+    """A host that Settings accept can be opened by the client."""
     try:
         settings = Settings(organisation_url(host), "t", "c", client_secret="s")
     except CijInputError:
@@ -170,7 +170,7 @@ SOUND = {
 
 
 def _damaged(content: bytes):
-    """Bytes of which some are others, or that end too early, or that are anything."""
+    """Return bytes that are changed, truncated or random."""
     flips = st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=6)
 
     def flip(changes: list[tuple[int, int]]) -> bytes:
@@ -186,29 +186,29 @@ def _damaged(content: bytes):
 
 @pytest.mark.parametrize("name", SOUND)
 @given(data=st.data())
-def test_no_file_breaks_its_reader(tmp_path_factory, name, data):
-    """Damaged, cut short or of another kind; with whatever is said of its column, delimiter and encoding."""
+def test_any_file_is_read_or_a_cij_error(tmp_path_factory, name, data):
+    """Files that are damaged, truncated or of another kind give rows or a CijError, with any options."""
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(data.draw(_damaged(SOUND[name])))
     column = data.draw(st.one_of(st.none(), st.integers(-2, 3), st.sampled_from(["id", "name", ""])))
     delimiter = data.draw(st.sampled_from([None, ";", "ab", '"', "\n", "\u20ac"]))
     encoding = data.draw(st.sampled_from(["utf-8-sig", "utf-16", "utf-32", "latin-1", "undefined", "hex", "x", "idna"]))
     try:
-        listed(FromFile(str(path), column, delimiter=delimiter, encoding=encoding))
+        read_source(FromFile(str(path), column, delimiter=delimiter, encoding=encoding))
     except CijError:
         pass
 
 
-def test_a_column_before_the_first_is_refused(tmp_path):
-    """In Python -1 would be the last one."""
+def test_a_negative_column_number_is_refused(tmp_path):
+    """A negative column number is refused, for Python would take it from the end."""
     path = tmp_path / "x.csv"
     path.write_text(f"Ada,{GUID}\n")
     with pytest.raises(CijInputError, match=r"column is -1\. Columns are counted from 0"):
-        listed(FromFile(str(path), -1))
+        read_source(FromFile(str(path), -1))
 
 
-def test_a_file_that_stops_giving_is_no_fault_of_the_input():
-    """A disk that fails midway: another try may mend it."""
+def test_a_disk_error_halfway_is_retryable():
+    """A disk error in the middle of a file raises a retryable error."""
     with pytest.raises(CijError, match=r"'/proc/self/mem' can't be read to its end: .*Input/output error") as caught:
-        listed(FromFile("/proc/self/mem"))
+        read_source(FromFile("/proc/self/mem"))
     assert not isinstance(caught.value, (CijInputError, CijReplyError))

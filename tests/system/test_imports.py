@@ -1,4 +1,4 @@
-"""DAG files are parsed every few seconds: importing operators and sensors must cost nothing."""
+"""Importing operators and sensors loads no heavy module, because DAG files are parsed every few seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODULES = (
 
 
 def test_a_dag_file_imports_nothing_heavy():
-    """Over airflow.sdk itself, none of these is loaded."""
+    """In addition to airflow.sdk a DAG file loads none of the heavy modules."""
     script = f"""
 import sys
 import airflow.sdk

@@ -1,4 +1,4 @@
-"""A server, or a proxy before it, that repeats what it was sent: none of it is raised or logged."""
+"""A server or proxy that echoes what it was sent: no secret or personal data is raised or logged."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook, settings_of
-from tests.conversation import converse
 from tests.scripted import TENANT, Answer, ScriptedServer
+from tests.scripted_client import run_client
 
 SECRET = 'cän+ary/%"\\ <s&cret>~=='
 PERSON = "0f5b0c7f-395d-447b-b14c-315a601f878e"
@@ -25,12 +25,12 @@ def _who(client):
 
 
 @pytest.fixture(autouse=True)
-def _all(heard):
+def _all(caplog_all):
     pass
 
 
 def _forms(secret: str) -> list[str]:
-    """Give the ways in which it may come back."""
+    """Return the encodings in which a text may be echoed."""
     raw = secret.encode()
     shifted = [base64.b64encode(bytes(count) + raw + b"---").decode() for count in range(3)]
     return [
@@ -63,13 +63,13 @@ def _echo(status: int, kind: str, words: str) -> Answer:
 
 
 @pytest.mark.parametrize("kind", ECHOES)
-def test_the_services_echo_of_secret_and_token_is_struck(scripted, caplog, kind):
-    """In whatever form it is written back: as it is, in a form, in JSON, in base64."""
+def test_echoed_secrets_and_tokens_are_redacted(scripted, caplog, kind):
+    """Secret and token are redacted however they are echoed: plain, form-encoded, in JSON or in base64."""
     token = "canary-token-1"
     for form in [*_forms(SECRET), *_forms(token), f"Authorization: Bearer {token}"]:
         caplog.clear()
         with pytest.raises(CijError) as caught:
-            converse(scripted, _echo(400, kind, f"You sent {form} to us"), talk=_who, client_secret=SECRET)
+            run_client(scripted, _echo(400, kind, f"You sent {form} to us"), work=_who, client_secret=SECRET)
         told = _told(caplog, caught.value)
         assert form not in told
         assert token not in told
@@ -78,8 +78,8 @@ def test_the_services_echo_of_secret_and_token_is_struck(scripted, caplog, kind)
 
 @pytest.mark.parametrize("status", [400, 401, 403, 503, 200])
 @pytest.mark.parametrize("kind", ["oauth", "text"])
-def test_the_logins_echo_of_the_form_is_struck(scripted, caplog, status, kind):
-    """Msal logs what it can't read at ERROR."""
+def test_an_echoed_login_form_is_redacted(scripted, caplog, status, kind):
+    """A login response that echoes the form is redacted, also in msal's log."""
     for number, form in enumerate(_forms(SECRET)):
         caplog.clear()
         words = f"client_id=x&client_secret={form}&scope=y"
@@ -88,47 +88,47 @@ def test_the_logins_echo_of_the_form_is_struck(scripted, caplog, status, kind):
             Answer(status, said if kind == "oauth" else words.encode())
         ] * RetryPolicy().max_attempts
         with pytest.raises(CijError) as caught:
-            converse(scripted, Answer(body={}), talk=_who, client_secret=SECRET, client_id=f"{status}{kind}{number}")
+            run_client(scripted, Answer(body={}), work=_who, client_secret=SECRET, client_id=f"{status}{kind}{number}")
         assert form not in _told(caplog, caught.value)
 
 
-def test_the_assertion_of_a_workload_is_struck(scripted, caplog, tmp_path):
-    """It is as good as a secret until it expires."""
+def test_a_federated_assertion_is_redacted(scripted, caplog, tmp_path):
+    """A workload's assertion is redacted, for it is a secret until it expires."""
     file = tmp_path / "token"
     file.write_text("canary.assertion-of-a-pod\n")
     scripted.login_answers = [Answer(400, b"you sent canary.assertion-of-a-pod")]
     settings = {"credential": "workload_identity", "federated_token_file": str(file)}
     with pytest.raises(CijError) as caught:
-        converse(scripted, Answer(body={}), talk=_who, **settings)
+        run_client(scripted, Answer(body={}), work=_who, **settings)
     assert "canary" not in _told(caplog, caught.value)
 
 
-def test_words_are_cut_and_steer_no_log_viewer(scripted, caplog):
-    """Line ends, escape sequences, groups and errors of a log viewer are taken out."""
+def test_messages_cannot_control_the_log_viewer(scripted, caplog):
+    """Line ends, escape sequences and group or error markers are removed from messages."""
     words = "\r\n\x1b[31m::group::x\u2028::error::y\n" + "long " * 1000
     with pytest.raises(CijError) as caught:
-        converse(scripted, Answer(400, {"error": {"code": "1", "message": words}}), talk=_who)
-    said = str(caught.value)
-    assert len(said) < 1200
-    assert said.isprintable()
-    assert "::group::" not in said
-    assert "::error::" not in said
+        run_client(scripted, Answer(400, {"error": {"code": "1", "message": words}}), work=_who)
+    message = str(caught.value)
+    assert len(message) < 1200
+    assert message.isprintable()
+    assert "::group::" not in message
+    assert "::error::" not in message
     assert CijError("a\n::error::b").message == "a : :error::b"
 
 
-def test_people_are_in_no_log_at_debug(scripted, caplog):
-    """Addresses and ids stand in links, redirects, headers and words of the service."""
+def test_debug_logs_hold_no_personal_data(scripted, caplog):
+    """Addresses and ids in links, redirects, headers and messages are in no log, even at DEBUG."""
     path = f"contacts({PERSON})"
     moved = Answer(307, headers={"Location": f"/elsewhere/ada@contoso.test/{path}?email=ada@contoso.test"})
     made = Answer(204, headers={"OData-EntityId": f"{scripted.url}/api/data/v9.2/{path}"})
     gone = Answer(404, {"error": {"code": "0x80040217", "message": f"contact With Id = {PERSON} Does Not Exist"}})
 
-    async def talk(client):
+    async def work(client):
         assert await client.post("contacts", {"contactid": PERSON}, repeatable=True) == PERSON
         await client.get(path)
 
     with pytest.raises(CijError) as caught:
-        converse(scripted, moved, made, gone, talk=talk)
+        run_client(scripted, moved, made, gone, work=work)
     told = _told(caplog, caught.value)
     assert "receive_response_headers" in told
     assert "contact With Id = … Does Not Exist" in told
@@ -137,8 +137,8 @@ def test_people_are_in_no_log_at_debug(scripted, caplog):
 
 
 @pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy, repr, vars])
-def test_a_hook_that_is_kept_holds_no_secret(scripted, monkeypatch, way):
-    """Whoever pickles, copies or prints it gets the connection's name."""
+def test_a_stored_hook_holds_no_secret(scripted, monkeypatch, way):
+    """A hook that is pickled, copied or printed shows the connection id only."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     hook = CijHook()
     assert hook.settings().client_secret == "canary-secret"
@@ -172,7 +172,7 @@ FIELDS = [
 )
 @pytest.mark.parametrize("field", [*FIELDS, "host", "login", "extra"])
 def test_a_secret_in_the_wrong_field_is_not_quoted(scripted, monkeypatch, caplog, field, secret):
-    """The error names the field and not what is in it."""
+    """The error for a secret in the wrong field names the field without its content."""
     connection = json.loads(scripted.connection())
     if field in ("host", "login", "extra"):
         connection[field] = secret
@@ -182,38 +182,38 @@ def test_a_secret_in_the_wrong_field_is_not_quoted(scripted, monkeypatch, caplog
     if kind:
         connection["extra"]["credential"] = kind
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
-    good, said = CijHook().test_connection()
+    good, message = CijHook().test_connection()
     assert not good
-    assert "canary" not in said
+    assert "canary" not in message
     assert not [record for record in caplog.records if "canary" in record.getMessage()]
-    assert {"login": "client_id", "extra": "tenant id"}.get(field, field) in said
+    assert {"login": "client_id", "extra": "tenant id"}.get(field, field) in message
 
 
 def test_no_cookie_is_sent_back(scripted):
-    """An affinity cookie would pin every request to one of the service's servers; a login's is no better."""
+    """Cookies of the service and of the login are not sent back, for they pin requests to one server."""
     cookie = {"Set-Cookie": "canary=1; Path=/; Secure"}
     good = {"access_token": "canary-late", "expires_in": 3599, "token_type": "Bearer"}
     scripted.login_answers = [Answer(200, good, cookie), Answer(200, good, cookie)]
-    heard = []
+    caplog_all = []
     answer = scripted.answer
 
     def listen(request):
-        heard.append(request.headers.get("cookie"))
+        caplog_all.append(request.headers.get("cookie"))
         return answer(request)
 
     scripted.answer = listen
 
-    async def talk(client):
+    async def work(client):
         await client.get("A")
         await client.get("B")
 
-    converse(scripted, Answer(200, {}, cookie), Answer(401, {}, cookie), Answer(200, {}, cookie), talk=talk)
-    assert len(heard) > 4
-    assert set(heard) == {None}
+    run_client(scripted, Answer(200, {}, cookie), Answer(401, {}, cookie), Answer(200, {}, cookie), work=work)
+    assert len(caplog_all) > 4
+    assert set(caplog_all) == {None}
 
 
 def test_the_secret_goes_to_the_authoritys_host_alone(scripted, tmp_path):
-    """Its discovery document may name another."""
+    """The secret goes to the authority's host even if its discovery document names another."""
     (tmp_path / "other").mkdir()
     with ScriptedServer(tmp_path / "other") as other:
         other.script = [Answer(body={})]
@@ -221,16 +221,16 @@ def test_the_secret_goes_to_the_authoritys_host_alone(scripted, tmp_path):
             scripted.token_host = host
             words = "names another host" if host.startswith("https") else "https"  # msal's own
             with pytest.raises(CijError, match=words):
-                converse(scripted, Answer(body={}), talk=_who, client_id=f"c{len(host)}")
+                run_client(scripted, Answer(body={}), work=_who, client_id=f"c{len(host)}")
         assert other.logins == []
     assert scripted.logins == []
     scripted.token_host = ""
-    converse(scripted, Answer(body={}), talk=_who, client_id="good")
+    run_client(scripted, Answer(body={}), work=_who, client_id="good")
     assert parse_qs(scripted.logins[0])["client_secret"] == ["canary-secret"]
 
 
-def test_an_extra_that_is_no_object_is_not_quoted(monkeypatch):
-    """Nor is its parser's word of it."""
+def test_an_invalid_extra_is_not_quoted(monkeypatch):
+    """The error for an invalid extra shows neither its content nor the parser's message."""
     from airflow.sdk import Connection
 
     for extra in ('["canary"]', '"canary"', "canary"):

@@ -1,4 +1,4 @@
-"""What the README shows is tried."""
+"""The examples of the README are run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 DAG_FILE, TEST_FILE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_dag_of_the_readme_is_a_dag():
-    """It parses without a network, a connection or a file."""
+def test_the_dag_of_the_readme_parses():
+    """The README's DAG parses without a network, a connection or a file."""
     module: dict = {}
     exec(DAG_FILE, module)  # noqa: S102
     dag = module["create"].dag
@@ -21,8 +21,8 @@ def test_the_dag_of_the_readme_is_a_dag():
     assert dag.get_task("publish").upstream_task_ids == {"create", "add"}
 
 
-def test_the_connection_table_is_the_form():
-    """Every field of the form, and no other; every kind of credential."""
+def test_the_connection_table_matches_the_form():
+    """The README's table lists every form field and every kind of credential."""
     table = README[README.index("| Organisation URL") : README.index("Airflow 3.1 shows")]
     (connection,) = get_provider_info()["connection-types"]
     named = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row)))
@@ -32,7 +32,7 @@ def test_the_connection_table_is_the_form():
 
 
 def test_the_example_of_the_fixture_runs(pytester):
-    """The plugin is found by pytest, and the fixture starts a sandbox."""
+    """The README's pytest example runs with the fixture of the sandbox."""
     pytester.makepyfile(
         f"""
         import os

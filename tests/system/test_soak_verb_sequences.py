@@ -1,4 +1,4 @@
-"""Any verbs in any order on one segment, while the service fails: it always is what plain sets say."""
+"""Random sequences of calls on one segment while the service fails, compared with plain sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.hooks.cij import CijHook
-from tests.member_ids import idset
+from tests.member_ids import id_set
 
 GROUPS = (MemberGroup("in"), MemberGroup("out", include=False))
 # It soon gives up, so that whoever comes after often finds things half done.
@@ -36,8 +36,8 @@ limits = st.sampled_from([None, 19_000, 19_900])
 people = st.sets(st.integers(1, 25))
 
 
-class Life(RuleBasedStateMachine):
-    """One segment, and what it should be."""
+class SegmentModel(RuleBasedStateMachine):
+    """One segment and its expected state."""
 
     numbers = itertools.count()
 
@@ -49,22 +49,22 @@ class Life(RuleBasedStateMachine):
         self.everybody = [*self.strangers, *sorted(rich)[:15]]
         self.key = f"soak.{next(self.numbers)}"
         self.least: int | None = None
-        self.gone()
+        self.reset()
 
-    def gone(self) -> None:
-        """Be nothing."""
+    def reset(self) -> None:
+        """Reset the model to a segment that does not exist."""
         self.status: SegmentStatus | None = None
         self.groups: dict[str, set[str]] = {group.name: set() for group in GROUPS}
         self.members: set[str] = set()
 
     @property
     def spec(self) -> SegmentSpec:
-        """The segment as it shall be."""
+        """The expected spec of the segment."""
         text = f"PROFILE(contact).FILTER(creditlimit >= {self.least})" if self.least else ""
         return SegmentSpec(self.key, f"Segment {self.key}", text, GROUPS)
 
     def do(self, work) -> None:
-        """Do something, and compare all there is with the model."""
+        """Run one call and compare the organisation with the model."""
         self.until_done(work)
         expected = ([], [])
         if self.status is not None:
@@ -73,7 +73,7 @@ class Life(RuleBasedStateMachine):
         assert self.until_done(self.read) == expected
 
     def until_done(self, work):
-        """Try as Airflow would."""
+        """Repeat a call as Airflow's retries would."""
         for left in reversed(range(TRIES)):
             try:
                 return CijHook().run(work, TIRED)
@@ -83,7 +83,7 @@ class Life(RuleBasedStateMachine):
         raise AssertionError
 
     async def read(self, cij) -> tuple[list[int], list]:
-        """Read the statuses of all segments of the name, and all lists of the segment."""
+        """Return the statuses of all segments with the name and all lists of the segment."""
         spec = self.spec
         where = f"msdynmkt_displayname eq '{spec.display_name}'"
         rows = (await cij.dataverse.get(query("msdynmkt_segments", select=("statuscode",), where=where)))["value"]
@@ -93,16 +93,16 @@ class Life(RuleBasedStateMachine):
             return [], (await cij.dataverse.get(path))["value"]
         lists = [cij.members.of_group(spec.segment_id, (await self.group(cij, group)).group_id) for group in GROUPS]
         lists.append(cij.members.of_segment(spec.segment_id))
-        # Lists and no sets: nobody may be in it twice.
-        members = [sorted([one async for page in pages for one in page]) for pages in lists]
+        # Lists, not sets: no member may be listed twice.
+        members = [sorted([member async for page in pages for member in page]) for pages in lists]
         return [row["statuscode"] for row in rows], members
 
     async def group(self, cij, group: MemberGroup) -> MemberGroup:
-        """Find a group as the service has it."""
+        """Return a group as the service has it."""
         return await cij.segments.group(await cij.segments.get(self.spec.segment_id), group.name)
 
     def chosen(self, numbers: set[int]) -> set[str]:
-        """Give the people of these numbers."""
+        """Return the people with these numbers."""
         return {self.everybody[number - 1] for number in numbers}
 
     @initialize(least=limits, seed=st.integers(0, 1_000_000))
@@ -129,7 +129,7 @@ class Life(RuleBasedStateMachine):
 
         async def add(cij):
             found = await self.group(cij, group)
-            await cij.members.add(self.spec.segment_id, found.group_id, idset(who))
+            await cij.members.add(self.spec.segment_id, found.group_id, id_set(who))
 
         self.do(add)
 
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
 
         async def remove(cij):
             found = await self.group(cij, group)
-            await cij.members.remove(self.spec.segment_id, found.group_id, idset(who))
+            await cij.members.remove(self.spec.segment_id, found.group_id, id_set(who))
 
         self.do(remove)
 
@@ -153,7 +153,7 @@ class Life(RuleBasedStateMachine):
 
         async def mirror(cij):
             found = await self.group(cij, group)
-            plan = await cij.members.plan(self.spec.segment_id, [found], idset(who))
+            plan = await cij.members.plan(self.spec.segment_id, [found], id_set(who))
             await cij.members.mirror(self.spec.segment_id, plan)
 
         self.do(mirror)
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.status)
     @rule()
     def publish(self):
-        found = {one for one, limit in self.rich.items() if self.least and limit >= self.least}
+        found = {member for member, limit in self.rich.items() if self.least and limit >= self.least}
         self.members = (found | self.groups["in"]) - self.groups["out"]
         self.status = SegmentStatus.LIVE
 
@@ -188,7 +188,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def delete(self):
-        self.gone()
+        self.reset()
         self.do(lambda cij: cij.segments.delete(self.spec.segment_id))
 
     async def _wait(self, cij, goal):
@@ -198,14 +198,14 @@ class Life(RuleBasedStateMachine):
 
 @pytest.fixture
 def sandbox(monkeypatch) -> Iterator[Sandbox]:
-    """Run one whose faults are ours alone."""
+    """Run a sandbox that only these tests inject faults into."""
     with running_sandbox("--contacts", "300", "--compute-seconds", "0.03") as running:
         monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", running.airflow_conn_uri)
         yield running
 
 
-def test_a_segments_life(sandbox):
-    """Create, add, remove, mirror, publish, stop and delete, as they come."""
+def test_any_sequence_of_calls_keeps_the_expected_state(sandbox):
+    """Create, add, remove, mirror, publish, stop and delete in any order leave the state that plain sets have."""
 
     async def contacts(cij):
         pages = cij.dataverse.pages("contacts?$select=contactid,creditlimit&$filter=creditlimit ge 15000")
@@ -221,5 +221,5 @@ def test_a_segments_life(sandbox):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(lambda: Life(sandbox, rich), settings=few)
-    assert {one["fault"] for one in sandbox.requests()} >= {*FAULTS, "401"}
+    run_state_machine_as_test(lambda: SegmentModel(sandbox, rich), settings=few)
+    assert {request["fault"] for request in sandbox.requests()} >= {*FAULTS, "401"}

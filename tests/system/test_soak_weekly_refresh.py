@@ -1,9 +1,9 @@
-"""The weekly refresh, week after week, while the service fails and workers die: it always ends as plain sets say.
+"""The weekly refresh over many weeks while the service fails and workers die, compared with plain sets.
 
-A season is ten weeks of one organisation, and all of it follows from the season's number: who is in the audience, what
-happens in between, how a worker dies, and which of a week's requests meet which faults (the rules of a week begin anew
-with it; only the number of polls while waiting varies). ``pytest "tests/system/test_soak_weekly_refresh.py" -k "[3]"``
-is the same season again.
+A season is ten weeks of one organisation. All of it derives from the season's number: the audience, the events between
+the weeks, how a worker dies, and which requests of a week meet which faults (each week has fault rules of its own; only
+the number of polls while waiting varies). ``pytest "tests/system/test_soak_weekly_refresh.py" -k "[3]"``
+repeats a season.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ AT_ONCE = 2
 
 
 class _DiedError(Exception):
-    """A worker's last word."""
+    """The simulated death of a worker."""
 
 
 async def mirror(cij, group: str, source: Any, on_batch: Callable[..., None] | None = None) -> None:
@@ -78,7 +78,7 @@ async def mirror(cij, group: str, source: Any, on_batch: Callable[..., None] | N
 
 
 def die(path: str) -> None:
-    """Mirror a file, and be killed half-way: for a process of its own."""
+    """Mirror a file and be killed halfway, in a process of its own."""
 
     def killed(*_: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -95,11 +95,11 @@ async def _refresh(cij, segment_id: str):
 
 
 async def _whole_list(pages) -> list[str]:
-    return [one async for page in pages for one in page]
+    return [member async for page in pages for member in page]
 
 
 class Season:
-    """One organisation, its model, and those who work on it."""
+    """One organisation, its model, and the tasks that work on it."""
 
     def __init__(self, number: int, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
         self.number = number
@@ -114,11 +114,11 @@ class Season:
         self.met: Counter[str] = Counter()
 
     def week(self, number: int) -> None:
-        """Do a week's work, and see what came of it."""
+        """Run one week and check its result."""
         week = turn(self.model, self.number, number)
         self._write(week.rows)
         evaluations = self._evaluations() if number else 0
-        began = max((one["number"] for one in self.sandbox.requests()), default=0)
+        began = max((request["number"] for request in self.sandbox.requests()), default=0)
         for rule in faults_of(self.number, number):
             self.sandbox.faults.add(rule.pop("fault"), **rule)
         self._between(week.between)
@@ -131,8 +131,8 @@ class Season:
         self.sandbox.faults.clear()
         assert struck >= 3
         requests = self.sandbox.requests(since=began)
-        self.met.update(one["fault"] for one in requests if one["fault"])
-        self._check_patience(requests)
+        self.met.update(request["fault"] for request in requests if request["fault"])
+        self._check_throttling(requests)
         self._check(evaluations)
 
     def _between(self, what: str) -> None:
@@ -150,7 +150,7 @@ class Season:
         self.control.call("POST", "clock", {"advance_seconds": days * 86_400})
 
     def _by_dag(self, week: Week, source: Any) -> None:
-        """Run the example, changed in what the week changes, and in its pace."""
+        """Run the example DAG with the week's arguments and without pauses."""
         parts = runpy.run_path(str(EXAMPLE))
         create, mirror, refresh = parts["create"], parts["mirror"], parts["refresh"]
         create.query, create.groups = self.model.query, list(self.model.spec.groups)
@@ -171,7 +171,7 @@ class Season:
         assert ran.result("refresh_segment")["member_count"] == len(self.model.members)
 
     def _by_hook(self, week: Week, source: Any) -> None:
-        """Do what the example does, task by task, with other ways to die."""
+        """Run the steps of the example DAG by the hook, with other ways to die."""
         spec = self.model.spec
         self._until_done("create", lambda cij: cij.segments.create(spec))
         on_batch = None
@@ -195,7 +195,7 @@ class Season:
         assert segment.member_count == len(self.model.members)
 
     def _until_done(self, what: str, work: Callable[..., Any]) -> Any:
-        """Try as Airflow would."""
+        """Repeat a call as Airflow's retries would."""
         for left in reversed(range(TRIES)):
             try:
                 return self.hook.run(work)
@@ -209,29 +209,29 @@ class Season:
         with closing(sqlite3.connect(self.database)) as database, database:
             database.execute("DROP TABLE IF EXISTS newsletter_audience")
             database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
-            audience = [*((one, 0) for one in rows), (str(uuid.uuid4()), 1)]
+            audience = [*((member, 0) for member in rows), (str(uuid.uuid4()), 1)]
             database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", audience)
         with self.file.open("w", newline="") as file:
             csv.writer(file).writerows([["name", "contact_id"], *([f'"No. {row[:3]}"', row] for row in rows)])
 
     def _evaluations(self) -> int:
-        """Count those that somebody asked for and that succeeded."""
+        """Return the number of requested evaluations that succeeded."""
         where = f"msdynmkt_type eq 723270000 and statuscode eq {int(ExecutionStatus.SUCCEEDED)}"
         column = "msdynmkt_segmentexecutionid"
         return len(self.hook.run(lambda cij: _rows(cij, "msdynmkt_segmentexecutions", column, where)))
 
-    def _check_patience(self, requests: list[dict[str, Any]]) -> None:
-        """Who was told to wait waits, and so do all others; but for what is on its way when the word comes."""
-        words = [(record.created, record.getMessage()) for record in self.caplog.records]
-        asked = [one for one in requests if one["path"].startswith("/api/data/")]
-        for told in asked:
-            if told["fault"] == "429" and told["method"] == "POST":
-                heard = [
+    def _check_throttling(self, requests: list[dict[str, Any]]) -> None:
+        """After a 429 only the requests in flight reach the service before Retry-After."""
+        messages = [(record.created, record.getMessage()) for record in self.caplog.records]
+        requests = [request for request in requests if request["path"].startswith("/api/data/")]
+        for throttled in requests:
+            if throttled["fault"] == "429" and throttled["method"] == "POST":
+                noticed_at = next(
                     at
-                    for at, said in words
-                    if at > told["time"] and said.startswith("POST") and "throttled by the service" in said
-                ]
-                early = [one for one in asked if heard[0] < one["time"] < told["time"] + TOLD]
+                    for at, text in messages
+                    if at > throttled["time"] and text.startswith("POST") and "throttled by the service" in text
+                )
+                early = [request for request in requests if noticed_at < request["time"] < throttled["time"] + TOLD]
                 assert len(early) < AT_ONCE
                 self.seen["told to wait"] += 1
 
@@ -251,7 +251,7 @@ class Season:
                 (await cij.segments.definition(segment)).query,
                 await _rows(cij, "msdynmkt_segments", "msdynmkt_displayname"),
                 len(await _rows(cij, "msdynmkt_segmentdefinitions", "msdynmkt_segmentdefinitionid")),
-                # Lists and no sets: nobody may be in it twice.
+                # Lists, not sets: no member may be listed twice.
                 *[sorted(await _whole_list(pages)) for pages in lists],
             )
 
@@ -296,8 +296,8 @@ def sandbox(monkeypatch) -> Iterator[Sandbox]:
 # collector: httpcore 1.0 closes it for an Exception, and a CancelledError is none.
 @pytest.mark.filterwarnings(r"ignore:Exception ignored in. <(socket\.socket|function _SelectorTransport\.__del__)")
 @pytest.mark.parametrize("number", range(5))
-def test_a_season(sandbox, tmp_path, monkeypatch, caplog, number):
-    """Ten times the weekly refresh, by the example DAG and by the hook."""
+def test_ten_weekly_refreshes(sandbox, tmp_path, monkeypatch, caplog, number):
+    """Ten weekly refreshes, by the example DAG and by the hook, leave the state of the model."""
     season = Season(number, sandbox, tmp_path, monkeypatch, caplog)
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(season.database)}))
     for week in range(WEEKS):
@@ -306,6 +306,6 @@ def test_a_season(sandbox, tmp_path, monkeypatch, caplog, number):
         except BaseException as error:
             error.add_note(f"In week {week} of season {number}; so far {dict(season.seen)}")
             raise
-    gc.collect()  # here, and not in somebody else's test
+    gc.collect()  # here, and not in another test
     assert season.met.keys() >= {name.split()[0] for name in ANY} | {"401"}
     assert season.seen.keys() >= {"died in a DAG", "died", "told to wait"}

@@ -1,4 +1,4 @@
-"""What the weeks of a soak test bring, and who should be where after each: pure, all of it out of a season's number."""
+"""The weeks of a soak test and the expected members after each, derived from the season's number."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ ANY = {
 
 
 def faults_of(season: int, number: int) -> list[dict[str, Any]]:
-    """List the rules of a week."""
+    """Return the fault rules of a week."""
     dice = random.Random(f"faults {season}/{number}")  # noqa: S311
     certain = list(ANY)[number % len(ANY)]
     rules: list[dict[str, Any]] = [
         {"fault": certain.split()[0], "method": "POST", "count": 1, **ANY[certain][0]},
-        # A second refusal of a token ends a request for good, so there is one a week.
+        # A second refusal of a token is final, so there is one a week.
         {"fault": "401", "invalidate": True, "after": dice.randrange(12), "count": 1},
         {"path": LOGIN, "count": 1} | ({"fault": "503"} if number % 5 else {"fault": "429", "retry_after": 0}),
         {"fault": "429", "method": "GET", "retry_after": 0, "probability": 0.01},
@@ -56,9 +56,9 @@ def faults_of(season: int, number: int) -> list[dict[str, Any]]:
 
 @dataclass
 class Model:
-    """Who is where, as plain sets.
+    """The members of each group, as plain sets.
 
-    :param contacts: those of the organisation, with their credit limits
+    :param contacts: the organisation's contacts with their credit limits
     """
 
     contacts: dict[str, float]
@@ -68,12 +68,14 @@ class Model:
 
     @property
     def members(self) -> set[str]:
-        """Query and include, less exclude."""
-        return ({one for one, limit in self.contacts.items() if limit >= self.least} | self.invited) - self.kept_out
+        """Members of query and include without exclude."""
+        return (
+            {contact for contact, limit in self.contacts.items() if limit >= self.least} | self.invited
+        ) - self.kept_out
 
     @property
     def spec(self) -> SegmentSpec:
-        """The segment as the week's DAG has it."""
+        """The segment as the week's DAG defines it."""
         return SegmentSpec(KEY, NAME, self.query, (MemberGroup(GROUP), KEPT_OUT))
 
     @property
@@ -84,12 +86,12 @@ class Model:
 
 @dataclass
 class Week:
-    """What a week brings.
+    """The events of one week.
 
-    :param dag: it is the example DAG that runs
-    :param between: what had happened to the segment before
-    :param death: how a worker dies, once
-    :param rows: the audience as somebody wrote it down
+    :param dag: whether the example DAG runs, or the hook
+    :param between: what happened to the segment since the week before
+    :param death: how a worker dies, once in the week
+    :param rows: the audience as written in the file, with mistakes
     """
 
     dag: bool
@@ -99,7 +101,7 @@ class Week:
 
 
 def turn(model: Model, season: int, number: int) -> Week:
-    """Move the model on by a week."""
+    """Advance the model by a week."""
     dice = random.Random(f"week {season}/{number}")  # noqa: S311
     dag = number % 5 == season % 5
     everybody = [*model.contacts, *STRANGERS]
@@ -115,7 +117,7 @@ def turn(model: Model, season: int, number: int) -> Week:
         model.kept_out = some(model.kept_out, 1) | set(dice.sample(everybody, dice.randint(0, 400)))
     model.least = dice.choice([model.least, model.least, 0, 12_000, 19_500])
     rows = sorted(model.invited)
-    rows = [dice.choice([str, str.upper, "{{{}}}".format])(one) for one in rows + rows[: dice.randint(0, 50)]]
+    rows = [dice.choice([str, str.upper, "{{{}}}".format])(row) for row in rows + rows[: dice.randint(0, 50)]]
     rows += dice.choices(DIRT, k=dice.randint(1, 20))
     dice.shuffle(rows)
     return Week(

@@ -1,4 +1,4 @@
-"""The trigger that waits for a journey."""
+"""CijJourneyTrigger."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ARGUMENTS = {
 }
 
 
-def test_the_trigger_survives_airflows_database():
-    """Class path and plain JSON; made again it is the same; its constructor never raises."""
+def test_the_trigger_is_serializable():
+    """The trigger serializes to its class path and plain JSON, and its constructor never raises."""
     path, kwargs = CijJourneyTrigger(**ARGUMENTS).serialize()
     assert path == f"{CijJourneyTrigger.__module__}.{CijJourneyTrigger.__name__}"
     assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS
@@ -32,21 +32,27 @@ def test_the_trigger_survives_airflows_database():
     CijJourneyTrigger(journey_id=7, deadline=None)
 
 
-def test_many_waits_ask_one_question(scripted, monkeypatch):
-    """And one of them can end before the others."""
+def test_many_triggers_share_one_query(scripted, monkeypatch):
+    """Triggers that wait at the same time share one query a poll."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     ids = [ID, TEMPLATE, SEGMENT]
 
     def rows(*statuses: int) -> Answer:
         pairs = zip(ids, statuses, strict=True)
-        return Answer(body={"value": [{"msdynmkt_journeyid": one, "statuscode": status} for one, status in pairs]})
+        return Answer(
+            body={"value": [{"msdynmkt_journeyid": journey_id, "statuscode": status} for journey_id, status in pairs]}
+        )
 
     scripted.script = [rows(4, 4, 4), rows(2, 2, 2)]
 
     async def main():
-        waits = [CijJourneyTrigger(journey_id=one, poll_interval=0.2, deadline=time.time() + 20) for one in ids]
-        return [event.payload for event in await asyncio.gather(*(anext(aiter(one.run())) for one in waits))]
+        waits = [
+            CijJourneyTrigger(journey_id=journey_id, poll_interval=0.2, deadline=time.time() + 20) for journey_id in ids
+        ]
+        return [event.payload for event in await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in waits))]
 
     events = asyncio.run(main())
-    assert [event["journey"] for event in events] == [{"journey_id": one, "status": "live"} for one in ids]
-    assert len(scripted.asked) == 2
+    assert [event["journey"] for event in events] == [
+        {"journey_id": journey_id, "status": "live"} for journey_id in ids
+    ]
+    assert len(scripted.requests) == 2

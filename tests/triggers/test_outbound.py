@@ -1,4 +1,4 @@
-"""The trigger of outbound marketing."""
+"""CijOutboundTrigger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.outbound_responses import DRAFT, ID, segment
 ARGUMENTS = {"cij_conn_id": "x", "what": "journey", "row_id": ID, "until": "stopped", "poll_interval": 1.0}
 
 
-def test_the_trigger_survives_airflows_database():
-    """Class path and plain JSON; made again it is the same; and nothing in it raises."""
+def test_the_trigger_is_serializable():
+    """The trigger serializes to its class path and plain JSON, and its constructor never raises."""
     path, kwargs = CijOutboundTrigger(**ARGUMENTS, deadline=7.0, not_before=3.0).serialize()
     assert path == f"{CijOutboundTrigger.__module__}.{CijOutboundTrigger.__name__}"
     assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS | {"deadline": 7.0, "not_before": 3.0, "state": None}
@@ -23,8 +23,8 @@ def test_the_trigger_survives_airflows_database():
 
 
 @pytest.mark.parametrize("arguments", [{"until": "wibble"}, {"cij_conn_id": "nowhere"}, {"row_id": "x"}])
-def test_every_end_of_the_trigger_is_an_event(scripted, monkeypatch, arguments):
-    """Also of what nobody foresaw."""
+def test_unexpected_errors_become_events(scripted, monkeypatch, arguments):
+    """Invalid arguments and missing connections end the trigger with an event."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [segment(DRAFT)]
 

@@ -1,3 +1,5 @@
+"""CijSegmentTrigger."""
+
 from __future__ import annotations
 
 import asyncio
@@ -37,16 +39,16 @@ ARGUMENTS = {
 }
 
 
-def test_it_survives_airflows_database():
-    """Class path and plain JSON; made again it is the same."""
+def test_the_trigger_is_serializable():
+    """The trigger serializes to its class path and plain JSON, from which an equal one is made."""
     path, kwargs = CijSegmentTrigger(**ARGUMENTS).serialize()
     assert path == f"{CijSegmentTrigger.__module__}.{CijSegmentTrigger.__name__}"
     assert deserialize(serialize(kwargs)) == kwargs == ARGUMENTS
     assert CijSegmentTrigger(**kwargs).serialize() == (path, kwargs)
 
 
-def test_rows_of_an_older_version_are_understood():
-    """They lie in Airflow's database across upgrades."""
+def test_arguments_of_an_older_version_are_accepted():
+    """Arguments that an older version stored in Airflow's database are accepted."""
     old = ("cij_conn_id", "segment_id", "before_status", "before_execution_id", "poll_interval", "deadline")
     trigger = CijSegmentTrigger(**{name: ARGUMENTS[name] for name in old})
     assert (trigger.until, trigger.min_members) == ("live", 0)
@@ -54,8 +56,8 @@ def test_rows_of_an_older_version_are_understood():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"poll_interval": "soon", "deadline": None, "segment_id": 7}])
-def test_its_constructor_never_raises(arguments):
-    """In the triggerer that would stop every other trigger as well."""
+def test_the_constructor_never_raises(arguments):
+    """The constructor accepts any arguments, for an error would end all triggers of the triggerer."""
     CijSegmentTrigger(**arguments)
 
 
@@ -67,8 +69,8 @@ def _event(**arguments) -> dict:
 
 
 @pytest.fixture
-def fire(scripted, monkeypatch):
-    """Run a trigger against these answers to its event."""
+def run_trigger(scripted, monkeypatch):
+    """Return a function that runs a trigger against these responses and returns its event."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(*answers: Answer, seconds: float = 20, **arguments):
@@ -87,22 +89,22 @@ def test_every_end_is_an_event_that_says_what_it_was(fire):
         ("timeout", CijTimeoutError, [segment(6)]),
         ("error", CijForbiddenError, [no]),
     ):
-        event = fire(*answers, seconds=0.4)
+        event = run_trigger(*answers, seconds=0.4)
         assert event["status"] == status
         with pytest.raises(kind):
             check_of_event(event, "segment")
 
 
-def test_what_nobody_foresaw_is_an_event_too(fire):
-    """Raised, it would reach the task without its words."""
-    event = fire(segment(1), cij_conn_id="nowhere")
+def test_an_unexpected_error_is_an_event(run_trigger):
+    """An unexpected error is an event with its message, since an exception would reach the task without it."""
+    event = run_trigger(segment(1), cij_conn_id="nowhere")
     assert event["status"] == "error"
     assert "nowhere" in event["error"]["message"]
 
 
-def test_it_gives_up_at_its_deadline_however_the_service_fails(fire):
-    """The last trouble is in the words."""
-    event = fire(BLIP, seconds=0.3)
+def test_a_failing_service_ends_in_a_timeout_event(run_trigger):
+    """A service that keeps failing ends in a timeout event with the last error."""
+    event = run_trigger(BLIP, seconds=0.3)
     assert event["status"] == "timeout"
     assert "The last check failed" in event["error"]["message"]
 
@@ -110,14 +112,14 @@ def test_it_gives_up_at_its_deadline_however_the_service_fails(fire):
 @pytest.mark.parametrize(
     "event", [None, {}, {"status": "live"}, {"status": "unheard of"}, {"status": "live", "segment": 3}]
 )
-def test_an_event_that_says_nothing_is_no_success(event):
-    """Never."""
+def test_a_malformed_event_is_an_error(event):
+    """An event of any other shape raises an error in the worker."""
     with pytest.raises(CijError, match="neither success nor failure"):
         check_of_event(event, "segment")
 
 
-def test_the_first_look_is_not_at_once(scripted, monkeypatch):
-    """An event within seconds of the deferral can fail the task (apache/airflow#66374)."""
+def test_the_first_poll_is_delayed(scripted, monkeypatch):
+    """The first poll is delayed, because an event within seconds of the deferral can fail it (apache/airflow#66374)."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [segment(1)]
     started = time.monotonic()

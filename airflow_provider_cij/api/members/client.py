@@ -1,21 +1,30 @@
-"""Members of real-time segments: add to a static group, list who is in.
+"""Members of real-time segments: add to, remove from and list static groups, list the members of a segment.
 
 Source: "Create a Customer Insights - Journeys segment using the Web API", sections "Add Static Segment Members",
-"View Static Segment Members" and "View members".
+"Remove Static Segment Members", "View Static Segment Members" and "View members".
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.custom_apis import inputs_of
 from airflow_provider_cij.api.members.group_count import GroupMemberCounter
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.pages import Page, page_of, page_of_text, paging_inputs
+from airflow_provider_cij.api.members.pages import (
+    MAX_IDS,
+    Page,
+    PageConsistencyCheck,
+    page_of,
+    page_of_text,
+    paging_inputs,
+)
 from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT, GroupPlan, Plan, check_room
 from airflow_provider_cij.api.members.upload import GroupQuota, MemberUpload, OnBatch, UploadCheckpoint
-from airflow_provider_cij.api.segments.models import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
@@ -23,62 +32,73 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.segments.client import Segments
     from airflow_provider_cij.dataverse.client import DataverseClient
 
+log = logging.getLogger(__name__)
+
+_ADD, _REMOVE = "msdynmkt_AddStaticMembers", "msdynmkt_RemoveStaticMembers"
 _PAGE_SIZE = 5000
-# More than any organisation has people, and pages of them: lists without an end are told by these.
-_MOST_IDS = 100_000_000
-_MOST_PAGES = 50_000
 
 
 class Members:
-    """The verbs on members, over one open client."""
+    """The verbs on members, over one open client.
+
+    Segments and groups are given as the models that ``cij.segments`` returns, or by their ids.
+
+    :param client: an open client
+    """
 
     def __init__(self, client: DataverseClient) -> None:
         self._client = client
 
     async def add(
         self,
-        segment_id: str,
-        group_id: str,
+        segment: Segment | str,
+        group: MemberGroup | str,
         ids: IdSet,
         on_batch: OnBatch | None = None,
-        resume: UploadCheckpoint | None = None,
+        checkpoint: UploadCheckpoint | None = None,
     ) -> int:
-        """Add ids to a static group, 1000 a call, as many calls at once as the connection allows.
+        """Add ids to a static group, 1,000 a call, as many calls at once as the connection allows. Idempotent.
 
-        Groups are sets: adding twice is as good as once.
-
-        :param segment_id: the segment
-        :param group_id: the group's id
-        :param ids: whom to add
-        :param on_batch: is told of every call that succeeded
-        :param resume: where an earlier try got to with the same ids
+        :param segment: the segment, or its id
+        :param group: the group, or its id
+        :param ids: the ids to add
+        :param on_batch: called after each call that succeeded
+        :param checkpoint: how far an earlier try got with the same ids; default None, from the start
         :return: the number of calls
         :raises CijInputError: there are more ids than a group holds; nothing was sent
-        :raises CijError: a call failed for good; the error says how many had succeeded
+        :raises CijError: a call failed after its retries; the error says how many had succeeded
         """
         check_room(ids)
-        return await self._send(
-            "msdynmkt_AddStaticMembers", segment_id, ids, [GroupQuota(group_id, len(ids))], on_batch, resume
-        )
+        return await self._upload(_ADD, segment, ids, [_whole(group, ids)], on_batch, checkpoint)
 
     async def remove(
         self,
-        segment_id: str,
-        group_id: str,
+        segment: Segment | str,
+        group: MemberGroup | str,
         ids: IdSet,
         on_batch: OnBatch | None = None,
-        resume: UploadCheckpoint | None = None,
+        checkpoint: UploadCheckpoint | None = None,
     ) -> int:
-        """Remove ids from a static group, likewise. Somebody who is not in it is no error."""
-        quotas = [GroupQuota(group_id, len(ids))]
-        return await self._send("msdynmkt_RemoveStaticMembers", segment_id, ids, quotas, on_batch, resume)
+        """Remove ids from a static group, 1,000 a call, as many calls at once as the connection allows. Idempotent.
 
-    async def plan(self, segment_id: str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
-        """Work out how groups become equal to a list: reads the groups, changes nothing.
+        An id that is not in the group is no error.
 
-        :param segment_id: the segment
-        :param groups: its groups that hold the list together; one, as a rule
-        :param wanted: whom they shall hold
+        :param segment: the segment, or its id
+        :param group: the group, or its id
+        :param ids: the ids to remove
+        :param on_batch: called after each call that succeeded
+        :param checkpoint: how far an earlier try got with the same ids; default None, from the start
+        :return: the number of calls
+        :raises CijError: a call failed after its retries; the error says how many had succeeded
+        """
+        return await self._upload(_REMOVE, segment, ids, [_whole(group, ids)], on_batch, checkpoint)
+
+    async def plan(self, segment: Segment | str, groups: Sequence[MemberGroup], wanted: IdSet) -> Plan:
+        """Read groups, and return what has to change for them to equal a list. Changes nothing.
+
+        :param segment: the segment, or its id
+        :param groups: its groups that hold the list together; usually one
+        :param wanted: the ids of the list
         :raises CijInputError: there are more ids than the groups hold, or some groups include and others exclude
         :raises CijIncompleteError: a group changed while it was listed
         """
@@ -87,65 +107,93 @@ class Members:
             raise CijInputError("Some of the groups include their members, others exclude them: no list is for both.")
         missing, parts = wanted, []
         for group in groups:
-            there = IdSet()
-            async for page in self.of_group(segment_id, group.group_id):
-                there.update(pack_guids(page)[0])
-            missing = missing.minus(there)
-            parts.append(GroupPlan(group, len(there), there.minus(wanted)))
+            present = IdSet()
+            async for page in self.of_group(segment, group):
+                present.update(pack_guids(page)[0])
+            missing = missing.minus(present)
+            parts.append(GroupPlan(group, len(present), present.minus(wanted)))
         return Plan(tuple(parts), missing, len(wanted) - len(missing))
 
-    async def add_missing(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
-        """Carry the additions of a plan out, and nothing else. Returns the number of calls."""
-        quotas = plan.allocate(removing=False)
-        return await self._send("msdynmkt_AddStaticMembers", segment_id, plan.missing, quotas, on_batch)
+    async def add_missing(self, segment: Segment | str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Send the additions of a plan, and none of its removals.
 
-    async def mirror(self, segment_id: str, plan: Plan, on_batch: OnBatch | None = None) -> int:
-        """Carry a plan out: then the groups hold who is in the list, and nobody else.
-
-        Who must not be mailed is out before anybody is let in: from groups that include, people are removed first; to
-        groups that exclude, they are added first, where there is room for that.
-
-        :param segment_id: the segment
-        :param plan: what ``plan`` gave
-        :param on_batch: is told of every call that succeeded
+        :param segment: the segment, or its id
+        :param plan: what ``plan`` returned
+        :param on_batch: called after each call that succeeded
         :return: the number of calls
-        :raises CijInputError: there is no room; nothing was sent
-        :raises CijError: a call failed for good; a plan made anew does the rest
+        :raises CijInputError: the groups have no room for all; nothing was sent
+        :raises CijError: a call failed after its retries; a new plan does the rest
+        """
+        return await self._upload(_ADD, segment, plan.missing, plan.allocate(removing=False), on_batch)
+
+    async def mirror(self, segment: Segment | str, plan: Plan, on_batch: OnBatch | None = None) -> int:
+        """Send the additions and removals of a plan, so that its groups equal the list.
+
+        Whoever must not get mail is out before others come in. Groups that include have members removed first. Groups
+        that exclude have members added first, where there is room for that.
+
+        :param segment: the segment, or its id
+        :param plan: what ``plan`` returned
+        :param on_batch: called after each call that succeeded
+        :return: the number of calls
+        :raises CijInputError: the groups have no room for all; nothing was sent
+        :raises CijError: a call failed after its retries; a new plan does the rest
         """
         quotas = plan.allocate(removing=True)
-        add = ("msdynmkt_AddStaticMembers", plan.missing, quotas)
-        removals = [
-            ("msdynmkt_RemoveStaticMembers", part.removed, [GroupQuota(part.group.group_id, len(part.removed))])
-            for part in plan.parts
-        ]
+        add = (_ADD, plan.missing, quotas)
+        removals = [(_REMOVE, part.removed, [_whole(part.group, part.removed)]) for part in plan.parts]
         steps = [add, *removals] if plan.adds_first(quotas) else [*removals, add]
-        return sum([await self._send(action, segment_id, ids, parts, on_batch) for action, ids, parts in steps])
+        return sum([await self._upload(action, segment, ids, parts, on_batch) for action, ids, parts in steps])
 
-    async def _send(
+    async def verify(
+        self,
+        segment: Segment | str,
+        groups: Sequence[MemberGroup],
+        wanted: IdSet,
+        waits: Sequence[float] = (1.0, 2.0, 4.0),
+    ) -> Plan:
+        """List groups until they equal a list, because a listing may lag behind writes.
+
+        :param segment: the segment, or its id
+        :param groups: its groups that hold the list together
+        :param wanted: the ids of the list
+        :param waits: seconds to wait before each further listing; default 1, 2 and 4
+        :return: what is left to do; ``done`` when the groups equal the list
+        :raises CijIncompleteError: the groups change each time they are listed
+        """
+        for wait in waits:
+            try:
+                plan = await self.plan(segment, groups, wanted)
+            except CijMovedError:
+                log.info("The groups changed while they were listed, listing them again in %.0f s", wait)
+            else:
+                if plan.done:
+                    return plan
+                log.info("The groups are not listed as they were sent, listing them again in %.0f s", wait)
+            await asyncio.sleep(wait)
+        return await self.plan(segment, groups, wanted)
+
+    async def _upload(
         self,
         action: str,
-        segment_id: str,
+        segment: Segment | str,
         ids: IdSet,
         quotas: Sequence[GroupQuota],
         on_batch: OnBatch | None,
-        resume: UploadCheckpoint | None = None,
+        checkpoint: UploadCheckpoint | None = None,
     ) -> int:
-        return await MemberUpload(self._client, action, segment_id, on_batch, resume).send(ids, quotas)
+        return await MemberUpload(self._client, action, _id_of(segment), on_batch, checkpoint).send(ids, quotas)
 
-    async def count(self, segment_id: str, group_id: str | None = None, at_least: int | None = None) -> int:
-        """Count the members of a segment as of its last evaluation, or of a static group as they are now.
+    async def count(self, segment: Segment | str, group: MemberGroup | str, at_least: int | None = None) -> int:
+        """Count the members of a static group by listing them.
 
-        :param segment_id: the segment
-        :param group_id: the group's id
-        :param at_least: stop counting there
+        :param segment: the segment, or its id
+        :param group: the group, or its id
+        :param at_least: stop counting at this number; default None, count all
+        :raises CijIncompleteError: the group changed while it was listed
         """
-        if group_id is None:
-            page = await self._page("msdynmkt_MembersList", {"SegmentId": segment_id}, "ResultText", "members")
-            if page.total is not None:
-                return page.total
         count = 0
-        pages = self.of_segment(segment_id) if group_id is None else self.of_group(segment_id, group_id)
-        async for ids in pages:
+        async for ids in self.of_group(segment, group):
             count += len(ids)
             if at_least is not None and count >= at_least:
                 break
@@ -172,16 +220,22 @@ class Members:
         """
         return GroupMemberCounter(segments, self, group, min_members)
 
-    async def of_group(self, segment_id: str, group_id: str) -> AsyncIterator[list[str]]:
-        """List a static group, page by page, until a page is empty: a short one may be the service's own limit.
+    async def of_group(self, segment: Segment | str, group: MemberGroup | str) -> AsyncIterator[list[str]]:
+        """List a static group, page by page, until a page is empty.
 
-        :raises CijIncompleteError: pages came twice, or the group changed while it was listed
+        A short page is not the last one: it may be the service's own limit.
+
+        :param segment: the segment, or its id
+        :param group: the group, or its id
+        :return: ids, a page at a time
+        :raises CijIncompleteError: pages repeat members, or the group changed while it was listed
         """
+        group_id = group if isinstance(group, str) else group.group_id
+        body: dict[str, object] = {"SegmentId": _id_of(segment), "GroupId": group_id, "PageSize": _PAGE_SIZE}
         listed, total = PageConsistencyCheck(most=GROUP_LIMIT, of="the group"), 0
-        body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
         while True:
-            asked = body | {"PageNo": listed.pages + 1}
-            page = await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")
+            request = body | {"PageNo": listed.pages + 1}
+            page = await self._page("msdynmkt_ListGroupMembers", request, "Response", "entityIds")
             total = max(total, page.total or 0)
             if not page.ids:
                 break
@@ -191,20 +245,22 @@ class Members:
             raise CijMovedError(f"The service says that there is more after page {listed.pages}, and gives none.")
         listed.check(total)
 
-    async def of_segment(self, segment_id: str) -> AsyncIterator[list[str]]:
+    async def of_segment(self, segment: Segment | str) -> AsyncIterator[list[str]]:
         """List the members of a segment as of its last evaluation, page by page.
 
-        :raises CijIncompleteError: the service gave a part of the list and no way to the rest, or the members changed
-            while they were listed
+        :param segment: the segment, or its id
+        :return: ids, a page at a time
+        :raises CijIncompleteError: the service returned a part of the list and no way to the rest, or the members
+            changed while they were listed
         """
         action = "msdynmkt_MembersList"
-        body: dict[str, object] = {"SegmentId": segment_id}
+        body: dict[str, object] = {"SegmentId": _id_of(segment)}
         page = first = await self._page(action, body, "ResultText", "members")
         inputs = await self._paging_inputs(action) if first.has_next else {}
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
-        listed = PageConsistencyCheck(most=_MOST_IDS if first.total is None else first.total, of="the segment")
+        listed = PageConsistencyCheck(most=MAX_IDS if first.total is None else first.total, of="the segment")
         while True:
             if not page.ids and page.has_next:
                 raise CijMovedError("The service gave an empty page of members, and says that there are more.")
@@ -239,54 +295,10 @@ class Members:
         return paging_inputs(inputs)
 
 
-class PageConsistencyCheck:
-    """What a list has given so far: pages that shift while they are turned lose members without a word.
+def _id_of(segment: Segment | str) -> str:
+    return segment if isinstance(segment, str) else segment.segment_id
 
-    :param most: how many ids it can have; more are refused, for a list may have no end
-    :param of: whose members these are, for errors
-    """
 
-    def __init__(self, most: int = _MOST_IDS, of: str = "the segment") -> None:
-        self._most = most
-        self._of = of
-        self.pages = 0
-        self._read = 0
-        self._ids = IdSet()
-        self._last: list[str] = []
-
-    def add(self, page: Page) -> None:
-        """Take note of a page.
-
-        :raises CijIncompleteError: it is the last one once more, or the list has no end
-        """
-        if self.pages and page.ids == self._last:
-            raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
-        self.pages += 1
-        self._read += len(page.ids)
-        self._ids.update(pack_guids(page.ids)[0])
-        self._last = page.ids
-        if self.pages & (self.pages - 1) == 0:  # 1, 2, 4, 8, … pages: a list that goes in a circle is told early
-            self._check_distinct()
-        if self._read > self._most or self.pages > _MOST_PAGES:
-            raise CijMovedError(
-                f"The service lists more members of {self._of} than there can be: {self._read:,} on {self.pages:,} "
-                f"pages, of {self._most:,} at the most.",
-                hint="List them again. If this stays so, the service's list has no end.",
-            )
-
-    def check(self, total: int | None = None) -> None:
-        """Check the list at its end.
-
-        :raises CijIncompleteError: somebody came twice, or fewer came than the service speaks of
-        """
-        if total is not None and self._read < total:
-            raise CijMovedError(f"The service speaks of {total} members and listed {self._read}.")
-        self._check_distinct()
-
-    def _check_distinct(self) -> None:
-        if self.pages > 1 and len(self._ids) < self._read:
-            twice = self._read - len(self._ids)
-            raise CijMovedError(
-                f"{twice} members came twice: the list changed while it was read, so others may be missing.",
-                hint="List them again.",
-            )
+def _whole(group: MemberGroup | str, ids: IdSet) -> GroupQuota:
+    """Return the quota of a group that takes a whole list."""
+    return GroupQuota(group if isinstance(group, str) else group.group_id, len(ids))

@@ -13,34 +13,36 @@ from airflow_provider_cij.dataverse.guids import unpack_guids
 from airflow_provider_cij.errors import CijError
 
 _KEY = 16
-_each = struct.Struct(f"{_KEY}s").iter_unpack
+_keys_in = struct.Struct(f"{_KEY}s").iter_unpack
 _BUCKET_COUNT = 256
-_ROOM = 100_000
-_IN_MEMORY = 250_000
+_MAX_SLACK = 100_000
 
 
 class IdSet:
-    """Distinct ids, always in the same order whatever order they came in, and however many.
+    """Distinct ids, always in the same order whatever order they came in.
 
     The ids lie in 256 buckets by their own bits. Equal ids are in the same bucket, so one bucket at a time is made
-    distinct, sorted, or compared with its like in another set. Past 250,000 ids the buckets go to a temporary file.
+    distinct, sorted, or compared with the same bucket of another set. Many ids go to a temporary file.
+
+    :param in_memory: how many ids are held in memory before they go to the file; default 250,000
     """
 
-    def __init__(self) -> None:
-        self._buckets = _Buckets()
+    def __init__(self, in_memory: int = 250_000) -> None:
+        self._in_memory = in_memory
+        self._buckets = _Buckets(in_memory)
         self._raw = 0
         self._distinct = 0
 
     def update(self, keys: bytes) -> None:
-        """Put ids in.
+        """Add ids.
 
-        :param keys: 16 bytes each, joined (``guids.pack_guids``)
+        :param keys: 16 bytes each, joined, as ``guids.pack_guids`` returns them
         :raises CijError: the temporary file can't be written
         """
         self._buckets.add(keys)
         self._raw += len(keys) // _KEY
-        # Duplicates take no room: made distinct each time the set may have doubled.
-        if self._raw > 2 * self._distinct + _ROOM:
+        # Duplicates are dropped each time the set may have doubled: they must not fill memory or disk.
+        if self._raw > 2 * self._distinct + min(self._in_memory, _MAX_SLACK):
             self._make_distinct()
 
     def __len__(self) -> int:
@@ -49,11 +51,14 @@ class IdSet:
         return self._distinct
 
     def batches(self, size: int) -> Iterator[list[str]]:
-        """Give the ids, as the service writes them, ``size`` at a time."""
+        """Yield the ids as the service writes them, in batches.
+
+        :param size: ids a batch; the last one may have fewer
+        """
         len(self)
         batch: list[str] = []
         for number in range(_BUCKET_COUNT):
-            # A database may give the same rows in another order the next time.
+            # Sorted: a database may return the same rows in another order the next time.
             batch += sorted(unpack_guids(self._buckets.read(number)))
             while len(batch) >= size:
                 yield batch[:size]
@@ -62,25 +67,24 @@ class IdSet:
             yield batch
 
     def digest(self) -> str:
-        """Give what tells this list from every other."""
-        sum_of_all = blake2b(digest_size=16)
+        """Return a digest that tells this set from every other."""
+        digest = blake2b(digest_size=16)
         for number in range(_BUCKET_COUNT):
-            sum_of_all.update(b"".join(sorted(self._buckets.keys(number))))
-        return sum_of_all.hexdigest()
+            digest.update(b"".join(sorted(self._buckets.keys(number))))
+        return digest.hexdigest()
 
     def minus(self, other: IdSet) -> IdSet:
-        """Give the ids that are here and not there."""
-        left = IdSet()
+        """Return the ids that are in this set and not in the other.
+
+        :param other: the other set
+        """
+        left = IdSet(self._in_memory)
         for number in range(_BUCKET_COUNT):
             left.update(b"".join(self._buckets.keys(number) - other._buckets.keys(number)))
         return left
 
-    def common(self, other: IdSet) -> int:
-        """Count the ids that are in both."""
-        return sum(len(self._buckets.keys(number) & other._buckets.keys(number)) for number in range(_BUCKET_COUNT))
-
     def close(self) -> None:
-        """Drop the ids and the temporary file, as the end of a ``with`` does. Only ``len`` works from then on."""
+        """Drop the ids and the temporary file, as the end of a ``with`` does. Only ``len`` works afterwards."""
         self._buckets.close()
 
     def __enter__(self) -> IdSet:
@@ -90,7 +94,7 @@ class IdSet:
         self.close()
 
     def _make_distinct(self) -> None:
-        buckets = _Buckets()
+        buckets = _Buckets(self._in_memory)
         self._raw = 0
         for number in range(_BUCKET_COUNT):
             keys = self._buckets.keys(number)
@@ -101,44 +105,48 @@ class IdSet:
 
 
 class _Buckets:
-    """What lies where: the end of each bucket in memory, and all before it in the file, once there is one."""
+    """Keys by bucket: the newest of each in memory, the earlier ones in a temporary file once there is one.
 
-    def __init__(self) -> None:
-        self._ends = [bytearray() for _ in range(_BUCKET_COUNT)]
+    :param in_memory: how many keys are held in memory
+    """
+
+    def __init__(self, in_memory: int) -> None:
+        self._most = in_memory * _KEY
+        self._newest = [bytearray() for _ in range(_BUCKET_COUNT)]
         self._spilled: list[list[tuple[int, int]]] = [[] for _ in range(_BUCKET_COUNT)]
         self._held = 0
         self._file: IO[bytes] | None = None
 
     def add(self, keys: bytes) -> None:
-        """Put each key on its bucket."""
-        ends = self._ends
-        for (key,) in _each(keys):
-            # Makers of ids count up in the first bytes or in the last ones.
-            ends[key[3] ^ key[15]] += key
+        """Put each key into its bucket."""
+        newest = self._newest
+        for (key,) in _keys_in(keys):
+            # Generators of ids count up in the first bytes or in the last ones.
+            newest[key[3] ^ key[15]] += key
         self._hold(len(keys))
 
     def put(self, number: int, keys: bytes) -> None:
-        """Put keys on one bucket."""
-        self._ends[number] += keys
+        """Put keys into one bucket."""
+        self._newest[number] += keys
         self._hold(len(keys))
 
     def read(self, number: int) -> bytes:
-        """Give a bucket, as it is."""
-        parts = [bytes(self._ends[number])]
+        """Return all keys of a bucket, duplicates as well."""
+        parts = [bytes(self._newest[number])]
         if self._file:
-            for place, length in reversed(self._spilled[number]):
-                self._file.seek(place)
+            for offset, length in reversed(self._spilled[number]):
+                self._file.seek(offset)
                 parts.append(self._file.read(length))
         return b"".join(reversed(parts))
 
     def keys(self, number: int) -> set[bytes]:
-        """Give the different keys of a bucket."""
-        return {key for (key,) in _each(self.read(number))}
+        """Return the distinct keys of a bucket."""
+        return {key for (key,) in _keys_in(self.read(number))}
 
     def close(self) -> None:
-        """Forget everything."""
+        """Drop all keys and the file."""
         # Without buckets every other call fails: a closed set must not pass for an empty one.
-        self._ends = []
+        self._newest = []
         if self._file:
             self._file.close()
 
@@ -147,7 +155,7 @@ class _Buckets:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        if self._held > _IN_MEMORY * _KEY:
+        if self._held > self._most:
             try:
                 self._spill()
             except OSError as error:
@@ -158,11 +166,11 @@ class _Buckets:
     def _spill(self) -> None:
         # A file without a name: nobody else can open it, and it is gone even when the process is killed.
         self._file = file = self._file or tempfile.TemporaryFile(prefix="cij-")  # noqa: SIM115  # closed in close()
-        place = file.seek(0, SEEK_END)
-        for end, spilled in zip(self._ends, self._spilled, strict=True):
-            file.write(end)
-            spilled.append((place, len(end)))
-            place += len(end)
-            end.clear()
+        offset = file.seek(0, SEEK_END)
+        for newest, spilled in zip(self._newest, self._spilled, strict=True):
+            file.write(newest)
+            spilled.append((offset, len(newest)))
+            offset += len(newest)
+            newest.clear()
         file.flush()
         self._held = 0

@@ -1,6 +1,6 @@
-"""Reading lists of members, which the service sends as JSON in a string. Pure.
+"""Pages of members, which the service sends as JSON in a string: read them, and check that they fit together. Pure.
 
-The documents print an answer that is no JSON (an unescaped quote) and that has two ids in one string; the service
+The documents print an answer that is no JSON (an unescaped quote) and that has two ids in one string. The service
 itself sends sound JSON. Both are read, but a list that was cut short never passes for a whole one.
 """
 
@@ -12,19 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
-from airflow_provider_cij.errors import CijIncompleteError, CijReplyError
+from airflow_provider_cij.errors import CijIncompleteError, CijMovedError, CijReplyError
+
+# More than any organisation has contacts, and pages of them: a list without an end exceeds these.
+MAX_IDS = 100_000_000
+_MAX_PAGES = 50_000
 
 
 @dataclass(frozen=True)
 class Page:
     """One page of ids.
 
-    :param ids: lower case, dashed
-    :param has_next: the service says that there is more
-    :param number: of this page, as the service counts, if it says
-    :param size: ids a page, if it says
-    :param total: ids in all, if it says
+    :param ids: the ids, lower case, dashed
+    :param has_next: True when the service says that there are more pages; default False
+    :param number: the page's number as the service counts; None when it gives none
+    :param size: ids a page; None when the service gives no size
+    :param total: ids on all pages; None when the service gives no total
     """
 
     ids: list[str]
@@ -38,9 +43,9 @@ def page_of(answer: Mapping[str, Any], output: str, list_name: str) -> Page:
     """Read a page out of an action's answer.
 
     :param answer: the action's outputs
-    :param output: the output that holds the text, such as ``ResultText``
-    :param list_name: the list within it, such as ``members``
-    :raises CijReplyError: there is no such list in it
+    :param output: the name of the output that holds the text, such as ``ResultText``
+    :param list_name: the name of the list within the text, such as ``members``
+    :raises CijReplyError: the answer holds no such list
     """
     fields = {name.lower(): value for name, value in answer.items()}
     text = fields.get(output.lower())
@@ -50,9 +55,11 @@ def page_of(answer: Mapping[str, Any], output: str, list_name: str) -> Page:
 
 
 def page_of_text(text: str, list_name: str) -> Page:
-    """Read a page out of the text itself, sound JSON or not.
+    """Read a page out of a text, sound JSON or not.
 
-    :raises CijReplyError: there is no such list in it, or something in it is no id
+    :param text: the text
+    :param list_name: the name of the list within the text, such as ``members``
+    :raises CijReplyError: the text holds no such list, or the list has an entry that is no id
     """
     try:
         value = json.loads(text)
@@ -74,7 +81,7 @@ def page_of_text(text: str, list_name: str) -> Page:
 
 
 def _ids(entries: list[Any]) -> list[str]:
-    """Read a list's entries, all at once; the documents put several ids into one string."""
+    """Return the ids of a list's entries. The documents put several ids into one string."""
     keys, bad = pack_guids(entries)
     if bad:
         keys, bad = pack_guids([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
@@ -89,16 +96,16 @@ def _rescued(text: str, list_name: str) -> Page:
     if not found or not text.rstrip().endswith("}"):
         raise CijReplyError(f"The answer holds no whole list of {list_name}.")
 
-    def said(name: str) -> str | None:
+    def stated(name: str) -> str | None:
         pair = re.search(rf'"{name}\W*?"\s*:\s*(\w+)', text, re.IGNORECASE)
         return pair[1] if pair else None
 
     return Page(
         ids=_ids([re.sub(r'[\\"]', " ", found[1])]),
-        has_next=said("hasNextPage") == "true",
-        number=_number(said("pageNumber")),
-        size=_number(said("pageSize")),
-        total=_number(said("totalCount")),
+        has_next=stated("hasNextPage") == "true",
+        number=_number(stated("pageNumber")),
+        size=_number(stated("pageSize")),
+        total=_number(stated("totalCount")),
     )
 
 
@@ -110,11 +117,11 @@ def _number(value: Any) -> int | None:
 
 
 def paging_inputs(parameters: list[Any]) -> dict[str, str]:
-    """Find how an action is asked for a certain page: no document says.
+    """Return the names of an action's inputs for paging, which no document gives.
 
-    :param parameters: its rows of customapirequestparameter
-    :return: the names of its inputs ``number`` and, if there is one, ``size``
-    :raises CijIncompleteError: it has no input for a page's number
+    :param parameters: the action's rows of customapirequestparameter
+    :return: the input's name for ``number`` and, where the action has one, for ``size``
+    :raises CijIncompleteError: the action has no input for a page's number
     """
     names = [str(row.get("uniquename") or "") for row in parameters if isinstance(row, dict)]
     number = [name for name in names if re.search(r"page_?(no|num|number|index)$", name, re.IGNORECASE)]
@@ -125,3 +132,59 @@ def paging_inputs(parameters: list[Any]) -> dict[str, str]:
             hint="Export the static groups one by one instead.",
         )
     return {"number": number[0], **({"size": size[0]} if size else {})}
+
+
+class PageConsistencyCheck:
+    """Checks that the pages of a list fit together: pages that shift while they are read lose members silently.
+
+    :param most: the most ids that the list can have; more are refused, because a list may have no end. Default
+        100 million
+    :param of: what the members belong to, for errors; default ``the segment``
+    """
+
+    def __init__(self, most: int = MAX_IDS, of: str = "the segment") -> None:
+        self._most = most
+        self._of = of
+        self.pages = 0
+        self._read = 0
+        self._ids = IdSet()
+        self._last: list[str] = []
+
+    def add(self, page: Page) -> None:
+        """Check the next page.
+
+        :param page: the page
+        :raises CijIncompleteError: the page repeats the one before, or the list has no end
+        """
+        if self.pages and page.ids == self._last:
+            raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
+        self.pages += 1
+        self._read += len(page.ids)
+        self._ids.update(pack_guids(page.ids)[0])
+        self._last = page.ids
+        if self.pages & (self.pages - 1) == 0:  # 1, 2, 4, 8, … pages: a list that goes in a circle is noticed early
+            self._check_distinct()
+        if self._read > self._most or self.pages > _MAX_PAGES:
+            raise CijMovedError(
+                f"The service lists more members of {self._of} than there can be: {self._read:,} on {self.pages:,} "
+                f"pages, of {self._most:,} at the most.",
+                hint="List them again. If this stays so, the service's list has no end.",
+            )
+
+    def check(self, total: int | None = None) -> None:
+        """Check the list at its end.
+
+        :param total: how many ids the service says there are; default None, it does not say
+        :raises CijIncompleteError: an id came twice, or fewer came than the service says
+        """
+        if total is not None and self._read < total:
+            raise CijMovedError(f"The service speaks of {total} members and listed {self._read}.")
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
+        if self.pages > 1 and len(self._ids) < self._read:
+            twice = self._read - len(self._ids)
+            raise CijMovedError(
+                f"{twice} members came twice: the list changed while it was read, so others may be missing.",
+                hint="List them again.",
+            )

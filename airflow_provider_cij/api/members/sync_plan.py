@@ -1,4 +1,4 @@
-"""How groups become equal to a list: the plan, before anything is changed. Pure."""
+"""Plan how groups become equal to a list, before anything is changed. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ GROUP_LIMIT = 200_000
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """What happens to one group.
+    """What changes in one group.
 
     :param group: the group
-    :param size: how many it holds now
-    :param removed: who is in it and not in the list
+    :param size: how many members it has now
+    :param removed: the ids of members that are not in the list
+    :param limit: the most members it can hold; default 200,000
     """
 
     group: MemberGroup
@@ -30,17 +31,20 @@ class GroupPlan:
     limit: int = GROUP_LIMIT
 
     def room(self, *, removing: bool) -> int:
-        """How many more it can hold."""
+        """Return how many more members the group can hold.
+
+        :param removing: True counts the room that the planned removals leave
+        """
         return self.limit - self.size + (len(self.removed) if removing else 0)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to the groups that hold a list together; one group, as a rule.
+    """What changes in the groups that hold a list together; usually one group.
 
-    :param parts: group by group
-    :param missing: who is in the list and in none of the groups
-    :param unchanged: how many of the list are in a group already
+    :param parts: the groups' own plans
+    :param missing: the ids of the list that are in none of the groups
+    :param unchanged: how many ids of the list are in a group already
     """
 
     parts: tuple[GroupPlan, ...]
@@ -49,23 +53,24 @@ class Plan:
 
     @property
     def there(self) -> int:
-        """How many members the groups hold now."""
+        """The number of members that the groups hold now."""
         return sum(part.size for part in self.parts)
 
     @property
     def removals(self) -> int:
-        """How many of them are not in the list."""
+        """The number of members that are not in the list."""
         return sum(len(part.removed) for part in self.parts)
 
     @property
     def done(self) -> bool:
-        """True when nothing is left to do: the groups hold the list, and nobody else."""
+        """True when the groups equal the list."""
         return not len(self.missing) and not self.removals
 
     def allocate(self, *, removing: bool) -> list[GroupQuota]:
-        """Deal the missing members out, group after group.
+        """Allocate the missing members to the groups, in the groups' order.
 
-        :param removing: whether who is not in the list has left before
+        :param removing: True when members that are not in the list have been removed before
+        :return: a quota for each group, 0 for a full one
         :raises CijInputError: there is no room for all
         """
         left, quotas = len(self.missing), list[GroupQuota]()
@@ -81,17 +86,20 @@ class Plan:
         return quotas
 
     def adds_first(self, quotas: Sequence[GroupQuota]) -> bool:
-        """Whether to add before removing: to groups that exclude, where there is room for both."""
+        """Return whether to add before removing: in groups that exclude, where there is room for both.
+
+        :param quotas: what ``allocate`` returned
+        """
         excluding = not any(part.group.include for part in self.parts)
         return excluding and all(
-            count <= part.room(removing=False) for part, (_, count) in zip(self.parts, quotas, strict=True)
+            size <= part.room(removing=False) for part, (_, size) in zip(self.parts, quotas, strict=True)
         )
 
     def check(self, max_removals: Bound) -> None:
-        """Refuse to remove more than one would expect of a list that is whole.
+        """Check that no more members would be removed than a whole list would remove.
 
         :param max_removals: how many may be removed; a share is one of the members that the groups hold now
-        :raises CijInputError: more would be
+        :raises CijInputError: more would be removed
         """
         if not max_removals.allows(self.removals, self.there):
             raise CijInputError(
@@ -102,9 +110,11 @@ class Plan:
 
 
 def check_room(ids: IdSet, groups: int = 1) -> None:
-    """Refuse a list that the groups can't hold, whoever is in them.
+    """Check that empty groups could hold a list.
 
-    :raises CijInputError: there are more ids than that
+    :param ids: the list
+    :param groups: the number of groups; default 1
+    :raises CijInputError: there are more ids than that many groups hold
     """
     if len(ids) > groups * GROUP_LIMIT:
         holds = f"a group holds {GROUP_LIMIT}" if groups == 1 else f"{groups} groups hold {groups * GROUP_LIMIT}"

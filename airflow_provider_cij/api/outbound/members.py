@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from xml.sax.saxutils import quoteattr
 
-from airflow_provider_cij.api.members.client import PageConsistencyCheck
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.pages import Page
+from airflow_provider_cij.api.members.pages import Page, PageConsistencyCheck
 from airflow_provider_cij.api.members.upload import OnBatch
 from airflow_provider_cij.api.outbound.models import (
     MEMBERS,

@@ -123,16 +123,24 @@ class Segments:
         return Definition.of(await self._client.get(query(path, select=DEFINITION_COLUMNS)))
 
     async def group(self, segment: Segment, group: str) -> MemberGroup:
-        """Find a static group of a segment by its name or id.
+        """Read a static group of a segment by its name or id.
 
-        :raises CijInputError: there is none; the error lists those there are
+        :param segment: the segment
+        :param group: the group's name or id
+        :raises CijInputError: the segment has no such group; the error lists its groups
+        """
+        return (await self.groups(segment, [group]))[0]
+
+    async def groups(self, segment: Segment, wanted: Sequence[str]) -> list[MemberGroup]:
+        """Read several static groups of a segment by their names or ids, with one request.
+
+        :param segment: the segment
+        :param wanted: the groups' names or ids
+        :return: the groups, in the order of ``wanted``
+        :raises CijInputError: the segment has no such group; the error lists its groups
         """
         groups = (await self.definition(segment)).groups
-        for found in groups:
-            if group == found.name or group.lower() == found.group_id:
-                return found
-        names = ", ".join(repr(other.name) for other in groups) or "none"
-        raise CijInputError(f"Segment {segment.segment_id} has no group {group!r}. Its groups: {names}.")
+        return [_group_named(name, segment, groups) for name in wanted]
 
     async def create(
         self, spec: SegmentSpec, if_exists: IfExists = "update", allow_dropping_members: bool = False
@@ -535,3 +543,11 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
     except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None
+
+
+def _group_named(wanted: str, segment: Segment, groups: Iterable[MemberGroup]) -> MemberGroup:
+    for group in groups:
+        if wanted == group.name or wanted.lower() == group.group_id:
+            return group
+    names = ", ".join(repr(group.name) for group in groups) or "none"
+    raise CijInputError(f"Segment {segment.segment_id} has no group {wanted!r}. Its groups: {names}.")

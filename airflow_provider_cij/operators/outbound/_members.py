@@ -12,7 +12,7 @@ from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._exporting import Standing, export
+from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import LIST_FIELDS, MemberListOperator, Progress, read_list, rules_of
 from airflow_provider_cij.operators.outbound._base import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
@@ -169,9 +169,9 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
             level = INFO if segment.status_name in ("live", "stopped") else WARNING
             self.log.log(level, "Outbound segment %r is %s", segment.name, segment.status_name)
 
-            async def read() -> Standing:
+            async def read() -> EvaluationState:
                 row = await cij.outbound.segments.get(segment.row_id)
-                return Standing(row.member_count, (row.status_name,))
+                return EvaluationState(row.member_count, (row.status_name,))
 
             def pages() -> AsyncIterator[list[str]]:
                 return cij.outbound.members.of_segment(segment, self.how)

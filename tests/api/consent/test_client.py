@@ -18,7 +18,7 @@ from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError
-from tests.scripted import Answer, Asked, ScriptedServer
+from tests.scripted import Answer, RecordedRequest, ScriptedServer
 
 ROW, OTHER, TOPIC = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 ADDRESS = "Ada+o'test@contoso.test"
@@ -59,36 +59,36 @@ def run(scripted):
 
 def changes(scripted) -> list[tuple[str, dict]]:
     """Return the requests that wrote something, as method and body."""
-    return [(asked.method, json.loads(asked.body)) for asked in scripted.asked if asked.method != "GET"]
+    return [(request.method, json.loads(request.body)) for request in scripted.requests if request.method != "GET"]
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [([], ConsentValue.NOT_SET), ([IN], IN), ([OUT], OUT), ([IN, OUT], OUT), ([5], 534120000)]
+    ("values", "message"), [([], ConsentValue.NOT_SET), ([IN], IN), ([OUT], OUT), ([IN, OUT], OUT), ([5], 534120000)]
 )
-def test_get_reads_consent_and_a_no_outweighs_a_yes(run, scripted, values, said):
+def test_get_reads_consent_and_a_no_outweighs_a_yes(run, scripted, values, message):
     """``get`` asks for an address and the commercial purpose; where rows disagree, an opt-out counts."""
-    assert run(lambda one: one.get(ADDRESS), rows(*values)) == said
-    asked = unquote(scripted.asked[0].path)
-    assert "msdynmkt_contactpointvalue eq 'Ada+o''test@contoso.test'" in asked
-    assert f"msdynmkt_contactpointconsenttype eq 534120000 and _msdynmkt_purposeid_value eq {COMMERCIAL}" in asked
+    assert run(lambda consents: consents.get(ADDRESS), rows(*values)) == message
+    path = unquote(scripted.requests[0].path)
+    assert "msdynmkt_contactpointvalue eq 'Ada+o''test@contoso.test'" in path
+    assert f"msdynmkt_contactpointconsenttype eq 534120000 and _msdynmkt_purposeid_value eq {COMMERCIAL}" in path
 
 
 def test_get_filters_by_topic_and_channel(run, scripted):
     """``get`` with a topic and a channel filters by both."""
-    run(lambda one: one.get("+49 1", ConsentTo(topic_id=TOPIC), Channel.TEXT), rows())
-    asked = unquote(scripted.asked[0].path)
-    assert "msdynmkt_contactpointtype eq 534120001" in asked
-    assert f"msdynmkt_contactpointconsenttype eq 534120001 and _msdynmkt_topicid_value eq {TOPIC}" in asked
+    run(lambda consents: consents.get("+49 1", ConsentTo(topic_id=TOPIC), Channel.TEXT), rows())
+    path = unquote(scripted.requests[0].path)
+    assert "msdynmkt_contactpointtype eq 534120001" in path
+    assert f"msdynmkt_contactpointconsenttype eq 534120001 and _msdynmkt_topicid_value eq {TOPIC}" in path
 
 
 def test_a_row_that_matches_only_without_accents_is_ignored(run):
     """A row whose address equals the requested one only when accents are ignored is not counted."""
-    assert run(lambda one: one.get("ada@x"), rows(OUT, address="adá@x")) == ConsentValue.NOT_SET
+    assert run(lambda consents: consents.get("ada@x"), rows(OUT, address="adá@x")) == ConsentValue.NOT_SET
 
 
 def test_set_creates_a_row_with_a_derived_id(run, scripted):
     """``set`` creates a missing row under a derived id, so a retry sends the same row again."""
-    work = lambda one: one.set(f" {ADDRESS} ", OUT, ConsentTo(topic_id=TOPIC), reason="by phone")  # noqa: E731
+    work = lambda consents: consents.set(f" {ADDRESS} ", OUT, ConsentTo(topic_id=TOPIC), reason="by phone")  # noqa: E731
     assert run(work, rows(), Answer(204)) is True
     assert run(work, rows(), Answer(204)) is True
     (_, row), again = changes(scripted)
@@ -107,17 +107,17 @@ def test_set_creates_a_row_with_a_derived_id(run, scripted):
 
 def test_set_changes_only_rows_that_differ(run, scripted):
     """``set`` patches the row whose value differs and no other."""
-    assert run(lambda one: one.set(ADDRESS, OUT), rows(OUT, IN), Answer(204)) is True
+    assert run(lambda consents: consents.set(ADDRESS, OUT), rows(OUT, IN), Answer(204)) is True
     assert changes(scripted) == [("PATCH", {"msdynmkt_value": 534120002})]
-    assert OTHER in scripted.asked[-1].path
-    assert run(lambda one: one.set(ADDRESS, OUT), rows(OUT)) is False
+    assert OTHER in scripted.requests[-1].path
+    assert run(lambda consents: consents.set(ADDRESS, OUT), rows(OUT)) is False
     assert len(changes(scripted)) == 1
 
 
 def test_a_concurrent_create_becomes_an_update(run, scripted):
     """A create that meets a row made at the same moment updates that row instead."""
     there = Answer(412, {"error": {"code": "0x80040237", "message": f"A record for {ADDRESS} exists"}})
-    assert run(lambda one: one.set(ADDRESS, IN), rows(), there, Answer(204)) is True
+    assert run(lambda consents: consents.set(ADDRESS, IN), rows(), there, Answer(204)) is True
     assert [method for method, _ in changes(scripted)] == ["POST", "PATCH"]
 
 
@@ -126,7 +126,7 @@ def test_errors_hold_no_address(run, before):
     """Messages of the service that repeat an address are withheld from the error and from its traceback."""
     no = Answer(400, {"error": {"code": "0x80048d19", "message": f"Can't take {ADDRESS}."}})
     with pytest.raises(CijError) as error:
-        run(lambda one: one.set(ADDRESS, OUT), *before, no)
+        run(lambda consents: consents.set(ADDRESS, OUT), *before, no)
     assert "withheld" in str(error.value)
     assert error.value.code == "0x80048d19"
     assert (error.value.__cause__, error.value.__context__) == (None, None)
@@ -136,14 +136,14 @@ def test_a_missing_privilege_is_named(run):
     """A 403 keeps the service's message, which names the missing privilege."""
     no = Answer(403, {"error": {"code": "0x80040220", "message": "missing prvReadmsdynmkt_contactpointconsent4"}})
     with pytest.raises(CijForbiddenError, match="prvReadmsdynmkt_contactpointconsent4"):
-        run(lambda one: one.get(ADDRESS), no)
+        run(lambda consents: consents.get(ADDRESS), no)
 
 
 def test_an_empty_contact_point_is_refused(run, scripted):
     """An empty contact point is refused before any request is sent."""
     with pytest.raises(CijInputError, match="is empty"):
-        run(lambda one: one.get(" "), rows())
-    assert scripted.asked == []
+        run(lambda consents: consents.get(" "), rows())
+    assert scripted.requests == []
 
 
 class _Organisation(ScriptedServer):
@@ -153,17 +153,21 @@ class _Organisation(ScriptedServer):
         super().__init__(folder)
         self.addresses, self.out = addresses, out
 
-    def answer(self, request: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> Answer:
         if "/api/data/" not in request.path:
             return super().answer(request)
         path = unquote(request.path)
-        self.asked.append(request)
-        asked = set(json.loads(re.search(r"PropertyValues=(\[.*?\])\)", path)[1]))
+        self.requests.append(request)
+        values = set(json.loads(re.search(r"PropertyValues=(\[.*?\])\)", path)[1]))
         if "/contacts?" in path:
-            found = [{"contactid": one, "emailaddress1": self.addresses[one]} for one in asked if one in self.addresses]
+            found = [
+                {"contactid": person, "emailaddress1": self.addresses[person]}
+                for person in values
+                if person in self.addresses
+            ]
         else:
-            wanted = {one.lower() for one in asked}
-            found = [{"msdynmkt_contactpointvalue": one} for one in self.out if one.lower() in wanted]
+            wanted = {value.lower() for value in values}
+            found = [{"msdynmkt_contactpointvalue": address} for address in self.out if address.lower() in wanted]
         return Answer(body={"value": found})
 
 
@@ -175,11 +179,11 @@ PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1300)]
 def test_opted_out_people_are_found_by_address(tmp_path_factory, count, chance):
     """People are found by address in any case, also when they share one; people without an address are not."""
     addresses = {
-        one: chance.choice(["", f"P{number // 2}@Contoso.test", f" q{number}@x "])
-        for number, one in enumerate(PEOPLE[:count])
+        person: chance.choice(["", f"P{number // 2}@Contoso.test", f" q{number}@x "])
+        for number, person in enumerate(PEOPLE[:count])
     }
     out = {address.strip().upper() for address in addresses.values() if address and chance.random() < 0.2}
-    expected = {one for one, address in addresses.items() if address.strip().upper() in out}
+    expected = {person for person, address in addresses.items() if address.strip().upper() in out}
     ids = IdSet()
     ids.update(pack_guids(PEOPLE[:count])[0])
 
@@ -189,9 +193,9 @@ def test_opted_out_people_are_found_by_address(tmp_path_factory, count, chance):
 
     with _Organisation(tmp_path_factory.mktemp("tls"), addresses, out) as server:
         found = asyncio.run(find(server))
-        assert {one for batch in found.batches(1000) for one in batch} == expected
-        assert len(server.asked) <= 2 * (count // 500 + 1)
-        assert all(len(asked.path) < 32_768 for asked in server.asked)
+        assert {person for batch in found.batches(1000) for person in batch} == expected
+        assert len(server.requests) <= 2 * (count // 500 + 1)
+        assert all(len(request.path) < 32_768 for request in server.requests)
 
 
 def test_an_opt_out_of_a_purpose_covers_its_topics(scripted):
@@ -205,7 +209,7 @@ def test_an_opt_out_of_a_purpose_covers_its_topics(scripted):
             return await opted_out(client, ids, "contact", ConsentTo(topic_id=TOPIC))
 
     assert len(asyncio.run(find())) == 1
-    asked = unquote(scripted.asked[1].path)
-    assert f"_msdynmkt_purposeid_value eq {COMMERCIAL}) or (" in asked
-    assert f"_msdynmkt_topicid_value eq {TOPIC}" in asked
-    assert "msdynmkt_value eq 534120002" in asked
+    path = unquote(scripted.requests[1].path)
+    assert f"_msdynmkt_purposeid_value eq {COMMERCIAL}) or (" in path
+    assert f"_msdynmkt_topicid_value eq {TOPIC}" in path
+    assert "msdynmkt_value eq 534120002" in path

@@ -18,7 +18,7 @@ from airflow_provider_cij.errors import (
     CijInputError,
     CijNotFoundError,
 )
-from tests.custom_trigger_responses import API, PERSON, STANDARD, catalogue
+from tests.custom_trigger_responses import API, PERSON, STANDARD, trigger_definition
 from tests.scripted import Answer
 
 KINDS = {
@@ -95,7 +95,7 @@ def test_a_value_of_another_type_is_refused(kind, value):
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "message"),
     [
         ({"state": 534120000}, "is draft"),
         ({"state": 534120004}, "is stopped"),
@@ -104,9 +104,9 @@ def test_a_value_of_another_type_is_refused(kind, value):
         ({"action": ""}, "can't be read"),
     ],
 )
-def test_a_trigger_that_is_not_ready_or_not_readable_is_refused(others, said):
+def test_a_trigger_that_is_not_ready_or_not_readable_is_refused(others, message):
     """A trigger is refused unless it is ready to use and its inputs are known."""
-    with pytest.raises(CijInputError, match=said):
+    with pytest.raises(CijInputError, match=message):
         attributes_of(replace(TRIGGER, **others), GOOD)
 
 
@@ -129,11 +129,11 @@ def test_a_trigger_is_raised_for_a_person(scripted, name):
         trigger = await events.get(name)
         await events.raise_trigger(trigger, PERSON, attributes_of(trigger, {"text": "hello"}), "lead")
 
-    run_on_triggers(scripted, work, *catalogue(), Answer(204))
-    assert "msdynmkt_uniquename eq 'msdynmkt_order'" in unquote(scripted.asked[0].path)
-    assert API in unquote(scripted.asked[1].path)
-    assert scripted.asked[2].path.endswith("/msdynmkt_order")
-    body = json.loads(scripted.asked[2].body)
+    run_on_triggers(scripted, work, *trigger_definition(), Answer(204))
+    assert "msdynmkt_uniquename eq 'msdynmkt_order'" in unquote(scripted.requests[0].path)
+    assert API in unquote(scripted.requests[1].path)
+    assert scripted.requests[2].path.endswith("/msdynmkt_order")
+    body = json.loads(scripted.requests[2].body)
     assert body["msdynmkt_profileid"] == body["msdynmkt_signaluserauthid"] == PERSON
     assert body["bindingid"] == f"lead/{PERSON}"
     assert body["msdynmkt_text"] == "hello"
@@ -141,9 +141,9 @@ def test_a_trigger_is_raised_for_a_person(scripted, name):
     assert set(body) == {*STANDARD, "msdynmkt_text"}
 
 
-@pytest.mark.parametrize(("rows", "said"), [(0, "There is no custom trigger 'order'"), (2, "There are 2")])
-def test_a_missing_or_ambiguous_trigger_name_is_an_error(scripted, rows, said):
+@pytest.mark.parametrize(("rows", "message"), [(0, "There is no custom trigger 'order'"), (2, "There are 2")])
+def test_a_missing_or_ambiguous_trigger_name_is_an_error(scripted, rows, message):
     """A name that belongs to no trigger, or to two, is an error."""
     row = {"msdynmkt_uniquename": "msdynmkt_order"}
-    with pytest.raises(CijNotFoundError, match=said):
+    with pytest.raises(CijNotFoundError, match=message):
         run_on_triggers(scripted, lambda events: events.get("order"), Answer(body={"value": [row] * rows}))

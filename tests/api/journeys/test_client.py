@@ -78,19 +78,19 @@ def run(scripted, short_sleeps):
 @pytest.fixture
 def create(run):
     """Return a function that creates the journey against these responses."""
-    return lambda *answers, spec=SPEC: run(lambda one: one.create(spec, RUN), *answers)
+    return lambda *answers, spec=SPEC: run(lambda client: client.create(spec, RUN), *answers)
 
 
 def posts(scripted, action: str = CREATE) -> list[dict]:
     """Return the bodies that were sent to an action."""
-    return [json.loads(asked.body) for asked in scripted.asked if asked.path.endswith(action)]
+    return [json.loads(request.body) for request in scripted.requests if request.path.endswith(action)]
 
 
 def test_create_looks_for_the_name_first(create, scripted):
     """``create`` first looks for a journey with the same name and then sends the create action."""
     verdict = create(NONE, made())
     assert (verdict.valid, verdict.journey_id) == (True, ID)
-    assert "msdynmkt_name eq 'Spring'" in unquote(scripted.asked[0].path)
+    assert "msdynmkt_name eq 'Spring'" in unquote(scripted.requests[0].path)
     assert [body["msdynmkt_createmode"] for body in posts(scripted)] == ["Draft"]
 
 
@@ -98,8 +98,8 @@ def test_every_validation_error_is_named(create, scripted):
     """An invalid journey raises an error with every code, and the create is not repeated."""
     with pytest.raises(CijJourneyInvalidError) as error:
         create(NONE, made(False, "NonExistingSegment", "InvalidStartTime"))
-    said = "not valid: NonExistingSegment: NonExistingSegment it is; InvalidStartTime: InvalidStartTime it is."
-    assert said in str(error.value)
+    message = "not valid: NonExistingSegment: NonExistingSegment it is; InvalidStartTime: InvalidStartTime it is."
+    assert message in str(error.value)
     assert f"A draft of it may be there, {ID}" in str(error.value)
     assert len(posts(scripted)) == 1
 
@@ -192,7 +192,7 @@ def test_a_missing_action_names_the_required_release(run, create):
     with pytest.raises(CijUnavailableError, match=r"autumn 2025: update the app"):
         create(NONE, MISSING)
     with pytest.raises(CijUnavailableError, match=r"autumn 2025: update the app"):
-        run(lambda one: one.validate("{}"), MISSING)
+        run(lambda client: client.validate("{}"), MISSING)
 
 
 def test_a_response_without_an_id_is_resolved_by_name(create):
@@ -208,7 +208,7 @@ def test_a_missing_privilege_is_named(create, scripted):
     no = Answer(403, {"error": {"code": "0x80040220", "message": "missing prvCreatemsdynmkt_journey"}})
     with pytest.raises(CijForbiddenError, match="prvCreatemsdynmkt_journey"):
         create(NONE, no)
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 DRAFT, ON_ITS_WAY, LIVE = (Answer(body=row(status)) for status in (1, 4, 2))
@@ -217,7 +217,7 @@ DRAFT, ON_ITS_WAY, LIVE = (Answer(body=row(status)) for status in (1, 4, 2))
 @pytest.fixture
 def publish(run):
     """Return a function that publishes the journey against these responses."""
-    return lambda *answers: run(lambda one: one.publish(ID), *answers)
+    return lambda *answers: run(lambda client: client.publish(ID), *answers)
 
 
 def test_publish_uses_the_inputs_that_the_organisation_lists(publish, scripted):
@@ -291,14 +291,14 @@ def test_optional_inputs_are_left_out():
 
 def test_get_many_sends_one_query(run, scripted):
     """``get_many`` reads all journeys with one query."""
-    assert list(run(lambda one: one.get_many([ID]), found())) == [ID]
-    assert unquote(scripted.asked[0].path).count(ID) == 1
+    assert list(run(lambda client: client.get_many([ID]), found())) == [ID]
+    assert unquote(scripted.requests[0].path).count(ID) == 1
 
 
 def test_a_row_without_a_status_is_an_error(run):
     """A row without a status is an unreadable response, not a journey."""
     with pytest.raises(CijReplyError, match="can't be read"):
-        run(lambda one: one.get(ID), Answer(body={"msdynmkt_journeyid": ID}))
+        run(lambda client: client.get(ID), Answer(body={"msdynmkt_journeyid": ID}))
 
 
 def test_the_failure_reason_is_optional(run):

@@ -42,7 +42,7 @@ def test_validation_errors_are_read_in_any_casing(words, code, spelling):
     lower = [{"errorCode": code, "errorMessage": word} for word in words]
     for errors in (upper, lower, json.dumps(upper), json.dumps(lower)):
         verdict = verdict_of({f"msdynmkt_{spelling}": False, "msdynmkt_errors": errors})
-        assert [(one.code, one.message) for one in verdict.errors] == [
+        assert [(finding.code, finding.message) for finding in verdict.errors] == [
             (words_of(code, bool), words_of(word, bool)) for word in words
         ]
 
@@ -65,10 +65,10 @@ def test_warnings_are_separated_from_errors():
     """Entries marked as warnings, and all entries of a valid journey, are warnings."""
     entries = [{"errorCode": "a", "severity": "Warning"}, {"errorCode": "b", "ActivityName": "Mail"}]
     verdict = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": json.dumps(entries)})
-    assert ([one.code for one in verdict.warnings], verdict.codes) == (["a"], {"b"})
+    assert ([finding.code for finding in verdict.warnings], verdict.codes) == (["a"], {"b"})
     assert verdict.errors[0].as_dict() == {"activity": "Mail", "code": "b", "message": ""}
     valid = verdict_of({"msdynmkt_isvalid": True, "msdynmkt_errors": "all the same"})
-    assert [(one.message, one.warning) for one in valid.findings] == [("all the same", True)]
+    assert [(finding.message, finding.warning) for finding in valid.findings] == [("all the same", True)]
 
 
 @pytest.mark.parametrize("answer", [{}, {"msdynmkt_isvalid": None}, {"msdynmkt_isvalid": "true"}])
@@ -123,7 +123,7 @@ def test_the_default_creates_a_draft():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"name": " "}, "Give 1 to 150 characters"),
         ({"name": "n" * 151}, "Give 1 to 150 characters"),
@@ -151,11 +151,11 @@ def test_the_default_creates_a_draft():
         ({"message_ids": {"x": "mail"}}, "the message of action x is 'mail'"),
     ],
 )
-def test_an_invalid_spec_is_refused(arguments, said):
+def test_an_invalid_spec_is_refused(arguments, message):
     """An invalid spec is refused before anything is sent."""
     with pytest.raises(CijInputError) as refused:
         body_of(JourneySpec(**({"template_id": A, "name": "n"} | arguments)))
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_times_must_lie_in_the_future():

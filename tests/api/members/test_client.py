@@ -36,7 +36,7 @@ def _ids(values):
 
 
 async def _all(pages) -> list[str]:
-    return [one async for page in pages for one in page]
+    return [member async for page in pages for member in page]
 
 
 def test_added_members_are_listed_by_group_and_by_segment(organisation, key):
@@ -85,12 +85,12 @@ def test_an_empty_list_sends_no_call(organisation, key):
     assert organisation(main) == []
 
 
-def _members(scripted, *answers, talk, **settings):
+def _members(scripted, *answers, work, **settings):
     scripted.script = list(answers)
 
     async def main():
         async with DataverseClient(scripted.settings(**settings)) as client:
-            return await talk(Members(client))
+            return await work(Members(client))
 
     return asyncio.run(main())
 
@@ -103,7 +103,7 @@ def test_a_refused_call_reports_the_progress(scripted):
     ):
         _members(
             *[scripted, Answer(204), Answer(204), no],
-            talk=lambda members: members.add(GROUP, GROUP, _ids(_some(4000))),
+            work=lambda members: members.add(GROUP, GROUP, _ids(_some(4000))),
             max_concurrency=1,
         )
 
@@ -126,7 +126,7 @@ def test_adds_run_at_the_connections_concurrency(scripted):
     scripted.answer = slow
     _members(
         *[scripted, Answer(204)],
-        talk=lambda members: members.add(GROUP, GROUP, _ids(_some(12_000))),
+        work=lambda members: members.add(GROUP, GROUP, _ids(_some(12_000))),
         max_concurrency=4,
     )
     assert 1 < most <= 4
@@ -149,22 +149,22 @@ def test_paging_inputs_are_looked_up(scripted):
         _inputs("SegmentId", "PageNo", "PageSize"),
         _page([b], hasNextPage=True, pageNumber=2, totalCount=3),
         _page([c], hasNextPage=False, pageNumber=3, totalCount=3),
-        talk=lambda members: _all(members.of_segment(GROUP)),
+        work=lambda members: _all(members.of_segment(GROUP)),
     )
     assert found == [a, b, c]
-    assert b'"PageSize": 1, "PageNo": 3' in scripted.asked[-1].body
+    assert b'"PageSize": 1, "PageNo": 3' in scripted.requests[-1].body
 
 
 @pytest.mark.parametrize("numbered", [{}, {"pageNumber": 0}])
 def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
     """Where pages carry no number the client counts them, from 1 or from the number of the first page."""
     people = _some(3)
-    pages = [_page([one], hasNextPage=one != people[-1]) for one in people[1:]]
+    pages = [_page([member], hasNextPage=member != people[-1]) for member in people[1:]]
     first = _page(people[:1], hasNextPage=True, **numbered)
-    talk = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
-    assert _members(scripted, first, _inputs("PageNo"), *pages, talk=talk) == people
-    asked = [json.loads(request.body)["PageNo"] for request in scripted.asked[2:]]
-    assert asked == ([1, 2] if numbered else [2, 3])
+    work = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
+    assert _members(scripted, first, _inputs("PageNo"), *pages, work=work) == people
+    page_numbers = [json.loads(request.body)["PageNo"] for request in scripted.requests[2:]]
+    assert page_numbers == ([1, 2] if numbered else [2, 3])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
 def test_an_incomplete_list_is_an_error(scripted, answers):
     """Empty, repeated, shifted or missing pages are an error: a part never passes for the whole list."""
     with pytest.raises(CijIncompleteError):
-        _members(scripted, *answers, talk=lambda members: _all(members.of_segment(GROUP)))
+        _members(scripted, *answers, work=lambda members: _all(members.of_segment(GROUP)))
 
 
 def test_a_short_page_of_a_group_is_not_the_last(scripted):
@@ -194,13 +194,13 @@ def test_a_short_page_of_a_group_is_not_the_last(scripted):
 
     a, b = _some(2)
     assert _members(
-        *[scripted, page([a]), page([b]), page([])], talk=lambda members: _all(members.of_group(GROUP, GROUP))
+        *[scripted, page([a]), page([b]), page([])], work=lambda members: _all(members.of_group(GROUP, GROUP))
     ) == [a, b]
     with pytest.raises(CijIncompleteError, match="does not turn pages"):
-        _members(scripted, page([a]), talk=lambda members: _all(members.of_group(GROUP, GROUP)))
+        _members(scripted, page([a]), work=lambda members: _all(members.of_group(GROUP, GROUP)))
 
 
 def test_the_documented_response_is_read(scripted):
     """The response that the documents print, which is not valid JSON, is read."""
     body = Answer(200, AS_DOCUMENTED.encode())
-    assert _members(scripted, body, talk=lambda members: _all(members.of_segment(GROUP))) == [A, B]
+    assert _members(scripted, body, work=lambda members: _all(members.of_segment(GROUP))) == [A, B]

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.members import id_set as idset
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.errors import CijError
 
@@ -22,27 +21,28 @@ keys = st.lists(
 )
 
 
-@pytest.fixture(params=[idset._IN_MEMORY, 5], ids=["in memory", "spilled"], autouse=True, scope="module")
+in_memory = 250_000
+
+
+@pytest.fixture(params=[250_000, 5], ids=["in memory", "spilled"], autouse=True, scope="module")
 def _room(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(idset, "_IN_MEMORY", request.param)
-        patch.setattr(idset, "_ROOM", min(100, request.param))
-        yield
+    global in_memory
+    in_memory = request.param
 
 
-def _filled(chunks) -> IdSet:
-    ids = IdSet()
+def _filled(chunks, most: int | None = None) -> IdSet:
+    ids = IdSet(most or in_memory)
     for chunk in chunks:
-        ids.update(b"".join(one.bytes for one in chunk))
+        ids.update(b"".join(member_id.bytes for member_id in chunk))
     return ids
 
 
 def _plain(chunks) -> set[str]:
-    return {str(one) for chunk in chunks for one in chunk}
+    return {str(member_id) for chunk in chunks for member_id in chunk}
 
 
 def _listed(ids: IdSet) -> list[str]:
-    return [one for batch in ids.batches(1000) for one in batch]
+    return [member_id for batch in ids.batches(1000) for member_id in batch]
 
 
 @given(keys, st.integers(1, 7))
@@ -51,7 +51,7 @@ def test_it_holds_what_a_python_set_holds(chunks, size):
     ids = _filled(chunks)
     batches = list(ids.batches(size))
     assert len(ids) == len(_plain(chunks))
-    assert sorted(one for batch in batches for one in batch) == sorted(_plain(chunks))
+    assert sorted(member_id for batch in batches for member_id in batch) == sorted(_plain(chunks))
     assert all(len(batch) == size for batch in batches[:-1])
     assert all(batches)
 
@@ -59,19 +59,18 @@ def test_it_holds_what_a_python_set_holds(chunks, size):
 @given(keys, st.randoms())
 def test_the_same_ids_give_the_same_batches(chunks, chance):
     """The batches depend on the ids alone, not on their order or on how they were cut into chunks."""
-    whole = [one for chunk in chunks for one in chunk]
+    whole = [member_id for chunk in chunks for member_id in chunk]
     chance.shuffle(whole)
     assert list(_filled(chunks).batches(3)) == list(_filled([whole]).batches(3))
 
 
 @given(keys, keys)
-def test_difference_and_intersection_match_python_sets(here, there):
-    """``minus`` and ``common`` agree with Python's sets and change neither set."""
+def test_sets_are_compared_as_python_compares_them(here, there):
+    """What is here and not there; neither set changes."""
     one, other = _filled(here), _filled(there)
     left = one.minus(other)
     assert len(left) == len(_plain(here) - _plain(there))
     assert set(_listed(left)) == _plain(here) - _plain(there)
-    assert one.common(other) == other.common(one) == len(_plain(here) & _plain(there))
     assert (set(_listed(one)), set(_listed(other))) == (_plain(here), _plain(there))
 
 
@@ -81,13 +80,13 @@ def test_ids_can_be_added_after_reading(first, second):
     ids = _filled(first)
     assert len(_listed(ids)) == len(_plain(first))
     for chunk in second:
-        ids.update(b"".join(one.bytes for one in chunk))
+        ids.update(b"".join(member_id.bytes for member_id in chunk))
     assert set(_listed(ids)) == _plain(first) | _plain(second)
 
 
-def test_duplicates_are_removed_while_reading():
-    """Duplicates are removed while reading, not only at the end, so they take no memory."""
-    ids = IdSet()
+def test_many_duplicates_take_no_room():
+    """A list that repeats itself is made distinct on the way, not at the end only."""
+    ids = IdSet(min(100, in_memory))
     for _ in range(1000):
         ids.update(uuid.NAMESPACE_OID.bytes * 10)
         assert ids._raw <= 112
@@ -99,31 +98,29 @@ def _temporary_files() -> list[str]:
     return [target for target in links if target.startswith(tempfile.gettempdir()) and "(deleted)" in target]
 
 
-def test_the_temporary_file_is_unnamed_and_closed_with_the_set(monkeypatch):
-    """The temporary file has no name, and is closed by ``close`` or by garbage collection."""
-    monkeypatch.setattr(idset, "_IN_MEMORY", 5)
+def test_the_file_has_no_name_and_goes_with_the_set():
+    """Nobody else can open it; a close, and the collector, end it."""
     before = _temporary_files()
-    with _filled([[uuid.uuid4() for _ in range(300)]]) as ids:
+    with _filled([[uuid.uuid4() for _ in range(300)]], 5) as ids:
         assert len(ids) == 300
         assert len(_temporary_files()) == len(before) + 1
     assert _temporary_files() == before
     assert len(ids) == 300
-    for use in (lambda: list(ids.batches(1)), lambda: ids.update(bytes(16)), lambda: ids.common(IdSet())):
+    for use in (lambda: list(ids.batches(1)), lambda: ids.update(bytes(16)), lambda: ids.minus(IdSet())):
         with pytest.raises(IndexError):
             use()
-    kept = _filled([[uuid.uuid4() for _ in range(300)]])
+    kept = _filled([[uuid.uuid4() for _ in range(300)]], 5)
     assert len(_temporary_files()) == len(before) + 1
     del kept
     gc.collect()
     assert _temporary_files() == before
 
 
-def test_a_full_disk_is_a_retryable_error(monkeypatch):
-    """A temporary folder that cannot be written raises a retryable error that names it."""
-    monkeypatch.setattr(idset, "_IN_MEMORY", 5)
+def test_a_full_disk_is_no_fault_of_the_list(monkeypatch):
+    """The error names the folder's trouble, and a retry may mend it."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(CijError, match=r"temporary folder: .*/nowhere/at/all.*TMPDIR") as raised:
-        _filled([[uuid.uuid4() for _ in range(300)]])
+        _filled([[uuid.uuid4() for _ in range(300)]], 5)
     assert not raised.value.permanent
 
 

@@ -61,15 +61,15 @@ class Directory(ScriptedServer):
     def keep(self, *codes):
         """Store contacts with exactly these codes and return their ids."""
         ids = [str(uuid.uuid4()) for _ in codes]
-        self.contacts = [{"contactid": one, "code": code} for one, code in zip(ids, codes, strict=True)]
-        self.asked = []
+        self.contacts = [{"contactid": contact_id, "code": code} for contact_id, code in zip(ids, codes, strict=True)]
+        self.requests = []
         return ids
 
     def answer(self, request):
         if "/api/data/" not in request.path:
             return super().answer(request)
         with self._counted:
-            self.asked.append(request)
+            self.requests.append(request)
             self._now += 1
             self.most = max(self.most, self._now)
         time.sleep(self.busy)
@@ -93,7 +93,7 @@ class Directory(ScriptedServer):
 
     def wanted(self):
         """Return all values that were queried so far."""
-        queries = [dict(parse_qsl(urlsplit(request.path).query)) for request in self.asked]
+        queries = [dict(parse_qsl(urlsplit(request.path).query)) for request in self.requests]
         return [value for query in queries for value in wanted_of(query["$filter"])]
 
 
@@ -151,7 +151,7 @@ def _run(server, values, size=1000, rules=None, **options):
 
 
 def _ids(intake):
-    return sorted(one for batch in intake.ids.batches(1000) for one in batch)
+    return sorted(contact_id for batch in intake.ids.batches(1000) for contact_id in batch)
 
 
 def _same(value):
@@ -175,7 +175,9 @@ def test_matches_agree_with_plain_python(directory, kept, values, size):
         return
     intake = _run(directory, values, size, on_not_found=told.extend, a_query=3)
     people = zip(ids, kept, strict=False)
-    assert _ids(intake) == sorted(one for one, code in people if _same(code) in set(wanted) and code.strip())
+    assert _ids(intake) == sorted(
+        contact_id for contact_id, code in people if _same(code) in set(wanted) and code.strip()
+    )
     assert (intake.read, intake.invalid) == (len(values), len(values) - len(wanted))
     assert intake.duplicate == len(wanted) - len(set(wanted))
     assert intake.not_found == len(set(wanted) - there)
@@ -210,12 +212,12 @@ def test_queries_fill_the_url_limit(directory):
     directory.page = 200
     intake = _run(directory, values, max_concurrency=3)
     assert _ids(intake) == sorted(ids)
-    lengths = [len(directory.url + request.path) for request in directory.asked if "$skiptoken" not in request.path]
+    lengths = [len(directory.url + request.path) for request in directory.requests if "$skiptoken" not in request.path]
     longest = max(len(quote(value)) for value in values) + 20
     # Only the last one may have had room for one more.
     assert sum(length < 32_768 - 1024 - longest for length in lengths) <= 1
     assert max(lengths) <= 32_768 - 1024
-    assert len(directory.asked) > len(lengths)
+    assert len(directory.requests) > len(lengths)
 
 
 def test_short_values_are_limited_by_their_number(directory):
@@ -223,7 +225,7 @@ def test_short_values_are_limited_by_their_number(directory):
     values = [f"{number}" for number in range(5000)]
     directory.keep(*values)
     assert len(_run(directory, values).ids) == 5000
-    assert len(directory.asked) == 3
+    assert len(directory.requests) == 3
 
 
 def test_inexact_matches_are_left_out(directory, caplog):
@@ -239,19 +241,19 @@ def test_inexact_matches_are_left_out(directory, caplog):
 
 def test_numbers_are_compared_by_their_digits(directory):
     """Values of a whole-number column match whether the list holds text or numbers."""
-    one, two, _ = directory.keep(1001, 1002, 10010)
+    first, second, _ = directory.keep(1001, 1002, 10010)
     intake = _run(directory, ["1001", 1002, " 1002", 1003])
-    assert _ids(intake) == sorted([one, two])
+    assert _ids(intake) == sorted([first, second])
     assert (intake.duplicate, intake.not_found) == (1, 1)
 
 
 def test_the_id_column_can_be_matched(scripted):
     """Matching on the id column finds existing ids in any casing and selects the column once."""
-    one = str(uuid.uuid4())
-    scripted.script = [Answer(body={"value": [{"contactid": one}]})]
-    intake = _run(scripted, [one.upper(), str(uuid.uuid4())], column="contactid")
-    assert (_ids(intake), intake.not_found) == ([one], 1)
-    assert "$select=contactid&" in scripted.asked[0].path
+    contact_id = str(uuid.uuid4())
+    scripted.script = [Answer(body={"value": [{"contactid": contact_id}]})]
+    intake = _run(scripted, [contact_id.upper(), str(uuid.uuid4())], column="contactid")
+    assert (_ids(intake), intake.not_found) == ([contact_id], 1)
+    assert "$select=contactid&" in scripted.requests[0].path
 
 
 def test_values_that_no_column_can_hold_are_invalid(directory, caplog):
@@ -274,15 +276,15 @@ def test_the_longest_value_fits_a_url(directory):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [({"table": "account"}, "The table is 'account'"), ({"column": "a eq 1 or b"}, "match_on is 'a eq 1 or b'")],
 )
-def test_names_that_are_no_table_or_column_are_refused(directory, options, said):
+def test_names_that_are_no_table_or_column_are_refused(directory, options, message):
     """A table or column that is no plain name is refused before anything is sent."""
     directory.keep("a")
-    with pytest.raises(CijInputError, match=said):
+    with pytest.raises(CijInputError, match=message):
         _run(directory, ["a"], **options)
-    assert directory.asked == []
+    assert directory.requests == []
 
 
 def test_queries_run_at_the_connections_concurrency(directory):
@@ -361,7 +363,7 @@ def test_a_refusal_without_values_keeps_the_services_message(scripted):
     words = "Principal user is missing prvReadContact privilege"
     error = _failing(scripted, _refusal(403, f"no {ADDRESS}"), _refusal(403, words))
     assert words in str(error)
-    assert [ADDRESS in str(dict(parse_qsl(request.path))) for request in scripted.asked] == [True, False]
+    assert [ADDRESS in str(dict(parse_qsl(request.path))) for request in scripted.requests] == [True, False]
 
 
 def test_a_row_without_an_id_is_an_error(scripted):
@@ -382,14 +384,14 @@ def test_the_sandbox_finds_unusual_addresses(organisation, table, entity_set, ke
 
     async def main(cij):
         people = [*zip(ids, emails, strict=True), (twin, emails[0].upper()), (idle, f"{mine}idle")]
-        for one, email in people:
-            await cij.dataverse.post(entity_set, {key: one, "emailaddress1": email}, repeatable=True)
+        for contact_id, email in people:
+            await cij.dataverse.post(entity_set, {key: contact_id, "emailaddress1": email}, repeatable=True)
         await cij.dataverse.patch(f"{entity_set}({idle})", inactive)
         values = [f"{mine}nobody", *emails, f" {mine.upper()}IDLE "]
         chunks = stream([(range(len(values)), values)])
         found = await match(cij.dataverse, chunks, table=table, column="emailaddress1", on_not_found=told.extend)
-        for one, _ in people:  # other tests count
-            await cij.dataverse.delete(f"{entity_set}({one})")
+        for contact_id, _ in people:  # other tests count
+            await cij.dataverse.delete(f"{entity_set}({contact_id})")
         return found
 
     intake = organisation(main)

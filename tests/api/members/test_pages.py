@@ -43,7 +43,7 @@ def test_a_truncated_page_is_an_error_or_complete(cut):
 def test_several_ids_in_one_string_are_separated(ids, between, together):
     """Several ids in one entry are separated, whatever stands between them."""
     entries = [between.join(map(str, ids[start : start + together])) for start in range(0, len(ids), together)]
-    assert page_of_text(json.dumps({"members": entries}), "members").ids == [str(one) for one in ids]
+    assert page_of_text(json.dumps({"members": entries}), "members").ids == [str(member_id) for member_id in ids]
 
 
 def test_group_members_are_in_another_output():
@@ -81,7 +81,7 @@ def test_any_text_is_a_page_or_a_cij_error(text):
         page = page_of_text(text, "members")
     except CijError:
         return
-    assert all(uuid.UUID(one) for one in page.ids)
+    assert all(uuid.UUID(member_id) for member_id in page.ids)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ from airflow_provider_cij.files import reading_text, writing
 from airflow_provider_cij.sources import FromFile, FromSql, FromValues
 
 PEOPLE = [str(uuid.UUID(int=number << 100 | number)) for number in range(1, 60)]
-SPELLINGS = (str, str.upper, lambda one: f"{{{one}}}", lambda one: one.replace("-", ""), lambda one: f" {one} ")
+SPELLINGS = (
+    str,
+    str.upper,
+    lambda text: f"{{{text}}}",
+    lambda text: text.replace("-", ""),
+    lambda text: f" {text} ",
+)
 row = st.one_of(
     st.tuples(st.sampled_from(PEOPLE), st.sampled_from(SPELLINGS)).map(lambda drawn: drawn[1](drawn[0])),
     st.sampled_from(["", "n/a", "ada@contoso.test", "00000000-0000-0000-0000"]),
@@ -28,12 +34,12 @@ row = st.one_of(
 
 def _csv(path: Path, rows: list[str]) -> FromFile:
     with path.with_suffix(".csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["name", "contactid"], *(['O\'Brien, "Ada"\n', one] for one in rows)])
+        csv.writer(file).writerows([["name", "contactid"], *(['O\'Brien, "Ada"\n', value] for value in rows)])
     return FromFile(str(path.with_suffix(".csv")))
 
 
 def _jsonl(path: Path, rows: list[str]) -> FromFile:
-    path.with_suffix(".jsonl").write_text("".join(json.dumps({"id": one}) + "\n" for one in rows))
+    path.with_suffix(".jsonl").write_text("".join(json.dumps({"id": value}) + "\n" for value in rows))
     return FromFile(str(path.with_suffix(".jsonl")))
 
 
@@ -48,7 +54,7 @@ def _sql(path: Path, rows: list[str]) -> FromSql:
     with database:
         database.execute("DROP TABLE IF EXISTS people")
         database.execute("CREATE TABLE people (id TEXT)")
-        database.executemany("INSERT INTO people VALUES (?)", [(one,) for one in rows])
+        database.executemany("INSERT INTO people VALUES (?)", [(value,) for value in rows])
     database.close()
     return FromSql("SELECT id FROM people", "people_database")
 
@@ -73,7 +79,8 @@ def test_mirrored_and_exported_members_equal_the_source(organisation, tmp_path, 
         group = await cij.segments.group(await cij.segments.get(spec.segment_id), "in")
         members: set[str] = set()
         for make, rows in weeks:
-            good = [str(uuid.UUID(one)) for one in map(str.strip, rows) if len(one.replace("-", "").strip("{}")) == 32]
+            stripped = map(str.strip, rows)
+            good = [str(uuid.UUID(value)) for value in stripped if len(value.replace("-", "").strip("{}")) == 32]
             if rows and not good:
                 continue  # such a list is refused
             intake = await read_member_ids(make(path, rows).chunks(cij.dataverse))

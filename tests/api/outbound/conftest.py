@@ -14,12 +14,12 @@ def sent_by(scripted, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(work, *answers: Answer) -> list[tuple[str, str, dict]]:
-        scripted.script, scripted.asked = list(answers), []
+        scripted.script, scripted.requests = list(answers), []
         CijHook().run(lambda cij: work(cij.outbound))
         return [
-            (asked.method, asked.path.removeprefix("/api/data/v9.2/"), json.loads(asked.body or "{}"))
-            for asked in scripted.asked
-            if asked.method != "GET"
+            (request.method, request.path.removeprefix("/api/data/v9.2/"), json.loads(request.body or "{}"))
+            for request in scripted.requests
+            if request.method != "GET"
         ]
 
     return run

@@ -28,7 +28,7 @@ from airflow_provider_cij.errors import (
     CijRefusedError,
 )
 from airflow_provider_cij.hooks.cij import CijHook
-from tests.member_ids import ids_of
+from tests.member_ids import contact_ids
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
 EMAIL = Tile("15bd0ab8-c12a-e911-a9b6-000d3a1e6c14", "Newsletter")
@@ -53,14 +53,14 @@ async def _until(outbound, what: str, row_id: str, until: str):
 
 async def _members(outbound, segment_id: str, how: str = "query") -> list[str]:
     segment = await outbound.segments.get(segment_id)
-    return sorted([one async for page in outbound.members.of_segment(segment, how) for one in page])
+    return sorted([member async for page in outbound.members.of_segment(segment, how) for member in page])
 
 
 def test_the_lifecycle_of_a_static_segment(organisation, key):
     """A static segment is created, published, changed, listed in both ways, stopped and deleted."""
 
     async def work(cij):
-        outbound, people = cij.outbound, await ids_of(cij, "contacts?$select=contactid")
+        outbound, people = cij.outbound, await contact_ids(cij, "contacts?$select=contactid")
         spec = OutboundSegmentSpec(key, "O'Brien & Söhne", member_ids=tuple(people[:3]))
         made = await outbound.segments.create(spec)
         assert (made.created, made.changed, made.status) == (True, False, "draft")
@@ -77,7 +77,7 @@ def test_the_lifecycle_of_a_static_segment(organisation, key):
         for how in ("query", "fetchxml"):
             assert await _members(outbound, made.row_id, how) == sorted(people[2:900])
 
-        addressed = await ids_of(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
+        addressed = await contact_ids(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
         await outbound.members.update_by_query(segment, "remove", QUERY)
         await _until(outbound, "operations", made.row_id, "finished")
         assert await _members(outbound, made.row_id) == sorted(set(people[2:900]) - set(addressed))
@@ -95,7 +95,7 @@ def test_the_lifecycle_of_a_dynamic_and_a_compound_segment(organisation, key):
 
     async def work(cij):
         outbound = cij.outbound
-        addressed = await ids_of(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
+        addressed = await contact_ids(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
         made = await outbound.segments.create(OutboundSegmentSpec(key, "D", "dynamic", QUERY), publish=True)
         assert made.status == "going_live"
         await _until(outbound, "segment", made.row_id, "live")
@@ -237,7 +237,7 @@ def test_the_lifecycle_of_a_journey(outbound, key):
         await outbound.journeys.publish(made.row_id)
         assert (await _until(outbound, "journey", made.row_id, "live")).result["status"] == "live"
         found = await outbound.journeys.find("msdyncrm_name eq 'Renamed'", status=OutboundStatus.LIVE)
-        assert [one["msdyncrm_customerjourneyid"] for one in found] == [made.row_id]
+        assert [row["msdyncrm_customerjourneyid"] for row in found] == [made.row_id]
         await outbound.journeys.stop(made.row_id)
         await _until(outbound, "journey", made.row_id, "stopped")
         assert await outbound.journeys.delete(made.row_id)

@@ -43,7 +43,7 @@ def test_a_status_change_sends_if_match(sent_by, scripted, verb, before, body):
     """A status change sends the version that was read, so a repeated request cannot publish twice."""
     sent = sent_by(lambda outbound: getattr(outbound.segments, verb)(ID), segment(before), MADE)
     assert sent == [("PATCH", f"msdyncrm_segments({ID})", body)]
-    assert scripted.asked[-1].headers["if-match"] == 'W/"7"'
+    assert scripted.requests[-1].headers["if-match"] == 'W/"7"'
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_status_change_sends_if_match(sent_by, scripted, verb, before, body):
 def test_reads_are_as_the_documents_show(sent_by, scripted, ask, path):
     """Reads send the documented paths, percent-encoded."""
     sent_by(ask, Answer(body={"value": []}))
-    assert unquote(scripted.asked[0].path) == f"/api/data/v9.2/{path}"
+    assert unquote(scripted.requests[0].path) == f"/api/data/v9.2/{path}"
 
 
 def test_delete_treats_a_missing_row_as_deleted(sent_by):

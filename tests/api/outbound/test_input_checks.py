@@ -34,7 +34,7 @@ def test_ids_are_sent_in_calls_of_20_000(sent_by):
     sent = sent_by(lambda outbound: outbound.members.update(of, "add", ids), MADE)
     calls = [json.loads(body["msdyncrm_memberids"]) for _, _, body in sent]
     assert [len(call) for call in calls] == [20_000, 20_000, 5_000]
-    assert len({one for call in calls for one in call}) == 45_000
+    assert len({member_id for call in calls for member_id in call}) == 45_000
     dynamic = OutboundSegment(ID, "x", 192350001, "*", 192350000, "S")
     with pytest.raises(CijInputError, match="is not static"):
         sent_by(lambda outbound: outbound.members.update(dynamic, "add", ids), MADE)
@@ -51,7 +51,7 @@ def test_a_business_unit_scope_is_warned_about(sent_by, caplog, scope, warned):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         (OutboundSegmentSpec(" ", "n"), "an empty key"),
         (OutboundSegmentSpec("k", ""), "1 to 100 characters"),
@@ -64,15 +64,15 @@ def test_a_business_unit_scope_is_warned_about(sent_by, caplog, scope, warned):
         (OutboundSegmentSpec("k", "n", "static", "", ("nobody",)), "a member is 'nobody', which is no GUID"),
     ],
 )
-def test_an_invalid_segment_is_refused(sent_by, scripted, spec, said):
+def test_an_invalid_segment_is_refused(sent_by, scripted, spec, message):
     """An invalid segment spec is refused before anything is sent."""
-    with pytest.raises(CijInputError, match=re.escape(said)):
+    with pytest.raises(CijInputError, match=re.escape(message)):
         sent_by(lambda outbound: outbound.segments.create(spec), GONE)
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"name": "n" * 101}, "1 to 100 characters"),
         ({"starts_at": "soon"}, "starts_at is 'soon'. Give a datetime"),
@@ -88,9 +88,9 @@ def test_an_invalid_segment_is_refused(sent_by, scripted, spec, said):
         ({"workflow": '{"a": 1}'}, "The workflow is no list of activities"),
     ],
 )
-def test_an_invalid_journey_is_refused(arguments, said):
+def test_an_invalid_journey_is_refused(arguments, message):
     """An invalid journey spec is refused with the argument's name."""
-    with pytest.raises(CijInputError, match=re.escape(said)):
+    with pytest.raises(CijInputError, match=re.escape(message)):
         journey_row(OutboundJourneySpec(**arguments))
 
 
@@ -102,7 +102,7 @@ def _workflow(*changes) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    ("workflow", "said"),
+    ("workflow", "message"),
     [
         (_workflow((2, {"ActivityId": "01_0"})), "the same ActivityId more than once: 01_0"),
         (_workflow((2, {"ParentActivityId": "01_9"})), "activity '01_0_1' is under '01_9', which is not there"),
@@ -119,10 +119,10 @@ def _workflow(*changes) -> list[dict]:
         ([1], "is no list of activities"),
     ],
 )
-def test_an_invalid_workflow_is_refused(workflow, said):
+def test_an_invalid_workflow_is_refused(workflow, message):
     """A workflow with duplicate ids, missing parents or no root is refused, as text and as Python."""
     for form in (workflow, compact(workflow)):
-        with pytest.raises(CijInputError, match=said):
+        with pytest.raises(CijInputError, match=message):
             workflow_text(form)
 
 

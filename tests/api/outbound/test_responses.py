@@ -135,7 +135,7 @@ def test_contact_ids_come_only_from_the_response(answer):
         page = contacts_of(answer)
     except CijReplyError:
         return
-    assert all(one.replace("-", "") in json.dumps(answer).replace("-", "").lower() for one in page.ids)
+    assert all(contact_id.replace("-", "") in json.dumps(answer).replace("-", "").lower() for contact_id in page.ids)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def export(scripted, monkeypatch):
         scripted.script = list(answers)
 
         async def read(cij):
-            return [one async for page in cij.outbound.members.of_segment(SEGMENT, how) for one in page]
+            return [contact_id async for page in cij.outbound.members.of_segment(SEGMENT, how) for contact_id in page]
 
         return CijHook().run(read)
 
@@ -157,20 +157,20 @@ def export(scripted, monkeypatch):
 
 def page(*ids: str, **others) -> Answer:
     """Return a response with a page of contacts."""
-    rows = [{"contactid": one} for one in ids]
+    rows = [{"contactid": contact_id} for contact_id in ids]
     return Answer(body={"Result": json.dumps({"entities": rows, **others})})
 
 
 def _rows(*ids: str, more: bool = False) -> Answer:
-    rows = [{"contactid": one} for one in ids]
+    rows = [{"contactid": contact_id} for contact_id in ids]
     return Answer(body={"value": rows, "@Microsoft.Dynamics.CRM.morerecords": more})
 
 
 def test_a_list_ends_with_an_empty_page(export, scripted):
     """Pages are read until one is empty, each starting where the one before ended."""
     assert export(page(*PEOPLE[:3]), page(*PEOPLE[3:6]), page(PEOPLE[6]), page()) == PEOPLE[:7]
-    asked = [json.loads(one.body)["Query"] for one in scripted.asked]
-    assert [query[query.index(".SKIP") :] for query in asked] == [
+    queries = [json.loads(request.body)["Query"] for request in scripted.requests]
+    assert [query[query.index(".SKIP") :] for query in queries] == [
         f".SKIP({start}).TAKE(3).SELECT(contactid)" for start in (0, 3, 6, 9)
     ]
 
@@ -178,11 +178,11 @@ def test_a_list_ends_with_an_empty_page(export, scripted):
 def test_smaller_pages_of_the_service_are_followed(export, scripted):
     """A first page smaller than requested sets the page size for the rest."""
     assert export(page(*PEOPLE[:2]), page(*PEOPLE[2:4]), page(PEOPLE[4]), page()) == PEOPLE[:5]
-    assert ".SKIP(4).TAKE(2)." in json.loads(scripted.asked[2].body)["Query"]
+    assert ".SKIP(4).TAKE(2)." in json.loads(scripted.requests[2].body)["Query"]
 
 
 @pytest.mark.parametrize(
-    ("pages", "said"),
+    ("pages", "message"),
     [
         ([page(*PEOPLE[:3]), page(PEOPLE[3]), page(*PEOPLE[6:8])], "cut a page of 3 members short"),
         ([page(*PEOPLE[:3]), page(*PEOPLE[3:9]), page()], "cut a page of 3 members short"),
@@ -192,16 +192,16 @@ def test_smaller_pages_of_the_service_are_followed(export, scripted):
         ([page(*PEOPLE[:3], moreRecords=True), page()], "says that there is more after page 1, and gives none"),
     ],
 )
-def test_an_incomplete_list_is_an_error(export, pages, said):
+def test_an_incomplete_list_is_an_error(export, pages, message):
     """A list that ends before its total is an error."""
-    with pytest.raises(CijIncompleteError, match=said):
+    with pytest.raises(CijIncompleteError, match=message):
         export(*pages)
 
 
 def test_the_deprecated_fetch_is_opt_in(export, scripted):
     """The deprecated fetch is used only on request, reads page by page and reports an incomplete list."""
     assert export(_rows(*PEOPLE[:3], more=True), _rows(PEOPLE[3]), _rows(), how="fetchxml") == PEOPLE[:4]
-    assert all(one.method == "GET" and "/contacts?fetchXml=" in one.path for one in scripted.asked)
+    assert all(request.method == "GET" and "/contacts?fetchXml=" in request.path for request in scripted.requests)
     with pytest.raises(CijIncompleteError, match="says that there is more"):
         export(_rows(*PEOPLE[:3], more=True), _rows(), how="fetchxml")
     with pytest.raises(CijReplyError):

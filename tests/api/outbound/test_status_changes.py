@@ -61,7 +61,7 @@ def test_a_forbidden_transition_sends_nothing(sent_by, scripted):
     """Stopping a draft is refused before anything is written."""
     with pytest.raises(CijInputError, match="is draft: it can't become stopping"):
         sent_by(lambda outbound: outbound.segments.stop(ID), segment(192350000))
-    assert [asked.method for asked in scripted.asked] == ["GET"]
+    assert [request.method for request in scripted.requests] == ["GET"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_lost_publish_response_publishes_once(sent_by, scripted):
     met = Answer(412, {"error": {"code": "0x80060882", "message": "The version does not match."}})
     with pytest.raises(CijServerError):
         sent_by(lambda outbound: outbound.journeys.publish(ID), _journey(192350000), Answer(503), met)
-    assert [asked.headers.get("if-match") for asked in scripted.asked] == [None, 'W/"3"', 'W/"3"']
+    assert [request.headers.get("if-match") for request in scripted.requests] == [None, 'W/"3"', 'W/"3"']
 
 
 def _journey(status: int) -> Answer:

@@ -20,7 +20,7 @@ from airflow_provider_cij.errors import (
     CijRefusedError,
     CijSegmentFailedError,
 )
-from tests.member_ids import ids_of
+from tests.member_ids import contact_ids
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
 
@@ -126,9 +126,9 @@ def test_twenty_concurrent_creates_make_one_segment(organisation, key):
         return await asyncio.gather(*(cij.segments.create(spec) for _ in range(20)))
 
     made = organisation(race)
-    assert sum(one.created for one in made) >= 1
-    assert not any(one.changed for one in made)
-    assert {one.segment_id for one in made} == {spec.segment_id}
+    assert sum(segment.created for segment in made) >= 1
+    assert not any(segment.changed for segment in made)
+    assert {segment.segment_id for segment in made} == {spec.segment_id}
 
 
 def test_if_exists_reuse_and_fail(organisation, key):
@@ -184,7 +184,7 @@ def test_publish_and_wait_until_live(organisation, key):
 
     async def publish(cij):
         await cij.segments.create(spec)
-        found = await ids_of(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
+        found = await contact_ids(cij, "contacts?$select=contactid&$filter=emailaddress1 ne null")
         for _ in range(2):
             segment = await cij.segments.get(spec.segment_id)
             before = await capture_baseline(cij.segments, segment)

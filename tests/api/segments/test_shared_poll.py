@@ -18,7 +18,7 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
 from airflow_provider_cij.triggers import _session as shared
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
-from tests.member_ids import PEOPLE, idset
+from tests.member_ids import PEOPLE, id_set
 from tests.scripted import Answer
 
 QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
@@ -56,32 +56,32 @@ def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
             CijSegmentTrigger(segment_id=PEOPLE[number], poll_interval=1, deadline=time.time() + 20)
             for number in range(100)
         ]
-        events = await asyncio.gather(*(anext(aiter(one.run())) for one in waits))
+        events = await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in waits))
         assert not any(shared._open.values())  # the last to leave has closed it
         return [event.payload["segment"]["member_count"] for event in events]
 
     assert asyncio.run(main()) == list(range(100))
     assert len(scripted.logins) == 1
-    assert len(scripted.asked) == 3
-    assert unquote(scripted.asked[0].path).count(PEOPLE[7]) == 1
+    assert len(scripted.requests) == 3
+    assert unquote(scripted.requests[0].path).count(PEOPLE[7]) == 1
 
 
 def test_a_poll_is_split_at_the_url_limit(scripted):
     """A poll of 700 segments is split into two queries that fit a URL."""
     ids = [str(uuid.UUID(int=number)) for number in range(700)]
-    rows = [row(0) | {"msdynmkt_segmentid": one} for one in ids]
+    rows = [row(0) | {"msdynmkt_segmentid": segment_id} for segment_id in ids]
     scripted.script = [Answer(body={"value": rows})]
-    found = run_on_poll(scripted, lambda poll: asyncio.gather(*(poll.get(one.upper()) for one in ids)))
-    assert [one.segment_id for one in found] == ids
-    assert len(scripted.asked) == 2
-    assert max(len(asked.path) for asked in scripted.asked) < 32_000
+    found = run_on_poll(scripted, lambda poll: asyncio.gather(*(poll.get(segment_id.upper()) for segment_id in ids)))
+    assert [segment.segment_id for segment in found] == ids
+    assert len(scripted.requests) == 2
+    assert max(len(request.path) for request in scripted.requests) < 32_000
 
 
 def test_a_single_wait_reads_its_row(scripted):
     """A single wait reads its row directly."""
     scripted.script = [Answer(body=row(3))]
     assert run_on_poll(scripted, lambda poll: poll.get(PEOPLE[3])).segment_id == PEOPLE[3]
-    assert f"msdynmkt_segments({PEOPLE[3]})" in scripted.asked[0].path
+    assert f"msdynmkt_segments({PEOPLE[3]})" in scripted.requests[0].path
 
 
 def test_a_refused_query_falls_back_to_single_reads(scripted):
@@ -92,8 +92,8 @@ def test_a_refused_query_falls_back_to_single_reads(scripted):
     async def ask(poll):
         return await asyncio.gather(poll.get(PEOPLE[1]), poll.get(PEOPLE[2]), return_exceptions=True)
 
-    one, other = sorted(run_on_poll(scripted, ask), key=lambda answer: isinstance(answer, Exception))
-    assert isinstance(one, Segment)
+    result, other = sorted(run_on_poll(scripted, ask), key=lambda answer: isinstance(answer, Exception))
+    assert isinstance(result, Segment)
     assert isinstance(other, CijNotFoundError)
 
 
@@ -127,7 +127,7 @@ def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
         together = await asyncio.gather(*(poll.executions_since(segment, since) for segment in segments))
         assert together == alone
         assert [len(runs) for runs in together] == [2, 2, 1, 1, 1]
-        assert [runs[0].member_count for runs in together] == [one.member_count for one in segments]
+        assert [runs[0].member_count for runs in together] == [segment.member_count for segment in segments]
         later = "2099-01-01T00:00:00Z"
         assert await asyncio.gather(*(poll.executions_since(segment, later) for segment in segments)) == [[]] * 5
 
@@ -142,7 +142,7 @@ def test_a_wait_for_group_members_counts_the_group(organisation, key):
 
     async def main(cij):
         made = await cij.segments.create(spec)
-        await cij.members.add(spec.segment_id, made.groups["in"], idset(PEOPLE[:30]))
+        await cij.members.add(spec.segment_id, made.groups["in"], id_set(PEOPLE[:30]))
 
         async def has(at_least: int, group: str = "in"):
             wait = SegmentWait(spec.segment_id, "members", min_members=at_least, group=group)

@@ -76,7 +76,7 @@ def test_derived_ids_never_change():
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"key": " "}, "empty key"),
         ({"display_name": ""}, "1 to 100 characters"),
@@ -103,9 +103,9 @@ def test_derived_ids_never_change():
         ({"base_table": "lead"}, "over 'contact', and its members are rows of 'lead'"),
     ],
 )
-def test_an_invalid_spec_is_refused(changed, said):
+def test_an_invalid_spec_is_refused(changed, message):
     """An invalid spec is refused with the reason before anything is sent."""
-    with pytest.raises(CijInputError, match=said):
+    with pytest.raises(CijInputError, match=message):
         check(SegmentSpec(**({"key": "k", "display_name": "n", "query": QUERY} | changed)))
 
 

@@ -74,10 +74,10 @@ def test_a_segment_in_use_names_what_uses_it(organisation, key):
         journey = await _journey(cij, used)
         with pytest.raises(CijInUseError) as caught:
             await cij.segments.stop([used, free])
-        said = str(caught.value)
-        assert f"1 of 2 segments were not stopped. \"O'Brien's\" ({used}) is used by journeys 'Spring" in said
-        assert journey in said
-        assert f"Stopped: {free}. Stop the journeys that use the others first." in said
+        message = str(caught.value)
+        assert f"1 of 2 segments were not stopped. \"O'Brien's\" ({used}) is used by journeys 'Spring" in message
+        assert journey in message
+        assert f"Stopped: {free}. Stop the journeys that use the others first." in message
         assert (await cij.segments.get(used)).status_name == "live"
         assert (await _until(cij, free, "stopped")).status_name == "stopped"
         with pytest.raises(CijInUseError, match="is used by 1 live journeys"):
@@ -106,18 +106,18 @@ def test_a_repeated_stop_after_a_lost_response_is_a_success(scripted):
     """A repeated request that finds the segment stopped already counts as the success of the first."""
 
     def segment(status: int) -> Answer:
-        return Answer(body={"msdynmkt_segmentid": one, "statuscode": status, "msdynmkt_displayname": "x"})
+        return Answer(body={"msdynmkt_segmentid": segment_id, "statuscode": status, "msdynmkt_displayname": "x"})
 
-    one = str(uuid.uuid4())
-    result = {"SegmentId": one, "WasStopped": False, "Message": "not live"}
+    segment_id = str(uuid.uuid4())
+    result = {"SegmentId": segment_id, "WasStopped": False, "Message": "not live"}
     refused = Answer(body={"summary": "", "stopSingleSegmentResults": [result]})
     scripted.script = [segment(1), refused, segment(8)]
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await Segments(client).stop([one])
+            return await Segments(client).stop([segment_id])
 
-    assert asyncio.run(main()) == [one]
+    assert asyncio.run(main()) == [segment_id]
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_an_unreadable_stop_response_is_an_error(answer):
 
 def test_a_stop_response_without_a_segment_is_an_error(scripted):
     """A stop response that leaves out a requested segment is an error."""
-    one = str(uuid.uuid4())
-    live = Answer(body={"msdynmkt_segmentid": one, "statuscode": 1, "msdynmkt_displayname": "x"})
+    segment_id = str(uuid.uuid4())
+    live = Answer(body={"msdynmkt_segmentid": segment_id, "statuscode": 1, "msdynmkt_displayname": "x"})
     for silence in (Answer(204), Answer(body={"stopSingleSegmentResults": "[]"})):
         scripted.script = [live, silence, live]
 
         async def main():
             async with DataverseClient(scripted.settings()) as client:
-                await Segments(client).stop([one])
+                await Segments(client).stop([segment_id])
 
         with pytest.raises(CijInUseError, match="the service says nothing about it"):
             asyncio.run(main())

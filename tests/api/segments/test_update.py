@@ -45,7 +45,7 @@ async def _rows(cij, spec: SegmentSpec) -> tuple[dict, dict]:
 
 
 async def _in_group(cij, spec: SegmentSpec, group_id: str) -> list[str]:
-    return [one async for page in cij.members.of_group(spec.segment_id, group_id) for one in page]
+    return [member async for page in cij.members.of_group(spec.segment_id, group_id) for member in page]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_group_made_in_the_product_keeps_its_id_and_kind(organisation, key):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"display_name": " "}, "display_name must have 1 to 100 characters"),
         ({"display_name": "x" * 101}, "display_name must have 1 to 100 characters"),
@@ -139,14 +139,14 @@ def test_a_group_made_in_the_product_keeps_its_id_and_kind(organisation, key):
         ({"business_unit_id": "sales"}, "business_unit_id is 'sales', which is no GUID"),
     ],
 )
-def test_an_invalid_update_is_refused(organisation, spec, change, said):
+def test_an_invalid_update_is_refused(organisation, spec, change, message):
     """An invalid update is refused with the reason before anything is written."""
 
     async def main(cij):
         before = await _rows(cij, spec)
         with pytest.raises(CijInputError) as caught:
             await cij.segments.update(spec.segment_id, **change)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert await _rows(cij, spec) == before
 
     organisation(main)
@@ -216,7 +216,7 @@ def test_a_row_that_keeps_changing_is_a_conflict(scripted):
 
     with pytest.raises(CijConflictError):
         asyncio.run(main())
-    assert [one.method for one in scripted.asked] == ["PATCH", "GET"] * 3
+    assert [request.method for request in scripted.requests] == ["PATCH", "GET"] * 3
 
 
 def test_members_on_the_row_are_included_and_excluded(organisation, key):
@@ -243,7 +243,7 @@ def test_members_on_the_row_are_included_and_excluded(organisation, key):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"excluded_members": tuple(str(uuid.UUID(int=n)) for n in range(109))},
@@ -253,11 +253,11 @@ def test_members_on_the_row_are_included_and_excluded(organisation, key):
         ({"included_members": (str(uuid.UUID(int=1)),), "groups": (MemberGroup("a"),)}, "groups as well as"),
     ],
 )
-def test_limits_of_members_on_the_row(organisation, key, change, said):
+def test_limits_of_members_on_the_row(organisation, key, change, message):
     """Excluded ids on the row take at most 4,000 characters and cannot be combined with groups."""
     with pytest.raises(CijInputError) as caught:
         organisation(lambda cij: cij.segments.create(SegmentSpec(key, "Old", QUERY, **change)))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_108_excluded_members_fit(organisation, key):

@@ -255,4 +255,4 @@ def test_no_poll_at_the_deadline_before_retry_after(scripted, trouble):
 
     with pytest.raises(CijTimeoutError, match="The last check failed"):
         asyncio.run(main())
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1

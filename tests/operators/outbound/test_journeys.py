@@ -1,4 +1,4 @@
-"""Outbound journeys as tasks of a DAG."""
+"""Operators on outbound journeys."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ QUERY = "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))"
 
 
 @pytest.mark.parametrize("form", ["python", "text", "file"])
-def test_the_life_of_a_journey(run, tmp_path, form):
-    """Its workflow as Python, as text or from a file; created, checked, changed, published, stopped, deleted."""
+def test_the_lifecycle_of_a_journey(run_task, tmp_path, form):
+    """A journey whose workflow is Python, text or a file is created, checked, changed, published and deleted."""
     key = uuid.uuid4().hex
-    made = run(
+    made = run_task(
         CijOutboundCreateSegmentOperator, display_name="D", segment_type="dynamic", query=QUERY, key=key, publish=True
     )[1]
-    assert run(CijOutboundSegmentSensor, segment_id=made["segment_id"])[0] == "success"
+    assert run_task(CijOutboundSegmentSensor, segment_id=made["segment_id"])[0] == "success"
     name = f"SEGMENT_CRM_ID_{made['segment_id'].replace('-', '')}"
     workflow = segment_email_workflow([Tile(made["segment_id"], "D", name)], Tile(ID, "Mail"))
     file = tmp_path / "workflow.json"
@@ -50,24 +50,24 @@ def test_the_life_of_a_journey(run, tmp_path, form):
         "recurring": False,
         "target": "contact",
     }
-    assert run(CijOutboundValidateJourneyOperator, **described)[1]["valid"]
-    state, journey, ran = run(CijOutboundCreateJourneyOperator, **described, key=key)
+    assert run_task(CijOutboundValidateJourneyOperator, **described)[1]["valid"]
+    state, journey, ran = run_task(CijOutboundCreateJourneyOperator, **described, key=key)
     assert (state, journey["created"], journey["status"]) == ("success", True, "draft")
     journey_id = journey["journey_id"]
     assert ran.xcoms["t"]["_link_CijJourneyLink"].endswith(
         f"msdyncrm_customerjourney&pagetype=entityrecord&id={journey_id}"
     )
-    again = run(CijOutboundCreateJourneyOperator, **described, key=key)[1]
+    again = run_task(CijOutboundCreateJourneyOperator, **described, key=key)[1]
     assert (again["created"], again["changed"]) == (False, False)
-    assert run(CijOutboundValidateJourneyOperator, journey_id=journey_id)[1]["valid"]
-    assert run(CijOutboundUpdateJourneyOperator, journey_id=journey_id, name="Renamed")[1]["changed"]
-    assert run(CijOutboundPublishJourneyOperator, journey_id=journey_id, deferrable=True)[1]["status"] == "live"
-    assert run(CijOutboundStopJourneyOperator, journey_id=journey_id)[1]["status"] == "stopped"
-    assert run(CijOutboundDeleteJourneyOperator, journey_id=journey_id, missing_ok=False)[0] == "success"
+    assert run_task(CijOutboundValidateJourneyOperator, journey_id=journey_id)[1]["valid"]
+    assert run_task(CijOutboundUpdateJourneyOperator, journey_id=journey_id, name="Renamed")[1]["changed"]
+    assert run_task(CijOutboundPublishJourneyOperator, journey_id=journey_id, deferrable=True)[1]["status"] == "live"
+    assert run_task(CijOutboundStopJourneyOperator, journey_id=journey_id)[1]["status"] == "stopped"
+    assert run_task(CijOutboundDeleteJourneyOperator, journey_id=journey_id, missing_ok=False)[0] == "success"
 
 
-def test_journeys_are_checked_for_errors(run, capfd):
-    """The document's own example of one; what else is given counts in place of what the journey has."""
+def test_validation_errors_fail_the_task(run_task, capfd):
+    """A validation error fails the task, and given arguments replace the journey's columns in the check."""
     recurring = {
         "recurring": True,
         "recurrence_interval_days": 30,
@@ -77,27 +77,27 @@ def test_journeys_are_checked_for_errors(run, capfd):
         "target": "contact",
     }
     fault = "ErrorRecurringCampaignEndDateDoesNotFitRequestedIterations"
-    made = run(CijOutboundCreateSegmentOperator, display_name="S", key=uuid.uuid4().hex, publish=True)[1]
-    assert run(CijOutboundSegmentSensor, segment_id=made["segment_id"])[0] == "success"
+    made = run_task(CijOutboundCreateSegmentOperator, display_name="S", key=uuid.uuid4().hex, publish=True)[1]
+    assert run_task(CijOutboundSegmentSensor, segment_id=made["segment_id"])[0] == "success"
     name = f"SEGMENT_CRM_ID_{made['segment_id'].replace('-', '')}"
     workflow = segment_email_workflow([Tile(made["segment_id"], "S", name)], Tile(ID, "Mail"))
     described = {"name": "J", "workflow": workflow, "required_consent": "consent"}
-    state, _, ran = run(CijOutboundValidateJourneyOperator, **described, **recurring, retries=3)
+    state, _, ran = run_task(CijOutboundValidateJourneyOperator, **described, **recurring, retries=3)
     result = ran.xcoms["t"]["validation"]
     assert (state, result["result"], result["valid"]) == ("failed", "Error", False)
     shared = {"code": fault, "message": f"journey: {fault}", "where": ""}
     assert result["errors"] == [{**shared, "activity_id": "", "fault": fault, "arguments": []}]
     assert f"The check of the outbound journey 'J' ended in Error: journey: {fault}." in capfd.readouterr().out
     key = uuid.uuid4().hex
-    journey_id = run(CijOutboundCreateJourneyOperator, **described, key=key)[1]["journey_id"]
+    journey_id = run_task(CijOutboundCreateJourneyOperator, **described, key=key)[1]["journey_id"]
     of_journey = {"journey_id": journey_id, **recurring, "fail_on": "never"}
-    state, result, _ = run(CijOutboundValidateJourneyOperator, **of_journey)
+    state, result, _ = run_task(CijOutboundValidateJourneyOperator, **of_journey)
     assert (state, fault in json.dumps(result["errors"])) == ("success", True)
 
 
 @pytest.mark.parametrize(("fail_on", "state"), [("error", "success"), ("warning", "failed"), ("never", "success")])
-def test_warnings_fail_only_where_they_are_to(scripted_connection, scripted, capfd, fail_on, state):
-    """They are named with their tile, both ways."""
+def test_warnings_fail_the_task_only_on_request(scripted_connection, scripted, capfd, fail_on, state):
+    """Warnings are named with their tile, and fail the task only with ``fail_on="warning"``."""
     found = {"ActivityId": "01_0_1", "Fault": "Slow", "Result": "Warning", "ErrorMessageArguments": ["x"]}
     text = json.dumps({"Result": "Warning", "ActivityValidationResults": [found]})
     scripted.script = [Answer(body={"ValidationResult": text})]
@@ -113,7 +113,7 @@ def test_warnings_fail_only_where_they_are_to(scripted_connection, scripted, cap
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments", "said"),
+    ("kind", "arguments", "message"),
     [
         (CijOutboundValidateJourneyOperator, {}, "Give journey_id, or at least the name"),
         (CijOutboundValidateJourneyOperator, {"name": "J", "fail_on": "x"}, "fail_on is 'x'. Use 'error', 'warning'"),
@@ -122,11 +122,11 @@ def test_warnings_fail_only_where_they_are_to(scripted_connection, scripted, cap
         (CijOutboundCreateJourneyOperator, {"name": "J", "starts_at": "2027-01-01"}, "without a time zone"),
     ],
 )
-def test_a_journey_that_cant_be_right_is_refused(scripted_connection, scripted, capfd, kind, arguments, said):
-    """No retry is wasted on it, and nothing is sent."""
+def test_an_invalid_journey_is_refused(scripted_connection, scripted, capfd, kind, arguments, message):
+    """An invalid journey fails the task without a retry and before anything is sent."""
     scripted.script = [MADE]
     with DAG("refused", schedule=None) as dag:
         kind(task_id="t", retries=3, **arguments)
     assert run_dag(dag).states == {"t": "failed"}
-    assert said in capfd.readouterr().out
-    assert scripted.asked == []
+    assert message in capfd.readouterr().out
+    assert scripted.requests == []

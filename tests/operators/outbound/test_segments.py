@@ -1,4 +1,4 @@
-"""Outbound marketing as tasks of a DAG, run by Airflow's own ``dag.test()``."""
+"""Operators on outbound segments."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ def _people(where: str = "") -> list[str]:
     return CijHook().run(read)
 
 
-def test_the_life_of_a_segment(run, tmp_path):
-    """Created, published, filled from a file, exported, renamed, stopped, deleted; members only in files."""
+def test_the_lifecycle_of_a_segment(run_task, tmp_path):
+    """A segment is created, published, filled from a file, exported, renamed, stopped and deleted."""
     key = uuid.uuid4().hex
-    state, made, ran = run(CijOutboundCreateSegmentOperator, display_name="VIP", key=key)
+    state, made, ran = run_task(CijOutboundCreateSegmentOperator, display_name="VIP", key=key)
     assert (state, made["created"], made["status"]) == ("success", True, "draft")
     segment_id = made["segment_id"]
     assert ran.xcoms["t"]["segment_id"] == segment_id
-    assert run(CijOutboundCreateSegmentOperator, display_name="VIP", key=key)[1] == made | {"created": False}
+    assert run_task(CijOutboundCreateSegmentOperator, display_name="VIP", key=key)[1] == made | {"created": False}
 
     people = _people()
     file = tmp_path / "in.csv"
     file.write_text("\n".join(["contactid", *people[:700], people[0].upper(), ""]) + "\nnobody\n")
-    assert run(CijOutboundPublishSegmentOperator, segment_id=segment_id, deferrable=True)[1]["status"] == "live"
+    assert run_task(CijOutboundPublishSegmentOperator, segment_id=segment_id, deferrable=True)[1]["status"] == "live"
     members = FromFile(str(file))
-    state, report, ran = run(
+    state, report, ran = run_task(
         CijOutboundUpdateSegmentMembersOperator, segment_id=segment_id, members=members, max_invalid=1
     )
     assert (report["read"], report["invalid"], report["duplicate"]) == (702, 1, 1)
     assert (report["added"], report["batches"]) == (700, 1)
     remove = {"segment_id": segment_id, "operation": "remove"}
-    assert run(CijOutboundUpdateSegmentMembersOperator, **remove, query=QUERY)[1] == remove
-    assert run(CijOutboundMemberOperationsSensor, segment_id=segment_id)[1]["state"] == "finished"
+    assert run_task(CijOutboundUpdateSegmentMembersOperator, **remove, query=QUERY)[1] == remove
+    assert run_task(CijOutboundMemberOperationsSensor, segment_id=segment_id)[1]["state"] == "finished"
 
     target = tmp_path / "out.csv"
     for how in ("query", "fetchxml"):
-        state, exported, _ = run(
+        state, exported, _ = run_task(
             CijOutboundExportSegmentMembersOperator, segment_id=segment_id, path=str(target), how=how
         )
         header, *ids = target.read_text().split()
@@ -75,42 +75,42 @@ def test_the_life_of_a_segment(run, tmp_path):
         assert set(ids) == set(people[:700]) - set(_people("emailaddress1 ne null"))
     assert people[0] not in json.dumps([ran.xcoms, ran.rendered])
 
-    state, changed, _ = run(CijOutboundUpdateSegmentOperator, segment_id=segment_id, display_name="VIPs")
+    state, changed, _ = run_task(CijOutboundUpdateSegmentOperator, segment_id=segment_id, display_name="VIPs")
     assert changed["changed"]
-    assert run(CijOutboundStopSegmentOperator, segment_id=segment_id)[1]["status"] == "stopped"
-    assert run(CijOutboundDeleteSegmentOperator, segment_id=segment_id)[0] == "success"
-    assert run(CijOutboundDeleteSegmentOperator, segment_id=segment_id)[0] == "success"
-    assert run(CijOutboundDeleteSegmentOperator, segment_id=segment_id, missing_ok=False)[0] == "failed"
+    assert run_task(CijOutboundStopSegmentOperator, segment_id=segment_id)[1]["status"] == "stopped"
+    assert run_task(CijOutboundDeleteSegmentOperator, segment_id=segment_id)[0] == "success"
+    assert run_task(CijOutboundDeleteSegmentOperator, segment_id=segment_id)[0] == "success"
+    assert run_task(CijOutboundDeleteSegmentOperator, segment_id=segment_id, missing_ok=False)[0] == "failed"
 
 
-def test_a_segment_begins_with_members(run, capfd):
-    """From any source; rows without an id are refused before anything is made."""
+def test_a_segment_is_created_with_members(run_task, capfd):
+    """A segment is created with members of any source, and rows without an id are refused before that."""
     people = _people()
     arguments = {"display_name": "VIP", "key": uuid.uuid4().hex, "publish": True}
-    assert run(CijOutboundCreateSegmentOperator, **arguments, members=[*people[:5], "nobody"])[0] == "failed"
+    assert run_task(CijOutboundCreateSegmentOperator, **arguments, members=[*people[:5], "nobody"])[0] == "failed"
     assert "hold no id, more than max_invalid=0" in capfd.readouterr().out
-    state, made, ran = run(CijOutboundCreateSegmentOperator, **arguments, members=people[:5])
+    state, made, ran = run_task(CijOutboundCreateSegmentOperator, **arguments, members=people[:5])
     assert (state, made["status"]) == ("success", "going_live")
-    assert run(CijOutboundSegmentSensor, segment_id=made["segment_id"])[1]["member_count"] == 5
+    assert run_task(CijOutboundSegmentSensor, segment_id=made["segment_id"])[1]["member_count"] == 5
     assert people[0] not in json.dumps([ran.xcoms, ran.rendered])
 
 
-def test_addresses_are_matched(run, tmp_path):
-    """Who is not found is in the file."""
+def test_members_are_matched_by_email(run_task, tmp_path):
+    """Members are matched by e-mail address, and addresses without a match are written to a file."""
 
     async def read(cij):
         path = "contacts?$select=contactid,emailaddress1&$filter=emailaddress1 ne null"
         return [row async for page in cij.dataverse.pages(path) for row in page]
 
     rows = CijHook().run(read)
-    made = run(CijOutboundCreateSegmentOperator, display_name="VIP", key=uuid.uuid4().hex, publish=True)[1]
+    made = run_task(CijOutboundCreateSegmentOperator, display_name="VIP", key=uuid.uuid4().hex, publish=True)[1]
     missing = tmp_path / "missing.csv"
-    asked = {row["emailaddress1"].lower() for row in rows[:50]}
-    found = {row["contactid"] for row in rows if row["emailaddress1"].lower() in asked}
-    _, report, _ = run(
+    addresses = {row["emailaddress1"].lower() for row in rows[:50]}
+    found = {row["contactid"] for row in rows if row["emailaddress1"].lower() in addresses}
+    _, report, _ = run_task(
         CijOutboundUpdateSegmentMembersOperator,
         segment_id=made["segment_id"],
-        members=[*asked, "nobody@nowhere.test"],
+        members=[*addresses, "nobody@nowhere.test"],
         match_on="emailaddress1",
         not_found_path=str(missing),
         max_not_found=1,
@@ -120,7 +120,7 @@ def test_addresses_are_matched(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({}, "Give either members or query."),
         ({"members": [ID], "query": QUERY}, "Give either members or query."),
@@ -131,35 +131,35 @@ def test_addresses_are_matched(run, tmp_path):
         ({"members": [ID], "operation": "addByIds"}, "operation is 'addByIds'"),
     ],
 )
-def test_members_that_cant_be_right_are_refused(scripted_connection, scripted, capfd, arguments, said):
-    """No retry is wasted on them, and nothing is changed."""
+def test_invalid_member_arguments_are_refused(scripted_connection, scripted, capfd, arguments, message):
+    """Invalid arguments for members fail the task without a retry and without a write."""
     scripted.script = [segment(LIVE)]
     with DAG("refused", schedule=None) as dag:
         CijOutboundUpdateSegmentMembersOperator(task_id="t", segment_id=ID, retries=3, **arguments)
     assert run_dag(dag).states == {"t": "failed"}
-    assert said in capfd.readouterr().out
-    assert all(asked.method == "GET" for asked in scripted.asked)
+    assert message in capfd.readouterr().out
+    assert all(addresses.method == "GET" for addresses in scripted.requests)
 
 
-def test_segments_are_validated(run, capfd):
-    """An error fails the task, unless it is only to be known; both ways it is in XCom."""
-    state, result, _ = run(CijOutboundValidateSegmentOperator, display_name="D", query=QUERY)
+def test_validation_results_are_in_xcom(run_task, capfd):
+    """Validation results are pushed to XCom, and errors fail the task unless ``fail_on="never"``."""
+    state, result, _ = run_task(CijOutboundValidateSegmentOperator, display_name="D", query=QUERY)
     assert (state, result) == ("success", {"valid": True, "errors": [], "warnings": []})
     bad = {"display_name": "D", "query": "PROFILE(UnknownEntity)"}
     where = dict.fromkeys(("where", "field"), "msdyncrm_query")
     error = {"code": "SegmentDciValidator_SegmentInvalid", "message": "", **where}
     found = {"valid": False, "errors": [error], "warnings": []}
-    state, _, ran = run(CijOutboundValidateSegmentOperator, **bad, retries=3)
+    state, _, ran = run_task(CijOutboundValidateSegmentOperator, **bad, retries=3)
     assert (state, ran.xcoms["t"]["validation"]) == ("failed", found)
     assert "is not valid: SegmentDciValidator_SegmentInvalid in msdyncrm_query." in capfd.readouterr().out
-    state, result, _ = run(CijOutboundValidateSegmentOperator, **bad, fail_on="never")
+    state, result, _ = run_task(CijOutboundValidateSegmentOperator, **bad, fail_on="never")
     assert (state, result) == ("success", found)
-    assert run(CijOutboundValidateSegmentOperator, **bad, fail_on="warning")[0] == "failed"
-    assert run(CijOutboundValidateSegmentOperator, **bad, segment_type="x")[0] == "failed"
+    assert run_task(CijOutboundValidateSegmentOperator, **bad, fail_on="warning")[0] == "failed"
+    assert run_task(CijOutboundValidateSegmentOperator, **bad, segment_type="x")[0] == "failed"
 
 
-def test_an_organisation_without_it_fails_the_task_at_once(scripted_connection, scripted, capfd):
-    """In words that say what to use instead; no retry brings it back."""
+def test_an_organisation_without_outbound_marketing_fails_the_task(scripted_connection, scripted, capfd):
+    """A removed product fails the task without a retry and names the operators to use instead."""
     scripted.script = REMOVED[1:]
     with DAG("gone", schedule=None) as dag:
         CijOutboundCreateSegmentOperator(task_id="t", display_name="D", retries=3)
@@ -167,8 +167,8 @@ def test_an_organisation_without_it_fails_the_task_at_once(scripted_connection, 
     assert "Use real-time segments and journeys instead: CijCreateSegmentOperator" in capfd.readouterr().out
 
 
-def test_the_example_moves_a_segment(run, tmp_path):
-    """Every member arrives, and a second run changes nothing."""
+def test_the_example_dag_moves_a_segment(run_task, tmp_path):
+    """The example DAG moves every member, and a second run changes nothing."""
     people = _people()
     ids = IdSet()
     ids.update(pack_guids(people[:900])[0])

@@ -1,4 +1,4 @@
-"""A worker that is killed, a task that is marked failed, a service that wants patience: on a real stack."""
+"""Interrupted tasks on a running Airflow: killed workers, tasks marked failed, timeouts and throttling."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CALL = "msdynmkt_AddStaticMembers"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Run one whose faults are ours alone."""
+    """Run a sandbox that only these tests inject faults into."""
     with running_sandbox("--contacts", "100", "--compute-seconds", "1") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def airflow(sandbox, tmp_path_factory) -> Iterator[Stack]:
-    """Run Airflow with DAGs that are made to suffer."""
+    """Run Airflow with the DAGs to interrupt."""
     folder = tmp_path_factory.mktemp("stack")
     shutil.copytree(Path(__file__).parent / "dags", folder / "dags")
     with Stack(folder / "airflow", folder / "dags") as stack:
@@ -64,11 +64,11 @@ def _until(what: Callable[[], object], seconds: float = 60) -> None:
 
 
 def _calls(sandbox: Sandbox, since: int = 0) -> list[dict]:
-    return [one for one in sandbox.requests(since=since) if one["path"].endswith(CALL)]
+    return [request for request in sandbox.requests(since=since) if request["path"].endswith(CALL)]
 
 
 def _done(sandbox: Sandbox, since: int = 0) -> list[dict]:
-    return [one for one in _calls(sandbox, since) if one["status"] == 204]
+    return [request for request in _calls(sandbox, since) if request["status"] == 204]
 
 
 def _now(sandbox: Sandbox) -> int:
@@ -76,7 +76,7 @@ def _now(sandbox: Sandbox) -> int:
 
 
 def _task(airflow: Stack, dag_id: str, run_id: str, task_id: str) -> psutil.Process:
-    """Give the process that runs a task: the child of one of the executor's workers, titled with the task's id."""
+    """Return the process that runs a task: the executor worker's child, titled with the task's id."""
     (scheduler,) = [process for command, process in airflow.processes if command == "scheduler"]
     wanted = airflow.rest("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")["id"]
     found: list[psutil.Process] = []
@@ -93,14 +93,14 @@ def _task(airflow: Stack, dag_id: str, run_id: str, task_id: str) -> psutil.Proc
 def _title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except psutil.Error:  # it has ended, and nobody has asked how
+    except psutil.Error:  # it has ended and was not waited for
         return ""
 
 
 def _group(segment_id: str) -> list[str]:
     async def read(cij):
         group = await cij.segments.group(await cij.segments.get(segment_id), "in")
-        return sorted([one async for page in cij.members.of_group(segment_id, group.group_id) for one in page])
+        return sorted([member async for page in cij.members.of_group(segment_id, group.group_id) for member in page])
 
     return CijHook().run(read)
 
@@ -115,14 +115,14 @@ def _mark_failed(airflow: Stack, dag_id: str, run_id: str, task_id: str) -> None
 
 
 def _quiet(sandbox: Sandbox, seconds: float) -> bool:
-    """Tell whether nobody asks for anything any more."""
+    """Return whether the sandbox gets no more requests."""
     last = _now(sandbox)
     time.sleep(seconds)
     return not sandbox.requests(since=last)
 
 
-def test_a_killed_worker(airflow, sandbox, people):
-    """The retry goes on where the upload was, and Clear really runs it again."""
+def test_a_killed_upload_continues(airflow, sandbox, people):
+    """The retry of a killed worker continues the upload, and clearing the task runs it anew."""
     path, ids = people
     airflow.wait_for_dag("upload")
     sandbox.faults.add("slow", path=CALL, delay=0.5)
@@ -148,8 +148,8 @@ def test_a_killed_worker(airflow, sandbox, people):
 
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
-def test_a_killed_worker_raises_nobody_twice(airflow, sandbox, tmp_path):
-    """Who was on the way is unclear and written down; everybody else is raised once."""
+def test_a_killed_worker_raises_no_person_twice(airflow, sandbox, tmp_path):
+    """After a kill the people in flight are unclear and in the file, and all others are raised once."""
     ids = [str(uuid.UUID(int=number)) for number in range(1, 301)]
     file, unclear = tmp_path / "people.csv", tmp_path / "unclear.csv"
     file.write_text("\n".join(["contactid", *ids]))
@@ -174,15 +174,15 @@ def test_a_killed_worker_raises_nobody_twice(airflow, sandbox, tmp_path):
 
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
-def test_a_task_that_dies_after_its_return_raises_nobody_twice(airflow, sandbox, tmp_path):
-    """A retry before Airflow has recorded the success ends well; Clear fails; raise_again raises everybody again."""
+def test_a_kill_after_execute_raises_no_person_twice(airflow, sandbox, tmp_path):
+    """A retry after ``execute`` has returned succeeds, Clear fails, and ``raise_again`` raises all people again."""
     ids = [str(uuid.UUID(int=number)) for number in range(9_001, 9_041)]
     file, returned = tmp_path / "people.csv", tmp_path / "returned"
     file.write_text("\n".join(["contactid", *ids]))
 
     def times() -> set[int]:
         seen = Counter(event["profile_id"] for event in sandbox.events())
-        return {seen[one] for one in ids}
+        return {seen[member] for member in ids}
 
     def clear() -> str:
         again = {"dry_run": False, "task_ids": ["raise"], "dag_run_id": run_id, "only_failed": False}
@@ -210,8 +210,8 @@ def test_a_task_that_dies_after_its_return_raises_nobody_twice(airflow, sandbox,
     assert times() == {2}
 
 
-def test_a_task_that_is_marked_failed_ends(airflow, sandbox, people):
-    """Within the seconds that Airflow gives; what was on its way arrives, and nothing new is sent."""
+def test_a_task_marked_failed_stops_sending(airflow, sandbox, people):
+    """A task marked failed ends within Airflow's grace period and sends nothing new."""
     airflow.wait_for_dag("upload")
     sandbox.faults.add("slow", path=CALL, delay=1)
     run_id = airflow.trigger("upload", {"file": people[0]})
@@ -225,8 +225,8 @@ def test_a_task_that_is_marked_failed_ends(airflow, sandbox, people):
     assert _calls(sandbox, began) == _done(sandbox, began)
 
 
-def test_an_execution_timeout_ends_it_too(airflow, sandbox, people):
-    """With Airflow's word for it, and nothing is sent afterwards."""
+def test_an_execution_timeout_stops_sending(airflow, sandbox, people):
+    """An execution timeout ends the task with Airflow's error, and nothing is sent afterwards."""
     airflow.wait_for_dag("timeout")
     run_id = airflow.trigger("upload", {"file": people[0]})
     list(airflow.watch("upload", run_id))
@@ -252,8 +252,8 @@ def test_a_service_that_wants_patience_gets_it_without_a_worker(airflow, sandbox
     assert _group(airflow.result("upload", run_id, "create")["segment_id"]) == people[1]
 
 
-def test_a_deferred_task(airflow, sandbox):
-    """A triggerer that is restarted goes on waiting; a task that is marked failed is waited for no more."""
+def test_a_deferred_task_survives_a_triggerer_restart(airflow, sandbox):
+    """A restarted triggerer continues the wait, and a task marked failed is not waited for any more."""
     airflow.wait_for_dag("publish")
     spec = SegmentSpec(f"test.{uuid.uuid4()}", "Never live", "PROFILE(contact)")
 

@@ -1,4 +1,4 @@
-"""Nothing secret and nobody's data is left in Airflow, whatever happens, with everything that logs told to log."""
+"""Airflow keeps no secret and no personal data, whatever happens, with all loggers at DEBUG."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory) -> Iterator[Sandbox]:
-    """Run one that knows our certificate."""
+    """Run a sandbox that knows the certificate of the tests."""
     path = tmp_path_factory.mktemp("certificate") / "public.pem"
     path.write_bytes(CERTIFICATE.public_bytes(serialization.Encoding.PEM))
     with running_sandbox("--contacts", "2000", "--compute-seconds", "1", "--client-certificate", str(path)) as running:
@@ -75,7 +75,7 @@ def sandbox(tmp_path_factory) -> Iterator[Sandbox]:
 
 
 def _connections(sandbox: Sandbox, token_file: Path) -> dict[str, Connection]:
-    """Make one connection of each kind: good ones, and some that people get wrong."""
+    """Return one connection of each kind, valid ones and ones with common mistakes."""
     changed: dict[str, tuple[str, dict[str, str]]] = {
         "cij_default": (sandbox.client_secret, {}),
         "cij_wrong_secret": (WRONG, {}),
@@ -106,7 +106,7 @@ def _connections(sandbox: Sandbox, token_file: Path) -> dict[str, Connection]:
 
 @pytest.fixture(scope="module")
 def people(sandbox, tmp_path_factory) -> tuple[Path, list[dict[str, str]]]:
-    """Write files of real contacts, clean and dirty; give the folder and who is in them."""
+    """Write files of real contacts, valid and invalid, and return the folder and the contacts."""
 
     async def read(cij):
         return await cij.dataverse.rows(
@@ -136,8 +136,8 @@ def airflow(sandbox, tmp_path_factory) -> Iterator[Stack]:
         yield stack
 
 
-def _left_behind(airflow: Stack) -> Iterator[tuple[str, bytes]]:
-    """Give all that Airflow keeps, but the connections and its record of who made them: tables and files."""
+def _stored_content(airflow: Stack) -> Iterator[tuple[str, bytes]]:
+    """Return the tables and files of Airflow, except connections and the record of who created them."""
     with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
         for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             but = "WHERE event <> 'post_connection'" if table == "log" else ""
@@ -149,18 +149,18 @@ def _left_behind(airflow: Stack) -> Iterator[tuple[str, bytes]]:
 
 
 def _found(airflow: Stack, canaries: Iterable[str]) -> list[str]:
-    """Name each place with one of these, or with a signed assertion, and what stands before it."""
+    """Return each place that holds one of these texts or a signed assertion, with the text before it."""
     found = []
-    for where, content in _left_behind(airflow):
+    for where, content in _stored_content(airflow):
         headers = JWT_HEADER.findall(content)
         signed = [header for header in headers if b"HS" not in base64.urlsafe_b64decode(header + b"==")]
-        places = [content.find(canary) for canary in (*(one.encode() for one in canaries), *signed)]
+        places = [content.find(canary) for canary in (*(canary.encode() for canary in canaries), *signed)]
         found += [f"{where}: {content[max(0, place - 200) : place + 60]!r}" for place in places if place >= 0]
     return found
 
 
-def test_nothing_is_left_behind(airflow, sandbox, people):
-    """The whole job, every credential and every failure, with a service in a bad mood; looked at midway as well."""
+def test_airflow_keeps_no_secret_and_no_personal_data(airflow, sandbox, people):
+    """The whole workflow with every credential and failure leaves nothing in tables or files, also halfway."""
     folder, rows = people
     private_lines = [line for line in (_pem() + _pem(PASSPHRASE.encode())).splitlines() if len(line) > 40]
     secrets = [sandbox.client_secret, WRONG, PASSPHRASE, ASSERTION, TOKEN, "PRIVATE KEY", *private_lines]
@@ -190,10 +190,10 @@ def test_nothing_is_left_behind(airflow, sandbox, people):
         assert TOKEN not in json.dumps(tested)
 
     # The search finds what is there, and the libraries did talk.
-    logs = b"".join(content for where, content in _left_behind(airflow) if where.endswith(".log"))
+    logs = b"".join(content for where, content in _stored_content(airflow) if where.endswith(".log"))
     for word in (b"HTTP Request: GET", b"send_request_headers", b"msal.token_cache", b"not_found 1,"):
         assert word in logs, word
     assert _found(airflow, [airflow.result("secrets", run_id, "create")["segment_id"]])
     # The run's parameters and what is rendered of them are the user's own.
     given = rows[0]["emailaddress1"]
-    assert _found(airflow, [*secrets, *(one for one in persons if one != given)]) == []
+    assert _found(airflow, [*secrets, *(canary for canary in persons if canary != given)]) == []

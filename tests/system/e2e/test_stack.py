@@ -1,4 +1,4 @@
-"""A real stack (API server, scheduler, triggerer, DAG processor), driven over REST as its users drive it."""
+"""A running Airflow (API server, scheduler, triggerer, DAG processor), driven over REST."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAG_ID = "cij_vip_segment"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Run a sandbox in which publishing takes long enough to look on."""
+    """Run a sandbox in which a publish takes long enough to be observed."""
     with running_sandbox("--contacts", "3000", "--compute-seconds", "4") as running:
         yield running
 
@@ -47,8 +47,8 @@ def _link(airflow: Stack, run_id: str, task_id: str) -> str:
     return links["Segment in Dynamics 365"]
 
 
-def test_the_example_dags(airflow, sandbox, tmp_path):
-    """The main job, with a real deferral; people can follow it; then the one that waits for its segment."""
+def test_the_example_dags_run(airflow, sandbox, tmp_path):
+    """The main example runs with a real deferral and links, and so does the one that waits for its segment."""
     audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
     airflow.wait_for_dag(DAG_ID)
     run_id = airflow.trigger(DAG_ID, audience.parameters)
@@ -76,14 +76,14 @@ def test_the_example_dags(airflow, sandbox, tmp_path):
     address = f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
     assert link_while_deferred == _link(airflow, run_id, "publish") == _link(airflow, run_id, "add_invited") == address
     log = airflow.log(DAG_ID, run_id, "add_invited")
-    for words in ("::group::Add 1500 members to group 'Invited'", "Batch 2 of 2: 1500 members sent", "::endgroup::"):
+    for words in ("::group::Add 1,500 members to group 'Invited'", "Batch 2 of 2: 1,500 members sent", "::endgroup::"):
         assert words in log
     # State changes rather than every poll.
     assert len(re.findall(rf"Segment {segment_id} is live\b", airflow.log(DAG_ID, run_id, "publish"))) == 2
 
     # Neither the client secret nor a person is left in Airflow.
-    assert _left_behind(airflow, segment_id)
-    assert _left_behind(airflow, sandbox.client_secret, *list(exported)[:5]) == []
+    assert _places_with(airflow, segment_id)
+    assert _places_with(airflow, sandbox.client_secret, *list(exported)[:5]) == []
 
     parameters = {"segment_id": segment_id, "export_file": str(tmp_path / "again.csv")}
     run_id = airflow.trigger("cij_wait_for_segment", parameters)
@@ -92,8 +92,8 @@ def test_the_example_dags(airflow, sandbox, tmp_path):
 
 
 @pytest.mark.parametrize("answer", ["Approve", "Reject"])
-def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeypatch, answer):
-    """The number of members is in the question; without a yes there is no journey."""
+def test_a_journey_needs_approval(airflow, sandbox, monkeypatch, answer):
+    """The approval shows the number of members, and without it no journey is created."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
     parameters = CijHook().run(_journey_parts)
     airflow.wait_for_dag("cij_approved_journey")
@@ -103,9 +103,9 @@ def test_a_journey_goes_out_only_when_a_person_says_so(airflow, sandbox, monkeyp
         assert task["state"] != "failed", airflow.log("cij_approved_journey", run_id, task["task_id"])
         if task["task_id"] == "approve" and task["state"] in ("awaiting_input", "deferred") and not answered:
             path = f"dags/cij_approved_journey/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-            asked = airflow.rest("GET", path)
+            question = airflow.rest("GET", path)
             count = airflow.result("cij_approved_journey", run_id, "refresh_segment")["member_count"]
-            assert asked["subject"] == f"Send the newsletter to {count} people?"
+            assert question["subject"] == f"Send the newsletter to {count} people?"
             airflow.rest("PATCH", path, json={"chosen_options": [answer], "params_input": {}})
             answered = True
     assert answered
@@ -125,7 +125,7 @@ async def _journey_parts(cij: Cij) -> dict[str, str]:
 
 
 def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
-    """To a real-time one, with the very same members; the second time there is nothing to change."""
+    """An outbound segment becomes a real-time one with the same members, and a second run changes nothing."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
     dag_id = "cij_move_outbound_segment"
 
@@ -150,8 +150,8 @@ def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
         assert airflow.result(dag_id, run_id, "publish")["member_count"] == len(people)
 
 
-def test_a_trigger_is_raised_once_for_each(airflow, sandbox, tmp_path):
-    """Whoever stands in the file twice is raised once."""
+def test_a_trigger_is_raised_once_for_each_person(airflow, sandbox, tmp_path):
+    """Each person in the file is raised once, also when listed twice."""
     people = [str(uuid.UUID(int=number)) for number in range(1, 101)]
     path = tmp_path / "carts.csv"
     path.write_text("\n".join(["contactid", *people, people[0].upper()]))
@@ -165,8 +165,8 @@ def test_a_trigger_is_raised_once_for_each(airflow, sandbox, tmp_path):
     assert sorted(event["profile_id"] for event in sandbox.events()) == people
 
 
-def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
-    """Past tries have their own: the link is there while the task runs, whatever comes of it."""
+def test_a_failed_attempt_keeps_its_link(airflow, sandbox, tmp_path):
+    """The link is there while the task runs, and each attempt keeps its own."""
     audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
     airflow.wait_for_dag(DAG_ID)
     gone = {
@@ -183,7 +183,7 @@ def test_a_failed_try_keeps_its_link(airflow, sandbox, tmp_path):
 
 @pytest.fixture
 def warehouse(airflow, tmp_path) -> Iterator[Callable[[Iterable[str]], None]]:
-    """Give Airflow a database, and a way to say who is in the audience."""
+    """Provide Airflow with a database and return a function that sets its audience."""
     path = tmp_path / "warehouse.db"
     airflow.rest("POST", "connections", json={"connection_id": "warehouse", "conn_type": "sqlite", "host": str(path)})
 
@@ -191,7 +191,7 @@ def warehouse(airflow, tmp_path) -> Iterator[Callable[[Iterable[str]], None]]:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("DROP TABLE IF EXISTS newsletter_audience")
             database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
-            rows = [*((one, 0) for one in audience), (str(uuid.uuid4()), 1)]
+            rows = [*((member, 0) for member in audience), (str(uuid.uuid4()), 1)]
             database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", rows)
 
     yield fill
@@ -202,8 +202,8 @@ def _states(airflow: Stack, dag_id: str, run_id: str) -> dict[str, str]:
     return {task["task_id"]: task["state"] for task in airflow.watch(dag_id, run_id)}
 
 
-def test_the_weekly_refresh(airflow, warehouse):
-    """From a database into a group, twice, with a new evaluation each time, and the counts in an asset's event."""
+def test_the_weekly_refresh_runs_twice(airflow, warehouse):
+    """Two runs mirror a database into a group, evaluate anew and put the counts into the asset event."""
     people = [str(uuid.UUID(int=number)) for number in range(1, 2501)]
     dag_id = "cij_weekly_refresh"
     airflow.wait_for_dag(dag_id)
@@ -221,21 +221,21 @@ def test_the_weekly_refresh(airflow, warehouse):
     events = airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id, "order_by": "-timestamp"})
     assert events["asset_events"][0]["extra"] == {**after, **report}
 
-    # Half of the audience is missing: that is a broken list, and nobody is removed for it.
+    # Half of the audience is missing: that is a broken list, and no member is removed.
     warehouse(people[:1000])
     third = airflow.trigger(dag_id)
     states = _states(airflow, dag_id, third)
     assert (states["mirror_members"], states["refresh_segment"]) == ("failed", "upstream_failed")
     assert "would be removed, more than max_removals='20%'" in airflow.log(dag_id, third, "mirror_members")
-    # A member count out of bounds ends the job before anybody is told.
+    # A member count out of bounds ends the job before any notification.
     warehouse(people[200:2500])
     fourth = airflow.trigger(dag_id, {"most": 100})
     assert _states(airflow, dag_id, fourth)["check_and_announce"] == "failed"
     assert len(airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]) == 2
 
 
-def test_many_segments_at_once(airflow, sandbox, monkeypatch):
-    """Mapped over those of a name, each named by its segment in the UI."""
+def test_mapped_tasks_are_named_by_segment(airflow, sandbox, monkeypatch):
+    """Mapped tasks over segments of one name are named by their segment in the UI."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
     names = [f"Mapped {letter}" for letter in "ABCDE"]
 
@@ -262,9 +262,9 @@ def test_many_segments_at_once(airflow, sandbox, monkeypatch):
 
 @pytest.mark.skipif(metadata.version("apache-airflow").startswith("3.1."), reason="3.1 does not read conn-fields")
 def test_the_connection_form_and_its_test_button(airflow, sandbox):
-    """The form comes from provider info; the button asks the organisation."""
+    """The connection form comes from provider info, and its Test button calls the organisation."""
     forms = airflow.rest("GET", "/ui/connections/hook_meta")
-    (form,) = [one for one in forms if one["connection_type"] == "cij"]
+    (form,) = [form for form in forms if form["connection_type"] == "cij"]
     assert form["standard_fields"]["host"]["title"] == "Organisation URL"
     assert set(form["extra_fields"]) >= {"tenant_id", "credential", "certificate_private_key", "ca_bundle"}
     stored = airflow.rest("GET", "connections/cij_default")
@@ -274,8 +274,8 @@ def test_the_connection_form_and_its_test_button(airflow, sandbox):
     assert f"Connected to {sandbox.base_url}" in tested["message"]
 
 
-def _left_behind(airflow: Stack, *canaries: str) -> list[str]:
-    """List the tables (but that of the connections) and the logs in which one of these is to be read."""
+def _places_with(airflow: Stack, *canaries: str) -> list[str]:
+    """Return the tables, except connections, and the logs that hold one of these texts."""
     found = []
     with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
         for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():

@@ -1,4 +1,4 @@
-"""DAGs for the tests to kill."""
+"""DAGs whose tasks the tests interrupt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ with DAG("raise", schedule=None, params={"file": "", "unclear": ""}):
 
 
 def die_once(context, result):
-    """Kill the task's own process behind the return of execute, at its first try."""
+    """Kill the task's own process after ``execute`` has returned, in its first attempt."""
     if context["ti"].try_number == 1:
         Path(context["params"]["returned"]).write_text(str(result["raised"]))
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Have the libraries below us log all they can, in every process whose PYTHONPATH leads here."""
+"""Set the libraries below the provider to DEBUG in every process whose PYTHONPATH contains this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that could give somebody away, on connections of every kind, well and badly."""
+"""Tasks that handle secrets and personal data on connections of every kind, with and without failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_THE_DAG = [str(uuid.UUID(int=0xCA9A_4000 + number)) for number in range(50)]
 
 
 def file(name: str, column: str | None = None) -> FromFile:
-    """Read a file in the folder that the test names."""
+    """Return a source for a file in the folder that the run's parameters name."""
     return FromFile(f"{{{{ params.folder }}}}/{name}", column)
 
 
@@ -33,7 +33,7 @@ with DAG("secrets", schedule=None, params=PARAMS, default_args={"retries": 0}):
     segment_id = create.output["segment_id"]
 
     def add(task_id: str, members: object, **others: object) -> BaseOperator:
-        """Add to the group."""
+        """Return an operator that adds to the group."""
         return CijAddSegmentMembersOperator(
             task_id=task_id, segment_id=segment_id, group="in", members=members, **others
         )
@@ -93,7 +93,7 @@ with DAG("secrets", schedule=None, params=PARAMS, default_args={"retries": 0}):
 
     @task
     def bad_show(segment_id: str) -> None:
-        """Log what somebody who looks for a fault would log."""
+        """Log what a developer who looks for a fault would log."""
         from airflow_provider_cij.dataverse import auth
         from airflow_provider_cij.hooks.cij import CijHook
 

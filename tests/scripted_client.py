@@ -1,4 +1,4 @@
-"""Run requests with a client of the scripted server, on a clock of their own."""
+"""Run requests with a client of the scripted server on a fake clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
 
 
 class FakeClock(Clock):
-    """Time that passes only when somebody waits."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -26,12 +26,12 @@ class FakeClock(Clock):
         await asyncio.sleep(0)
 
 
-def converse(server: ScriptedServer, *answers: Answer, talk, clock=None, **settings):
-    """Run ``talk`` with a client of a server that answers so."""
+def run_client(server: ScriptedServer, *answers: Answer, work, clock=None, **settings):
+    """Run ``work`` with a client of a server that sends these responses."""
     server.script = list(answers)
 
     async def main():
         async with DataverseClient(server.settings(**settings), clock or FakeClock()) as client:
-            return await talk(client)
+            return await work(client)
 
     return asyncio.run(main())
