@@ -1,4 +1,4 @@
-"""How much of a list may go wrong: a number of rows, a share of them, or any number. Pure."""
+"""Bounds on how much of a list may be wrong: a number of rows, a share of them, or any number. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHARE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%")
 
 @dataclass(frozen=True)
 class Bound:
-    """A checked bound, as ``bound_of`` reads it.
+    """A checked bound, as ``bound_of`` returns it.
 
     :param name: the argument's name, for errors
     :param given: the argument as the user wrote it, for errors
-    :param rows: the most rows; None when the bound is a share, or there is none
-    :param share: the largest share, 0.05 for 5 %; None when the bound is a number of rows, or there is none
+    :param rows: the most rows; default None, the bound is a share or there is none
+    :param share: the largest share, 0.05 for 5 %; default None, the bound is a number of rows or there is none
     """
 
     name: str
@@ -36,14 +36,14 @@ class Bound:
 
     @property
     def needs_total(self) -> bool:
-        """True when a count alone can't be judged: the bound is a share of a total."""
+        """True when the bound is a share, so that a count alone can't be checked against it."""
         return self.share is not None
 
     def allows(self, count: int, total: int) -> bool:
         """Return whether a count is within the bound.
 
-        :param count: how many rows
-        :param total: how many there are in all; a share is one of these
+        :param count: the number of rows
+        :param total: the number that a share is of
         """
         if self.rows is not None:
             return count <= self.rows
@@ -55,12 +55,12 @@ class Bound:
 
 
 def bound_of(name: str, value: object, *, above_100_percent: bool = False) -> Bound:
-    """Read a bound that a user gave.
+    """Return the bound that an argument stands for.
 
     :param name: the argument's name, for the error
     :param value: an int is a number of rows; ``"5%"`` or a float between 0 and 1 is a share; None is any number. A text
         that a template has rendered is read as the number it stands for
-    :param above_100_percent: True accepts a share above 100 %, for a change against an earlier count
+    :param above_100_percent: True accepts a share above 100 %, for a change against an earlier count. Default False
     :raises CijInputError: it is none of these; 1.0 is refused, because it could mean one row or all of them
     """
     if value is None:

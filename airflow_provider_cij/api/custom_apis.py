@@ -1,4 +1,4 @@
-"""What an organisation says of its own actions, where no document says what they take.
+"""Read what inputs an organisation's actions take, where no document says it.
 
 Source: Dataverse table reference, CustomAPI and CustomAPIRequestParameter.
 """
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 async def inputs_of(client: DataverseClient, action: str) -> list[dict[str, Any]]:
-    """Read what an action takes: ``uniquename``, ``type`` and ``isoptional`` of each input.
+    """Read the inputs of an action.
 
-    :return: nothing when the organisation does not list the action
+    :param client: an open client
+    :param action: the action's unique name
+    :return: a row with ``uniquename``, ``type`` and ``isoptional`` for each input; empty when the organisation does not
+        list the action
     :raises CijError: the list of actions can't be read
     """
     inputs = (await custom_api(client, f"uniquename eq {literal(action)}")).get("CustomAPIRequestParameters")
@@ -24,7 +27,13 @@ async def inputs_of(client: DataverseClient, action: str) -> list[dict[str, Any]
 
 
 async def custom_api(client: DataverseClient, where: str) -> dict[str, Any]:
-    """Read the first action that a filter finds, with its inputs; an empty dict when there is none."""
+    """Read the first action that a filter finds, with its inputs.
+
+    :param client: an open client
+    :param where: the filter, on columns of customapi
+    :return: the action's row; empty when there is none
+    :raises CijError: the list of actions can't be read
+    """
     path = query(
         "customapis",
         select=("uniquename",),

@@ -155,6 +155,9 @@ class MemberListOperator(MembersArgument):
         row_ids(segment_id=self.segment_id)
         rules_of(self)
 
+    def _check_ids(self, ids: IdSet) -> None:
+        """Check the ids of the list, before the groups are looked up."""
+
     def _group_names(self) -> list[str]:
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
@@ -177,6 +180,7 @@ class MemberListOperator(MembersArgument):
         id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
         if segment and self.require_consent:
             id_list, opted_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
+        self._check_ids(id_list.ids)
         segment = segment or await self._segment(cij, checkpoints.context)
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)

@@ -55,6 +55,11 @@ class _FillOperator(MemberListOperator):
             hint = "Give True, or ConsentTo(purpose_id=…)."
             self.require_consent = switch("require_consent", self.require_consent, hint)
 
+    def _check_ids(self, ids: IdSet) -> None:
+        from airflow_provider_cij.api.members.sync_plan import check_room
+
+        check_room(ids, len(self._group_names()))
+
 
 class CijAddSegmentMembersOperator(_FillOperator):
     """Add people to a static group of a segment. Idempotent.

@@ -11,7 +11,7 @@ from airflow_provider_cij._arguments import filled, one_of, positive, set_switch
 from airflow_provider_cij._base import log_group, permanent_failures
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._member_list import LIST_FIELDS, MembersArgument, read_list, rules_of
+from airflow_provider_cij.operators._member_list import LIST_FIELDS, MembersArgument, counts_text, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.members.id_set import IdSet
 
 _KEY = "cij_raised"
-_MOST = 2500
-_ROOM = 60_000
+_MOST_PER_MINUTE = 2500
+# Airflow's task state store takes 64 KB.
+_MOST_CHARACTERS = 60_000
 
 
-def _keep(store: Any, progress: RaiseProgress) -> None:
-    """Write the progress for as long as the DAG run is kept.
+def _store_progress(store: Any, progress: RaiseProgress) -> None:
+    """Store the progress for as long as the DAG run is kept.
 
+    :param store: Airflow's task state store
+    :param progress: the progress
     :raises CijInputError: more people are unclear than the store has room for
     """
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     noted = progress.as_dict()
-    if len(json.dumps(noted)) > _ROOM:
+    if len(json.dumps(noted)) > _MOST_CHARACTERS:
         raise CijInputError(
             f"{len(progress.unclear):,} people are unclear, more than can be noted.", hint="Nobody else was raised."
         )
@@ -44,46 +47,50 @@ def _keep(store: Any, progress: RaiseProgress) -> None:
 
 
 class CijRaiseTriggerOperator(MembersArgument):
-    """Raises a custom trigger for one person or for many, each once.
+    """Raise a custom trigger for one person or for many, for each at most once.
 
-    Journeys that begin with the trigger come to the person behind the service's reply. A raised trigger can't be taken
-    back and a lost reply can't be asked for, so nobody is sent twice: who may or may not have been raised is counted as
-    ``unclear`` and written to ``unclear_path`` for a person to decide. The trigger's definition is read and every
-    attribute checked before the first one is raised.
+    The service starts journeys after its reply. A raised trigger can't be taken back, and the service can't be asked
+    whether one was raised, so no request is sent twice. People for whom the trigger may or may not have been raised are
+    counted as ``unclear`` and written to ``unclear_path`` for a person to decide. The trigger's definition is read and
+    every attribute checked before the first raise.
 
-    On Airflow 3.3 and newer the task state store keeps how far a try has come, and a retry goes on from there, without
-    those a killed worker had on their way (25 at the most): they are ``unclear``. The note is kept with the DAG run: a
-    task that is cleared after its success fails and raises nobody, unless ``raise_again`` is True. The same goes for a
-    cleared task without a note: Airflow's setting ``[state_store] clear_on_success`` deletes it. Older Airflows keep
-    nothing, so there a second try fails with an explanation and raises nobody.
+    On Airflow 3.3 and newer the task state store keeps the progress, and a retry goes on from there. People whom a
+    killed worker had in flight, 25 at the most, are ``unclear``. The progress is kept with the DAG run: a task that is
+    cleared after its success fails and raises nothing, unless ``raise_again`` is True. So does a cleared task whose
+    progress is gone, which Airflow's setting ``[state_store] clear_on_success`` deletes. Older versions of Airflow keep
+    nothing, so there a second try fails with an explanation and raises nothing.
 
     Sources: "Create custom triggers"; the fair use policy (2,500 triggers a minute for all of an organisation).
 
-    :param trigger: its unique name, as its code snippet shows it, with or without ``msdynmkt_`` (templated)
-    :param profile_id: for whom: a contact's or lead's id; the UI does not show it (templated)
-    :param members: or for whom: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
-        (templated)
-    :param attributes: all attributes of the trigger, the same for everybody; the UI shows their names only (templated)
+    :param trigger: the trigger's unique name, as its code snippet shows it, with or without ``msdynmkt_`` (templated)
+    :param profile_id: a contact's or lead's id, to raise the trigger for one person; the UI does not show it. Default
+        None, ``members`` is given (templated)
+    :param members: contact or lead ids, to raise the trigger for many: a list, another task's output, ``FromFile``,
+        ``FromSql`` or ``FromDataverse``. Default None, ``profile_id`` is given (templated)
+    :param attributes: all attributes of the trigger, the same for everybody; the UI shows their names only. Default
+        None, the trigger has none (templated)
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids (templated)
+        of ids. Default None, the list holds ids (templated)
     :param table: ``contact`` (default) or ``lead`` (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before the first one is raised (templated)
-    :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
-        (templated)
+        ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
+    :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
+        as ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
-    :param rate_per_minute: how many a minute, of this task alone; up to 2,500
-    :param max_concurrency: how many at once; by default what the connection says
-    :param unclear_path: a CSV or Parquet file to write the ids of the unclear to. Without it a single unclear one fails
-        the task; give it then, and clear the task: nobody is raised again, and the file is written (templated)
-    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
-    :param raise_again: True raises the trigger again for everybody when the task is cleared after a success; by default
-        False such a task fails and raises nobody (templated)
-    :param cij_conn_id: the Airflow connection
+    :param rate_per_minute: the most requests a minute, of this task alone; default 2,000, up to 2,500
+    :param max_concurrency: the most requests in flight; default None, the connection's
+    :param unclear_path: a CSV or Parquet file to write the ids of unclear people to. Default None, a single unclear
+        person fails the task. Give a path then and clear the task: nothing is raised again, and the file is written
+        (templated)
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
+        None, no file (templated)
+    :param raise_again: True raises the trigger again for everybody when the task is cleared after a success. False
+        (default) fails such a task and raises nothing (templated)
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
-    :raises AirflowFailException: no such trigger, or it is not ready to use; attributes are missing, empty or of
-        another type; nobody was accepted; some are unclear and there is no ``unclear_path``; or a second try can't tell
-        who was raised
+    :raises AirflowFailException: there is no such trigger, or it is not ready to use; attributes are missing, empty or
+        of another type; the service accepted nobody; people are unclear and there is no ``unclear_path``; or for whom
+        an earlier try raised the trigger is not known
     """
 
     template_fields: Sequence[str] = (
@@ -151,43 +158,44 @@ class CijRaiseTriggerOperator(MembersArgument):
         self.raise_again = raise_again
 
     def execute(self, context: Context) -> dict[str, int]:
-        """Read the list to its end, check the attributes, then raise."""
+        """Read the list to its end, check the attributes, then raise the trigger."""
         store: Any = context.get("task_state_store")
-        most_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
+        max_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
         with permanent_failures():
             set_switches(self, "raise_again")
-            # Before the arguments are checked: a task that is cleared with better ones has its note.
-            self._begin(store, context["ti"].try_number, most_tries)
-            source, given = self._checked(), self._given()
-
-        async def work(cij: Cij) -> dict[str, int]:
-            from airflow_provider_cij.api.custom_triggers.client import attributes_of
-
-            trigger = await cij.custom_triggers.get(self.trigger)
-            attributes = attributes_of(trigger, given)
-            intake = await read_list(self, cij, source, self.table)
-            progress = self._progress(store, trigger.action, intake.ids, most_tries)
-
-            async def send(profile_id: str) -> None:
-                await cij.custom_triggers.raise_trigger(trigger, profile_id, attributes, self.table)
-
-            with log_group(self.log, f"Raise {trigger.name} for {len(intake.ids)} people"):
-                await self._raise(cij, send, intake.ids, progress, store)
-            await asyncio.to_thread(self._tell_unclear, progress, intake.ids)  # an object store may run a loop
-            if store is not None and progress.done_at is None:
-                # Kept after success: a task that is killed before Airflow notes its success runs again.
-                progress.done_at = most_tries
-                _keep(store, progress)
-            return {
-                **{name: getattr(intake, name) for name in ("read", "invalid", "duplicate", "not_found")},
-                "raised": progress.raised,
-                "refused": progress.refused,
-                "unclear": len(progress.unclear),
-            }
-
-        report = self.call(work)
-        self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.items()))
+            # Before the arguments are checked: a task that is cleared with better ones finds its progress.
+            self._begin(store, context["ti"].try_number, max_tries)
+            source, attributes = self._checked(), self._plain_attributes()
+        report = self.call(lambda cij: self._run(cij, source, attributes, store, max_tries))
+        self.log.info("Custom trigger %s: %s", self.trigger, counts_text(report))
         return report
+
+    async def _run(
+        self, cij: Cij, source: Source, given: Mapping[str, Any], store: Any, max_tries: int
+    ) -> dict[str, int]:
+        from airflow_provider_cij.api.custom_triggers.client import attributes_of
+
+        trigger = await cij.custom_triggers.get(self.trigger)
+        attributes = attributes_of(trigger, given)
+        id_list = await read_list(self, cij, source, self.table)
+        ids, progress = id_list.ids, self._progress(store, trigger.action, id_list.ids, max_tries)
+
+        async def send(profile_id: str) -> None:
+            await cij.custom_triggers.raise_trigger(trigger, profile_id, attributes, self.table)
+
+        with log_group(self.log, f"Raise {trigger.name} for {len(ids):,} people"):
+            await self._raise(cij, send, ids, progress, store)
+        await asyncio.to_thread(self._write_unclear, progress, ids)  # an object store may run a loop
+        if store is not None and progress.done_at is None:
+            # Kept after success: a task that is killed before Airflow records its success runs again.
+            progress.done_at = max_tries
+            _store_progress(store, progress)
+        return {
+            **{name: getattr(id_list, name) for name in ("read", "invalid", "duplicate", "not_found")},
+            "raised": progress.raised,
+            "refused": progress.refused,
+            "unclear": len(progress.unclear),
+        }
 
     def _checked(self) -> Source:
         if (self.profile_id is None) == (self.members is None):
@@ -195,28 +203,29 @@ class CijRaiseTriggerOperator(MembersArgument):
         filled(trigger=self.trigger)
         one_of("table", self.table, "contact", "lead")
         positive("Give how many a minute, more than 0.", rate_per_minute=self.rate_per_minute)
-        if self.rate_per_minute > _MOST:
-            raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=f"The service takes {_MOST}.")
+        if self.rate_per_minute > _MOST_PER_MINUTE:
+            hint = f"The service takes {_MOST_PER_MINUTE}."
+            raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=hint)
         whole(max_concurrency=self.max_concurrency)
         rules_of(self)
         if self.unclear_path is not None:
             check_writable(str(self.unclear_path))
         return checked(as_source([revealed(self.profile_id)]) if self.members is None else self.members)
 
-    def _given(self) -> dict[str, Any]:
-        """Return the attributes as they are sent."""
+    def _plain_attributes(self) -> dict[str, Any]:
+        """Return the attributes as plain values."""
         given = revealed(self.attributes) or {}
         if not isinstance(given, Mapping):
             raise CijInputError(f"attributes is a {type(given).__name__}.", hint="Give a dict.")
         return {name: revealed(value) for name, value in given.items()}
 
-    def _begin(self, store: Any, try_number: int, most_tries: int) -> None:
-        """Note that this task may raise people, before anybody is raised.
+    def _begin(self, store: Any, try_number: int, max_tries: int) -> None:
+        """Store empty progress before the first raise, unless an earlier try has stored some.
 
-        :param store: Airflow's task state store, None before Airflow 3.3
-        :param try_number: of this try, from 1
-        :param most_tries: how many retries Airflow allows; Clear raises it
-        :raises CijInputError: an earlier try may have raised people, and there is no note of who
+        :param store: Airflow's task state store; None before Airflow 3.3
+        :param try_number: the number of this try, from 1
+        :param max_tries: how many retries Airflow allows; Clear increases it
+        :raises CijInputError: an earlier try may have raised the trigger, and no progress is stored
         """
         from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 
@@ -227,29 +236,37 @@ class CijRaiseTriggerOperator(MembersArgument):
                     hint="Nobody was raised now. Find out who was, and run the DAG anew for those who were not.",
                 )
         elif not store.get(_KEY):
-            # A try that comes as far as this has noted it: a cleared task without a note has lost it.
-            if try_number > 1 and most_tries > (self.retries or 0) and not self.raise_again:
+            # A try that gets here stores its progress, so a cleared task without any has lost it.
+            if try_number > 1 and max_tries > (self.retries or 0) and not self.raise_again:
                 raise CijInputError(
                     "This task was cleared, and the note of whom it has raised is gone, as with Airflow's setting "
                     "[state_store] clear_on_success: it may have raised everybody.",
                     hint="Nobody was raised now. Find out who was. raise_again=True raises the trigger for all.",
                 )
-            _keep(store, RaiseProgress(""))
+            _store_progress(store, RaiseProgress(""))
 
-    def _progress(self, store: Any, action: str, ids: IdSet, most_tries: int) -> RaiseProgress:
-        """Return what an earlier try has noted, or an empty progress."""
+    def _progress(self, store: Any, action: str, ids: IdSet, max_tries: int) -> RaiseProgress:
+        """Return the progress that an earlier try has stored, or an empty one.
+
+        :param store: Airflow's task state store; None before Airflow 3.3
+        :param action: the action that raises the trigger
+        :param ids: the list
+        :param max_tries: how many retries Airflow allows; Clear increases it
+        :raises CijInputError: the task was cleared after a success, or an earlier try had another list or trigger
+        """
         from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 
         progress = RaiseProgress(f"{action} {ids.digest()}")
         if not (noted := store.get(_KEY) if store is not None else None):
             return progress
         earlier = RaiseProgress.from_dict(noted)
-        if not earlier.of:  # an earlier try has raised nobody
+        if not earlier.of:  # an earlier try ended before its first raise
             return progress
-        # Clear allows a task more tries than it had; a retry does not.
-        if earlier.done_at is not None and most_tries > earlier.done_at:
+        # Clear increases max_tries; a retry does not.
+        if earlier.done_at is not None and max_tries > earlier.done_at:
             if self.raise_again:
-                self.log.warning("The trigger is raised again: for %d people it was before", earlier.raised)
+                text = "Raising the trigger again, an earlier run of this task raised it for %s people"
+                self.log.warning(text, f"{earlier.raised:,}")
                 return progress
             raise CijInputError(
                 f"This task of this run has raised the trigger for {earlier.raised} people, and was cleared since.",
@@ -261,8 +278,9 @@ class CijRaiseTriggerOperator(MembersArgument):
                 "unclear; but it had another list, or another trigger: who they are can't be told from this one.",
                 hint="Nobody was raised now. Give it the list that it had, or run the DAG anew for those who are left.",
             )
-        said = "An earlier try came to %d of %d people: %d raised, %d refused; it goes on from there"
-        self.log.info(said, earlier.next, len(ids), earlier.raised, earlier.refused)
+        counts = (earlier.next, len(ids), earlier.raised, earlier.refused)
+        text = "An earlier try got to %s of %s people: %s raised, %s refused; it goes on from there"
+        self.log.info(text, *(f"{count:,}" for count in counts))
         return earlier
 
     async def _raise(self, cij: Cij, send: Any, ids: IdSet, progress: RaiseProgress, store: Any) -> None:
@@ -270,7 +288,7 @@ class CijRaiseTriggerOperator(MembersArgument):
 
         def note(progress: RaiseProgress) -> None:
             if store is not None:
-                _keep(store, progress)
+                _store_progress(store, progress)
 
         try:
             await raise_for_all(
@@ -280,18 +298,18 @@ class CijRaiseTriggerOperator(MembersArgument):
                 note,
                 rate_per_minute=self.rate_per_minute,
                 at_once=self.max_concurrency or cij.dataverse.settings.max_concurrency,
-                on_progress=lambda settled, total: self.log.info("%d of %d people", settled, total),
+                on_progress=lambda settled, total: self.log.info("%s of %s people", f"{settled:,}", f"{total:,}"),
             )
         except CijError as error:
             if store is None and (progress.raised or progress.unclear):
-                # A retry, and the go-on after a pause, would begin at the first again.
+                # A retry, and the run after a pause, would start over with the first person.
                 raise AirflowFailException(
                     f"{error} {progress.raised} were raised, {len(progress.unclear)} are unclear, and this Airflow "
                     "keeps no note of who. Not tried again."
                 ) from error
             raise
 
-    def _tell_unclear(self, progress: RaiseProgress, ids: IdSet) -> None:
+    def _write_unclear(self, progress: RaiseProgress, ids: IdSet) -> None:
         from airflow_provider_cij.api.custom_triggers.bulk import at_positions
 
         count = len(progress.unclear)
@@ -305,4 +323,5 @@ class CijRaiseTriggerOperator(MembersArgument):
                 f"Whether the trigger was raised for {count} of {len(ids)} people is not known. Not sent again.",
                 hint="Give unclear_path and clear the task: nobody is raised again, and who they are is written there.",
             )
-        self.log.warning("%d people may or may not have been raised: they are in %s", count, self.unclear_path)
+        text = "The trigger may or may not have been raised for %s people, their ids are in %s"
+        self.log.warning(text, f"{count:,}", self.unclear_path)

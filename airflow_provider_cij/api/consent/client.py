@@ -1,7 +1,7 @@
-"""Who wants to be written to: read, set, and kept out of lists.
+"""Consent of contact points: read it, write it, and find the people of a list who have opted out.
 
-Source: the documents on consent records, and the table reference of msdynmkt_contactpointconsent4: a row a contact
-point (an address, not a person), channel and purpose or topic. There is no alternate key.
+Source: the documents on consent records, and the table reference of msdynmkt_contactpointconsent4. There is one row for
+each contact point (an address, not a person), channel and purpose or topic. The table has no alternate key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.match import normalize
+from airflow_provider_cij.api.members.match import TABLES, normalize
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids
 from airflow_provider_cij.dataverse.odata import (
     URL_LIMIT,
@@ -44,15 +44,14 @@ CONSENTS, _ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4
 _POINT, _VALUE = "msdynmkt_contactpointvalue", "msdynmkt_value"
 _PURPOSE, _TOPIC = 534120000, 534120001
 _COMMERCIAL_TO = ConsentTo()
-_TABLES = {"contact": ("contacts", "contactid"), "lead": ("leads", "leadid")}
 # In a URL of 32,768 characters there is room for 700.
 _IDS_A_QUERY = 500
-# Of the URL, for all but the addresses, and for the cookie of a further page.
+# The rest of the URL is for all but the addresses, and for the cookie of a further page.
 _ROOM = URL_LIMIT - 4096
 
 
 class ConsentValue(IntEnum):
-    """``msdynmkt_value``."""
+    """``msdynmkt_value``: what a consent row says."""
 
     NOT_SET = 534120000
     OPTED_IN = 534120001
@@ -60,7 +59,7 @@ class ConsentValue(IntEnum):
 
 
 class Channel(IntEnum):
-    """``msdynmkt_contactpointtype``: what a contact point is."""
+    """``msdynmkt_contactpointtype``: the channel that a contact point belongs to."""
 
     EMAIL = 534120000
     TEXT = 534120001
@@ -68,7 +67,10 @@ class Channel(IntEnum):
 
 
 class Consents:
-    """The verbs on consent, over one open client. No error of theirs holds an address."""
+    """The verbs on consent, over one open client. None of their errors holds an address.
+
+    :param client: an open client
+    """
 
     def __init__(self, client: DataverseClient) -> None:
         self._client = client
@@ -76,11 +78,14 @@ class Consents:
     async def get(
         self, contact_point: str, to: ConsentTo = _COMMERCIAL_TO, channel: Channel = Channel.EMAIL
     ) -> ConsentValue:
-        """Read what somebody has said; where rows disagree, "no" counts.
+        """Read the consent of a contact point. Where several rows disagree, opted out counts.
 
         :param contact_point: an e-mail address or a phone number
-        :param to: what it is about; a topic's own row is read, not its purpose's
-        :param channel: what the contact point is
+        :param to: the purpose, or the topic: then the topic's own row is read, not its purpose's. Default the purpose
+            "Commercial"
+        :param channel: the channel; default ``EMAIL``
+        :return: the consent; ``NOT_SET`` when there is no row
+        :raises CijInputError: the contact point is empty
         """
         values = {row.get(_VALUE) for row in await self._rows(contact_point, to, channel)}
         order = (ConsentValue.OPTED_OUT, ConsentValue.OPTED_IN)
@@ -94,27 +99,28 @@ class Consents:
         channel: Channel = Channel.EMAIL,
         reason: str = "",
     ) -> bool:
-        """Write what somebody has said: searches first, then updates or creates.
+        """Write the consent of a contact point: update its rows that differ, or create one. Idempotent.
 
         :param contact_point: an e-mail address or a phone number
-        :param value: what they said
-        :param to: what it is about
-        :param channel: what the contact point is
-        :param reason: a text for people
-        :return: whether anything was written
+        :param value: the consent
+        :param to: the purpose, or the topic; default the purpose "Commercial"
+        :param channel: the channel; default ``EMAIL``
+        :param reason: a text that the row's readers see; default empty, none is written
+        :return: True when anything was written
+        :raises CijInputError: the contact point is empty
         """
-        said = {_VALUE: int(value), **({"msdynmkt_reason": reason} if reason else {})}
+        consent = {_VALUE: int(value), **({"msdynmkt_reason": reason} if reason else {})}
         rows = await self._rows(contact_point, to, channel)
         if not rows:
             row_id = _row_id(contact_point, to, channel)
-            row = {_ID: row_id, _POINT: contact_point.strip(), "msdynmkt_contactpointtype": int(channel), **said}
-            row |= _about(to)
+            row = {_ID: row_id, _POINT: contact_point.strip(), "msdynmkt_contactpointtype": int(channel), **consent}
+            row |= _topic_columns(to)
             if await _private(f"Creating a row of {CONSENTS}", self._create(row)):
                 return True
-            rows = [{_ID: row_id}]  # it came into being since we looked
+            rows = [{_ID: row_id}]  # another client created it since the search
         differing = [row[_ID] for row in rows if row.get(_VALUE) != value]
         for row_id in differing:
-            change = self._client.patch(row_path(CONSENTS, row_id), said)
+            change = self._client.patch(row_path(CONSENTS, row_id), consent)
             await _private(f"Changing {CONSENTS}({row_id})", change)
         return bool(differing)
 
@@ -136,30 +142,33 @@ class Consents:
         )
         path = query(CONSENTS, select=(_ID, _POINT, _VALUE), where=where)
         rows = await _private(f"GET {CONSENTS}", self._client.rows(path))
-        # The service sees accents more widely than an address does.
+        # The service compares accents more widely than addresses do.
         return [row for row in rows if normalize(str(row.get(_POINT)).strip()) == normalize(contact_point.strip())]
 
 
 async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: ConsentTo = _COMMERCIAL_TO) -> IdSet:
-    """Find those of a list whose e-mail address has opted out of a purpose, or of the topic that is given.
+    """Return the people of a list whose e-mail address has opted out of a purpose, or of the given topic.
 
-    Who has no address has said nothing. This is less than what the service decides when it sends. It does not know:
+    A person without an address has not opted out. This is less than what the service decides when it sends. It does not
+    know:
 
-    - the enforcement model of the purpose and channel: under a restrictive one, no row blocks as well; under a disabled
-      one, opted-out people are mailed;
+    - the enforcement model of the purpose and channel: under a restrictive one, a missing row blocks as well; under a
+      disabled one, people who have opted out get mail;
     - addresses in other columns than ``emailaddress1``, and other channels;
     - that the latest of several rows counts: any row that says no leaves the person out;
     - business units and compliance profiles.
 
-    :param client: open; its ``max_concurrency`` says how many batches at once
-    :param ids: whom to look at
+    :param client: an open client; its ``max_concurrency`` is the number of batches at once
+    :param ids: the ids of the people
     :param table: ``contact`` or ``lead``
-    :param to: what it is about
+    :param to: the purpose, or the topic; default the purpose "Commercial"
+    :return: the ids of those who have opted out
+    :raises CijInputError: there is no such table
     """
-    if table not in _TABLES:
-        raise CijInputError(f"The table is {table!r}.", hint=f"Consent is known of {' and '.join(_TABLES)}.")
-    entity_set, id_column = _TABLES[table]
-    about = f"({_of_purpose(to)} or {_of_topic(to)})" if to.topic_id else _of_purpose(to)
+    if table not in TABLES:
+        raise CijInputError(f"The table is {table!r}.", hint=f"Consent is known of {' and '.join(TABLES)}.")
+    entity_set, id_column = TABLES[table]
+    topic = f"({_of_purpose(to)} or {_of_topic(to)})" if to.topic_id else _of_purpose(to)
     out = IdSet()
 
     async def rows_of(path: str) -> list[dict[str, Any]]:
@@ -171,10 +180,10 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
         for row in await rows_of(path):
             if address := normalize(str(row.get("emailaddress1") or "").strip()):
                 people.setdefault(address, []).append(str(row.get(id_column)))
-        for addresses in _by_room(people):
+        for addresses in _fitting_url(people):
             where = (
                 f"{in_filter(_POINT, addresses)} and msdynmkt_contactpointtype eq {int(Channel.EMAIL)} "
-                f"and {_VALUE} eq {int(ConsentValue.OPTED_OUT)} and {about}"
+                f"and {_VALUE} eq {int(ConsentValue.OPTED_OUT)} and {topic}"
             )
             found = await _private(f"GET {CONSENTS}", rows_of(query(CONSENTS, select=(_POINT,), where=where)))
             for address in {normalize(str(row.get(_POINT)).strip()) for row in found}:
@@ -184,7 +193,8 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
     return out
 
 
-def _by_room(values: Iterable[str]) -> Iterator[list[str]]:
+def _fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield values in batches that fit into a URL."""
     part: list[str] = []
     room = _ROOM
     for value in values:
@@ -208,7 +218,7 @@ def _of_topic(to: ConsentTo) -> str:
     return f"(msdynmkt_contactpointconsenttype eq {_TOPIC} and _msdynmkt_topicid_value eq {topic})"
 
 
-def _about(to: ConsentTo) -> dict[str, Any]:
+def _topic_columns(to: ConsentTo) -> dict[str, Any]:
     topic = (
         {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({normalize_guid(to.topic_id, 'topic_id')})"}
         if to.topic_id
@@ -222,7 +232,7 @@ def _about(to: ConsentTo) -> dict[str, Any]:
 
 
 def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
-    """Name the row by what it is about: a second try can only find the first."""
+    """Return a row id derived from what the row is about, so that a second try can only find the first."""
     words = (
         str(int(channel)),
         normalize(contact_point.strip()),
@@ -233,7 +243,7 @@ def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
 
 
 async def _private(what: str, work: Awaitable[T]) -> T:
-    """Do something; its error does not carry the service's words, which may repeat an address."""
+    """Await work, and raise its error without the service's words, which may repeat an address."""
     failure: CijError
     try:
         return await work
@@ -244,5 +254,5 @@ async def _private(what: str, work: Awaitable[T]) -> T:
             raise  # our own words
         failure = error
     # Out of the handler: the service's words must not come along as its context.
-    said = f"{what} failed. The service's words are withheld: they may repeat an address."
-    raise CijError.from_dict(failure.as_dict() | {"message": said})
+    message = f"{what} failed. The service's words are withheld: they may repeat an address."
+    raise CijError.from_dict(failure.as_dict() | {"message": message})

@@ -1,4 +1,4 @@
-"""What somebody consents to. Apart from the other models because DAG files import it."""
+"""What a person consents to: a purpose or a topic. A module of its own because DAG files import it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ COMMERCIAL = "10000000-0000-0000-0000-000000000003"
 class ConsentTo:
     """A purpose, or a topic of it.
 
-    :param purpose_id: by default "Commercial"
-    :param topic_id: who has opted out of it, or of all of its purpose, is not to be written to about it
+    :param purpose_id: the purpose's id; default that of "Commercial"
+    :param topic_id: the topic's id; a person who has opted out of it, or of its whole purpose, must not get mail about
+        it. Default empty, the purpose alone
     """
 
     purpose_id: str = COMMERCIAL

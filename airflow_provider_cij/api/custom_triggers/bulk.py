@@ -1,9 +1,9 @@
-"""Raising a trigger for many people, each once, whatever dies when.
+"""Raise a trigger for many people, each at most once, whatever fails.
 
-A raised trigger can't be taken back, and nobody can ask whether one was raised. So before people are sent, they are
-noted as on their way; afterwards, as what became of them. Whoever was on the way when a worker died is unclear, and is
-never sent again: a person has to decide. Notes hold positions in the list, not people; the list's order is its own,
-whatever order its rows came in.
+A raised trigger can't be taken back, and the service can't be asked whether one was raised. So people are noted as in
+flight before their requests are sent, and with their outcome afterwards. Whoever was in flight when a worker died is
+unclear, and is never sent again: a person has to decide. Notes hold positions in the list, not ids. An ``IdSet`` has
+the same order whatever order its rows came in.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from airflow_provider_cij.errors import (
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 25
-"""How many are noted at once, and so how many may be unclear after a worker's sudden death."""
+"""How many people are noted at once, and so the most that are unclear after a worker's sudden death."""
 
 OnProgress = Callable[[int, int], None]
-"""Called after each block with how many are settled, and of how many."""
-
+"""Called after each batch with the number of people whose outcome is known, and the number of people in all."""
 
 _POSITIONS = ("in_flight", "left", "unclear")
 # A task state store may hold what an earlier version of this provider wrote.
@@ -43,36 +42,36 @@ _EARLIER_NAMES = {"on_the_way": "in_flight"}
 
 
 def _ranges(positions: list[int]) -> str:
-    """Write positions as ``0-24,30``: a store takes 64 KB."""
+    """Return positions as ranges such as ``0-24,30``, because a store takes 64 KB."""
     runs: list[list[int]] = []
-    for place in sorted(positions):
-        if runs and place == runs[-1][1] + 1:
-            runs[-1][1] = place
+    for position in sorted(positions):
+        if runs and position == runs[-1][1] + 1:
+            runs[-1][1] = position
         else:
-            runs.append([place, place])
+            runs.append([position, position])
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
 def _positions(text: str | list[int]) -> list[int]:
-    """Read what ``_ranges`` has written, or a list of numbers as earlier versions wrote it."""
+    """Return the positions in what ``_ranges`` wrote, or in a list of numbers as earlier versions wrote it."""
     if isinstance(text, list):
-        return [int(place) for place in text]
+        return [int(position) for position in text]
     runs = [run.partition("-") for run in text.split(",") if run]
-    return [place for first, _, last in runs for place in range(int(first), int(last or first) + 1)]
+    return [position for first, _, last in runs for position in range(int(first), int(last or first) + 1)]
 
 
 @dataclass
 class RaiseProgress:
-    """What became of the people of a list, by their positions in it.
+    """The outcomes of raising a trigger for the people of a list, by their positions in it.
 
-    :param of: the list and the trigger, in a word
-    :param next: those before it have been on their way, except those ``left``
-    :param in_flight: noted before they were sent
-    :param left: surely not raised, though before ``next``
-    :param unclear: raised or not; never sent again
-    :param raised: how many were
-    :param refused: how many the service refused
-    :param done_at: the most tries that the task had when everybody was settled and the task ended well; None before
+    :param of: identifies the list and the trigger
+    :param next: the position up to which people have been in flight, except those ``left``; default 0
+    :param in_flight: positions noted before their requests were sent
+    :param left: positions before ``next`` for which the trigger was surely not raised
+    :param unclear: positions for which it may or may not have been raised; never sent again
+    :param raised: the number of people for whom it was raised
+    :param refused: the number of people whom the service refused
+    :param done_at: the task's ``max_tries`` when it succeeded; None before
     """
 
     of: str
@@ -85,14 +84,15 @@ class RaiseProgress:
     done_at: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON of it, positions as ranges."""
+        """Return the progress as plain JSON, positions as ranges."""
         return asdict(self) | {name: _ranges(getattr(self, name)) for name in _POSITIONS}
 
     @classmethod
     def from_dict(cls, noted: Mapping[str, Any]) -> RaiseProgress:
-        """Read what ``as_dict`` has written.
+        """Read what ``as_dict`` of this or an earlier version returned.
 
-        :raises CijInputError: it can't be read; who was raised is not known then
+        :param noted: the stored progress
+        :raises CijInputError: it can't be read, so for whom the trigger was raised is not known
         """
         try:
             noted = {_EARLIER_NAMES.get(name, name): value for name, value in noted.items()}
@@ -103,21 +103,28 @@ class RaiseProgress:
                 hint="Nobody was raised now. Run the DAG anew for those who were not raised.",
             ) from None
 
-    def begin(self, places: list[int]) -> None:
-        """Put some on their way."""
-        self.in_flight = places
-        self.left = [place for place in self.left if place not in places]
-        self.next = max(self.next, max(places) + 1)
+    def begin(self, positions: list[int]) -> None:
+        """Note a batch as in flight.
+
+        :param positions: the batch's positions; at least one
+        """
+        self.in_flight = positions
+        self.left = [position for position in self.left if position not in positions]
+        self.next = max(self.next, max(positions) + 1)
 
     def mark_unclear(self) -> None:
-        """Give up on those that an earlier try left on their way."""
+        """Note as unclear whom an earlier try left in flight."""
         self.unclear += self.in_flight
         self.in_flight = []
 
 
 def at_positions(ids: IdSet, positions: set[int]) -> Iterator[str]:
-    """Give the people at some positions of a list."""
-    return (one for place, one in _numbered(ids) if place in positions)
+    """Return the ids at some positions of a list.
+
+    :param ids: the list
+    :param positions: the positions, from 0
+    """
+    return (person for position, person in _numbered(ids) if position in positions)
 
 
 def _numbered(ids: IdSet) -> Iterator[tuple[int, str]]:
@@ -135,40 +142,40 @@ async def raise_for_all(
     clock: Clock | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Send everybody who has not been on the way yet.
+    """Raise a trigger for everybody in a list who has not been in flight yet.
 
-    :param send: raises the trigger for one
+    :param send: raises the trigger for one person
     :param ids: the whole list
-    :param progress: what is known of it; kept up to date
-    :param note: keeps the progress where a later try finds it; called before each block, and at the end
-    :param rate_per_minute: how many are begun a minute
-    :param at_once: how many are on their way together
-    :param clock: where time comes from
-    :param on_progress: is told of each block
-    :raises CijError: nobody can be raised for now, or nobody at all; who was not is ``left``
+    :param progress: the outcomes so far; kept up to date
+    :param note: stores the progress where a later try finds it; called before each batch, and at the end
+    :param rate_per_minute: the most requests that begin in a minute
+    :param at_once: the most requests in flight
+    :param clock: tells the time, and waits; default the real time
+    :param on_progress: called after each batch
+    :raises CijError: the service takes no raises for now, or none at all; whoever was not raised is ``left``
     """
     progress.mark_unclear()
     left, start = set(progress.left), progress.next
-    rest = ((place, one) for place, one in _numbered(ids) if place >= start or place in left)
+    rest = ((position, person) for position, person in _numbered(ids) if position >= start or position in left)
     limiter, refusals = RateLimiter(rate_per_minute, clock or Clock()), Counter[str]()
     try:
-        block = dict(islice(rest, BATCH_SIZE))
-        while block:
-            progress.begin(list(block))
+        batch = dict(islice(rest, BATCH_SIZE))
+        while batch:
+            progress.begin(list(batch))
             try:
                 note(progress)
-            except BaseException:  # nobody of them was sent
+            except BaseException:  # none of their requests was sent
                 progress.left, progress.in_flight = progress.left + progress.in_flight, []
                 raise
             following = dict(islice(rest, BATCH_SIZE))
-            await RaiseBatch(send, block, limiter, at_once).run(progress, refusals, last=not following)
+            await RaiseBatch(send, batch, limiter, at_once).run(progress, refusals, last=not following)
             if on_progress:
                 on_progress(progress.raised + progress.refused + len(progress.unclear), len(ids))
-            block = following
+            batch = following
     finally:
         note(progress)
-        for words, count in refusals.items():
-            log.warning("%d were refused: %s", count, words)
+        for reason, count in refusals.items():
+            log.warning("%s were refused: %s", f"{count:,}", reason)
 
 
 class RateLimiter:
@@ -207,9 +214,15 @@ class RaiseBatch:
         self._halt: CijError | None = None
 
     async def run(self, progress: RaiseProgress, refusals: Counter[str], *, last: bool) -> None:
-        """Send them, and write down what became of each, also when it is broken off."""
+        """Send the requests, and note the outcome of each, also when the batch is cancelled.
+
+        :param progress: where outcomes are noted
+        :param refusals: counts refusals by their reason
+        :param last: True when no batch follows
+        :raises CijError: the service takes no raises for now, or refused everybody so far
+        """
         try:
-            await for_each(self._people, self._one, self._at_once)
+            await for_each(self._people, self._raise, self._at_once)
         finally:
             self._write(progress, refusals)
         if self._halt:
@@ -218,40 +231,40 @@ class RaiseBatch:
         if len(failures) < len(self._people):
             return
         if not progress.raised and not progress.unclear:
-            # The first of all, and not one of them: it is not for who they are.
+            # The first batch, and none of its people was accepted: the cause is not in the people.
             progress.refused -= len(failures)
             progress.left += list(self._people)
             raise _without_ids(failures[0])
         if not last and all(_unclear(error) for error in failures):
             raise _without_ids(failures[0])
 
-    async def _one(self, place: int) -> None:
+    async def _raise(self, position: int) -> None:
         if self._halt:
             return
         await self._limiter.wait()
         if self._halt:
             return
-        self._begun.add(place)
+        self._begun.add(position)
         try:
-            await self._send(self._people[place])
+            await self._send(self._people[position])
         except CijError as error:
-            if _unclear(error) or _of_one(error):
-                self._ended[place] = error
+            if _unclear(error) or _concerns_person(error):
+                self._ended[position] = error
                 return
-            self._begun.discard(place)
+            self._begun.discard(position)
             self._halt = error
         else:
-            self._ended[place] = None
+            self._ended[position] = None
 
     def _write(self, progress: RaiseProgress, refusals: Counter[str]) -> None:
         progress.in_flight = []
-        for place in self._people:
-            if place not in self._ended:
-                (progress.unclear if place in self._begun else progress.left).append(place)
-            elif (error := self._ended[place]) is None:
+        for position in self._people:
+            if position not in self._ended:
+                (progress.unclear if position in self._begun else progress.left).append(position)
+            elif (error := self._ended[position]) is None:
                 progress.raised += 1
             elif _unclear(error):
-                progress.unclear.append(place)
+                progress.unclear.append(position)
             else:
                 progress.refused += 1
                 refusals[f"HTTP {error.http_status}, code {error.code or 'none'}"] += 1
@@ -261,11 +274,11 @@ def _unclear(error: CijError) -> bool:
     return error.may_have_executed or isinstance(error, CijReplyError)
 
 
-def _of_one(error: CijError) -> bool:
-    """Tell whether a refusal is for one person: the next may fare better."""
+def _concerns_person(error: CijError) -> bool:
+    """Return whether a refusal concerns one person, so that the next may be accepted."""
     return isinstance(error, CijRefusedError) and not isinstance(error, (CijForbiddenError, CijUnavailableError))
 
 
 def _without_ids(error: CijError) -> CijError:
-    """Take people out of the service's words."""
+    """Return an error without the ids of people in the service's words."""
     return CijError.from_dict(error.as_dict() | {"message": without_people(error.message)})

@@ -1,7 +1,7 @@
-"""Custom triggers: what one is, what it takes, and raising it for a person.
+"""Custom triggers: read a definition, check attributes against it, and raise the trigger for a person.
 
-Sources: "Create custom triggers" (each is an unbound Custom API; every attribute must be there and hold something);
-the table references of msdynmkt_eventmetadata and CustomAPIRequestParameter.
+Sources: "Create custom triggers" (each is an unbound Custom API; every attribute must be present and not empty); the
+table references of msdynmkt_eventmetadata and CustomAPIRequestParameter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STATES = (
 _TIMES = ("msdynmkt_signaltimestamp", "msdynmkt_signalingestiontimestamp")
 _PEOPLE = ("msdynmkt_profileid", "msdynmkt_signaluserauthid")
 _BINDING = "bindingid"
-# The most that a decimal of .NET holds, which is what the service reads decimals and money into.
+# The largest decimal of .NET, which the service reads decimals and money into.
 _MOST_DECIMAL = 7.9e28
 
 
@@ -44,10 +44,10 @@ _MOST_DECIMAL = 7.9e28
 class CustomTrigger:
     """A custom trigger of the organisation.
 
-    :param name: its unique name
-    :param action: the action that raises it
+    :param name: the trigger's unique name
+    :param action: the unique name of the action that raises it
     :param state: ``msdynmkt_state``
-    :param inputs: what the action takes: type codes by name
+    :param inputs: the type codes of the action's inputs, by name
     """
 
     name: str
@@ -58,17 +58,21 @@ class CustomTrigger:
     @property
     def state_name(self) -> str:
         """The state in words; an unknown one as its number."""
-        place = self.state - 534120000
-        return _STATES[place] if 0 <= place < len(_STATES) else f"in state {self.state}"
+        index = self.state - 534120000
+        return _STATES[index] if 0 <= index < len(_STATES) else f"in state {self.state}"
 
     @property
     def attributes(self) -> dict[str, int]:
-        """The inputs that are its own."""
+        """The inputs that the trigger's author has defined."""
         return {name: kind for name, kind in self.inputs.items() if name not in (*_TIMES, *_PEOPLE, _BINDING)}
 
 
 class CustomTriggers:
-    """The verbs on custom triggers, over one open client."""
+    """The verbs on custom triggers, over one open client.
+
+    :param client: an open client
+    :param clock: tells the time of a raise; default the real time
+    """
 
     def __init__(self, client: DataverseClient, clock: Clock | None = None) -> None:
         self._client = client
@@ -77,12 +81,12 @@ class CustomTriggers:
     async def get(self, name: str) -> CustomTrigger:
         """Read a trigger's definition.
 
-        :param name: its unique name, with or without ``msdynmkt_``, or its name
-        :raises CijNotFoundError: there is no such trigger
+        :param name: the trigger's unique name, with or without ``msdynmkt_``, or its display name
+        :raises CijNotFoundError: there is no such trigger, or several have the name
+        :raises CijReplyError: its definition can't be read
         """
         bare = name.strip().removeprefix(_PREFIX)
-        names = (bare, _PREFIX + bare)
-        where = " or ".join(f"msdynmkt_uniquename eq {literal(one)}" for one in names)
+        where = " or ".join(f"msdynmkt_uniquename eq {literal(unique)}" for unique in (bare, _PREFIX + bare))
         where += f" or msdynmkt_name eq {literal(name.strip())}"
         rows = await self._client.rows(query(_SET, select=_COLUMNS, where=where))
         if len(rows) != 1:
@@ -103,14 +107,15 @@ class CustomTriggers:
     async def raise_trigger(
         self, trigger: CustomTrigger, profile_id: str, attributes: Mapping[str, Any], table: str = "contact"
     ) -> None:
-        """Raise a trigger for one person. The service accepts; journeys come to it behind its reply.
+        """Raise a trigger for one person. The service accepts it, and starts journeys after its reply.
 
-        Never sent twice: an error with ``unclear`` leaves open whether it was raised.
+        The request is never repeated: it is not idempotent.
 
         :param trigger: the trigger
-        :param profile_id: the contact or lead
-        :param attributes: as ``attributes_of`` gives them
-        :param table: ``contact`` or ``lead``
+        :param profile_id: the contact's or lead's id
+        :param attributes: the attributes, as ``attributes_of`` returns them
+        :param table: ``contact`` (default) or ``lead``
+        :raises CijError: the raise failed; with ``unclear`` the trigger may have been raised all the same
         """
         moment = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {
@@ -123,12 +128,12 @@ class CustomTriggers:
 
 
 def attributes_of(trigger: CustomTrigger, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a trigger and all its attributes, and write them as the service wants them.
+    """Return the attributes of a trigger as the service expects them, all checked.
 
     :param trigger: the trigger
-    :param given: values by attribute, with or without ``msdynmkt_``; text is read as what the attribute is
-    :raises CijInputError: it is not ready to use, or attributes are missing, empty, of another type or unknown: all of
-        them are named
+    :param given: values by attribute name, with or without ``msdynmkt_``; a text is read as the attribute's type
+    :raises CijInputError: the trigger is not ready to use, or attributes are missing, empty, of another type or
+        unknown; the error names all of them
     """
     if trigger.state != _READY:
         raise CijInputError(
@@ -152,7 +157,7 @@ def attributes_of(trigger: CustomTrigger, given: Mapping[str, Any]) -> dict[str,
                 raise ValueError("is missing" if name not in by_name else "is null")
             values[own_name] = _typed(value, wanted[own_name])
         except (CijInputError, OverflowError, TypeError, ValueError) as error:
-            wrong.append(f"{name.removeprefix(_PREFIX)} {error if value is None else _kind(wanted[own_name])}")
+            wrong.append(f"{name.removeprefix(_PREFIX)} {error if value is None else _requirement(wanted[own_name])}")
     if wrong:
         raise CijInputError(
             f"The attributes of {trigger.name!r}: {'; '.join(wrong)}.",
@@ -168,13 +173,14 @@ def _typed(value: Any, kind: int) -> Any:
     return value
 
 
-def _kind(kind: int) -> str:
+def _requirement(kind: int) -> str:
     return f"must be {_TYPES[kind][0]}" if kind in _TYPES else "is of an unknown type"
 
 
 def _boolean(value: Any) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
-    return known[str(value).strip().lower()] if str(value).strip().lower() in known else _no(value)
+    text = str(value).strip().lower()
+    return known[text] if text in known else _refuse()
 
 
 def _moment(value: Any) -> str:
@@ -182,37 +188,39 @@ def _moment(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    number = _no(value) if isinstance(value, bool) else float(value)
-    return number if isfinite(number) else _no(value)
+    number = _refuse() if isinstance(value, bool) else float(value)
+    return number if isfinite(number) else _refuse()
 
 
 def _decimal(value: Any) -> float:
     number = _number(value)
-    return number if abs(number) <= _MOST_DECIMAL else _no(value)
+    return number if abs(number) <= _MOST_DECIMAL else _refuse()
 
 
 def _integer(value: Any) -> int:
-    number = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", str(value)) else _no(value)
-    return number if -MAX_INT - 1 <= number <= MAX_INT else _no(value)
+    number = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", str(value)) else _refuse()
+    return number if -MAX_INT - 1 <= number <= MAX_INT else _refuse()
 
 
 def _text(value: Any) -> str:
-    broken = isinstance(value, float) and not isfinite(value)
-    return str(value) if isinstance(value, (str, int, float)) and str(value) and not broken else _no(value)
+    valid = (
+        isinstance(value, (str, int, float)) and str(value) and not (isinstance(value, float) and not isfinite(value))
+    )
+    return str(value) if valid else _refuse()
 
 
 def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, (list, tuple)) else _no(value)
+    return [str(text) for text in value] if isinstance(value, (list, tuple)) else _refuse()
 
 
 def _row(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or "@odata.type" not in value:
-        _no(value)
+        _refuse()
     json_text("it", value)
     return dict(value)
 
 
-def _no(value: Any) -> Any:
+def _refuse() -> Any:
     raise ValueError
 
 
@@ -229,5 +237,5 @@ _TYPES: dict[int, tuple[str, Callable[[Any], Any]]] = {
     9: ("the number of a choice, of 32 bits", _integer),
     10: ("a text that is not empty", _text),
     11: ("a list of texts", _texts),
-    12: ("an id", lambda value: normalize_guid(value)),
+    12: ("an id", normalize_guid),
 }

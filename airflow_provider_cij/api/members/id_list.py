@@ -1,4 +1,4 @@
-"""A list of members, read whole and checked before anything is sent."""
+"""Read a list of members whole, and check it before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from airflow_provider_cij.errors import CijInputError
 
 log = logging.getLogger(__name__)
 
-_REJECTS_SHOWN = 100
+_MOST_LOGGED = 100
 _RIGHT_COLUMN = "Is it the right column? Nothing was sent."
 
 Chunk = tuple[Sequence[int], Sequence[object]]
-"""Some rows: their line numbers, and what stands where an id (or what shall be matched) should."""
+"""Some rows of a source: their line numbers, and the values of the column that holds the ids or what is matched."""
 
 
 @dataclass(frozen=True)
 class MemberIdList:
-    """What a list came to: distinct ids, ready to send.
+    """The distinct ids of a list, ready to send, and the counts of its rows.
 
-    :param ids: whom it names
-    :param read: rows
-    :param invalid: rows without an id, or without a value to match
-    :param duplicate: rows whose id or value had been there before
-    :param not_found: different values that match nobody
+    :param ids: the distinct ids
+    :param read: the number of rows
+    :param invalid: the number of rows without an id, or without a value to match
+    :param duplicate: the number of rows whose id or value an earlier row holds
+    :param not_found: the number of different values that match nobody; default 0
     """
 
     ids: IdSet
@@ -39,16 +39,20 @@ class MemberIdList:
     not_found: int = 0
 
     def report(self, **others: int) -> MemberReport:
-        """Report on the list, and on what was done with it."""
+        """Return the report on the list and on what was done with it.
+
+        :param others: the other counts of ``MemberReport``, by name
+        """
         return MemberReport(self.read, self.invalid, self.duplicate, self.not_found, **others)
 
 
 class InvalidRows:
-    """Counts the rows that can't be used, and names the first of them by their lines.
+    """Counts the invalid rows of a list, and logs the first 100 by their lines, never by their values.
 
-    :param max_invalid: a bound as ``bounds.bound_of`` reads it; a share is one of the rows read
-    :param what: what such a row lacks
-    :param early: True refuses the list as soon as a number of rows is exceeded, False only at its end
+    :param max_invalid: how many rows may be invalid: a bound as ``bounds.bound_of`` reads it; a share is of the rows
+        read
+    :param what: what an invalid row lacks, for the log; default ``id``
+    :param early: True (default) refuses the list as soon as a number of rows is exceeded, False only at its end
     """
 
     def __init__(self, max_invalid: object, what: str = "id", *, early: bool = True) -> None:
@@ -59,35 +63,34 @@ class InvalidRows:
         self.count = 0
 
     def add(self, lines: Sequence[int], values: Sequence[object], bad: Iterable[int], read: int) -> None:
-        """Take note.
+        """Count and log the invalid ones of some rows.
 
-        :param lines: the lines of some rows
-        :param values: what stands in them
-        :param bad: the positions of those that can't be used
-        :param read: how many rows have been read so far
+        :param lines: the rows' line numbers
+        :param values: the rows' values
+        :param bad: the positions of the invalid ones among them
+        :param read: the number of rows read so far, these included
         :raises CijInputError: there are more than the bound, and it is a number of rows
         """
         for position in bad:
             self.count += 1
-            if len(self._lines) < _REJECTS_SHOWN:
+            if len(self._lines) < _MOST_LOGGED:
                 self._lines.append(lines[position])
-                # The value itself may be somebody's address: it stays out of the log.
-                log.warning(
-                    "Line %d holds no %s: %s", lines[position], self._what, _looks(values[position], self._what)
-                )
+                # The value itself may be a person's address: it stays out of the log.
+                reason = _reason(values[position], self._what)
+                log.warning("Line %d holds no %s: %s", lines[position], self._what, reason)
         if self._early:
             self._check(read, "first ")
 
-    def close(self, read: int) -> None:
-        """Log how many more there were than have been named."""
+    def close(self) -> None:
+        """Log how many invalid rows were not logged one by one."""
         if self.count > len(self._lines):
-            log.warning("%d more lines hold no %s", self.count - len(self._lines), self._what)
+            log.warning("%s more lines hold no %s", f"{self.count - len(self._lines):,}", self._what)
 
     def check(self, read: int) -> None:
-        """Refuse the list at its end.
+        """Check the list at its end.
 
-        :param read: how many rows it has
-        :raises CijInputError: not one row can be used, or more than the bound can't
+        :param read: the number of its rows
+        :raises CijInputError: every row is invalid, or more than the bound are
         """
         if self.count and self.count == read:
             raise CijInputError(f"None of the {read} rows holds any {self._what}.", hint=_RIGHT_COLUMN)
@@ -97,8 +100,8 @@ class InvalidRows:
         if self._bound.allows(self.count, read):
             return
         if self.count == read:
-            said = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."
-            raise CijInputError(said, hint=_RIGHT_COLUMN)
+            message = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."
+            raise CijInputError(message, hint=_RIGHT_COLUMN)
         raise CijInputError(
             f"{self.count} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
             hint=f"The first are on lines {', '.join(map(str, self._lines[:20]))}. Nothing was sent.",
@@ -106,24 +109,25 @@ class InvalidRows:
 
 
 async def read_member_ids(chunks: AsyncIterator[Chunk], max_invalid: object = None) -> MemberIdList:
-    """Read a whole list of ids.
+    """Read a list of ids to its end.
 
     :param chunks: the rows
-    :param max_invalid: how many rows may hold no id: a bound as ``bounds.bound_of`` reads it
-    :raises CijInputError: too many rows hold no id, or none does
+    :param max_invalid: how many rows may hold no id: a bound as ``bounds.bound_of`` reads it; a share is of the rows
+        read. Default None, any number
+    :raises CijInputError: more rows than the bound hold no id, or all of them
     """
-    ids, rejects, read = IdSet(), InvalidRows(max_invalid), 0
+    ids, invalid, read = IdSet(), InvalidRows(max_invalid), 0
     async for lines, values in chunks:
         keys, bad = pack_guids(values)
         ids.update(keys)
         read += len(values)
-        rejects.add(lines, values, bad, read)
-    rejects.close(read)
-    rejects.check(read)
-    return MemberIdList(ids, read, rejects.count, read - rejects.count - len(ids))
+        invalid.add(lines, values, bad, read)
+    invalid.close()
+    invalid.check(read)
+    return MemberIdList(ids, read, invalid.count, read - invalid.count - len(ids))
 
 
-def _looks(value: object, wanted: str) -> str:
+def _reason(value: object, wanted: str) -> str:
     text = "" if value is None else str(value).strip()
     if not text:
         return "it is empty"

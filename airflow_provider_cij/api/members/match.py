@@ -1,10 +1,10 @@
-"""E-mail addresses, customer numbers and the like become the ids of contacts or leads.
+"""Find the ids of contacts or leads by e-mail addresses, customer numbers and other values.
 
 Source: Dataverse docs, "In function", "Filter rows" and "Page results". Decisions where they are silent:
 
-- every record with the value counts, inactive ones as well: several people may share an address;
-- values that differ only in case, in white space around them, or in how an accent is put on its letter are the same.
-  The service may see it more widely (accents, "ß" and "ss"): what only it takes for the same is left out, because a
+- Every record with the value counts, inactive ones as well: several people may share an address.
+- Values that differ only in case, in white space around them, or in how an accent is encoded are equal. The service
+  may compare more widely (accents, "ß" and "ss"): records that are equal only to the service are left out, because a
   mail to the wrong person is worse than none.
 """
 
@@ -31,25 +31,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnNotFound = Callable[[Sequence[tuple[int, str]]], None]
-"""Called with lines and values that match nobody. The values are people's data: never log them."""
+"""Called with lines and values that match nobody. The values are personal data: never log them."""
 OnEnd = Callable[[], Awaitable[None]]
+"""Awaited when every value has been looked up."""
 OnProgress = Callable[[int, int, int], None]
-"""Called after each query with queries done, values asked for, values that matched."""
+"""Called after each query with queries done, values looked up, values found."""
 
-_TABLES = {"contact": ("contacts", "contactid"), "lead": ("leads", "leadid")}
+TABLES = {"contact": ("contacts", "contactid"), "lead": ("leads", "leadid")}
+"""The tables of people: entity set and id column by logical name."""
 # The link to a further page is the same URL with a cookie of some 400 characters.
 _ROOM_FOR_COOKIE = 1024
-# SQL Server takes 2,100 parameters a statement. Whether the service gets past that is nowhere said.
+# SQL Server takes 2,100 parameters a statement. No document says whether the service gets past that.
 _VALUES_A_QUERY = 2000
 _LONGEST = 850
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _REMEMBERED = 100_000
 
-_Batch = dict[str, tuple[int, str]]  # by what makes a value the same: its first line, and itself
+_Batch = dict[str, tuple[int, str]]  # normalized value: the first line it stands on, and the value itself
 
 
 def normalize(text: str) -> str:
-    """Give what two trimmed values have in common when they are the same."""
+    """Return the form of a value in which equal values are equal texts.
+
+    :param text: the value, without white space around it
+    """
     # Not casefold: it would make one of "ß" and "ss".
     return unicodedata.normalize("NFC", text.lower())
 
@@ -68,46 +73,47 @@ async def match(
 ) -> MemberIdList:
     """Find the records that have the values of a list, as many values a query as its URL holds.
 
-    In the result, ``read`` is the sum of ``invalid``, ``duplicate``, ``not_found`` and the values that matched;
-    ``ids`` may be more than those.
+    In the result, ``read`` is the sum of ``invalid``, ``duplicate``, ``not_found`` and the values that were found.
+    There may be more ``ids`` than values, because several records may have one value.
 
-    :param client: open; its ``max_concurrency`` says how many queries at once
+    :param client: an open client; its ``max_concurrency`` is the number of queries at once
     :param chunks: the rows
     :param table: ``contact`` or ``lead``
     :param column: logical name of the column to look in, such as ``emailaddress1``
     :param max_invalid: how many rows may hold no value: a bound as ``bounds.bound_of`` reads it, a share is one of the
-        rows read
-    :param max_not_found: how many different values may match nobody: a bound of the rows read
-    :param on_not_found: is told of each value that matches nobody, by its first row. A value is told of again only when
-        100,000 others have stood between
-    :param on_progress: is told of every query that succeeded
-    :param on_end: is awaited when every value has been looked up, before the bounds refuse the list: the place to
-        finish a file of ``on_not_found``. With it, no bound refuses the list before its end
-    :raises CijInputError: there is no such table, this is no column's name, too many rows hold no value, or too many
-        values match nobody
-    :raises CijError: a query failed for good; the error never holds a value
+        rows read. Default None, any number
+    :param max_not_found: how many different values may match nobody: a bound as ``bounds.bound_of`` reads it, a share
+        is one of the rows read. Default None, any number
+    :param on_not_found: called with values that match nobody, and the first line of each. A value is repeated only when
+        100,000 others stand between
+    :param on_progress: called after each query that succeeded
+    :param on_end: awaited when every value has been looked up, before the bounds refuse the list: the place to finish a
+        file of ``on_not_found``. With it, no bound refuses the list before its end
+    :raises CijInputError: there is no such table, the column's name is malformed, too many rows hold no value, or too
+        many values match nobody
+    :raises CijError: a query failed after its retries; the error never holds a value
     """
-    if table not in _TABLES:
-        raise CijInputError(f"The table is {table!r}.", hint=f"Segments are of {' or '.join(_TABLES)}.")
+    if table not in TABLES:
+        raise CijInputError(f"The table is {table!r}.", hint=f"Segments are of {' or '.join(TABLES)}.")
     if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
     matching = _Matching(client, table, column, on_not_found, on_progress)
-    rejects = InvalidRows(max_invalid, what="value", early=on_end is None)
+    invalid = InvalidRows(max_invalid, what="value", early=on_end is None)
     bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
-    intake = await matching.run(chunks, rejects)
+    id_list = await matching.run(chunks, invalid)
     if on_end:
         await on_end()
-    rejects.check(intake.read)
-    if not bound.allows(intake.not_found, intake.read):
+    invalid.check(id_list.read)
+    if not bound.allows(id_list.not_found, id_list.read):
         raise CijInputError(
-            f"{intake.not_found} values of {intake.read} rows match nobody, more than {bound}.",
+            f"{id_list.not_found} values of {id_list.read} rows match nobody, more than {bound}.",
             hint=f"Is {column!r} the right column? not_found_path gives a file of them. Nothing was sent.",
         )
-    return intake
+    return id_list
 
 
 class _Matching:
-    """One list on its way."""
+    """Looks the values of one list up."""
 
     def __init__(
         self,
@@ -118,7 +124,7 @@ class _Matching:
         on_progress: OnProgress | None,
     ) -> None:
         self._client = client
-        self._set, self._id = _TABLES[table]
+        self._set, self._id = TABLES[table]
         self._column = column
         self._on_not_found = on_not_found
         self._on_progress = on_progress
@@ -126,25 +132,25 @@ class _Matching:
         self._ids, self._values, self._missing = IdSet(), IdSet(), IdSet()
         self._read = self._queries = self._asked = self._matched = self._inexact_matches = 0
 
-    async def run(self, chunks: AsyncIterator[Chunk], rejects: InvalidRows) -> MemberIdList:
-        await for_each(self._batches(chunks, rejects), self._ask, self._client.settings.max_concurrency)
+    async def run(self, chunks: AsyncIterator[Chunk], invalid: InvalidRows) -> MemberIdList:
+        await for_each(self._batches(chunks, invalid), self._query, self._client.settings.max_concurrency)
         if self._inexact_matches:
             log.warning(
-                "%d records were left out: the service takes their %s for one asked for, but it differs in more than "
+                "%s records were left out: the service takes their %s for one asked for, but it differs in more than "
                 "case (an accent, for example)",
-                *(self._inexact_matches, self._column),
+                *(f"{self._inexact_matches:,}", self._column),
             )
-        duplicate = self._read - rejects.count - len(self._values)
-        return MemberIdList(self._ids, self._read, rejects.count, duplicate, len(self._missing))
+        duplicate = self._read - invalid.count - len(self._values)
+        return MemberIdList(self._ids, self._read, invalid.count, duplicate, len(self._missing))
 
-    async def _batches(self, chunks: AsyncIterator[Chunk], rejects: InvalidRows) -> AsyncIterator[_Batch]:
-        """Cut the different values into queries."""
+    async def _batches(self, chunks: AsyncIterator[Chunk], invalid: InvalidRows) -> AsyncIterator[_Batch]:
+        """Yield the different values in batches that fit into a query."""
         batch: _Batch = {}
         room = whole = URL_LIMIT - _ROOM_FOR_COOKIE - len(self._client.settings.api_url + self._path({}))
         async for lines, values in chunks:
             texts = [_text(value) for value in values]
             self._read += len(texts)
-            rejects.add(lines, values, [place for place, text in enumerate(texts) if not text], self._read)
+            invalid.add(lines, values, [place for place, text in enumerate(texts) if not text], self._read)
             digests = []
             for line, text in zip(lines, texts, strict=True):
                 if not text:
@@ -160,21 +166,21 @@ class _Matching:
                 batch[key] = line, text
                 room -= length
             self._values.update(b"".join(digests))
-        rejects.close(self._read)
+        invalid.close()
         if batch:
             yield batch
 
-    async def _ask(self, batch: _Batch) -> None:
+    async def _query(self, batch: _Batch) -> None:
         found: set[str] = set()
         failure: CijError | None = None
         try:
             async for rows in self._client.pages(self._path(batch)):
-                found |= self._take(rows, batch)
+                found |= self._read_rows(rows, batch)
         except (CijRefusedError, CijServerError) as error:
             failure = error
-        if failure:  # out of the handler: what comes now must not carry the service's words along as its context
+        if failure:  # out of the handler: what is raised now must not carry the service's words along as its context
             await self._explain(failure, batch)
-        missing = [row for key, row in batch.items() if key not in found]
+        missing = [value for key, value in batch.items() if key not in found]
         self._missing.update(b"".join(_digest(key) for key in batch if key not in found))
         if missing and self._on_not_found:
             self._on_not_found(missing)
@@ -184,21 +190,21 @@ class _Matching:
         if self._on_progress:
             self._on_progress(self._queries, self._asked, self._matched)
 
-    def _take(self, rows: list[dict[str, Any]], batch: _Batch) -> set[str]:
-        """Take the ids of the records that have a value asked for; give those values."""
+    def _read_rows(self, rows: list[dict[str, Any]], batch: _Batch) -> set[str]:
+        """Add the ids of the records whose value is in the batch, and return those values."""
         pairs = [(normalize(_text(row.get(self._column))), row.get(self._id)) for row in rows]
-        ours = [(key, row_id) for key, row_id in pairs if key in batch]
-        self._inexact_matches += len(pairs) - len(ours)
-        ids, bad = pack_guids([row_id for _, row_id in ours])
+        exact = [(key, row_id) for key, row_id in pairs if key in batch]
+        self._inexact_matches += len(pairs) - len(exact)
+        ids, bad = pack_guids([row_id for _, row_id in exact])
         if bad:
             raise CijReplyError(f"GET {self._set} was answered with a row without {self._id}.")
         self._ids.update(ids)
-        return {key for key, _ in ours}
+        return {key for key, _ in exact}
 
     async def _explain(self, error: CijError, batch: _Batch) -> None:
-        """Raise what is wrong without the service's words, which may repeat the query and so people's data."""
+        """Raise an error without the service's words, which may repeat the query and so personal data."""
         if isinstance(error, CijRefusedError):
-            # Is it the table, the column, a privilege? The same without values is refused in words that can be shown.
+            # A query without values tells whether the table, the column or a privilege is refused, in words to show.
             try:
                 await self._client.get(query(self._set, select=self._columns, top=1))
             except CijRefusedError as refused:
@@ -222,14 +228,14 @@ class _Matching:
 
 
 class _RecentlySeen:
-    """Remembers at least the last 100,000 different values, in memory that does not grow beyond twice that."""
+    """Remembers at least the last 100,000 different values, and at most twice that."""
 
     def __init__(self) -> None:
         self._recent: set[bytes] = set()
         self._older: set[bytes] = set()
 
     def met(self, digest: bytes) -> bool:
-        """Tell whether a value has come lately, and remember it."""
+        """Return whether a value was seen recently, and remember it."""
         if digest in self._recent or digest in self._older:
             return True
         if len(self._recent) == _REMEMBERED:
@@ -239,7 +245,7 @@ class _RecentlySeen:
 
 
 def _text(value: object) -> str:
-    """Read a value, of a list or of a row; ``""`` when there is none or no column can hold it."""
+    """Return a value of a list or a row as text; ``""`` when there is none or no column can hold it."""
     text = "" if value is None else unicodedata.normalize("NFC", str(value).strip())
     return "" if len(text) > _LONGEST or _NO_TEXT.search(text) else text
 
