@@ -80,9 +80,9 @@ def run_trigger(scripted, monkeypatch):
     return run
 
 
-def test_every_end_is_an_event_that_says_what_it_was(fire):
-    """And each is understood in the worker as the error that it was in the triggerer."""
-    assert check_of_event(fire(BLIP, segment(6), segment(1)), "segment").result["status"] == "live"
+def test_every_end_is_a_typed_event(run_trigger):
+    """Success, failure, timeout and error are events, and the worker raises each as the same error."""
+    assert check_of_event(run_trigger(BLIP, segment(6), segment(1)), "segment").result["status"] == "live"
     no = Answer(403, {"error": {"code": "0x80040220", "message": "no privilege"}})
     for status, kind, answers in (
         ("failed", CijSegmentFailedError, [segment(3), NONE, segment(3), NO_WORDS]),
@@ -133,9 +133,9 @@ def test_the_first_poll_is_delayed(scripted, monkeypatch):
     assert time.monotonic() - started >= 5
 
 
-def test_it_does_not_stop_the_loop(fire):
-    """Others share it: while twenty wait, it goes round."""
-    assert check_of_event(fire(segment(1)), "segment")
+def test_waiting_triggers_do_not_block_the_loop(run_trigger):
+    """While twenty triggers wait, the event loop that they share runs other tasks."""
+    assert check_of_event(run_trigger(segment(1)), "segment")
     rounds = 0
 
     async def main():
