@@ -54,8 +54,8 @@ def test_a_publish_that_falls_back_to_draft_has_failed(run_journey_task, capfd, 
     assert "was to become live: SegmentNotInLiveState" in capfd.readouterr().out
 
 
-def test_publish_need_not_wait(run_journey_task):
-    """Then it returns what it sees."""
+def test_publish_without_waiting(run_journey_task):
+    """With ``wait=False``, publish returns the status that the first check found."""
     answers = [journey(1), NONE, Answer(204), journey(4)]
     ran = run_journey_task(CijPublishJourneyOperator, *answers, journey_id=ID, wait=False)
     assert ran.result("t") == {"journey_id": ID, "status": "publishing"}

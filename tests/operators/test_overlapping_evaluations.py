@@ -207,10 +207,10 @@ def test_a_skipped_publish_is_repeated_ten_times(run_publish, scripted, capfd, d
 
 @both
 @pytest.mark.parametrize("trouble", [LATER, DOWN], ids=["429", "503"])
-def test_a_refresh_that_is_done_is_not_done_again(publish, scripted, monkeypatch, deferrable, trouble):
+def test_a_refresh_that_is_done_is_not_done_again(run_publish, scripted, monkeypatch, deferrable, trouble):
     """Whatever becomes of the last read, for when the segment was evaluated, the segment is published once."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
-    ran = publish(
+    ran = run_publish(
         *[segment(2), NONE, Answer(204), segment(5), segment(1), trouble],
         kind=CijRefreshSegmentOperator,
         deferrable=deferrable,

@@ -242,10 +242,10 @@ def test_members_are_waited_for_whatever_the_status(run_sensor, mode):
 
 @every_mode
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
-def test_too_few_members_are_a_timeout(wait, mode, soft_fail, state):
+def test_too_few_members_are_a_timeout(run_sensor, mode, soft_fail, state):
     """Failed, or skipped where that is asked for."""
     arguments = {"kind": CijSegmentMembersSensor, "min_members": 5, "timeout": 0.5, "soft_fail": soft_fail}
-    assert wait(mode, segment(1, 4), **arguments).states == {"wait": state}
+    assert run_sensor(mode, segment(1, 4), **arguments).states == {"wait": state}
 
 
 @every_mode
@@ -288,7 +288,7 @@ def test_member_limits_of_the_sensor(run_sensor, mode, counts, limits, state):
 
 @every_mode
 @pytest.mark.parametrize("trouble", [429, 503])
-def test_no_sensor_asks_earlier_than_it_was_told(wait, scripted, monkeypatch, mode, trouble):
+def test_no_sensor_asks_earlier_than_it_was_told(run_sensor, scripted, monkeypatch, mode, trouble):
     """A Retry-After that is longer than the client waits for is kept in each mode, whatever the status."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0.5))
     started = time.monotonic()
