@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from .remote import Remote, RemoteFaults
+from cij_sandbox.remote import Remote, RemoteFaults
 
 _SECONDS_TO_START = 30
 

@@ -7,8 +7,8 @@ import re
 import uuid
 
 import pytest
-from cij_sandbox import batch
-from cij_sandbox.errors import ODataError
+from cij_sandbox.core.errors import ODataError
+from cij_sandbox.dataverse import batch
 from hypothesis import given
 from hypothesis import strategies as st
 

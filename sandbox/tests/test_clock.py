@@ -4,8 +4,8 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cij_sandbox.clock import Clock
-from cij_sandbox.scheduling import DAY, HALF_HOUR, Life
+from cij_sandbox.core.clock import Clock
+from cij_sandbox.segments.scheduling import DAY, HALF_HOUR, Life
 from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st

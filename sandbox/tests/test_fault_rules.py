@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from cij_sandbox.faults import Faults, read
+from cij_sandbox.faults.rules import Faults, read
 from hypothesis import given
 from hypothesis import strategies as st
 

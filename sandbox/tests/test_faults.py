@@ -12,7 +12,7 @@ import uuid
 
 import httpx
 import pytest
-from cij_sandbox.control import RequestLog
+from cij_sandbox.server.control import RequestLog
 from cij_sandbox.testing import Sandbox, running_sandbox
 
 from .conftest import Organisation

@@ -6,9 +6,9 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 import pytest
-from cij_sandbox import fetchxml
-from cij_sandbox.errors import ODataError
-from cij_sandbox.tables import CONTACT
+from cij_sandbox.core.errors import ODataError
+from cij_sandbox.dataverse import fetchxml
+from cij_sandbox.dataverse.tables import CONTACT
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import httpx
 import jwt
 import msal
 import pytest
-from cij_sandbox.identity import Identity
+from cij_sandbox.server.identity import Identity
 from cij_sandbox.testing import running_sandbox
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

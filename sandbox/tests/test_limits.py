@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cij_sandbox.errors import ODataError
-from cij_sandbox.limits import DOCUMENTED, Limits, Usage
+from cij_sandbox.core.errors import ODataError
+from cij_sandbox.faults.limits import DOCUMENTED, Limits, Usage
 from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,8 +5,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cij_sandbox.expressions import QueryError
-from cij_sandbox.outbound import language
+from cij_sandbox.dataverse.expressions import QueryError
+from cij_sandbox.mql import outbound as language
 from hypothesis import given
 from hypothesis import strategies as st
 

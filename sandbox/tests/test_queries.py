@@ -5,11 +5,12 @@ import uuid
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from cij_sandbox import filters, mql
-from cij_sandbox.expressions import OneOf, QueryError
-from cij_sandbox.sql import ConditionSql
-from cij_sandbox.store import Store
-from cij_sandbox.tables import CONTACT
+from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse import filters
+from cij_sandbox.dataverse.expressions import OneOf, QueryError
+from cij_sandbox.dataverse.sql import ConditionSql
+from cij_sandbox.dataverse.tables import CONTACT
+from cij_sandbox.mql import language as mql
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

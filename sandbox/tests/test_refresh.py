@@ -4,11 +4,11 @@ import json
 import uuid
 
 import pytest
-from cij_sandbox.publishing import Publisher
-from cij_sandbox.rows import insert
-from cij_sandbox.store import Store
-from cij_sandbox.switches import Switches
-from cij_sandbox.tables import DEFINITION, SEGMENT
+from cij_sandbox.core.behaviours import Switches
+from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse.rows import insert
+from cij_sandbox.dataverse.tables import DEFINITION, SEGMENT
+from cij_sandbox.segments.publishing import Publisher
 from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation

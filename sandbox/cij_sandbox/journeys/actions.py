@@ -6,22 +6,22 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from .. import errors, values
-from ..actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
-from ..clock import CLOCK
-from ..publishing import Publisher
-from ..rows import fetch, insert
-from ..schema import Table
-from ..store import Store
-from ..switches import Switches
-from ..tables import BUSINESS_UNIT, JOURNEY
-from ..values import SqlValue
-from . import life
-from .checks import IGNORED_IN_DRAFTS, name_problems, problems
-from .definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
-from .jsonpath import modify
-from .problems import Problem, RefusedError, as_text
-from .tables import TEMPLATE
+from cij_sandbox.core import errors, values
+from cij_sandbox.core.behaviours import Switches
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.core.schema import Table
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
+from cij_sandbox.dataverse.rows import fetch, insert
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT, JOURNEY
+from cij_sandbox.journeys import transitions as life
+from cij_sandbox.journeys.checks import IGNORED_IN_DRAFTS, name_problems, problems
+from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
+from cij_sandbox.journeys.jsonpath import modify
+from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
+from cij_sandbox.journeys.tables import TEMPLATE
+from cij_sandbox.segments.publishing import Publisher
 
 _ID, _NAME, _JSON = "msdynmkt_journeyid", "msdynmkt_journeyname", "msdynmkt_journeyjson"
 _TEMPLATE, _CHANGES = "msdynmkt_journeytemplateid", "msdynmkt_jsonpathmodifications"

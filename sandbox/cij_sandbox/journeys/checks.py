@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from .. import guid
-from ..rows import fetch
-from ..segments import LIVE_STATUSES
-from ..store import fold
-from ..tables import SEGMENT
-from .definition import TRIGGER_TYPES, Definition, moment
-from .problems import Problem
-from .tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+from cij_sandbox.core import guid
+from cij_sandbox.core.store import fold
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.dataverse.tables import SEGMENT
+from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, moment
+from cij_sandbox.journeys.problems import Problem
+from cij_sandbox.journeys.tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+from cij_sandbox.segments.definitions import LIVE_STATUSES
 
 MAXIMUM_DAYS = 365
 # Of "some validation errors are ignored" in drafts the document names this one.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .. import values
-from .jsonpath import loads
-from .problems import Problem, RefusedError
+from cij_sandbox.core import values
+from cij_sandbox.journeys.jsonpath import loads
+from cij_sandbox.journeys.problems import Problem, RefusedError
 
 _MAXIMUM_DEPTH = 100
 TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from .problems import Problem, RefusedError
+from cij_sandbox.journeys.problems import Problem, RefusedError
 
 _STEP = re.compile(
     r"\.(?P<name>[^\W\d]\w*)"

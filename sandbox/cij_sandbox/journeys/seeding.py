@@ -7,12 +7,12 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 
-from ..rows import BUSINESS_UNIT_ID, USER_ID, insert
-from ..schema import Table
-from ..store import Store, fold, next_number
-from ..values import SqlValue
-from .definition import TRIGGER_TYPES
-from .tables import (
+from cij_sandbox.core.schema import Table
+from cij_sandbox.core.store import Store, fold, next_number
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.rows import BUSINESS_UNIT_ID, USER_ID, insert
+from cij_sandbox.journeys.definition import TRIGGER_TYPES
+from cij_sandbox.journeys.tables import (
     COMMERCIAL,
     CONSENT,
     EMAIL,
@@ -28,7 +28,7 @@ from .tables import (
     TRACKING,
     TRANSACTIONAL,
 )
-from .triggers import define
+from cij_sandbox.journeys.triggers import define
 
 # The one id that is the same in every organisation; the others are the sandbox's own.
 COMMERCIAL_ID = "10000000-0000-0000-0000-000000000003"

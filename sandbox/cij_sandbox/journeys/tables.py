@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..columns import choice, lookup, moment, text
-from ..schema import Table
+from cij_sandbox.core.columns import choice, lookup, moment, text
+from cij_sandbox.core.schema import Table
 
 _LONG = 1_048_576
 _FIRST = 534120000

@@ -7,8 +7,11 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 
-from .. import errors, values
-from ..actions import (
+from cij_sandbox.core import errors, values
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.actions import (
     BOOLEAN,
     DATETIME,
     DECIMAL,
@@ -21,12 +24,9 @@ from ..actions import (
     register,
     unregister,
 )
-from ..clock import CLOCK
-from ..rows import change, fetch, insert
-from ..store import Store
-from ..tables import BY_SET
-from ..values import SqlValue
-from .tables import DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER, TRIGGER
+from cij_sandbox.dataverse.rows import change, fetch, insert
+from cij_sandbox.dataverse.tables import BY_SET
+from cij_sandbox.journeys.tables import DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER, TRIGGER
 
 MAXIMUM_ATTRIBUTES = 29
 _SHOWN = 10_000

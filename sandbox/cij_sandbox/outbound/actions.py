@@ -6,19 +6,18 @@ import json
 import re
 from collections.abc import Mapping
 
-from .. import errors, guid
-from ..actions import BOOLEAN, INTEGER, STRING, Action, Parameter
-from ..expressions import MismatchError, QueryError
-from ..rows import USER_ID, fetch
-from ..schema import Column, Kind
-from ..store import Store
-from ..web import Request
-from .definitions import contacts_of, problem_of, read_ids
-from .fetching import by_query
-from .journeys import FIELDS, validate
-from .life import Life
-from .rules import add_task
-from .tables import (
+from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Column, Kind
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.web import Request
+from cij_sandbox.dataverse.actions import BOOLEAN, INTEGER, STRING, Action, Parameter
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
+from cij_sandbox.dataverse.rows import USER_ID, fetch
+from cij_sandbox.outbound.definitions import contacts_of, problem_of, read_ids
+from cij_sandbox.outbound.fetching import by_query
+from cij_sandbox.outbound.journeys import FIELDS, validate
+from cij_sandbox.outbound.plugins import add_task
+from cij_sandbox.outbound.tables import (
     CONTENT_SETTINGS,
     ONE_BUSINESS_UNIT,
     OUTBOUND_JOURNEY,
@@ -26,6 +25,7 @@ from .tables import (
     STATIC,
     WHOLE_ORGANIZATION,
 )
+from cij_sandbox.outbound.transitions import Life
 
 _PATH = re.compile(r"/*(msdyncrm_\w+)")
 _TABLES = {table.set_name: table for table in (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)}

@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .. import errors, guid
-from ..expressions import MismatchError, QueryError, UnsupportedError
-from ..sql import Sql
-from . import language
-from .sql import contacts_query
-from .tables import STATIC
+from cij_sandbox.core import errors, guid
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.dataverse.sql import Sql
+from cij_sandbox.mql import outbound as language
+from cij_sandbox.outbound.sql import contacts_query
+from cij_sandbox.outbound.tables import STATIC
 
 _PREFIX = "crm"
 

@@ -6,17 +6,18 @@ import sqlite3
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from .. import errors, fetchxml, guid
-from ..expressions import MismatchError, QueryError, UnsupportedError
-from ..rows import show
-from ..schema import Table
-from ..selecting import MAXIMUM_PAGE
-from ..selecting import Selection as Rows
-from ..sql import ConditionSql, Sql
-from ..tables import CONTACT
-from . import language
-from .sql import contacts_query
-from .tables import OUTBOUND_SEGMENT
+from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Table
+from cij_sandbox.dataverse import fetchxml
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.dataverse.rows import show
+from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE
+from cij_sandbox.dataverse.selecting import Selection as Rows
+from cij_sandbox.dataverse.sql import ConditionSql, Sql
+from cij_sandbox.dataverse.tables import CONTACT
+from cij_sandbox.mql import outbound as language
+from cij_sandbox.outbound.sql import contacts_query
+from cij_sandbox.outbound.tables import OUTBOUND_SEGMENT
 
 _LINK = {"name": OUTBOUND_SEGMENT.logical_name, "from": OUTBOUND_SEGMENT.key, "to": "msdyncrm_segmentmemberid"}
 

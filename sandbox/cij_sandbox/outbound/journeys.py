@@ -11,13 +11,20 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .. import guid, values
-from ..rows import fetch
-from ..schema import Column, Kind
-from . import workflow
-from .definitions import problem_of
-from .tables import ACCOUNT_TARGET, CONTENT_SETTINGS, LIVE, LIVE_EDITABLE, OUTBOUND_JOURNEY, OUTBOUND_SEGMENT
-from .workflow import ERROR, WARNING, Fault
+from cij_sandbox.core import guid, values
+from cij_sandbox.core.schema import Column, Kind
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.outbound import workflow
+from cij_sandbox.outbound.definitions import problem_of
+from cij_sandbox.outbound.tables import (
+    ACCOUNT_TARGET,
+    CONTENT_SETTINGS,
+    LIVE,
+    LIVE_EDITABLE,
+    OUTBOUND_JOURNEY,
+    OUTBOUND_SEGMENT,
+)
+from cij_sandbox.outbound.workflow import ERROR, WARNING, Fault
 
 _PREFIX = "FieldValue"
 # The document's mapping table, and one more that only its example has.

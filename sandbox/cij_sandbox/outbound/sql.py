@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..expressions import MismatchError
-from ..schema import Table
-from ..sql import ConditionSql, Sql
-from ..tables import BY_LOGICAL_NAME, CONTACT, LEAD
-from .language import Combined, Everyone, InSegment, Query, Reached
-from .tables import ACCOUNT
+from cij_sandbox.core.schema import Table
+from cij_sandbox.dataverse.expressions import MismatchError
+from cij_sandbox.dataverse.sql import ConditionSql, Sql
+from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME, CONTACT, LEAD
+from cij_sandbox.mql.outbound import Combined, Everyone, InSegment, Query, Reached
+from cij_sandbox.outbound.tables import ACCOUNT
 
 _PROFILES = (CONTACT, LEAD, ACCOUNT)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..columns import choice, flag, lookup, moment, number, text
-from ..schema import Column, Kind, Table
+from cij_sandbox.core.columns import choice, flag, lookup, moment, number, text
+from cij_sandbox.core.schema import Column, Kind, Table
 
 DRAFT, LIVE, STOPPED, LIVE_EDITABLE, EXPIRED, ERROR, GOING_LIVE, STOPPING = range(192350000, 192350008)
 DYNAMIC, STATIC, COMPOUND = range(192350000, 192350003)

@@ -1,0 +1,1 @@
+"""What everything stands on: requests and answers, values, the shape of tables, the store."""

@@ -1,0 +1,195 @@
+"""Contacts and leads to begin with: the same seed gives the same people, however many are asked for."""
+
+# ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from cij_sandbox.core.schema import Table
+from cij_sandbox.core.store import Store, next_number
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.rows import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID, fetch, insert
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT, CONTACT, LEAD, ORGANIZATION, SYSTEM_USER
+from cij_sandbox.outbound.tables import ACCOUNT
+from cij_sandbox.server.identity import CLIENT_ID
+
+_FIRST = [
+    "Ada",
+    "Björn",
+    "Chloé",
+    "Daniel",
+    "Élodie",
+    "Fatima",
+    "Giulia",
+    "Hans",
+    "Ines",
+    "João",
+    "Katarzyna",
+    "Liam",
+    "Maria",
+    "Noah",
+    "Olga",
+    "Pablo",
+    "Quinn",
+    "Rosa",
+    "Søren",
+    "Tomáš",
+]
+_LAST = [
+    "Andersen",
+    "Bauer",
+    "Costa",
+    "Dubois",
+    "Esposito",
+    "Fischer",
+    "García",
+    "Hansen",
+    "Ivanova",
+    "Jensen",
+    "Kowalska",
+    "López",
+    "Müller",
+    "Novák",
+    "O'Neill",
+    "Petrova",
+    "Rossi",
+    "Schmidt",
+    "Török",
+    "Weber",
+]
+_PLACES = (
+    ("Copenhagen", "Capital Region", "Denmark", "1050"),
+    ("Munich", "Bavaria", "Germany", "80331"),
+    ("Lyon", "Auvergne-Rhône-Alpes", "France", "69001"),
+    ("Seattle", "WA", "United States", "98101"),
+    ("Portland", "OR", "United States", "97201"),
+    ("London", "England", "United Kingdom", "SW1A"),
+    ("Madrid", "Community of Madrid", "Spain", "28001"),
+    ("Prague", "Prague", "Czechia", "11000"),
+)
+_COUNTIES = ("King", "Kings", "Upper Bavaria", "Rhône", "Greater London", "Multnomah")
+_DOMAINS = ("contoso.com", "fabrikam.com", "adatum.com", "tailspintoys.com", "example.org")
+_STREETS = ("Main Street", "Station Road", "Hauptstraße", "Rue de la Paix", "Harbour Way")
+_COMPANIES = (
+    "Contoso",
+    "Fabrikam",
+    "Adatum",
+    "Tailspin Toys",
+    "Northwind Traders",
+    "Litware",
+    "Proseware",
+    "Wingtip Toys",
+)
+_ACCOUNTS = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:account:{name}")) for name in _COMPANIES]
+_FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
+_BATCH = 20_000
+
+T = TypeVar("T")
+
+
+def prepare(store: Store, contacts: int, leads: int, seed: int) -> None:
+    """Write the organisation and, into tables that are empty, the people."""
+    with store.transaction() as connection:
+        if fetch(connection, ORGANIZATION, ORGANIZATION_ID) is None:
+            insert(connection, ORGANIZATION, {"organizationid": ORGANIZATION_ID, "name": "CIJ sandbox"})
+            insert(connection, BUSINESS_UNIT, {"businessunitid": BUSINESS_UNIT_ID, "name": "CIJ sandbox"})
+            user = {"systemuserid": USER_ID, "fullname": "# CIJ sandbox application", "applicationid": CLIENT_ID}
+            insert(connection, SYSTEM_USER, {**user, "isdisabled": 0, "businessunitid": BUSINESS_UNIT_ID})
+            for account_id, name in zip(_ACCOUNTS, _COMPANIES, strict=True):
+                insert(connection, ACCOUNT, {"accountid": account_id, "name": name, "statecode": 0, "statuscode": 1})
+    _fill(store, CONTACT, contacts, seed)
+    _fill(store, LEAD, leads, seed)
+
+
+def _fill(store: Store, table: Table, count: int, seed: int) -> None:
+    taken = store.reader().execute(f'SELECT 1 FROM "{table.logical_name}" LIMIT 1').fetchone()
+    if taken or not count:
+        return
+    names = [column.name for column in table.columns]
+    columns = ", ".join(f'"{name}"' for name in names)
+    statement = f'INSERT INTO "{table.logical_name}" ({columns}) VALUES ({", ".join("?" * len(names))})'
+    people = _people(table, count, random.Random(f"{table.logical_name}:{seed}"))  # noqa: S311 - made-up people
+    with store.transaction() as connection:
+        version = next_number(connection, "version", count) - count
+        batch: list[list[SqlValue]] = []
+        for number, person in enumerate(people, 1):
+            person["versionnumber"] = version + number
+            batch.append([person.get(name) for name in names])
+            if len(batch) == _BATCH:
+                connection.executemany(statement, batch)
+                batch.clear()
+        connection.executemany(statement, batch)
+
+
+def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str, SqlValue]]:
+    """Make people; each takes as many throws as any other, so that the first N do not depend on the count."""
+    email: str | None = None
+    for number in range(count):
+        throws = [dice.random() for _ in range(20)]
+        first, last = _pick(_FIRST, throws[0]), _pick(_LAST, throws[1])
+        city, state, country, postcode = _pick(_PLACES, throws[2])
+        if throws[3] >= 0.02 or email is None:  # two in a hundred share the address of the one before
+            email = f"{first}.{last}.{number}@{_pick(_DOMAINS, throws[4])}".replace("'", "")
+            email = email if throws[5] < 0.15 else email.lower()
+        created = _FIRST_DAY + number % 500_000 * 60
+        person: dict[str, SqlValue] = {
+            table.key: str(uuid.UUID(int=dice.getrandbits(128), version=4)),
+            "firstname": first,
+            "lastname": last,
+            "fullname": f"{first} {last}",
+            "emailaddress1": None if throws[6] < 0.05 else email,
+            "telephone1": None if throws[7] < 0.3 else f"+1 555 {int(throws[7] * 10_000_000):07d}",
+            "mobilephone": None if throws[8] < 0.5 else f"+1 556 {int(throws[8] * 10_000_000):07d}",
+            "address1_line1": f"{1 + int(throws[9] * 200)} {_pick(_STREETS, throws[10])}",
+            "address1_city": city,
+            "address1_county": None if throws[11] < 1 / 3 else _pick(_COUNTIES, throws[12]),
+            "address1_stateorprovince": state,
+            "address1_postalcode": postcode,
+            "address1_country": country,
+            "preferredcontactmethodcode": 1 + int(throws[13] * 5),
+            "donotbulkemail": int(throws[14] < 0.1),
+            "donotemail": int(throws[14] < 0.03),
+            "statecode": 0,
+            "statuscode": 1,
+            "owningbusinessunit": BUSINESS_UNIT_ID,
+            "ownerid": USER_ID,
+            "createdon": created,
+            "modifiedon": created,
+        }
+        yield {**person, **(_contact(throws, number) if table is CONTACT else _lead(throws, last))}
+
+
+def _contact(throws: list[float], number: int) -> dict[str, SqlValue]:
+    inactive = throws[15] < 0.04
+    return {
+        # Counted, not thrown: another throw would make other people of the same seed.
+        "parentcustomerid": _ACCOUNTS[number // 2 % len(_ACCOUNTS)] if number % 2 else None,
+        "birthdate": None if throws[16] < 0.2 else f"{1940 + int(throws[16] * 70)}-{1 + int(throws[17] * 12):02d}-15",
+        "gendercode": None if throws[17] < 0.1 else 1 + int(throws[18] * 2),
+        "customertypecode": 1,
+        "creditlimit": None if throws[19] < 0.4 else round(throws[19] * 20_000, 2),
+        "annualincome": None if throws[18] < 0.25 else int(throws[18] * 200) * 1000,
+        "numberofchildren": None if throws[16] < 0.3 else int(throws[19] * 5),
+        "statecode": int(inactive),
+        "statuscode": 2 if inactive else 1,
+    }
+
+
+def _lead(throws: list[float], last: str) -> dict[str, SqlValue]:
+    return {
+        "subject": f"Interested in {_pick(('the newsletter', 'a demo', 'the spring sale'), throws[15])}",
+        "companyname": None if throws[16] < 0.2 else f"{last} & Co",
+        "leadqualitycode": 1 + int(throws[17] * 3),
+        "leadsourcecode": None if throws[18] < 0.3 else 1 + int(throws[18] * 4),
+        "revenue": None if throws[19] < 0.4 else int(throws[19] * 5000) * 1000,
+        "numberofemployees": None if throws[18] < 0.3 else int(throws[18] * 900),
+    }
+
+
+def _pick(choices: Sequence[T], throw: float) -> T:
+    return choices[int(throw * len(choices))]

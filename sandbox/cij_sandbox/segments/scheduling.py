@@ -1,0 +1,94 @@
+"""When a live segment is refreshed and when it expires ("Automated segment management")."""
+
+# ruff: noqa: S608 - nothing but constants of the code is put into the text
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.dataverse.rows import change
+from cij_sandbox.dataverse.tables import DEFINITION, SEGMENT
+from cij_sandbox.segments import runs
+from cij_sandbox.segments.definitions import LIVE_STATUSES
+from cij_sandbox.segments.dependents import usage_changed
+
+HALF_HOUR, DAY = 1_800, 86_400
+UNUSED_DAYS = 120
+_EXPIRED, _DEFINITION_STOPPED = 10, 723270006
+_LIVE_SEGMENTS = (
+    "SELECT schedule.*, msdynmkt_displayname, msdynmkt_disablesegmentrefresh FROM schedule "
+    "JOIN msdynmkt_segment AS segment ON msdynmkt_segmentid = segment_id "
+    "JOIN msdynmkt_segmentdefinition ON msdynmkt_segmentdefinitionid = definition_id "
+    f"WHERE segment.statuscode IN {LIVE_STATUSES} AND segment_id NOT IN (SELECT segment_id FROM job)"
+)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What the cadence of a live segment depends on, in seconds since 1970."""
+
+    published_at: float
+    evaluated_at: float
+    unused_since: float | None
+    frozen: bool = False
+
+    @property
+    def refresh_at(self) -> float:
+        """The next refresh: half-hourly while it is used or new, else daily; never for a static snapshot.
+
+        Assumption: "new" is the first day after it was published.
+        """
+        if self.frozen:
+            return math.inf
+        soon = self.evaluated_at + HALF_HOUR
+        is_new = soon <= self.published_at + DAY
+        return soon if self.unused_since is None or is_new else self.evaluated_at + DAY
+
+    @property
+    def expires_at(self) -> float:
+        """The end of a segment nobody uses."""
+        return math.inf if self.unused_since is None else self.unused_since + UNUSED_DAYS * DAY
+
+
+def next_moment(connection: sqlite3.Connection) -> float:
+    """Return when something is due next."""
+    return min((min(life.refresh_at, life.expires_at) for _, life in _lives(connection)), default=math.inf)
+
+
+def carry_out(connection: sqlite3.Connection, begin_at: float) -> None:
+    """Write down all that is due: runs that begin at ``begin_at`` (real time), and ends.
+
+    Assumption: however long the time that passed at once, one run catches up with it.
+    """
+    now = CLOCK.now()
+    for row, life in list(_lives(connection)):
+        if life.expires_at <= now:
+            _expire(connection, row["segment_id"], row["definition_id"])
+        elif life.refresh_at <= now:
+            runs.plan(
+                connection,
+                row["segment_id"],
+                row["definition_id"],
+                row["msdynmkt_displayname"],
+                runs.SCHEDULED,
+                begin_at,
+            )
+            connection.execute("UPDATE schedule SET evaluated_at = ? WHERE segment_id = ?", (now, row["segment_id"]))
+    usage_changed(connection)
+
+
+def _lives(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Life]]:
+    for row in connection.execute(_LIVE_SEGMENTS):
+        frozen = bool(row["msdynmkt_disablesegmentrefresh"])
+        yield row, Life(row["published_at"], row["evaluated_at"], row["unused_since"], frozen)
+
+
+def _expire(connection: sqlite3.Connection, segment_id: str, definition_id: str) -> None:
+    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPIRED})
+    # Assumption: definitions have no status Expired, so that of an expired segment is Stopped.
+    change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _DEFINITION_STOPPED})
+    connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))

@@ -1,0 +1,129 @@
+"""The sandbox's own endpoints under ``/sandbox``: faults, requests, the clock, triggers. The real service has none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from cij_sandbox.core import values
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.faults import rules as faults
+from cij_sandbox.journeys.triggers import Triggers
+from cij_sandbox.segments.publishing import Publisher
+
+_REMEMBERED = 10_000
+
+
+@dataclass
+class Entry:
+    """One request: no query, no body and no token, because people are in them."""
+
+    number: int
+    time: float
+    method: str
+    path: str
+    client_request_id: str | None
+    status: int | None = None
+    fault: str | None = None
+
+
+class RequestLog:
+    """The last requests, in the order they came."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=_REMEMBERED)
+        self._number = 0
+
+    def begin(self, method: str, path: str, client_request_id: str | None) -> Entry:
+        """Write a request down; its status follows when it has one."""
+        self._number += 1
+        entry = Entry(self._number, time.time(), method, path, client_request_id)
+        self._entries.append(entry)
+        return entry
+
+    def since(self, number: int) -> list[dict[str, object]]:
+        """Return the requests after the one with this number."""
+        return [asdict(entry) for entry in self._entries if entry.number > number]
+
+
+class Control:
+    """The endpoints."""
+
+    def __init__(self, rules: faults.Faults, log: RequestLog, publisher: Publisher, triggers: Triggers) -> None:
+        self._triggers = triggers
+        self._rules = rules
+        self._log = log
+        self._publisher = publisher
+
+    async def faults(self, http: HttpRequest) -> Response:
+        """Show the fault rules, add some, or forget all."""
+        if http.method == "DELETE":
+            self._rules.clear()
+            return Response(None, 204)
+        if http.method == "POST":
+            if not _is_json(http):
+                return _NOT_JSON
+            try:
+                self._rules.add(faults.read(json.loads(await http.body())))
+            except (ValueError, RecursionError) as problem:
+                return _refusal(400, str(problem))
+        return JSONResponse({"faults": self._rules.shown()})
+
+    async def requests(self, http: HttpRequest) -> Response:
+        """Show the requests since a number."""
+        since = _since(http)
+        return _NO_NUMBER if since is None else JSONResponse({"requests": self._log.since(since)})
+
+    async def events(self, http: HttpRequest) -> Response:
+        """Show the events since a number, of one trigger or of all."""
+        since, name = _since(http), http.query_params.get("trigger")
+        if since is None:
+            return _NO_NUMBER
+        return JSONResponse({"events": await run_in_threadpool(self._triggers.raised, since, name)})
+
+    async def triggers(self, http: HttpRequest) -> Response:
+        """Show the custom triggers; POST adds one, or changes one."""
+        if http.method == "POST":
+            if not _is_json(http):
+                return _NOT_JSON
+            try:
+                await run_in_threadpool(self._triggers.define, json.loads(await http.body()))
+            except (ValueError, RecursionError) as problem:
+                return _refusal(400, str(problem))
+        return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
+
+    async def clock(self, http: HttpRequest) -> Response:
+        """Show what time the organisation has; POST ``{"advance_seconds": N}`` moves it on."""
+        if http.method == "POST":
+            if not _is_json(http):
+                return _NOT_JSON
+            try:
+                CLOCK.advance(float(json.loads(await http.body())["advance_seconds"]))
+            except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                return _refusal(400, '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987')
+            await run_in_threadpool(self._publisher.catch_up)
+        return JSONResponse({"now": values.write_moment(values.now())}, headers={"Cache-Control": "no-store"})
+
+
+def _since(http: HttpRequest) -> int | None:
+    since = http.query_params.get("since", "0")
+    return int(since) if since.isascii() and since.isdigit() and len(since) < 19 else None
+
+
+def _is_json(http: HttpRequest) -> bool:
+    # A page of another site can send a form here, but not this type: the browser would ask first.
+    return http.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def _refusal(status: int, problem: str) -> Response:
+    return JSONResponse({"error": problem}, status)
+
+
+_NO_NUMBER = _refusal(400, '"since" is the number of the last one that is known')
+_NOT_JSON = _refusal(415, "Content-Type: application/json is expected")
