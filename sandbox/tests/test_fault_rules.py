@@ -26,7 +26,7 @@ def struck(rules, asked, seed=1):
     """Tell the fault of each request."""
     faults = Faults(seed)
     faults.add(read(rules))
-    hits = [faults.strike(*request) for request in asked]
+    hits = [faults.match(*request) for request in asked]
     return [hit and hit.fault for hit in hits], [rule["struck"] for rule in faults.shown()]
 
 
@@ -86,9 +86,9 @@ def test_after_a_clear_the_sequence_begins_anew():
     runs = []
     for _ in range(2):
         faults.add(read({"fault": "reset", "probability": 0.5}))
-        runs.append([faults.strike("GET", PATHS[0]) is None for _ in range(50)])
+        runs.append([faults.match("GET", PATHS[0]) is None for _ in range(50)])
         faults.clear()
-        assert faults.strike("GET", PATHS[0]) is None
+        assert faults.match("GET", PATHS[0]) is None
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 2
 
@@ -191,4 +191,4 @@ def test_whatever_comes_is_a_rule_or_a_clear_refusal(content):
     held.add(faults)
     json.dumps(held.shown(), allow_nan=False, ensure_ascii=False).encode()
     for path in PATHS:
-        held.strike("GET", path)
+        held.match("GET", path)

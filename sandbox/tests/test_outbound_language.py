@@ -3,10 +3,11 @@
 import calendar
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from cij_sandbox.dataverse.expressions import QueryError
-from cij_sandbox.mql import outbound as language
+from cij_sandbox.mql.language import OUTBOUND, parse, parse_page
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,7 +117,7 @@ def test_adding_months_keeps_the_day_or_takes_the_last(start, months):
     written = f"DATE({start.year}, {start.month}, {start.day}, {start.hour})"
 
     def added(part, number):
-        query = language.parse(f"PROFILE(contact).FILTER(createdon > DATEADD({part}, {number}, {written}))")
+        query = parse(f"PROFILE(contact).FILTER(createdon > DATEADD({part}, {number}, {written}))", OUTBOUND)
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=query.condition.literal.value)
 
     moment = added("MONTH", months)
@@ -135,8 +136,8 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=15).map(" ".join) | st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
     """No text makes the parser fail in any other way than by naming a position inside it."""
-    assert 0 <= place_of_problem(language.parse, text) <= len(text)
-    assert 0 <= place_of_problem(language.parse_selection, text) <= len(text)
+    assert 0 <= place_of_problem(partial(parse, dialect=OUTBOUND), text) <= len(text)
+    assert 0 <= place_of_problem(parse_page, text) <= len(text)
 
 
 def place_of_problem(parse, text):

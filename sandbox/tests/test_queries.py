@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from functools import partial
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -10,7 +11,9 @@ from cij_sandbox.dataverse import filters
 from cij_sandbox.dataverse.expressions import OneOf, QueryError
 from cij_sandbox.dataverse.sql import ConditionSql
 from cij_sandbox.dataverse.tables import CONTACT
-from cij_sandbox.mql import language as mql
+from cij_sandbox.mql.language import REAL_TIME
+from cij_sandbox.mql.language import parse as parse_query
+from cij_sandbox.server.organisation import SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,7 +147,7 @@ def test_in_looks_up_its_values(tmp_path, count, column, index):
     wanted = OneOf(column, tuple(str(uuid.UUID(int=number)) for number in range(count)))
     where, parameters = ConditionSql(CONTACT, segment_query=False).compile(wanted)
     plan = f"EXPLAIN QUERY PLAN SELECT * FROM contact WHERE {where} ORDER BY contactid LIMIT 5001"  # noqa: S608
-    steps = [row["detail"] for row in Store(tmp_path / "state.sqlite").reader().execute(plan, parameters)]
+    steps = [row["detail"] for row in Store(tmp_path / "state.sqlite", SCHEMA).reader().execute(plan, parameters)]
     assert steps[0].startswith(f"SEARCH contact USING INDEX {index}")
 
 
@@ -224,7 +227,7 @@ words = st.lists(st.sampled_from(TOKENS.split()), max_size=40).map(" ".join)
 )
 def test_no_text_breaks_the_parsers(text):
     """Whatever is written, a parser understands it or refuses it with a position inside it."""
-    for parse in (filters.parse, mql.parse):
+    for parse in (filters.parse, partial(parse_query, dialect=REAL_TIME)):
         position = 0
         try:
             parse(text)

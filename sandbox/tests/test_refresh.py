@@ -4,11 +4,11 @@ import json
 import uuid
 
 import pytest
-from cij_sandbox.core.behaviours import Switches
+from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.rows import insert
-from cij_sandbox.dataverse.tables import DEFINITION, SEGMENT
-from cij_sandbox.segments.publishing import Publisher
+from cij_sandbox.segments.tables import DEFINITION, SEGMENT
+from cij_sandbox.server import organisation
 from cij_sandbox.testing import running_sandbox
 
 from .conftest import Organisation
@@ -68,13 +68,13 @@ def test_a_jump_over_days_is_caught_up_with_by_one_run(moving):
 
 def test_what_a_jump_makes_due_is_on_file_when_it_is_answered(tmp_path):
     """Nobody who jumped and asks for the run at once is told that there is none."""
-    store = Store(tmp_path / "state.sqlite")
+    store = Store(tmp_path / "state.sqlite", organisation.SCHEMA)
     with store.transaction() as connection:
         definition = insert(connection, DEFINITION, {"statecode": 0, "statuscode": 723270000})
         content = {"msdynmkt_sourcesegmentuid": definition, "statecode": 0, "statuscode": ACTIVE}
         segment = insert(connection, SEGMENT, content)
         connection.execute("INSERT INTO schedule VALUES (?, ?, 0, 0, NULL)", (segment, definition))
-    Publisher(store, 0, Switches()).catch_up()
+    organisation.Organisation(store, 0, Behaviours(), b"").background.catch_up()
     found = store.reader().execute("SELECT msdynmkt_segmentdefinitionid FROM msdynmkt_segmentexecution").fetchall()
     assert [row[0] for row in found] == [definition]
     store.reader().close()

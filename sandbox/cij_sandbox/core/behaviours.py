@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Switches:
+class Behaviours:
     """One organisation's peculiarities."""
 
     malformed_members: bool = False
@@ -20,7 +20,7 @@ class Switches:
     drop_busy_publish: bool = False
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> Switches:
+    def of(cls, options: argparse.Namespace) -> Behaviours:
         """Read them from the command line."""
         return cls(
             options.malformed_members,
@@ -35,7 +35,7 @@ class Switches:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the switches to the options of ``cij-sandbox``."""
+    """Add the behaviours to the options of ``cij-sandbox``."""
     group = parser.add_argument_group("where documents and versions differ")
     group.add_argument(
         "--malformed-members", action="store_true", help="MembersList answers as it is printed, which is no JSON"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 PLUG_IN = "0x80040265"
 _HELP = (
@@ -24,6 +25,31 @@ class ODataError(Exception):
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+
+
+class LoginError(Exception):
+    """A refusal of the login endpoint."""
+
+    def __init__(self, status: int, error: str, number: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.error = error
+        self.number = number
+        self.words = words
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON of the refusal."""
+        trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
+        stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return {
+            "error": self.error,
+            "error_description": f"AADSTS{self.number}: {self.words} Trace ID: {trace} "
+            f"Correlation ID: {correlation} Timestamp: {stamp}",
+            "error_codes": [self.number],
+            "timestamp": stamp,
+            "trace_id": trace,
+            "correlation_id": correlation,
+        }
 
 
 def not_implemented(what: str) -> ODataError:

@@ -10,13 +10,13 @@ _STRICT = re.compile(DASHED, re.ASCII)
 _PUNCTUATION = str.maketrans("", "", "{}()-")
 
 
-def loose(text: str) -> str | None:
+def parse(text: str) -> str | None:
     """Return the GUID spelt with dashes, in braces, in parentheses or as 32 digits; None when it is none of these."""
     text = text.strip().lower()
     return from_bytes(bytes.fromhex(text.translate(_PUNCTUATION))) if _ANY.fullmatch(text) else None
 
 
-def strict(text: str) -> str | None:
+def parse_strict(text: str) -> str | None:
     """Return the GUID of an OData literal, which is spelt with dashes only."""
     text = text.lower()
     return text if _STRICT.fullmatch(text) else None

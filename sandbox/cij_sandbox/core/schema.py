@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
+ACTIVE_OR_INACTIVE = {1: (0, "Active"), 2: (1, "Inactive")}
+
 
 class Kind(Enum):
     """The kinds of column, each with its Edm type."""
@@ -116,6 +118,24 @@ class Table:
     def default_status(self, state: int) -> int:
         """Return the status reason a row gets when only its state is given."""
         return next(code for code, (of_state, _) in self.statuses.items() if of_state == state)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of an organisation. ``sql`` creates what the sandbox keeps besides them."""
+
+    tables: tuple[Table, ...]
+    sql: str = ""
+
+    @cached_property
+    def by_set(self) -> dict[str, Table]:
+        """Tables by the name of their entity set."""
+        return {table.set_name: table for table in self.tables}
+
+    @cached_property
+    def by_name(self) -> dict[str, Table]:
+        """Tables by their logical name."""
+        return {table.logical_name: table for table in self.tables}
 
 
 _OWNER = (

@@ -11,42 +11,9 @@ from pathlib import Path
 
 from cij_sandbox.core import guid
 from cij_sandbox.core.clock import CLOCK
-from cij_sandbox.dataverse.tables import TABLES
-from cij_sandbox.journeys.tables import STATE as JOURNEY_STATE
-from cij_sandbox.outbound.tables import STATE as OUTBOUND_STATE
+from cij_sandbox.core.schema import Schema
 
-# Dataverse indexes the columns these serve as well: without them matching by e-mail would read the whole table.
-_INDEXES = """
-CREATE INDEX IF NOT EXISTS contact_by_email ON contact (fold(emailaddress1));
-CREATE INDEX IF NOT EXISTS lead_by_email ON lead (fold(emailaddress1));
-CREATE INDEX IF NOT EXISTS segment_by_definition ON msdynmkt_segment (fold(msdynmkt_sourcesegmentuid));
-CREATE INDEX IF NOT EXISTS execution_by_definition
-    ON msdynmkt_segmentexecution (msdynmkt_segmentdefinitionid, msdynmkt_startedon);
-"""
-_OWN_TABLES = """
-CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS static_group (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, definition_id TEXT NOT NULL, group_id TEXT NOT NULL,
-    include INTEGER NOT NULL, members INTEGER NOT NULL DEFAULT 0, UNIQUE (definition_id, group_id)
-);
-CREATE TABLE IF NOT EXISTS static_member (
-    group_number INTEGER NOT NULL, member BLOB NOT NULL, PRIMARY KEY (group_number, member)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS evaluation (segment_id TEXT PRIMARY KEY, number INTEGER NOT NULL, members INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS evaluation_page (
-    evaluation INTEGER NOT NULL, page INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY (evaluation, page)
-);
-CREATE TABLE IF NOT EXISTS job (
-    execution_id TEXT PRIMARY KEY, segment_id TEXT NOT NULL, definition_id TEXT NOT NULL,
-    started INTEGER NOT NULL, due REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS schedule (
-    segment_id TEXT PRIMARY KEY, definition_id TEXT NOT NULL,
-    published_at REAL NOT NULL, evaluated_at REAL NOT NULL, unused_since REAL
-);
-CREATE TABLE IF NOT EXISTS stopping (segment_id TEXT PRIMARY KEY, definition_id TEXT NOT NULL, due REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS outcome (segment_id TEXT PRIMARY KEY, ended_at INTEGER NOT NULL, failure TEXT);
-"""
+_SETTINGS = "CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
 
 
 def fold(value: str | int | float | bytes | None) -> str | int | float | bytes | None:
@@ -57,7 +24,8 @@ def fold(value: str | int | float | bytes | None) -> str | int | float | bytes |
 class Store:
     """The state of one organisation."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.schema = schema
         # Created before SQLite opens it, because the file holds private keys.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         path.chmod(0o600)
@@ -66,7 +34,7 @@ class Store:
         self._turn = threading.Lock()
         connection = self.reader()
         connection.execute("PRAGMA journal_mode = WAL")
-        for table in TABLES:
+        for table in schema.tables:
             columns = ", ".join(column.sql for column in table.columns)
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS "{table.logical_name}" ({columns}, PRIMARY KEY ("{table.key}"))'
@@ -76,7 +44,7 @@ class Store:
             for column in table.columns:
                 if column.name not in found:
                     connection.execute(f'ALTER TABLE "{table.logical_name}" ADD COLUMN {column.sql}')
-        connection.executescript(_OWN_TABLES + JOURNEY_STATE + OUTBOUND_STATE + _INDEXES)
+        connection.executescript(_SETTINGS + schema.sql)
 
     def reader(self) -> sqlite3.Connection:
         """Return this thread's connection, in autocommit mode."""

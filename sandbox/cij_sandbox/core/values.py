@@ -87,7 +87,7 @@ def _decimal(entity: str, column: Column, value: object) -> int | float | None:
 def _written_as_text(_entity: str, column: Column, value: object) -> SqlValue:
     if not isinstance(value, str):
         return None
-    return {Kind.GUID: guid.strict, Kind.DATE: read_date, Kind.DATETIME: _whole_moment}[column.kind](value)
+    return {Kind.GUID: guid.parse_strict, Kind.DATE: read_date, Kind.DATETIME: _whole_moment}[column.kind](value)
 
 
 def _whole_moment(text: str) -> int | None:

@@ -8,16 +8,15 @@ navigation property of a lookup that cannot be bound has the name of its column.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from cij_sandbox.core.errors import PLUG_IN, ODataError
 from cij_sandbox.core.schema import Column, Kind
+from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.core.web import Answer, preference
-from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
 _CRM = "Microsoft.Dynamics.CRM"
@@ -27,11 +26,11 @@ _CDS = "Microsoft.PowerApps.CDS"
 class Annotations:
     """The annotations one request asks for: names, or patterns such as ``*`` and ``Microsoft.Dynamics.CRM.*``."""
 
-    def __init__(self, headers: Mapping[str, str], connection: sqlite3.Connection | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str], store: Store | None = None) -> None:
         self._asked = preference(headers, "odata.include-annotations") or ""
         self._patterns = tuple(pattern.strip() for pattern in self._asked.split(","))
         self._wanted: dict[str, bool] = {}
-        self._connection = connection
+        self._store = store
         self._names: dict[tuple[str, SqlValue], str | None] = {}
 
     def __bool__(self) -> bool:
@@ -82,13 +81,12 @@ class Annotations:
         return None if column.kind in (Kind.STRING, Kind.GUID) else formatted(column.kind, value)
 
     def _name(self, target: str, row_id: SqlValue) -> str | None:
-        table = BY_LOGICAL_NAME.get(target)
-        if table is None or self._connection is None:
+        table = self._store.schema.by_name.get(target) if self._store else None
+        if table is None or self._store is None:
             return None
         if (target, row_id) not in self._names:
-            row = self._connection.execute(
-                f'SELECT "{table.name_column}" FROM "{target}" WHERE "{table.key}" = ?', (row_id,)
-            ).fetchone()
+            query = f'SELECT "{table.name_column}" FROM "{target}" WHERE "{table.key}" = ?'
+            row = self._store.reader().execute(query, (row_id,)).fetchone()
             self._names[target, row_id] = row[0] if row else None
         return self._names[target, row_id]
 

@@ -32,6 +32,11 @@ class QueryError(Exception):
         self.position = position
 
 
+def syntax_error(position: int, problem: str) -> QueryError:
+    """Return the error of a condition that cannot be read from a position on."""
+    return QueryError(f"Syntax error at position {position}: {problem}", position)
+
+
 class UnsupportedError(QueryError):
     """A construct the real service has and the sandbox has not."""
 
@@ -126,7 +131,7 @@ def tokenize(text: str) -> list[Token]:
 def read_number(token: Token) -> int | float:
     """Read a number, within reason: nothing Dataverse keeps has 50 digits."""
     if len(token.text) > 50:
-        raise QueryError(f"Syntax error at position {token.position}: the number is too long", token.position)
+        raise syntax_error(token.position, "the number is too long")
     return float(token.text) if any(mark in token.text for mark in ".eE") else int(token.text)
 
 
@@ -173,9 +178,7 @@ class Parser:
     def unexpected(self, wanted: str) -> QueryError:
         """Name what was found where something else was wanted."""
         found = f"'{self.token.text}'" if self.token.text else "the end"
-        return QueryError(
-            f"Syntax error at position {self.token.position}: {wanted} expected, {found} found", self.token.position
-        )
+        return syntax_error(self.token.position, f"{wanted} expected, {found} found")
 
     def nested(self, read: Callable[[], Condition]) -> Condition:
         """Read something that may contain itself, but not for ever."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Kind, Table
+from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse import fetchxml
 from cij_sandbox.dataverse.annotations import FORMATTED, Annotations, formatted
@@ -14,18 +15,20 @@ from cij_sandbox.dataverse.expressions import MismatchError
 from cij_sandbox.dataverse.fetchxml import Fetch
 from cij_sandbox.dataverse.rows import show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Selection
-from cij_sandbox.dataverse.sql import ConditionSql
-from cij_sandbox.outbound.fetching import without_link
+from cij_sandbox.dataverse.sql import ConditionSql, Sql
 
+# Takes a link to another table out of FetchXML; returns the rest, and the condition the link stands for.
+LinkHandler = Callable[[str, Table], tuple[str, Sql]]
 _MAXIMUM_AGGREGATE = 50_000
 _MAXIMUM_WITHOUT_COOKIE = 50_000
 
 
-def rows(connection: sqlite3.Connection, table: Table, request: Request, options: Mapping[str, str]) -> Answer:
+def rows(store: Store, table: Table, request: Request, options: Mapping[str, str], take_link: LinkHandler) -> Answer:
     """Answer a FetchXML query."""
-    text, within = without_link(options["fetchXml"], table)
+    connection = store.reader()
+    text, within = take_link(options["fetchXml"], table)
     fetch = fetchxml.parse(text, table)
-    annotations = Annotations(request.headers, connection)
+    annotations = Annotations(request.headers, store)
     fields = f"({','.join(fetch.columns)})" if fetch.columns else ""
     body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
     try:

@@ -16,6 +16,7 @@ from cij_sandbox.dataverse.expressions import (
     QueryError,
     UnsupportedError,
     read_number,
+    syntax_error,
 )
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -107,7 +108,7 @@ class _FilterParser(Parser):
         if word not in _OPERATORS:
             if word in _KNOWN_ELSEWHERE:
                 raise UnsupportedError(f"the operator '{word}' in $filter", start)
-            raise QueryError(f"Syntax error at position {start}: '{word}' is not a comparison operator", start)
+            raise syntax_error(start, f"'{word}' is not a comparison operator")
         return Compare(name, _OPERATORS[word], self._literal())
 
     def _dotted_name(self) -> str:
@@ -169,7 +170,7 @@ class _FilterParser(Parser):
             if token.text.startswith("@"):
                 raise UnsupportedError("parameter aliases in $filter", token.position)
             raise UnsupportedError(f"the comparison with '{token.text}', which is not a constant,", token.position)
-        raise QueryError(f"Syntax error at position {token.position}: a constant expected", token.position)
+        raise syntax_error(token.position, "a constant expected")
 
 
 def _unquoted(text: str) -> str:

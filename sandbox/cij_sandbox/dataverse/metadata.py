@@ -6,12 +6,11 @@ import re
 import uuid
 
 from cij_sandbox.core import errors
-from cij_sandbox.core.schema import Table
+from cij_sandbox.core.schema import Schema, Table
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import filters
 from cij_sandbox.dataverse.expressions import Compare, QueryError, UnsupportedError
-from cij_sandbox.dataverse.rows import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
-from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME, TABLES
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
 
 VERSION = "9.2.25034.00179"
 # "Query table definitions using the Web API": how clients learn the labels of all choice columns in one request.
@@ -23,12 +22,12 @@ _BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)")
 _PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
 
 
-def answer(path: str, request: Request) -> Answer | None:
+def answer(path: str, request: Request, schema: Schema) -> Answer | None:
     """Answer what is no row and no action; None for any other path."""
     if not path:
-        return _service_document(request)
+        return _service_document(request, schema)
     if path.startswith("EntityDefinitions"):
-        return _entity_definitions(path, request)
+        return _entity_definitions(path, request, schema)
     name = path.removesuffix("()")
     if name == "WhoAmI":
         body = {"BusinessUnitId": BUSINESS_UNIT_ID, "UserId": USER_ID, "OrganizationId": ORGANIZATION_ID}
@@ -41,25 +40,25 @@ def answer(path: str, request: Request) -> Answer | None:
     return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
 
 
-def _service_document(request: Request) -> Answer:
-    sets = [{"name": table.logical_name, "kind": "EntitySet", "url": table.set_name} for table in TABLES]
+def _service_document(request: Request, schema: Schema) -> Answer:
+    sets = [{"name": table.logical_name, "kind": "EntitySet", "url": table.set_name} for table in schema.tables]
     return Answer(200, {"@odata.context": request.context.removesuffix("#"), "value": sets})
 
 
-def _entity_definitions(path: str, request: Request) -> Answer:
+def _entity_definitions(path: str, request: Request, schema: Schema) -> Answer:
     if request.method != "GET":
         raise errors.wrong_method(request.method, "GET")
     options = options_of(request.query)
     if (match := _CHOICES.fullmatch(path)) and options == _CHOICES_OPTIONS:
-        return _choices(_table(match[1]), request)
+        return _choices(_table(schema, match[1]), request)
     selected = tuple(name.strip() for name in options.pop("$select", "").split(",") if name.strip())
     for name in selected:
         if name not in _PROPERTIES:
             raise errors.not_implemented(f"the property '{name}' of EntityDefinitions")
     if path == "EntityDefinitions":
-        tables = _filtered(options.pop("$filter", None))
+        tables = _filtered(schema, options.pop("$filter", None))
     elif match := _BY_KEY.fullmatch(path):
-        tables = (_table(match[1]),)
+        tables = (_table(schema, match[1]),)
     else:
         raise errors.not_implemented(f"'{path}'")
     for name in options:
@@ -70,9 +69,9 @@ def _entity_definitions(path: str, request: Request) -> Answer:
     return Answer(200, {"@odata.context": f"{request.context}EntityDefinitions/$entity", **shown[0]})
 
 
-def _filtered(text: str | None) -> tuple[Table, ...]:
+def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
     if text is None:
-        return TABLES
+        return schema.tables
     try:
         condition = filters.parse(text)
     except UnsupportedError as problem:
@@ -82,13 +81,13 @@ def _filtered(text: str | None) -> tuple[Table, ...]:
     # As on the real service, which answers 501 to startswith() here.
     if not isinstance(condition, Compare) or condition.operator != "=" or condition.column not in _PROPERTIES[:3]:
         raise errors.not_implemented("this $filter on EntityDefinitions")
-    return tuple(table for table in TABLES if _shown(table, ())[condition.column] == condition.literal.value)
+    return tuple(table for table in schema.tables if _shown(table, ())[condition.column] == condition.literal.value)
 
 
-def _table(name: str) -> Table:
-    if name not in BY_LOGICAL_NAME:
+def _table(schema: Schema, name: str) -> Table:
+    if name not in schema.by_name:
         raise errors.ODataError(404, "0x80060888", f"Could not find an entity with name '{name}'.")
-    return BY_LOGICAL_NAME[name]
+    return schema.by_name[name]
 
 
 def _choices(table: Table, request: Request) -> Answer:

@@ -38,8 +38,9 @@ _EXPANDABLE = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIRes
 class Queries:
     """Reads entity sets."""
 
-    def __init__(self, store: Store, signing_key: bytes) -> None:
+    def __init__(self, store: Store, signing_key: bytes, take_link: fetching.LinkHandler) -> None:
         self._store = store
+        self._take_link = take_link
         self._signing_key = signing_key
 
     def selected(self, table: Table, request: Request) -> tuple[str, ...]:
@@ -52,7 +53,8 @@ class Queries:
     def rows(self, table: Table, request: Request) -> Answer:
         """GET an entity set."""
         if "fetchXml" in options_of(request.query):
-            return fetching.rows(self._store.reader(), table, request, _checked_options(request, _FETCH_OPTIONS))
+            fetch_options = _checked_options(request, _FETCH_OPTIONS)
+            return fetching.rows(self._store, table, request, fetch_options, self._take_link)
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
         expanded = _expansions(table, options.get("$expand"))
@@ -66,7 +68,7 @@ class Queries:
             # Assumption: with both given, $top wins over odata.maxpagesize (the documents contradict each other).
             page, applied = MAXIMUM_PAGE, ()
         connection = self._store.reader()
-        annotations = Annotations(request.headers, connection)
+        annotations = Annotations(request.headers, self._store)
         rows, more = selection.page(connection, page if remaining is None else min(page, remaining), position)
         fields = f"({','.join(selected)})" if selected else ""
         body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}

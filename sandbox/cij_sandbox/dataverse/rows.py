@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cij_sandbox.core import errors, guid, values
 from cij_sandbox.core.schema import Column, Table
@@ -15,25 +15,11 @@ from cij_sandbox.core.store import Store, next_number
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import Annotations
-from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME, DEFINITION, JOURNEY, SEGMENT
-from cij_sandbox.journeys.plugins import check_deletable
-from cij_sandbox.outbound import plugins as outbound
-from cij_sandbox.segments.definitions import (
-    check_definition,
-    check_segment,
-    definition_deleted,
-    definition_written,
-    segment_deleted,
-    segments_of,
-)
-from cij_sandbox.segments.dependents import check_change, check_unused, journeys_changed, usage_changed
+from cij_sandbox.dataverse.plugins import Plugin
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, USER_ID
 
-ORGANIZATION_ID = "0b7a2f6e-51c3-4d28-8e9a-3f1c0d5b7a10"
-BUSINESS_UNIT_ID = "1c8b3a7f-62d4-4e39-9fab-402d1e6c8b20"
-USER_ID = "2d9c4b80-73e5-4f4a-80bc-513e2f7d9c30"
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 _BIND_SUFFIX = "@odata.bind"
-_USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LINK = re.compile(r"(?:https://[^/]+/api/data/v9\.\d)?/?(\w+)\(([^)]*)\)")
 
@@ -85,6 +71,18 @@ def insert(connection: sqlite3.Connection, table: Table, content: Mapping[str, S
     return row_id
 
 
+def insert_many(connection: sqlite3.Connection, table: Table, rows: Iterable[dict[str, SqlValue]], count: int) -> None:
+    """Insert rows that are complete except for their version numbers; ``count`` is how many there are."""
+    names = [column.name for column in table.columns]
+    columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+    first = next_number(connection, "version", count) - count + 1
+    numbered = ({**row, "versionnumber": number} for number, row in enumerate(rows, first))
+    connection.executemany(
+        f'INSERT INTO "{table.logical_name}" ({columns}) VALUES ({marks})',
+        ([row.get(name) for name in names] for row in numbered),
+    )
+
+
 def change(connection: sqlite3.Connection, table: Table, row_id: str, content: Mapping[str, SqlValue]) -> None:
     """Write columns of a row that exists."""
     row = {**content, "modifiedon": values.now(), "versionnumber": next_number(connection, "version")}
@@ -96,17 +94,18 @@ def change(connection: sqlite3.Connection, table: Table, row_id: str, content: M
 
 
 class Rows:
-    """Operations on the rows of any table."""
+    """Creates, reads, updates and deletes the rows of any table; ``plugins`` stand under the names of their tables."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, plugins: Mapping[str, Plugin]) -> None:
         self._store = store
+        self._plugins = plugins
 
     def create(self, table: Table, request: Request) -> Answer:
         """POST to an entity set."""
         self._check_writable(table)
         content = self._content(table, request)
         with self._store.transaction() as connection:
-            row_id = self._insert(connection, table, content)
+            row_id = self._save(connection, table, None, content)
             return self._written(table, request, row_id, connection, created=True)
 
     def read(self, table: Table, row_id: str, request: Request, selected: tuple[str, ...]) -> Answer:
@@ -114,7 +113,7 @@ class Rows:
         row = fetch(self._store.reader(), table, row_id)
         if row is None:
             raise errors.no_such_row(table.logical_name, row_id)
-        annotations = Annotations(request.headers, self._store.reader())
+        annotations = Annotations(request.headers, self._store)
         body = show(table, row, selected, annotations)
         etag = {"ETag": str(body["@odata.etag"])}
         # "Conditional retrievals": not with annotations, which may change while the row does not.
@@ -136,10 +135,7 @@ class Rows:
         with self._store.transaction() as connection:
             row = fetch(connection, table, row_id)
             self._check_conditions(table, row_id, row, request)
-            if row is None:
-                self._insert(connection, table, {**content, table.key: row_id})
-            else:
-                self._change(connection, table, row_id, row, content)
+            self._save(connection, table, row, content if row else {**content, table.key: row_id})
             return self._written(table, request, row_id, connection, created=row is None)
 
     def delete(self, table: Table, row_id: str, request: Request) -> Answer:
@@ -150,23 +146,14 @@ class Rows:
             if row is None:
                 raise errors.no_such_row(table.logical_name, row_id)
             self._check_conditions(table, row_id, row, request)
-            if table is JOURNEY:
-                check_deletable(connection, row)
-            outbound.deleting(connection, table, row_id)
-            used = [row_id] if table is SEGMENT else segments_of(connection, row_id) if table is DEFINITION else []
-            for segment_id in used:
-                check_unused(connection, segment_id)
-            connection.execute(
-                f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?',
-                (row_id,),
-            )
-            # Assumption: a live segment no live journey uses may be deleted, and nothing of it outlives it.
-            if table is SEGMENT:
-                segment_deleted(connection, row_id)
-            elif table is DEFINITION:
-                definition_deleted(connection, row_id)
-            _usage(connection, table, {"msdynmkt_targetedsegmentids": None})
+            plugin = self._plugin(table)
+            plugin.before_delete(connection, dict(row))
+            connection.execute(f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?', (row_id,))
+            plugin.after_delete(connection, row_id)
         return Answer(204)
+
+    def _plugin(self, table: Table) -> Plugin:
+        return self._plugins.get(table.logical_name, Plugin())
 
     def _check_writable(self, table: Table) -> None:
         if not table.writable:
@@ -209,9 +196,9 @@ class Rows:
             raise errors.undeclared_in_payload(table.logical_name, name)
         if value is None and not column.target.startswith(("businessunit", "systemuser")):
             return column, None
-        target = BY_LOGICAL_NAME[column.target]
+        target = self._store.schema.by_name[column.target]
         link = _LINK.fullmatch(value) if isinstance(value, str) else None
-        row_id = guid.strict(link[2]) if link and link[1] == target.set_name else None
+        row_id = guid.parse_strict(link[2]) if link and link[1] == target.set_name else None
         if row_id is None:
             kind = _CAPITAL.sub(" ", target.schema_name).lower()
             raise errors.bad_payload(
@@ -221,57 +208,29 @@ class Rows:
             raise errors.no_such_row(target.logical_name, row_id)
         return column, row_id
 
-    def _insert(self, connection: sqlite3.Connection, table: Table, content: dict[str, SqlValue]) -> str:
-        _check_required(table, {**dict.fromkeys(table.required), **content})
-        if table.statuses:
-            state = int(content.get("statecode") or 0)
-            status = content.get("statuscode")
-            content = {
-                **content,
-                "statecode": state,
-                "statuscode": table.default_status(state) if status is None else status,
-            }
-            _check_status(table, content)
-        _full_name(table, content, content)
-        if table is DEFINITION:
-            content.setdefault("msdynmkt_computationstatus", 723270003)
-            content["msdynmkt_definitionmodifiedon"] = values.now()
-            groups = check_definition(content)
-        elif table is SEGMENT:
-            check_segment(content)
-        outbound.prepare(connection, table, None, content)
-        row_id = insert(connection, table, content)
-        outbound.written(connection, table, row_id, None, content)
-        if table is DEFINITION:
-            definition_written(connection, row_id, groups)
-        _usage(connection, table, content)
-        return row_id
-
-    def _change(
-        self, connection: sqlite3.Connection, table: Table, row_id: str, row: sqlite3.Row, content: dict[str, SqlValue]
-    ) -> None:
-        _check_required(table, content)
-        whole: dict[str, SqlValue] = {**dict(row), **content}
-        if table.statuses and ("statecode" in content or "statuscode" in content):
+    def _save(
+        self, connection: sqlite3.Connection, table: Table, row: sqlite3.Row | None, content: dict[str, SqlValue]
+    ) -> str:
+        """Create a row, or change the one there is; return its id."""
+        before: dict[str, SqlValue] | None = None if row is None else dict(row)
+        _check_required(table, content if before else {**dict.fromkeys(table.required), **content})
+        whole = {**(before or {}), **content}
+        if table.statuses and (before is None or "statecode" in content or "statuscode" in content):
             state = int(whole.get("statecode") or 0)
-            if content.get("statuscode") is None and state != row["statecode"]:
+            if content.get("statuscode") is None and (before is None or state != before["statecode"]):
                 whole["statuscode"] = table.default_status(state)
             content.update(statecode=state, statuscode=whole["statuscode"])
             _check_status(table, content)
         _full_name(table, content, whole)
-        if table is DEFINITION:
-            # Assumption: a live definition may be changed; the change shows with the next run.
-            check_change(connection, row, content)
-            groups = check_definition(whole)
-            content["msdynmkt_definitionmodifiedon"] = values.now()
-        elif table is SEGMENT:
-            check_segment(whole)
-        outbound.prepare(connection, table, dict(row), content)
-        change(connection, table, row_id, content)
-        outbound.written(connection, table, row_id, dict(row), content)
-        if table is DEFINITION and "msdynmkt_staticlistmembers" in content:
-            definition_written(connection, row_id, groups)
-        _usage(connection, table, content)
+        plugin = self._plugin(table)
+        plugin.before_write(connection, before, content)
+        if before is None:
+            row_id = insert(connection, table, content)
+        else:
+            row_id = str(before[table.key])
+            change(connection, table, row_id, content)
+        plugin.after_write(connection, row_id, before, content)
+        return row_id
 
     def _written(
         self, table: Table, request: Request, row_id: str, connection: sqlite3.Connection, *, created: bool
@@ -282,7 +241,7 @@ class Rows:
             return Answer(204, None, headers)
         row = fetch(connection, table, row_id)
         assert row is not None  # noqa: S101 - written a moment ago in this transaction
-        annotations = Annotations(request.headers, connection)
+        annotations = Annotations(request.headers, self._store)
         body = {"@odata.context": f"{request.context}{table.set_name}/$entity", **show(table, row, (), annotations)}
         headers |= {"ETag": str(body["@odata.etag"]), **annotations.applied("return=representation")}
         return Answer(201 if created else 200, body, headers)
@@ -302,14 +261,6 @@ def _check_required(table: Table, content: Mapping[str, SqlValue]) -> None:
     for name in table.required:
         if name in content and content[name] in (None, ""):
             raise errors.missing_value(table.logical_name, name)
-
-
-def _usage(connection: sqlite3.Connection, table: Table, written: Mapping[str, SqlValue]) -> None:
-    """After a change that may be one of who uses which segment."""
-    if table is JOURNEY:
-        journeys_changed(connection)
-    elif table in (SEGMENT, DEFINITION) and not written.keys().isdisjoint(_USE):
-        usage_changed(connection)
 
 
 def _full_name(table: Table, content: dict[str, SqlValue], whole: Mapping[str, SqlValue]) -> None:

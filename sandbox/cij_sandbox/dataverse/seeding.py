@@ -5,18 +5,28 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from cij_sandbox.core.schema import Table
-from cij_sandbox.core.store import Store, next_number
+from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
-from cij_sandbox.dataverse.rows import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID, fetch, insert
-from cij_sandbox.dataverse.tables import BUSINESS_UNIT, CONTACT, LEAD, ORGANIZATION, SYSTEM_USER
-from cij_sandbox.outbound.tables import ACCOUNT
-from cij_sandbox.server.identity import CLIENT_ID
+from cij_sandbox.dataverse.rows import fetch, insert, insert_many
+from cij_sandbox.dataverse.tables import (
+    ACCOUNT,
+    BUSINESS_UNIT,
+    BUSINESS_UNIT_ID,
+    CLIENT_ID,
+    CONTACT,
+    LEAD,
+    ORGANIZATION,
+    ORGANIZATION_ID,
+    SYSTEM_USER,
+    USER_ID,
+)
 
 _FIRST = [
     "Ada",
@@ -85,15 +95,13 @@ _COMPANIES = (
     "Proseware",
     "Wingtip Toys",
 )
-_ACCOUNTS = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:account:{name}")) for name in _COMPANIES]
 _FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-_BATCH = 20_000
 
 T = TypeVar("T")
 
 
-def prepare(store: Store, contacts: int, leads: int, seed: int) -> None:
-    """Write the organisation and, into tables that are empty, the people."""
+def seed(store: Store, contacts: int, leads: int, number: int) -> None:
+    """Write the organisation and, into tables that are empty, the people; ``number`` chooses which people."""
     with store.transaction() as connection:
         if fetch(connection, ORGANIZATION, ORGANIZATION_ID) is None:
             insert(connection, ORGANIZATION, {"organizationid": ORGANIZATION_ID, "name": "CIJ sandbox"})
@@ -102,28 +110,24 @@ def prepare(store: Store, contacts: int, leads: int, seed: int) -> None:
             insert(connection, SYSTEM_USER, {**user, "isdisabled": 0, "businessunitid": BUSINESS_UNIT_ID})
             for account_id, name in zip(_ACCOUNTS, _COMPANIES, strict=True):
                 insert(connection, ACCOUNT, {"accountid": account_id, "name": name, "statecode": 0, "statuscode": 1})
-    _fill(store, CONTACT, contacts, seed)
-    _fill(store, LEAD, leads, seed)
+        for table, count in ((CONTACT, contacts), (LEAD, leads)):
+            if not connection.execute(f'SELECT 1 FROM "{table.logical_name}" LIMIT 1').fetchone():
+                dice = random.Random(f"{table.logical_name}:{number}")  # noqa: S311 - made-up people
+                insert_many(connection, table, _people(table, count, dice), count)
 
 
-def _fill(store: Store, table: Table, count: int, seed: int) -> None:
-    taken = store.reader().execute(f'SELECT 1 FROM "{table.logical_name}" LIMIT 1').fetchone()
-    if taken or not count:
-        return
-    names = [column.name for column in table.columns]
-    columns = ", ".join(f'"{name}"' for name in names)
-    statement = f'INSERT INTO "{table.logical_name}" ({columns}) VALUES ({", ".join("?" * len(names))})'
-    people = _people(table, count, random.Random(f"{table.logical_name}:{seed}"))  # noqa: S311 - made-up people
-    with store.transaction() as connection:
-        version = next_number(connection, "version", count) - count
-        batch: list[list[SqlValue]] = []
-        for number, person in enumerate(people, 1):
-            person["versionnumber"] = version + number
-            batch.append([person.get(name) for name in names])
-            if len(batch) == _BATCH:
-                connection.executemany(statement, batch)
-                batch.clear()
-        connection.executemany(statement, batch)
+def insert_named(connection: sqlite3.Connection, table: Table, name: str, **content: SqlValue) -> None:
+    """Insert a row whose id depends on its name alone, so that it is the same in every sandbox."""
+    key = {table.key: stable_id(table.logical_name, name)}
+    insert(connection, table, {"statecode": 0, "statuscode": 1, **key, "msdynmkt_name": name, **content})
+
+
+def stable_id(kind: str, name: str) -> str:
+    """Return an id that is the same in every sandbox."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:{kind}:{name}"))
+
+
+_ACCOUNTS = [stable_id("account", name) for name in _COMPANIES]
 
 
 def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str, SqlValue]]:

@@ -1,6 +1,6 @@
-"""Conditions and segment queries as parameterised SQL."""
+"""Conditions as parameterised SQL."""
 
-# ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
+# ruff: noqa: S608 - the names are those of the tables, every value is a parameter
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from cij_sandbox.dataverse.expressions import (
     OneOf,
     Some,
 )
-from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME
-from cij_sandbox.mql.language import Combined, Query
 
 Sql = tuple[str, list[SqlValue]]
 
@@ -140,7 +138,7 @@ class ConditionSql:
             return from_string(column, str(value))
         if self._segment_query and isinstance(value, str) and column.kind is Kind.GUID:
             # Assumption: the language has no GUID literal, so ids are written as strings.
-            if (found := guid.loose(value)) is not None:
+            if (found := guid.parse(value)) is not None:
                 return found
         elif self._segment_query and isinstance(value, float) and literal.kind == "moment" and column.kind is Kind.DATE:
             return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d")
@@ -180,7 +178,7 @@ def from_string(column: Column, text: str) -> SqlValue:
         return text.casefold()
     read: SqlValue
     if column.kind is Kind.GUID:
-        read = guid.loose(text)
+        read = guid.parse(text)
     elif column.kind is Kind.DATETIME:
         read = values.read_moment(text)
     elif column.kind is Kind.DATE:
@@ -192,24 +190,3 @@ def from_string(column: Column, text: str) -> SqlValue:
     if read is None:
         raise MismatchError(f"'{text}' is not a value of '{column.property_name}', which is {column.kind.value}.")
     return read
-
-
-def segment_query(query: Query, base_table: str) -> Sql:
-    """Return the SQL that selects the packed ids a segment query finds in its base table."""
-    if isinstance(query, Combined):
-        left, first = segment_query(query.left, base_table)
-        right, second = segment_query(query.right, base_table)
-        # SQLite reads a chain from the left, as the language does: only a bracket on the right needs one in SQL.
-        if isinstance(query.right, Combined):
-            right = f"SELECT * FROM ({right})"
-        return f"{left} {query.how} {right}", first + second
-    table = BY_LOGICAL_NAME.get(query.table)
-    if table is None or query.table not in ("contact", "lead"):
-        raise MismatchError(f"There is no profile table '{query.table}'.")
-    if query.table != base_table:
-        raise MismatchError(f"The query selects '{query.table}', the segment's base table is '{base_table}'.")
-    text = f'SELECT packed("{table.key}") FROM "{table.logical_name}"'
-    if query.condition is None:
-        return text, []
-    where, parameters = ConditionSql(table, segment_query=True).compile(query.condition)
-    return f"{text} WHERE {where}", parameters

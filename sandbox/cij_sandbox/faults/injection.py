@@ -20,7 +20,6 @@ from cij_sandbox.core.web import Answer
 from cij_sandbox.faults.limits import DOCUMENTED
 from cij_sandbox.faults.rules import Fault
 from cij_sandbox.journeys.problems import timed_out
-from cij_sandbox.server.identity import RefusedError
 
 _LOGIN_PAGE = (
     "<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in to the network</form></body></html>"
@@ -45,11 +44,11 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
 
 
-class Foreign(Response):
+class GatewayResponse(Response):
     """A reply that is not the service's, and has none of the service's headers."""
 
 
-class _HangUp(Foreign):
+class _HangUp(GatewayResponse):
     """No reply: the connection ends. The status is that of the reply nobody sees, 0 if there was none."""
 
     def __init__(self, status: int, close: str) -> None:
@@ -76,7 +75,7 @@ class _Cut(Response):
         await send({"type": "http.response.body", "body": _half(self.body), "more_body": True})
 
 
-async def misbehave(fault: Fault, http: HttpRequest, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def apply_fault(fault: Fault, http: HttpRequest, answer: Callable[[], Awaitable[Response]]) -> Response:
     """Carry out a fault (the 401 of the Web API is not here): return its reply, or raise the refusal that is it."""
     if not fault.processed:
         async for _ in http.stream():
@@ -96,7 +95,7 @@ async def misbehave(fault: Fault, http: HttpRequest, answer: Callable[[], Awaita
 
 def _instead(fault: Fault, http: HttpRequest) -> Response:
     if fault.fault == "html200":
-        return Foreign(_LOGIN_PAGE, 200, media_type="text/html")
+        return GatewayResponse(_LOGIN_PAGE, 200, media_type="text/html")
     if fault.fault == "save_timeout":
         root, _, name = http.scope["path"].rpartition("/")
         context = f"https://{http.headers['host'].lower()}{root}/$metadata#Microsoft.Dynamics.CRM.{name}Response"
@@ -105,9 +104,9 @@ def _instead(fault: Fault, http: HttpRequest) -> Response:
     status, headers = int(fault.fault), fault.headers(time.time())
     login = not http.scope["path"].startswith("/api/data/")
     if fault.body == "html" or (fault.body is None and status > 500 and not login):
-        return Foreign(_GATEWAY_PAGE.format(status, _PHRASES[status]), status, headers, "text/html")
+        return GatewayResponse(_GATEWAY_PAGE.format(status, _PHRASES[status]), status, headers, "text/html")
     if login:
-        refusal = RefusedError(status, *_LOGIN_ERRORS.get(status, _LOGIN_DOWN))
+        refusal = errors.LoginError(status, *_LOGIN_ERRORS.get(status, _LOGIN_DOWN))
         return JSONResponse(refusal.body(), status, headers)
     if status == 429:
         raise errors.ODataError(status, fault.code, DOCUMENTED.message(fault.code), headers)

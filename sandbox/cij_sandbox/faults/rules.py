@@ -100,7 +100,7 @@ class Faults:
         """Return each rule as it was given, with how many requests it has seen and struck."""
         return [{"rule": dict(rule.fault.given), "seen": rule.seen, "struck": rule.struck} for rule in self._rules]
 
-    def strike(self, method: str, path: str) -> Fault | None:
+    def match(self, method: str, path: str) -> Fault | None:
         """Decide what happens to a request: nothing, or a fault."""
         for rule in self._rules:
             if rule.fault.matches(method, path) and rule.strikes():

@@ -7,21 +7,21 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 from cij_sandbox.core import errors, values
-from cij_sandbox.core.behaviours import Switches
+from cij_sandbox.core.background import Background
+from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
 from cij_sandbox.dataverse.rows import fetch, insert
-from cij_sandbox.dataverse.tables import BUSINESS_UNIT, JOURNEY
-from cij_sandbox.journeys import transitions as life
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT
+from cij_sandbox.journeys import transitions
 from cij_sandbox.journeys.checks import IGNORED_IN_DRAFTS, name_problems, problems
 from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
 from cij_sandbox.journeys.jsonpath import modify
 from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
-from cij_sandbox.journeys.tables import TEMPLATE
-from cij_sandbox.segments.publishing import Publisher
+from cij_sandbox.journeys.tables import JOURNEY, TEMPLATE
 
 _ID, _NAME, _JSON = "msdynmkt_journeyid", "msdynmkt_journeyname", "msdynmkt_journeyjson"
 _TEMPLATE, _CHANGES = "msdynmkt_journeytemplateid", "msdynmkt_jsonpathmodifications"
@@ -34,13 +34,18 @@ _NO_UNIT = "00000000-0000-0000-0000-000000000000"
 _NOT_MERGED = (_ID, _JSON, "statecode", "statuscode", "msdynmkt_errorDetails")
 
 
-class JourneyActions:
-    """The actions, for the list of all actions."""
+# Actions the product has (documented or seen on a live organisation) and the sandbox has not.
+ELSEWHERE = ("msdynmkt_CreateDraftJourneyVersion", "msdynmkt_EmailRetrieveExactMessages")
 
-    def __init__(self, store: Store, publisher: Publisher, switches: Switches) -> None:
+
+class JourneyActions:
+    """The actions, and the step that carries out what they ask for."""
+
+    def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
         self._store = store
-        self._publisher = publisher
-        self._live = switches.live_journey_errors
+        self._background = background
+        background.steps.append(transitions.Transitions(background))
+        self._live = behaviours.live_journey_errors
         source = (Parameter(_TEMPLATE, GUID), Parameter(_CHANGES, STRING, True))
         times = (Parameter(_START, DATETIME, True), Parameter(_END, DATETIME, True))
         own = (Parameter(_MODE, STRING, True), Parameter(_UNIT, GUID, True), Parameter(_MERGED, ENTITY, True))
@@ -57,8 +62,15 @@ class JourneyActions:
                 (*source, Parameter(_NAME, STRING, True), *times),
                 {_JSON: STRING, **checked},
                 self._create_json,
+                available=not behaviours.without_journey_json,
             ),
-            Action("msdynmkt_ValidateJourneyJson", text, checked, self._validate),
+            Action(
+                "msdynmkt_ValidateJourneyJson",
+                text,
+                checked,
+                self._validate,
+                available=not behaviours.without_journey_json,
+            ),
         )
         self.actions = (
             Action(
@@ -69,7 +81,7 @@ class JourneyActions:
             ),
             # Assumption: unbound, with the id alone, and without outputs; a document names it and no more.
             Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish),
-            *(() if switches.without_journey_json else unsaved),
+            *unsaved,
         )
 
     def _create(self, given: dict[str, object]) -> Mapping[str, object]:
@@ -81,10 +93,10 @@ class JourneyActions:
             with self._store.transaction() as connection:
                 journey_id, found = self._save(connection, given, draft=draft)
                 if not draft:
-                    life.begin(connection, journey_id, self._publisher.done())
+                    transitions.begin(connection, journey_id, self._background.done())
         except RefusedError as refusal:
             return self._result(refusal.problems, **{_ID: None})
-        self._publisher.notify()
+        self._background.notify()
         return self._result(found, **{_ID: journey_id})
 
     def _save(
@@ -131,7 +143,9 @@ class JourneyActions:
         return self._result(_problems(self._store.reader(), journey, draft=False))
 
     def _publish(self, given: dict[str, object]) -> Mapping[str, object]:
-        self._publisher.publish_journey(str(given[_ID]))
+        with self._store.transaction() as connection:
+            transitions.publish(connection, str(given[_ID]), self._background.done())
+        self._background.notify()
         return {}
 
     def _built(self, connection: sqlite3.Connection, given: Mapping[str, object]) -> tuple[Table, dict[str, object]]:

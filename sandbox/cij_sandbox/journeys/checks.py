@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from cij_sandbox.core import guid
 from cij_sandbox.core.store import fold
 from cij_sandbox.dataverse.rows import fetch
-from cij_sandbox.dataverse.tables import SEGMENT
 from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, moment
 from cij_sandbox.journeys.problems import Problem
 from cij_sandbox.journeys.tables import EMAIL, READY_TO_SEND, READY_TRIGGER
 from cij_sandbox.segments.definitions import LIVE_STATUSES
+from cij_sandbox.segments.tables import SEGMENT
 
 MAXIMUM_DAYS = 365
 # Of "some validation errors are ignored" in drafts the document names this one.
@@ -48,7 +48,7 @@ def problems(connection: sqlite3.Connection, journey: Definition, now: float) ->
 
 
 def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ...]) -> Iterator[Problem]:
-    segment_id = guid.loose(written)
+    segment_id = guid.parse(written)
     segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
     if segment is None:
         yield Problem("NonExistingSegment", f"Segment with ID: {written} does not exist.")
@@ -64,7 +64,7 @@ def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ..
 
 
 def _message(connection: sqlite3.Connection, written: str) -> Iterator[Problem]:
-    email_id = guid.loose(written)
+    email_id = guid.parse(written)
     email = fetch(connection, EMAIL, email_id) if email_id else None
     if email is None:
         yield Problem("NonExistingMessage", f"Message with ID: {written} does not exist.")

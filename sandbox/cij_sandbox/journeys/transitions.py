@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Iterable
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.background import Background
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.dataverse.rows import change, fetch
-from cij_sandbox.dataverse.tables import JOURNEY
 from cij_sandbox.journeys.checks import name_problems, problems
 from cij_sandbox.journeys.definition import document_of, read
 from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
+from cij_sandbox.journeys.tables import JOURNEY
 from cij_sandbox.segments.dependents import journeys_changed
 
 DRAFT, LIVE, PUBLISHING, COMPLETING, COMPLETED = (0, 1), (1, 2), (3, 4), (5, 7), (6, 8)
@@ -41,34 +42,39 @@ def begin(connection: sqlite3.Connection, journey_id: str, due: float) -> None:
     _plan(connection, journey_id, due)
 
 
-def wait(connection: sqlite3.Connection, now: float) -> float:
-    """Return the real seconds until there is something to carry out."""
-    due = connection.execute("SELECT min(due) FROM journey_job").fetchone()[0]
-    return min(math.inf if due is None else due - now, CLOCK.until(_next_end(connection)))
+class Transitions:
+    """The step that publishes and completes journeys."""
 
+    def __init__(self, background: Background) -> None:
+        self._background = background
 
-def carry_out(connection: sqlite3.Connection, now: float, soon: float) -> None:
-    """Do what is due; what ends now has ended at ``soon`` (real time)."""
-    changed = False
-    for job in connection.execute("SELECT * FROM journey_job WHERE due <= ?", (now,)).fetchall():
-        connection.execute("DELETE FROM journey_job WHERE journey_id = ?", (job["journey_id"],))
-        journey = fetch(connection, JOURNEY, job["journey_id"])
-        status = journey["statuscode"] if journey else None
-        if journey and status == PUBLISHING[1]:
-            found = _problems(connection, journey, job["asked"])
-            _move(connection, job["journey_id"], DRAFT if found else LIVE, found)
-        elif status == COMPLETING[1]:
-            _move(connection, job["journey_id"], COMPLETED)
-        changed = True
-    for (journey_id,) in connection.execute(
-        "SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE statuscode = ? AND msdynmkt_journeyendtime <= ?",
-        (LIVE[1], CLOCK.now()),
-    ).fetchall():
-        _move(connection, journey_id, COMPLETING)
-        _plan(connection, journey_id, soon)
-        changed = True
-    if changed:
-        journeys_changed(connection)
+    def wait(self, connection: sqlite3.Connection, now: float) -> float:
+        """Return the real seconds until a journey is published, or comes to its end."""
+        due = connection.execute("SELECT min(due) FROM journey_job").fetchone()[0]
+        return min(math.inf if due is None else due - now, CLOCK.until(_next_end(connection)))
+
+    def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
+        """Publish, begin to complete and complete the journeys for which it is time."""
+        changed = False
+        for job in connection.execute("SELECT * FROM journey_job WHERE due <= ?", (now,)).fetchall():
+            connection.execute("DELETE FROM journey_job WHERE journey_id = ?", (job["journey_id"],))
+            journey = fetch(connection, JOURNEY, job["journey_id"])
+            status = journey["statuscode"] if journey else None
+            if journey and status == PUBLISHING[1]:
+                found = _problems(connection, journey, job["asked"])
+                _move(connection, job["journey_id"], DRAFT if found else LIVE, found)
+            elif status == COMPLETING[1]:
+                _move(connection, job["journey_id"], COMPLETED)
+            changed = True
+        for (journey_id,) in connection.execute(
+            "SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE statuscode = ? AND msdynmkt_journeyendtime <= ?",
+            (LIVE[1], CLOCK.now()),
+        ).fetchall():
+            _move(connection, journey_id, COMPLETING)
+            _plan(connection, journey_id, self._background.soon())
+            changed = True
+        if changed:
+            journeys_changed(connection)
 
 
 def _next_end(connection: sqlite3.Connection) -> float:

@@ -25,10 +25,10 @@ from cij_sandbox.dataverse.actions import (
     unregister,
 )
 from cij_sandbox.dataverse.rows import change, fetch, insert
-from cij_sandbox.dataverse.tables import BY_SET
 from cij_sandbox.journeys.tables import DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER, TRIGGER
 
 MAXIMUM_ATTRIBUTES = 29
+_BAD_NAME = '"name" is msdynmkt_ and then lower-case letters, digits and _; it is no entity set'
 _SHOWN = 10_000
 _NAME = re.compile(r"msdynmkt_[a-z0-9_]{1,90}")
 TYPES = {
@@ -87,6 +87,8 @@ class Triggers:
     def define(self, content: object) -> None:
         """Add a trigger, or change one, as ``/sandbox/triggers`` takes it; raise ValueError when it makes no sense."""
         name, attributes, state = _read(content)
+        if name in self._store.schema.by_set:
+            raise ValueError(_BAD_NAME)
         with self._store.transaction() as connection:
             define(connection, name, attributes, state)
 
@@ -150,8 +152,8 @@ def _read(content: object) -> tuple[str, dict[str, str], str]:
         raise ValueError('A trigger is a JSON object with "name", "attributes" and "state"')
     name, attributes = content.get("name"), content.get("attributes", {})
     state = content.get("state", "Ready to use")
-    if not _is_name(name) or name in BY_SET:
-        raise ValueError('"name" is msdynmkt_ and then lower-case letters, digits and _; it is no entity set')
+    if not _is_name(name):
+        raise ValueError(_BAD_NAME)
     if not isinstance(attributes, dict) or len(attributes) > MAXIMUM_ATTRIBUTES:
         raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES} attributes at most')
     taken = {parameter.name for parameter in _ALWAYS}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cij_sandbox.core import errors, guid
 from cij_sandbox.core.schema import Column, Kind
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Request
-from cij_sandbox.dataverse.actions import BOOLEAN, INTEGER, STRING, Action, Parameter
+from cij_sandbox.dataverse.actions import BOOLEAN, INTEGER, STRING, Action, Parameter, compact
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
-from cij_sandbox.dataverse.rows import USER_ID, fetch
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.dataverse.tables import USER_ID
 from cij_sandbox.outbound.definitions import contacts_of, problem_of, read_ids
 from cij_sandbox.outbound.fetching import by_query
 from cij_sandbox.outbound.journeys import FIELDS, validate
-from cij_sandbox.outbound.plugins import add_task
 from cij_sandbox.outbound.tables import (
     CONTENT_SETTINGS,
     ONE_BUSINESS_UNIT,
@@ -25,7 +26,7 @@ from cij_sandbox.outbound.tables import (
     STATIC,
     WHOLE_ORGANIZATION,
 )
-from cij_sandbox.outbound.transitions import Life
+from cij_sandbox.outbound.transitions import Life, add_task
 
 _PATH = re.compile(r"/*(msdyncrm_\w+)")
 _TABLES = {table.set_name: table for table in (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)}
@@ -42,7 +43,7 @@ class Outbound:
         self._store = store
         self._life = Life(store, compute_seconds)
         self._removed = removed
-        self.actions = () if removed else self._all_actions()
+        self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
 
     def enter(self, request: Request) -> None:
         """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""
@@ -86,7 +87,7 @@ class Outbound:
     # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.
     def _update_members(self, given: dict[str, object]) -> Mapping[str, object]:
         operation = str(given["msdyncrm_operation"])
-        segment_id = guid.loose(str(given["msdyncrm_segmentid"]))
+        segment_id = guid.parse(str(given["msdyncrm_segmentid"]))
         with self._store.transaction() as connection:
             segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
             if segment is None or segment_id is None:
@@ -97,7 +98,7 @@ class Outbound:
                 waiting = "SELECT count(*) FROM outbound_task WHERE row_id = ? AND kind LIKE '%By%'"
                 pending = connection.execute(waiting, (segment_id,)).fetchone()[0]
                 state = {"state": "Pending" if pending else "Completed", "pendingOperations": pending}
-                return {"SegmentState": json.dumps(state, separators=(",", ":"))}
+                return {"SegmentState": compact(state)}
             if operation not in _CHANGES:
                 raise errors.plug_in(f"msdyncrm_operation is none of {', '.join(_CHANGES)}, getState")
             if operation.endswith("ByIds"):
@@ -118,20 +119,17 @@ class Outbound:
         unit = None
         scope = given.get("Scope", WHOLE_ORGANIZATION)
         if scope == ONE_BUSINESS_UNIT:
-            unit = guid.loose(str(given.get("OwningBusinessUnit")))
+            unit = guid.parse(str(given.get("OwningBusinessUnit")))
             if unit is None:
                 raise errors.plug_in("The scope of a business unit needs its id in OwningBusinessUnit")
         elif scope != WHOLE_ORGANIZATION:
             raise errors.plug_in(f"Scope {scope} is neither {WHOLE_ORGANIZATION} nor {ONE_BUSINESS_UNIT}")
-        page = by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit)
-        rows = [{name: value for name, value in row.items() if "@" not in name} for row in page.rows]
-        result = {"entities": rows, "totalRecordCount": page.total, "moreRecords": page.more}
-        return {"Result": json.dumps(result, separators=(",", ":"), ensure_ascii=False)}
+        return {"Result": compact(by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit))}
 
     def _validate_segment(self, given: dict[str, object]) -> Mapping[str, object]:
         query = given.get("msdyncrm_segmentquery") or given.get("msdyncrm_query")
         problem = problem_of(self._store.reader(), {**given, "msdyncrm_segmentquery": query})
-        return {"ValidationResult": json.dumps(problem.as_json() if problem else [], separators=(",", ":"))}
+        return {"ValidationResult": compact(problem.as_json() if problem else [])}
 
     def _validate_journey(self, given: dict[str, object]) -> Mapping[str, object]:
         return {"ValidationResult": validate(self._store.reader(), given).text}

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from cij_sandbox.core import errors, guid
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
 from cij_sandbox.dataverse.sql import Sql
-from cij_sandbox.mql import outbound as language
-from cij_sandbox.outbound.sql import contacts_query
+from cij_sandbox.dataverse.tables import ACCOUNT, CONTACT, LEAD
+from cij_sandbox.mql.language import OUTBOUND, Query, parse
+from cij_sandbox.mql.sql import Compiler
 from cij_sandbox.outbound.tables import STATIC
 
 _PREFIX = "crm"
@@ -55,11 +56,44 @@ _MEMBERS_WRONG = f"Its members are not a JSON array of ids with the prefix '{_PR
 
 
 def contacts_of(connection: sqlite3.Connection, query: str) -> Sql:
-    """Compile the query of a segment; what the sandbox has not is a 501 whoever asks."""
+    """Return the SQL that selects the ids of the contacts a segment's query finds."""
     try:
-        return contacts_query(connection, language.parse(query))
+        return contacts_query(connection, parse(query, OUTBOUND))
     except UnsupportedError as problem:
         raise errors.not_implemented(problem.message) from None
+
+
+def contacts_query(connection: sqlite3.Connection, query: Query) -> Sql:
+    """Return the SQL that selects the ids of the contacts a query finds."""
+
+    def members(name: str) -> Sql:
+        segment = _find_segment(connection, name)
+        if segment["msdyncrm_lastevaluationtime"] is None:
+            return "SELECT NULL WHERE 0", []
+        return "SELECT member FROM outbound_member WHERE segment_id = ?", [segment["msdyncrm_segmentid"]]
+
+    table, sql = Compiler((CONTACT, LEAD, ACCOUNT), members=members).compile(query)
+    if table is not CONTACT:
+        raise MismatchError(f"The query selects '{table.logical_name}', a segment has members of 'contact'.")
+    return sql
+
+
+def _find_segment(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
+    """Return the segment of a name: the one in the backend, or the one people gave it when that is unambiguous."""
+    rows = connection.execute(
+        "SELECT * FROM msdyncrm_segment WHERE msdyncrm_segmentqueryname = ? COLLATE NOCASE", (name,)
+    ).fetchall()
+    rows = (
+        rows
+        or connection.execute(
+            "SELECT * FROM msdyncrm_segment WHERE fold(msdyncrm_segmentname) = ? LIMIT 2", (name.casefold(),)
+        ).fetchall()
+    )
+    if len(rows) != 1:
+        problem = "There are several segments" if rows else "There is no segment"
+        raise MismatchError(f"{problem} '{name}'.")
+    found: sqlite3.Row = rows[0]
+    return found
 
 
 def read_prefixed(text: object) -> list[str] | None:
@@ -76,7 +110,7 @@ def read_ids(text: object, prefix: str = "") -> list[str] | None:
     if not isinstance(written, list):
         return None
     found = [
-        guid.loose(entry.removeprefix(prefix)) if isinstance(entry, str) and entry.startswith(prefix) else None
+        guid.parse(entry.removeprefix(prefix)) if isinstance(entry, str) and entry.startswith(prefix) else None
         for entry in written
     ]
     ids = [entry for entry in found if entry is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cij_sandbox.core.columns import choice, flag, lookup, moment, number, text
-from cij_sandbox.core.schema import Column, Kind, Table
+from cij_sandbox.core.schema import ACTIVE_OR_INACTIVE, Column, Kind, Table
 
 DRAFT, LIVE, STOPPED, LIVE_EDITABLE, EXPIRED, ERROR, GOING_LIVE, STOPPING = range(192350000, 192350008)
 DYNAMIC, STATIC, COMPOUND = range(192350000, 192350003)
@@ -102,26 +102,8 @@ CONTENT_SETTINGS = Table(
     "msdyncrm_contentsettingsid",
     "msdyncrm_name",
     (text("msdyncrm_name", 100),),
-    {1: (0, "Active"), 2: (1, "Inactive")},
+    ACTIVE_OR_INACTIVE,
     "msdyncrm_contentsettings",
-)
-
-ACCOUNT = Table(
-    "account",
-    "accounts",
-    "accountid",
-    "name",
-    (
-        text("name", 160),
-        text("accountnumber", 20),
-        text("emailaddress1", 100),
-        text("telephone1", 50),
-        text("address1_city", 80),
-        text("address1_country", 80),
-        text("description", 2000),
-    ),
-    {1: (0, "Active"), 2: (1, "Inactive")},
-    "Account",
 )
 
 # The TransitionData of the two tables; what is not listed is refused. They differ in what a draft may become.
@@ -141,6 +123,7 @@ TRANSITIONS: Mapping[str, Mapping[int, tuple[int, ...]]] = {
 }
 
 # Who is in a segment (a static one: who is to be), and what has been asked for and is not done yet.
+TABLES = (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)
 STATE = """
 CREATE TABLE IF NOT EXISTS outbound_member (
     segment_id TEXT NOT NULL, member TEXT NOT NULL, PRIMARY KEY (segment_id, member)

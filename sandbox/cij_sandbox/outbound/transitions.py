@@ -16,7 +16,6 @@ from cij_sandbox.dataverse.rows import change, fetch
 from cij_sandbox.dataverse.sql import Sql, too_complex
 from cij_sandbox.outbound.definitions import contacts_of
 from cij_sandbox.outbound.journeys import validate_row
-from cij_sandbox.outbound.plugins import PUBLISH, STOP
 from cij_sandbox.outbound.tables import (
     ERROR,
     LIVE,
@@ -28,7 +27,18 @@ from cij_sandbox.outbound.tables import (
     STOPPED,
 )
 
+PUBLISH, STOP = "publish", "stop"
 _NEVER = 1e15
+
+
+def add_task(
+    connection: sqlite3.Connection, row_id: str, kind: str, content: str = "", since: float | None = None
+) -> None:
+    """Write down a task, to be carried out when its time has come."""
+    connection.execute(
+        "INSERT INTO outbound_task (row_id, kind, content, since) VALUES (?, ?, ?, ?)",
+        (row_id, kind, content, time.time() if since is None else since),
+    )
 
 
 class Life:

@@ -8,15 +8,13 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cij_sandbox.core import errors, values
+from cij_sandbox.core import values
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.guid import DASHED
 from cij_sandbox.core.store import next_number
-from cij_sandbox.core.values import SqlValue
-from cij_sandbox.segments.definitions import LIVE_STATUSES, segments_of
+from cij_sandbox.segments.definitions import LIVE_STATUSES
 
 _ID = re.compile(DASHED, re.ASCII | re.IGNORECASE)
 # Assumption: a journey uses the segments whose ids stand anywhere in its definition.
@@ -75,23 +73,6 @@ def journeys_changed(connection: sqlite3.Connection) -> None:
                 (wanted, values.now(), next_number(connection, "version"), segment_id),
             )
     usage_changed(connection)
-
-
-def check_change(connection: sqlite3.Connection, definition: sqlite3.Row, content: Mapping[str, SqlValue]) -> None:
-    """Refuse to change the query of a segment that is in a live journey; its static members may change.
-
-    Assumption: this is what the user interface does; no document says whether the API does.
-    """
-    query = definition["msdynmkt_segmentquery"]
-    if content.get("msdynmkt_segmentquery", query) != query:
-        for segment_id in segments_of(connection, definition["msdynmkt_segmentdefinitionid"]):
-            check_unused(connection, segment_id)
-
-
-def check_unused(connection: sqlite3.Connection, segment_id: str) -> None:
-    """Refuse to touch a segment that is in a live journey."""
-    if journeys := users(connection)[segment_id].journeys:
-        raise errors.plug_in(f"Segment {segment_id} is used by the live journey {journeys[0]}; stop the journey first")
 
 
 def _ids(text: str | None) -> set[str]:

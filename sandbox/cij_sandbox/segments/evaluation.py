@@ -9,10 +9,12 @@ import sqlite3
 from collections.abc import Iterator
 
 from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Table
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
-from cij_sandbox.dataverse.sql import segment_query
-from cij_sandbox.dataverse.tables import BY_LOGICAL_NAME
-from cij_sandbox.mql import language as mql
+from cij_sandbox.dataverse.sql import Sql
+from cij_sandbox.dataverse.tables import CONTACT, LEAD
+from cij_sandbox.mql.language import REAL_TIME, parse
+from cij_sandbox.mql.sql import Compiler
 from cij_sandbox.segments.definitions import BASE_TABLES
 from cij_sandbox.segments.members import PAGE
 
@@ -27,7 +29,7 @@ def check(segment: sqlite3.Row, definition: sqlite3.Row) -> None:
     if not query:
         return
     try:
-        mql.parse(query)
+        parse(query, REAL_TIME)
     except UnsupportedError as problem:
         raise errors.not_implemented(problem.message) from None
     except QueryError as problem:
@@ -43,7 +45,7 @@ def member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base: 
     included = [group["number"] for group in groups if group["include"]]
     excluded = [group["number"] for group in groups if not group["include"]]
     text = (definition["msdynmkt_segmentquery"] or "").strip()
-    found, parameters = segment_query(mql.parse(text), base) if text else ("SELECT NULL WHERE 0", [])
+    found, parameters = _found(text, base) if text else ("SELECT NULL WHERE 0", [])
     sources = [f"SELECT * FROM ({found})", *[_OF_GROUP] * len(included)]
     query = f"SELECT * FROM ({' UNION '.join(sources)}) ORDER BY 1"
     if excluded:
@@ -62,7 +64,7 @@ def member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base: 
 
 def has_unknown(connection: sqlite3.Connection, definition: sqlite3.Row, base: str) -> bool:
     """Tell whether an included group has an id that is no row of the base table."""
-    table = BY_LOGICAL_NAME[base]
+    table = LEAD if base == LEAD.logical_name else CONTACT
     query = (
         "SELECT 1 FROM static_member JOIN static_group ON group_number = number "
         "WHERE definition_id = ? AND include = 1 "
@@ -71,10 +73,21 @@ def has_unknown(connection: sqlite3.Connection, definition: sqlite3.Row, base: s
     return connection.execute(query, (definition["msdynmkt_segmentdefinitionid"],)).fetchone() is not None
 
 
+def _found(text: str, base: str) -> Sql:
+    """Return the SQL that selects the packed ids of the rows a query finds in the base table."""
+
+    def packed(table: Table) -> str:
+        if table.logical_name != base:
+            raise MismatchError(f"The query selects '{table.logical_name}', the segment's base table is '{base}'.")
+        return f'packed("{table.key}")'
+
+    return Compiler((CONTACT, LEAD), packed).compile(parse(text, REAL_TIME))[1]
+
+
 def _ids(text: str | None) -> frozenset[bytes]:
     """Read the older generation's comma-separated GUIDs."""
     written = [part.strip().strip('"') for part in (text or "").split(",") if part.strip()]
-    read = [guid.loose(part) for part in written]
+    read = [guid.parse(part) for part in written]
     if None in read:
         raise MismatchError(f"'{written[read.index(None)]}' is not the GUID of a member.")
     return frozenset(guid.to_bytes(part) for part in read if part)

@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cij_sandbox.core.background import Background
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.dataverse.rows import change
-from cij_sandbox.dataverse.tables import DEFINITION, SEGMENT
-from cij_sandbox.segments import runs
+from cij_sandbox.segments import transitions
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.dependents import usage_changed
+from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 HALF_HOUR, DAY = 1_800, 86_400
 UNUSED_DAYS = 120
@@ -54,31 +55,32 @@ class Life:
         return math.inf if self.unused_since is None else self.unused_since + UNUSED_DAYS * DAY
 
 
-def next_moment(connection: sqlite3.Connection) -> float:
-    """Return when something is due next."""
-    return min((min(life.refresh_at, life.expires_at) for _, life in _lives(connection)), default=math.inf)
+class Refreshes:
+    """The step that refreshes live segments and ends unused ones."""
 
+    def __init__(self, background: Background) -> None:
+        self._background = background
 
-def carry_out(connection: sqlite3.Connection, begin_at: float) -> None:
-    """Write down all that is due: runs that begin at ``begin_at`` (real time), and ends.
+    def wait(self, connection: sqlite3.Connection, now: float) -> float:
+        """Return the real seconds until a segment is refreshed or expires."""
+        moments = (min(life.refresh_at, life.expires_at) for _, life in _lives(connection))
+        return CLOCK.until(min(moments, default=math.inf))
 
-    Assumption: however long the time that passed at once, one run catches up with it.
-    """
-    now = CLOCK.now()
-    for row, life in list(_lives(connection)):
-        if life.expires_at <= now:
-            _expire(connection, row["segment_id"], row["definition_id"])
-        elif life.refresh_at <= now:
-            runs.plan(
-                connection,
-                row["segment_id"],
-                row["definition_id"],
-                row["msdynmkt_displayname"],
-                runs.SCHEDULED,
-                begin_at,
-            )
-            connection.execute("UPDATE schedule SET evaluated_at = ? WHERE segment_id = ?", (now, row["segment_id"]))
-    usage_changed(connection)
+    def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
+        """Plan the runs that are due, and expire what nobody uses.
+
+        Assumption: however long the time that passed at once, one run catches up with it.
+        """
+        time = CLOCK.now()
+        for row, life in list(_lives(connection)):
+            segment_id, definition_id, name = row["segment_id"], row["definition_id"], row["msdynmkt_displayname"]
+            if life.expires_at <= time:
+                _expire(connection, segment_id, definition_id)
+            elif life.refresh_at <= time:
+                begin_at = self._background.soon()
+                transitions.plan(connection, segment_id, definition_id, name, transitions.SCHEDULED, begin_at)
+                connection.execute("UPDATE schedule SET evaluated_at = ? WHERE segment_id = ?", (time, segment_id))
+        usage_changed(connection)
 
 
 def _lives(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Life]]:

@@ -16,18 +16,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cij_sandbox.core import errors
-from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
-from cij_sandbox.faults.injection import Foreign, misbehave
+from cij_sandbox.faults.injection import GatewayResponse, apply_fault
 from cij_sandbox.faults.limits import Limits, Usage
 from cij_sandbox.faults.rules import Faults
-from cij_sandbox.journeys.triggers import Triggers
-from cij_sandbox.segments.publishing import Publisher
 from cij_sandbox.server import page
 from cij_sandbox.server.control import Control, RequestLog
-from cij_sandbox.server.identity import TENANT, Identity, RefusedError
-from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL, Service
+from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.organisation import Organisation
+from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
@@ -37,19 +35,11 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(
-    store: Store,
-    identity: Identity,
-    service: Service,
-    publisher: Publisher,
-    faults: Faults,
-    limits: Limits,
-    triggers: Triggers,
-) -> Starlette:
+def create_app(organisation: Organisation, identity: Identity, faults: Faults, limits: Limits) -> Starlette:
     """Build the application."""
     log = RequestLog()
-    endpoints = _Endpoints(store, identity, service, faults, Usage(limits), log)
-    control = Control(faults, log, publisher, triggers)
+    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log)
+    control = Control(faults, log, organisation)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -73,11 +63,10 @@ def create_app(
 
 class _Endpoints:
     def __init__(
-        self, store: Store, identity: Identity, service: Service, faults: Faults, usage: Usage, log: RequestLog
+        self, organisation: Organisation, identity: Identity, faults: Faults, usage: Usage, log: RequestLog
     ) -> None:
-        self._store = store
+        self._organisation = organisation
         self._identity = identity
-        self._service = service
         self._faults = faults
         self._usage = usage
         self._log = log
@@ -95,7 +84,7 @@ class _Endpoints:
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
             http.state.entry = entry
             response = await _answered(endpoint, http)
-            if not isinstance(response, Foreign):
+            if not isinstance(response, GatewayResponse):
                 response.headers.update(request_ids)
             entry.status = response.status_code or None
             return response
@@ -103,10 +92,10 @@ class _Endpoints:
         return run
 
     def faulty(self, endpoint: Endpoint) -> Endpoint:
-        """Wrap an endpoint: it goes wrong when a fault strikes."""
+        """Wrap an endpoint: it goes wrong when a fault rule matches."""
 
         async def run(http: HttpRequest) -> Response:
-            fault = self._faults.strike(http.method, http.scope["path"])
+            fault = self._faults.match(http.method, http.scope["path"])
             if fault is None:
                 return await endpoint(http)
             http.state.entry.fault = fault.fault
@@ -114,7 +103,7 @@ class _Endpoints:
                 if fault.invalidate:
                     self._identity.revoke(http.headers["authorization"])
                 return _unauthorized(http)
-            return await misbehave(fault, http, lambda: _answered(endpoint, http))
+            return await apply_fault(fault, http, lambda: _answered(endpoint, http))
 
         return run
 
@@ -125,7 +114,7 @@ class _Endpoints:
             return _unauthorized(http)
         with self._usage.admitted():
             response = await _answered(self.faulty(self._dataverse), http)
-        if not isinstance(response, Foreign):
+        if not isinstance(response, GatewayResponse):
             response.headers.update(self._usage.headers())
         return response
 
@@ -140,7 +129,7 @@ class _Endpoints:
             raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
         path = http.path_params["path"]
         request = Request(http.method, base_url, version, path, query, _headers(http), await _body(http))
-        return _response(await run_in_threadpool(self._service.answer, request))
+        return _response(await run_in_threadpool(self._organisation.service.answer, request))
 
     async def token(self, http: HttpRequest) -> Response:
         """Answer the token endpoints."""
@@ -172,7 +161,7 @@ class _Endpoints:
         """Show one segment to a person."""
         query = parse_qs(http.scope["query_string"].decode("latin-1"))
         table, row_id = query.get("etn", [""])[0], query.get("id", [""])[0]
-        status, body = await run_in_threadpool(page.render, self._store, table, row_id)
+        status, body = await run_in_threadpool(page.render, self._organisation.store, table, row_id)
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         return HTMLResponse(body, status, {"Content-Security-Policy": policy})
 
@@ -183,7 +172,7 @@ async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:
         return await endpoint(http)
     except errors.ODataError as refusal:
         return _response(refused(refusal, _headers(http)))
-    except RefusedError as refusal:
+    except errors.LoginError as refusal:
         return JSONResponse(refusal.body(), refusal.status, _NO_STORE)
     except ClientDisconnect:
         return Response(None, 400)

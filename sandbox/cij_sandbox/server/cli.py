@@ -20,22 +20,17 @@ import uvicorn
 from cryptography import x509
 
 import cij_sandbox as package
-from cij_sandbox.core import behaviours as switches
-from cij_sandbox.core.behaviours import Switches
+from cij_sandbox.core import behaviours
+from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.store import Store
-from cij_sandbox.dataverse import seeding
-from cij_sandbox.faults import limits
-from cij_sandbox.faults import rules as faults
+from cij_sandbox.dataverse.tables import CLIENT_ID
+from cij_sandbox.faults import limits, rules
 from cij_sandbox.faults.injection import Protocol
-from cij_sandbox.journeys import seeding as journey_seeding
-from cij_sandbox.journeys.triggers import Triggers
-from cij_sandbox.outbound.actions import Outbound
-from cij_sandbox.segments.publishing import Publisher
 from cij_sandbox.server import certificates
 from cij_sandbox.server.app import create_app
-from cij_sandbox.server.identity import CLIENT_ID, TENANT, Identity
-from cij_sandbox.server.service import Service
+from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.organisation import SCHEMA, Organisation, seed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one; default: 1"
     )
-    switches.add_to(parser)
+    behaviours.add_to(parser)
     _add_trouble(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
@@ -119,13 +114,12 @@ def _limits(options: argparse.Namespace) -> limits.Limits:
 
 
 def _serve(options: argparse.Namespace, folder: Path) -> int:
-    store = Store(options.state or folder / "state.sqlite")
+    store = Store(options.state or folder / "state.sqlite", SCHEMA)
     CLOCK.start(float(store.setting("time") or 0), options.speed)  # before anything is written
     ca_file = Path(f"{options.state}.ca.pem").resolve() if options.state else folder / "ca.pem"
     ca_file.write_text(certificates.authority(store)[0])
     certificate_file, key_file = certificates.issue(store, folder)
-    seeding.prepare(store, options.contacts, options.leads, options.seed)
-    journey_seeding.prepare(store)
+    seed(store, options.contacts, options.leads, options.seed)
     secret = store.setting("client_secret") or store.keep("client_secret", secrets.token_urlsafe(30))
     signing_key = store.setting("paging_key") or store.keep("paging_key", secrets.token_hex(32))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
@@ -136,14 +130,10 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
-        switched = Switches.of(options)
-        publisher = Publisher(store, options.compute_seconds, switched)
-        trouble = faults.Faults(options.fault_seed)
-        trouble.add(rule for given in options.fault for rule in given)
-        triggers = Triggers(store)
-        outbound = Outbound(store, options.compute_seconds, removed=switched.outbound_removed)
-        service = Service(store, publisher, signing_key.encode(), switched, triggers, outbound)
-        app = create_app(store, identity, service, publisher, trouble, _limits(options), triggers)
+        organisation = Organisation(store, options.compute_seconds, Behaviours.of(options), signing_key.encode())
+        faults = rules.Faults(options.fault_seed)
+        faults.add(rule for given in options.fault for rule in given)
+        app = create_app(organisation, identity, faults, _limits(options))
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -158,11 +148,11 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
             timeout_graceful_shutdown=1,
         )
         connection = _connection(port, secret, ca_file)
-        publisher.start()
+        organisation.start()
         try:
             asyncio.run(_Announcing(config, _text(connection, options)).serve([listener]))
         finally:
-            publisher.stop()
+            organisation.stop()
     return 0
 
 
@@ -233,9 +223,9 @@ def _duration(text: str) -> float:
     return number
 
 
-def _faults(text: str) -> list[faults.Fault]:
+def _faults(text: str) -> list[rules.Fault]:
     try:
-        return faults.read(json.loads(text))
+        return rules.read(json.loads(text))
     except (ValueError, RecursionError) as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
 

@@ -13,9 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from cij_sandbox.core import values
 from cij_sandbox.core.clock import CLOCK
-from cij_sandbox.faults import rules as faults
-from cij_sandbox.journeys.triggers import Triggers
-from cij_sandbox.segments.publishing import Publisher
+from cij_sandbox.faults.rules import Faults, read
+from cij_sandbox.server.organisation import Organisation
 
 _REMEMBERED = 10_000
 
@@ -55,11 +54,11 @@ class RequestLog:
 class Control:
     """The endpoints."""
 
-    def __init__(self, rules: faults.Faults, log: RequestLog, publisher: Publisher, triggers: Triggers) -> None:
-        self._triggers = triggers
+    def __init__(self, rules: Faults, log: RequestLog, organisation: Organisation) -> None:
+        self._triggers = organisation.triggers
         self._rules = rules
         self._log = log
-        self._publisher = publisher
+        self._background = organisation.background
 
     async def faults(self, http: HttpRequest) -> Response:
         """Show the fault rules, add some, or forget all."""
@@ -70,7 +69,7 @@ class Control:
             if not _is_json(http):
                 return _NOT_JSON
             try:
-                self._rules.add(faults.read(json.loads(await http.body())))
+                self._rules.add(read(json.loads(await http.body())))
             except (ValueError, RecursionError) as problem:
                 return _refusal(400, str(problem))
         return JSONResponse({"faults": self._rules.shown()})
@@ -107,7 +106,7 @@ class Control:
                 CLOCK.advance(float(json.loads(await http.body())["advance_seconds"]))
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
                 return _refusal(400, '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987')
-            await run_in_threadpool(self._publisher.catch_up)
+            await run_in_threadpool(self._background.catch_up)
         return JSONResponse({"now": values.write_moment(values.now())}, headers={"Cache-Control": "no-store"})
 
 

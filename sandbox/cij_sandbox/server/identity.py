@@ -7,48 +7,23 @@ import hmac
 import secrets
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import unquote_plus, urlsplit
 
 import jwt
 from cryptography import x509
 
+from cij_sandbox.core.errors import LoginError
+from cij_sandbox.dataverse.tables import CLIENT_ID
+
 TENANT = "5a2d1c0e-7b64-4f3a-9c1d-0c1f5e0a7e01"
-CLIENT_ID = "c1f7a9b2-3d84-4e65-8f10-6b2a4d9e3c02"
 LIFETIME = 3599
 _MARK = "sandbox-token-"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 
 Reply = tuple[int, dict[str, object]]
-
-
-class RefusedError(Exception):
-    """A refusal of the login endpoint."""
-
-    def __init__(self, status: int, error: str, number: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-        self.error = error
-        self.number = number
-        self.words = words
-
-    def body(self) -> dict[str, object]:
-        """Return the JSON of the refusal."""
-        trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
-        stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        return {
-            "error": self.error,
-            "error_description": f"AADSTS{self.number}: {self.words} Trace ID: {trace} "
-            f"Correlation ID: {correlation} Timestamp: {stamp}",
-            "error_codes": [self.number],
-            "timestamp": stamp,
-            "trace_id": trace,
-            "correlation_id": correlation,
-        }
 
 
 @dataclass
@@ -79,7 +54,7 @@ class Identity:
     def check_tenant(self, tenant: str) -> None:
         """Refuse a tenant that is not ours."""
         if tenant.lower() != TENANT:
-            raise RefusedError(
+            raise LoginError(
                 400,
                 "invalid_request",
                 90002,
@@ -92,16 +67,16 @@ class Identity:
         self.check_tenant(tenant)
         grant = form.get("grant_type", "")
         if not grant:
-            raise RefusedError(
+            raise LoginError(
                 400, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'."
             )
         if grant != "client_credentials":
-            raise RefusedError(
+            raise LoginError(
                 400, "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{grant}'."
             )
         client_id, secret = _basic(authorization) or (form.get("client_id", ""), form.get("client_secret"))
         if client_id.lower() != CLIENT_ID:
-            raise RefusedError(
+            raise LoginError(
                 400,
                 "unauthorized_client",
                 700016,
@@ -120,7 +95,7 @@ class Identity:
             return 401, {"statusCode": 401, "message": "The X-IDENTITY-HEADER is missing or wrong."}
         try:
             host = self._host({"resource": resource})
-        except RefusedError as refusal:
+        except LoginError as refusal:
             return refusal.status, refusal.body()
         return 200, {
             "access_token": self.issue(host),
@@ -154,11 +129,11 @@ class Identity:
         scope = form.get("scope", "")
         resource = form.get("resource", "")
         if not scope and not resource:
-            raise RefusedError(
+            raise LoginError(
                 400, "invalid_request", 900144, "The request body must contain the following parameter: 'scope'."
             )
         if scope and not scope.endswith("/.default"):
-            raise RefusedError(
+            raise LoginError(
                 400,
                 "invalid_scope",
                 1002012,
@@ -168,7 +143,7 @@ class Identity:
         wanted = scope.removesuffix("/.default") or resource
         parts = urlsplit(wanted)
         if parts.scheme != "https" or parts.netloc.lower() not in self.hosts or parts.path.strip("/"):
-            raise RefusedError(
+            raise LoginError(
                 400,
                 "invalid_resource",
                 500011,
@@ -178,14 +153,14 @@ class Identity:
 
     def _check_secret(self, secret: str | None) -> None:
         if not secret:
-            raise RefusedError(
+            raise LoginError(
                 401,
                 "invalid_client",
                 7000216,
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
             )
         if not _same(secret, self.client_secret):
-            raise RefusedError(
+            raise LoginError(
                 401,
                 "invalid_client",
                 7000215,
@@ -194,7 +169,7 @@ class Identity:
             )
 
     def _check_assertion(self, form: Mapping[str, str], endpoint: str) -> None:
-        bad_signature = RefusedError(
+        bad_signature = LoginError(
             401,
             "invalid_client",
             700027,
@@ -217,7 +192,7 @@ class Identity:
         ours = claims.get("iss") == claims.get("sub") == CLIENT_ID
         if _FEDERATION_AUDIENCE in audiences or (ours and endpoint in audiences):
             return
-        raise RefusedError(
+        raise LoginError(
             401,
             "invalid_client",
             700213,

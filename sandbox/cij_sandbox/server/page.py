@@ -7,8 +7,8 @@ import json
 
 from cij_sandbox.core import guid, values
 from cij_sandbox.core.store import Store
-from cij_sandbox.dataverse.tables import DEFINITION, EXECUTION, SEGMENT
 from cij_sandbox.segments.definitions import find_definition
+from cij_sandbox.segments.tables import DEFINITION, EXECUTION, SEGMENT
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -19,7 +19,7 @@ _STYLE = (
 
 def render(store: Store, table: str, row_id: str) -> tuple[int, str]:
     """Return the status and the HTML of a segment's page."""
-    segment_id = guid.loose(row_id)
+    segment_id = guid.parse(row_id)
     if table != SEGMENT.logical_name or segment_id is None:
         return 404, _page(
             "Not found", "<p>The sandbox shows segments only: etn=msdynmkt_segment and id=&lt;guid&gt;.</p>"
@@ -29,7 +29,7 @@ def render(store: Store, table: str, row_id: str) -> tuple[int, str]:
     segment = connection.execute(query, (segment_id,)).fetchone()
     if segment is None:
         return 404, _page("Not found", f"<p>There is no segment {segment_id}.</p>")
-    definition = find_definition(connection, guid.loose(segment["msdynmkt_sourcesegmentuid"] or "") or "")
+    definition = find_definition(connection, segment)
     facts = {
         "Status": SEGMENT.statuses[segment["statuscode"]][1],
         "Members": "not computed yet"
@@ -103,7 +103,7 @@ def _table(heads: list[str], rows: list[list[object]]) -> str:
 
 def _group_names(text: str | None) -> dict[str, str]:
     entries = json.loads(text) if text and text.strip() else []
-    return {guid.loose(entry["groupId"]) or "": str(entry.get("name") or entry["groupId"]) for entry in entries}
+    return {guid.parse(entry["groupId"]) or "": str(entry.get("name") or entry["groupId"]) for entry in entries}
 
 
 def _moment(seconds: int | None) -> str:

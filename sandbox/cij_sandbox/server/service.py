@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from cij_sandbox.core import errors, guid
-from cij_sandbox.core.behaviours import Switches
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Answer, Request
@@ -14,12 +14,6 @@ from cij_sandbox.dataverse.actions import Action, Actions
 from cij_sandbox.dataverse.batch import Batch
 from cij_sandbox.dataverse.query import Queries
 from cij_sandbox.dataverse.rows import Rows
-from cij_sandbox.dataverse.tables import BY_SET
-from cij_sandbox.journeys.actions import JourneyActions
-from cij_sandbox.journeys.triggers import Triggers
-from cij_sandbox.outbound.actions import Outbound
-from cij_sandbox.segments.members import Members
-from cij_sandbox.segments.publishing import Publisher
 
 MAXIMUM_BODY = 16 * 1024 * 1024
 MAXIMUM_URL = 32_768
@@ -28,24 +22,23 @@ _NAMED_KEY = re.compile(r"(\w+)\s*=\s*(.*)", re.DOTALL)
 
 
 class Service:
-    """Finds out what a request wants and has it done."""
+    """Finds out what a request wants and has it done. ``enter`` is asked first, and may refuse it."""
 
     def __init__(
         self,
         store: Store,
-        publisher: Publisher,
-        signing_key: bytes,
-        switches: Switches,
-        triggers: Triggers,
-        outbound: Outbound,
+        rows: Rows,
+        queries: Queries,
+        actions: Actions,
+        enter: Callable[[Request], None],
+        committed: Callable[[], None],
     ) -> None:
-        self._rows = Rows(store)
-        self._queries = Queries(store, signing_key)
-        self._triggers = triggers
-        self._outbound = outbound
-        more = (*JourneyActions(store, publisher, switches).actions, *outbound.actions)
-        self._actions = Actions(store, Members(store), publisher, switches, more)
-        self._batch = Batch(store, self.answer, publisher.notify)
+        self._schema = store.schema
+        self._rows = rows
+        self._queries = queries
+        self._actions = actions
+        self._enter = enter
+        self._batch = Batch(store, self.answer, committed)
 
     def answer(self, request: Request) -> Answer:
         """Answer a request, or raise the ODataError that is its answer."""
@@ -54,21 +47,20 @@ class Service:
             return self._batch.answer(request)
         if path == "$metadata":
             raise errors.not_implemented(path)
-        described = metadata.answer(path, request)
+        described = metadata.answer(path, request, self._schema)
         if described is not None:
             return described
-        self._outbound.enter(request)
-        if action := self._actions.find(path) or self._triggers.find(path):
+        self._enter(request)
+        if action := self._actions.find(path):
             return self._act(action, request)
-        self._actions.refuse_unimplemented(path)
-        if path in BY_SET:
-            return self._set(BY_SET[path], request)
+        if path in self._schema.by_set:
+            return self._set(self._schema.by_set[path], request)
         return self._below_set(path, request)
 
     def _below_set(self, path: str, request: Request) -> Answer:
         head, _, rest = path.partition("/")
         keyed = _WITH_KEY.fullmatch(head)
-        table = BY_SET.get(keyed[1] if keyed else head)
+        table = self._schema.by_set.get(keyed[1] if keyed else head)
         if table is None:
             raise errors.no_such_resource(keyed[1] if keyed else head)
         if rest == "$count" and not keyed:
@@ -114,7 +106,7 @@ def _key(table: Table, text: str) -> str:
         raise errors.ODataError(
             400, "0x80060890", f"The specified key attributes are not a defined key for the {table.logical_name} entity"
         )
-    row_id = guid.strict((named[2] if named else text).strip())
+    row_id = guid.parse_strict((named[2] if named else text).strip())
     if row_id is None:
         raise errors.bad_query(f"Bad Request - Error in query syntax. '{text[:100]}' is not a GUID.")
     return row_id

@@ -8,8 +8,8 @@ from cij_sandbox.core import values
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.rows import change, insert
-from cij_sandbox.dataverse.tables import DEFINITION, EXECUTION, SEGMENT
 from cij_sandbox.segments.dependents import usage_changed
+from cij_sandbox.segments.tables import DEFINITION, EXECUTION, SEGMENT
 
 ON_DEMAND, SCHEDULED = 723270000, 723270001
 # The kind of a job is that of its row in the log, which people may delete.
