@@ -59,8 +59,9 @@ Where the documents are silent it assumes:
   answers msdynmkt_journeyjson, msdynmkt_isvalid and msdynmkt_errors; in ValidateJourneyJson only the JSON matters;
 - no journey has the id null; none comes of a template, path, JSON, name or business unit that is wrong, in Draft mode
   either; of other errors drafts ignore NotReadyToSendMessageState only, and are created with the rest;
-- JSONPath knows names and indexes, everything else is InvalidJsonPath; what is replaced keeps its kind (text stays
-  text; a list, object, number or boolean takes JSON of that kind), else InvalidJsonAfterModificationApplied;
+- JSONPath is that of RFC 9535, and all that a path finds is replaced; a path that finds nothing, or the whole JSON, is
+  InvalidJsonPath; what is replaced keeps its kind (text stays text; a list, object, number or boolean takes JSON of
+  that kind), else InvalidJsonAfterModificationApplied;
 - in a journey's JSON the trigger has a type (OneTime, Recurring, Ongoing, Event), an audience or an eventName; without
   one, InvalidDefinition; looked into are the trigger's event, segments and e-mails (contentId), no other messages; more
   than 365 days are InvalidTimeRange, too long a name or JSON UnableToSaveJourneyEntity;

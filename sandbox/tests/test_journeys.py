@@ -117,7 +117,7 @@ def test_a_journey_is_a_template_too(org, segment):
         ("InvalidJsonPathModifications", {"$.trigger.exclusionSegments": [NOBODY]}, {}),
         ("InvalidJsonPath", {"$.trigger.Audience": NOBODY}, {}),
         ("InvalidJsonPath", {"$.trigger": "{}", "$.trigger.parameters.startTime": ""}, {}),
-        ("InvalidJsonPath", {"$..audience": NOBODY}, {}),
+        ("InvalidJsonPath", {"$..Audience": NOBODY}, {}),
         ("InvalidJsonAfterModificationApplied", {"$.trigger.exclusionSegments": NOBODY}, {}),
         ("InvalidJson", {"$.trigger.exclusionSegments": "[1]"}, {}),
         ("InvalidJson", {"$.exitCriteria.exitEvents": "[" * 900 + "]" * 900}, {}),

@@ -19,7 +19,7 @@ from cij_sandbox.dataverse.tables import BUSINESS_UNIT
 from cij_sandbox.journeys import transitions
 from cij_sandbox.journeys.checks import IGNORED_IN_DRAFTS, name_problems, problems
 from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
-from cij_sandbox.journeys.jsonpath import modify
+from cij_sandbox.journeys.modifications import modify
 from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
 from cij_sandbox.journeys.tables import JOURNEY, TEMPLATE
 

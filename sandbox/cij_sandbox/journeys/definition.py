@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cij_sandbox.core import values
-from cij_sandbox.journeys.jsonpath import loads
 from cij_sandbox.journeys.problems import Problem, RefusedError
 
 _MAXIMUM_DEPTH = 100
@@ -30,6 +31,14 @@ class Definition:
     def segments(self) -> tuple[str, ...]:
         """All segments it names."""
         return (self.audience, *self.other_segments) if self.audience else self.other_segments
+
+
+def loads(text: str) -> object:
+    """Read JSON; raise ValueError for anything else."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
@@ -122,3 +131,13 @@ def _texts(holder: Mapping[str, object], name: str) -> tuple[str, ...]:
 
 def _wrong(name: str, expected: str) -> RefusedError:
     return RefusedError(Problem("InvalidJson", f"'{name}' in the journey JSON is not {expected}."))
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.20} is too large")
+    return number
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")
