@@ -12,8 +12,6 @@ COMMERCIAL, TRANSACTIONAL, TRACKING = range(_FIRST, _FIRST + 3)
 
 PURPOSE = Table(
     "msdynmkt_purpose",
-    "msdynmkt_purposes",
-    "msdynmkt_purposeid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
@@ -28,8 +26,6 @@ PURPOSE = Table(
 
 TOPIC = Table(
     "msdynmkt_topic",
-    "msdynmkt_topics",
-    "msdynmkt_topicid",
     "msdynmkt_name",
     (text("msdynmkt_name", 100), lookup("msdynmkt_purposeid", "msdynmkt_purpose", "msdynmkt_purposeId")),
     ACTIVE_OR_INACTIVE,
@@ -38,8 +34,6 @@ TOPIC = Table(
 
 CONSENT = Table(
     "msdynmkt_contactpointconsent4",
-    "msdynmkt_contactpointconsent4s",
-    "msdynmkt_contactpointconsent4id",
     "msdynmkt_contactpointvalue",
     (
         text("msdynmkt_contactpointvalue", 400),

@@ -67,12 +67,11 @@ class Column:
 class Table:
     """One table. ``statuses`` maps a status reason to (state, label); the first of a state is its default.
 
-    ``required`` columns must have a value; ``aliases`` are other names a body may use for a column.
+    ``required`` columns must have a value; ``aliases`` are other names a body may use for a column. The name of the
+    entity set is the plural of the table's, unless another one is given.
     """
 
     logical_name: str
-    set_name: str
-    key: str
     name_column: str
     own_columns: tuple[Column, ...]
     statuses: Mapping[int, tuple[int, str]] = field(default_factory=dict)
@@ -81,6 +80,15 @@ class Table:
     states: Mapping[int, str] = field(default_factory=lambda: {0: "Active"})
     required: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    set_name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "set_name", self.set_name or f"{self.logical_name}s")
+
+    @cached_property
+    def key(self) -> str:
+        """The column of the primary key."""
+        return f"{self.logical_name}id"
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -28,6 +28,7 @@ class Parameter:
     type: int
     optional: bool = False
     read: Callable[[object], object] | None = None
+    default: object = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def unregister(connection: sqlite3.Connection, api_id: str) -> None:
 
 
 def _given(action: Action, request: Request) -> dict[str, object]:
+    """Return the inputs of an action in the order of its parameters."""
     content = {name: value for name, value in request.json_object("").items() if "@" not in name}
     known = {parameter.name: parameter for parameter in action.parameters}
     for name in content:
@@ -114,18 +116,19 @@ def _given(action: Action, request: Request) -> dict[str, object]:
                 f"Microsoft.OData.ODataException: The parameter '{name}' in the request payload is not a valid "
                 f"parameter for the operation '{action.name}'.",
             )
+    given: dict[str, object] = {}
     for parameter in action.parameters:
-        if content.get(parameter.name) is None:
-            if parameter.optional:
-                content.pop(parameter.name, None)
-                continue
+        if (value := content.get(parameter.name)) is not None:
+            given[parameter.name] = _converted(parameter, value)
+        elif not parameter.optional:
             raise errors.bad_payload(
                 "",
                 f"Microsoft.OData.ODataException: The required parameter '{parameter.name}' of the operation "
                 f"'{action.name}' is missing in the request payload.",
             )
-        content[parameter.name] = _converted(parameter, content[parameter.name])
-    return content
+        elif parameter.default is not None:
+            given[parameter.name] = parameter.default
+    return given
 
 
 def _converted(parameter: Parameter, value: object) -> object:

@@ -23,40 +23,11 @@ _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<=
 _MATCHES = ("contains", "startswith", "endswith")
 _IN = "Microsoft.Dynamics.CRM.In"
 # Functions and operators of OData that need more than a column and a constant.
-_KNOWN_ELSEWHERE = frozenset(
-    [
-        "tolower",
-        "toupper",
-        "trim",
-        "length",
-        "indexof",
-        "substring",
-        "concat",
-        "year",
-        "month",
-        "day",
-        "hour",
-        "minute",
-        "second",
-        "date",
-        "time",
-        "now",
-        "round",
-        "floor",
-        "ceiling",
-        "cast",
-        "isof",
-        "any",
-        "all",
-        "has",
-        "in",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "mod",
-    ]
-)
+_KNOWN_ELSEWHERE = frozenset([
+    "tolower", "toupper", "trim", "length", "indexof", "substring", "concat", "year", "month", "day", "hour",
+    "minute", "second", "date", "time", "now", "round", "floor", "ceiling", "cast", "isof", "any", "all", "has",
+    "in", "add", "sub", "mul", "div", "mod",
+])  # fmt: skip
 
 
 def parse(text: str) -> Condition:

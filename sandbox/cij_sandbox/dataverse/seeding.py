@@ -29,49 +29,13 @@ from cij_sandbox.dataverse.tables import (
 )
 
 _FIRST = [
-    "Ada",
-    "Björn",
-    "Chloé",
-    "Daniel",
-    "Élodie",
-    "Fatima",
-    "Giulia",
-    "Hans",
-    "Ines",
-    "João",
-    "Katarzyna",
-    "Liam",
-    "Maria",
-    "Noah",
-    "Olga",
-    "Pablo",
-    "Quinn",
-    "Rosa",
-    "Søren",
-    "Tomáš",
-]
+    "Ada", "Björn", "Chloé", "Daniel", "Élodie", "Fatima", "Giulia", "Hans", "Ines", "João", "Katarzyna", "Liam",
+    "Maria", "Noah", "Olga", "Pablo", "Quinn", "Rosa", "Søren", "Tomáš",
+]  # fmt: skip
 _LAST = [
-    "Andersen",
-    "Bauer",
-    "Costa",
-    "Dubois",
-    "Esposito",
-    "Fischer",
-    "García",
-    "Hansen",
-    "Ivanova",
-    "Jensen",
-    "Kowalska",
-    "López",
-    "Müller",
-    "Novák",
-    "O'Neill",
-    "Petrova",
-    "Rossi",
-    "Schmidt",
-    "Török",
-    "Weber",
-]
+    "Andersen", "Bauer", "Costa", "Dubois", "Esposito", "Fischer", "García", "Hansen", "Ivanova", "Jensen",
+    "Kowalska", "López", "Müller", "Novák", "O'Neill", "Petrova", "Rossi", "Schmidt", "Török", "Weber",
+]  # fmt: skip
 _PLACES = (
     ("Copenhagen", "Capital Region", "Denmark", "1050"),
     ("Munich", "Bavaria", "Germany", "80331"),
@@ -86,15 +50,8 @@ _COUNTIES = ("King", "Kings", "Upper Bavaria", "Rhône", "Greater London", "Mult
 _DOMAINS = ("contoso.com", "fabrikam.com", "adatum.com", "tailspintoys.com", "example.org")
 _STREETS = ("Main Street", "Station Road", "Hauptstraße", "Rue de la Paix", "Harbour Way")
 _COMPANIES = (
-    "Contoso",
-    "Fabrikam",
-    "Adatum",
-    "Tailspin Toys",
-    "Northwind Traders",
-    "Litware",
-    "Proseware",
-    "Wingtip Toys",
-)
+    "Contoso", "Fabrikam", "Adatum", "Tailspin Toys", "Northwind Traders", "Litware", "Proseware", "Wingtip Toys",
+)  # fmt: skip
 _FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 
 T = TypeVar("T")

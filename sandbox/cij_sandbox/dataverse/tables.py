@@ -35,8 +35,6 @@ _PERMISSIONS = (
 
 CONTACT = Table(
     "contact",
-    "contacts",
-    "contactid",
     "fullname",
     (
         *_PERSON,
@@ -58,8 +56,6 @@ CONTACT = Table(
 
 ACCOUNT = Table(
     "account",
-    "accounts",
-    "accountid",
     "name",
     (
         text("name", 160),
@@ -76,8 +72,6 @@ ACCOUNT = Table(
 
 LEAD = Table(
     "lead",
-    "leads",
-    "leadid",
     "fullname",
     (
         *_PERSON,
@@ -105,8 +99,6 @@ LEAD = Table(
 
 CUSTOM_API = Table(
     "customapi",
-    "customapis",
-    "customapiid",
     "name",
     (text("uniquename"), text("name"), text("displayname"), flag("isfunction"), number("bindingtype")),
     schema_name="CustomAPI",
@@ -114,8 +106,6 @@ CUSTOM_API = Table(
 )
 CUSTOM_API_PARAMETER = Table(
     "customapirequestparameter",
-    "customapirequestparameters",
-    "customapirequestparameterid",
     "name",
     (
         text("uniquename"),
@@ -129,24 +119,17 @@ CUSTOM_API_PARAMETER = Table(
 )
 CUSTOM_API_PROPERTY = Table(
     "customapiresponseproperty",
-    "customapiresponseproperties",
-    "customapiresponsepropertyid",
     "name",
     (text("uniquename"), text("name"), number("type"), Column("customapiid", Kind.GUID, target="customapi")),
     schema_name="CustomAPIResponseProperty",
     writable=False,
+    set_name="customapiresponseproperties",
 )
 
-ORGANIZATION = Table(
-    "organization", "organizations", "organizationid", "name", (text("name", 160),), {}, "Organization", writable=False
-)
-BUSINESS_UNIT = Table(
-    "businessunit", "businessunits", "businessunitid", "name", (text("name", 160),), {}, "BusinessUnit"
-)
+ORGANIZATION = Table("organization", "name", (text("name", 160),), {}, "Organization", writable=False)
+BUSINESS_UNIT = Table("businessunit", "name", (text("name", 160),), {}, "BusinessUnit")
 SYSTEM_USER = Table(
     "systemuser",
-    "systemusers",
-    "systemuserid",
     "fullname",
     (
         text("fullname", 200),

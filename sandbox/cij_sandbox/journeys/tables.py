@@ -12,8 +12,6 @@ DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER = _FIRST, _FIRST + 2, _FIRST + 4
 
 JOURNEY = Table(
     "msdynmkt_journey",
-    "msdynmkt_journeys",
-    "msdynmkt_journeyid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 150),
@@ -57,8 +55,6 @@ JOURNEY = Table(
 
 TEMPLATE = Table(
     "msdynmkt_journeytemplate",
-    "msdynmkt_journeytemplates",
-    "msdynmkt_journeytemplateid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 150),
@@ -75,8 +71,6 @@ TEMPLATE = Table(
 
 EMAIL = Table(
     "msdynmkt_email",
-    "msdynmkt_emails",
-    "msdynmkt_emailid",
     "msdynmkt_name",
     (text("msdynmkt_name", 100), text("msdynmkt_subject", 400)),
     # Assumption: a row may be given any of them; the real service looks into an e-mail that is to be ready.
@@ -86,8 +80,6 @@ EMAIL = Table(
 
 TRIGGER = Table(
     "msdynmkt_eventmetadata",
-    "msdynmkt_eventmetadataset",
-    "msdynmkt_eventmetadataid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
@@ -112,6 +104,7 @@ TRIGGER = Table(
     ACTIVE_OR_INACTIVE,
     "msdynmkt_EventMetadata",
     writable=False,
+    set_name="msdynmkt_eventmetadataset",
 )
 
 # What is no table of Dataverse: work on journeys that is under way, those that were ever live (Live, Stopped,

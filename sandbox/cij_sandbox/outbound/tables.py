@@ -34,8 +34,6 @@ def _kept(column: Column) -> Column:
 
 OUTBOUND_SEGMENT = Table(
     "msdyncrm_segment",
-    "msdyncrm_segments",
-    "msdyncrm_segmentid",
     "msdyncrm_segmentname",
     (
         text("msdyncrm_segmentname", 100),
@@ -61,8 +59,6 @@ OUTBOUND_SEGMENT = Table(
 
 OUTBOUND_JOURNEY = Table(
     "msdyncrm_customerjourney",
-    "msdyncrm_customerjourneys",
-    "msdyncrm_customerjourneyid",
     "msdyncrm_name",
     (
         text("msdyncrm_name", 100),
@@ -98,8 +94,6 @@ OUTBOUND_JOURNEY = Table(
 
 CONTENT_SETTINGS = Table(
     "msdyncrm_contentsettings",
-    "msdyncrm_contentsettingss",
-    "msdyncrm_contentsettingsid",
     "msdyncrm_name",
     (text("msdyncrm_name", 100),),
     ACTIVE_OR_INACTIVE,

@@ -8,26 +8,11 @@ from dataclasses import dataclass
 
 ERROR, WARNING = "Error", "Warning"
 _ROOT = "bpf_root"
-_TYPES = frozenset(
-    [
-        _ROOT,
-        "Email",
-        "LandingPage",
-        "Event",
-        "CreateCrmActivity",
-        "InvokeWorkflow",
-        "CreateLead",
-        "Scheduler",
-        "Trigger",
-        "Splitter",
-        "SplitterBranch",
-        "Segment",
-        "Survey",
-        "RecordUpdate",
-        "LinkedInCampaign",
-        "MarketingForm",
-    ]
-)
+_TYPES = frozenset([
+    _ROOT, "Email", "LandingPage", "Event", "CreateCrmActivity", "InvokeWorkflow", "CreateLead", "Scheduler",
+    "Trigger", "Splitter", "SplitterBranch", "Segment", "Survey", "RecordUpdate", "LinkedInCampaign",
+    "MarketingForm",
+])  # fmt: skip
 _BRANCHES = ("yesbranch", "nobranch")
 
 

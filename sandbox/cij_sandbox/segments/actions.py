@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from cij_sandbox.core import errors, guid
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.store import Store
-from cij_sandbox.dataverse.actions import (
-    ENTITY_COLLECTION,
-    INTEGER,
-    STRING,
-    STRING_ARRAY,
-    Action,
-    Parameter,
-    compact,
-)
+from cij_sandbox.dataverse.actions import ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY, Action, Parameter, compact
 from cij_sandbox.segments.definitions import segments_of
 from cij_sandbox.segments.members import PAGE, Members
 from cij_sandbox.segments.publishing import Publisher
@@ -31,63 +25,48 @@ def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple
         of_definition = segments_of(store.reader(), found) if behaviours.segment_id_is_definition_id else []
         return of_definition[0] if of_definition else found
 
-    # Assumption: Remove answers 204 as Add does.
-    def change(how: Callable[[str, str, list[bytes]], None]) -> Callable[[dict[str, object]], Mapping[str, object]]:
-        def run(given: dict[str, object]) -> Mapping[str, object]:
-            how(str(given["SegmentId"]), str(given["GroupId"]), _packed(given["EntityIds"]))
-            return {}
-
-        return run
-
-    def list_group(given: dict[str, object]) -> Mapping[str, object]:
-        page, size = _positive(given, "PageNo"), _positive(given, "PageSize")
-        found = members.group_page(str(given["SegmentId"]), str(given["GroupId"]), page, size)
-        return {"Response": compact({"entityIds": found, "additionalProperties": {}})}
-
-    def publish(given: dict[str, object]) -> Mapping[str, object]:
-        publisher.publish(str(given["SegmentId"]))
-        return {}
-
-    def list_members(given: dict[str, object]) -> Mapping[str, object]:
-        # What is printed has no pages, so in that form all members are on the first.
-        default = 2**31 - 1 if behaviours.malformed_members else PAGE
-        page, size = _positive(given, "PageNumber", 1), _positive(given, "PageSize", default)
-        return _result(members.computed_page(str(given["SegmentId"]), page, size))
-
-    def status(given: dict[str, object]) -> Mapping[str, object]:
-        return _result(publisher.status(str(given["SegmentId"])))
-
-    def stop(given: dict[str, object]) -> Mapping[str, object]:
-        return publisher.stop_segments(_texts(given["SegmentIdList"]))
-
     segment = Parameter("SegmentId", STRING, read=segment_id)
     group = Parameter("GroupId", STRING, read=_guid("GroupId"))
-    ids = Parameter("EntityIds", STRING_ARRAY)
-    result = {"StatusCode": INTEGER, "ResultText": STRING}
+    ids = Parameter("EntityIds", STRING_ARRAY, read=_packed)
+    page, size = (Parameter(name, INTEGER, read=_positive(name)) for name in ("PageNo", "PageSize"))
     # Assumption: MembersList is paged by these two; its answer shows pages, no document shows its inputs.
-    paging = (Parameter("PageNumber", INTEGER, True), Parameter("PageSize", INTEGER, True))
-    one_based = (Parameter("PageNo", INTEGER), Parameter("PageSize", INTEGER))
+    # What is printed has no pages, so in that form all members are on the first.
+    default = 2**31 - 1 if behaviours.malformed_members else PAGE
+    paging = (
+        Parameter("PageNumber", INTEGER, True, _positive("PageNumber"), 1),
+        Parameter("PageSize", INTEGER, True, _positive("PageSize"), default),
+    )
+    result = {"StatusCode": INTEGER, "ResultText": STRING}
+    stopped = {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION}
+    list_members = Action("msdynmkt_MembersList", (segment, *paging), result, _call(members.computed_page, _result))
     return (
-        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, change(members.add)),
-        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, change(members.remove)),
-        Action("msdynmkt_ListGroupMembers", (segment, group, *one_based), {"Response": STRING}, list_group),
-        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, publish),
+        # Assumption: Remove answers 204 as Add does.
+        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add)),
+        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove)),
         Action(
-            "msdynmkt_MembersList",
-            (segment, *paging),
-            result,
-            list_members,
-            write=_as_printed if behaviours.malformed_members else None,
+            "msdynmkt_ListGroupMembers",
+            (segment, group, page, size),
+            {"Response": STRING},
+            _call(members.group_page, lambda found: {"Response": compact(found)}),
         ),
-        Action("msdynmkt_SegmentStatus", (segment,), result, status),
+        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, _call(publisher.publish)),
+        replace(list_members, write=_as_printed) if behaviours.malformed_members else list_members,
+        Action("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result)),
         Action(
             "msdynmkt_StopSegments",
-            (Parameter("SegmentIdList", STRING_ARRAY),),
-            {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION},
-            stop,
+            (Parameter("SegmentIdList", STRING_ARRAY, read=_texts),),
+            stopped,
+            _call(publisher.stop_segments, dict),
             available=not behaviours.without_stop_segments,
         ),
     )
+
+
+def _call(
+    method: Callable[..., object], write: Callable[[Any], Mapping[str, object]] = lambda _: {}
+) -> Callable[[dict[str, object]], Mapping[str, object]]:
+    """Return the run of an action: a method that takes the inputs in their order."""
+    return lambda given: write(method(*given.values()))
 
 
 def _result(found: Mapping[str, object]) -> Mapping[str, object]:
@@ -114,6 +93,15 @@ def _guid(name: str) -> Callable[[object], str]:
     return read
 
 
+def _positive(name: str) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or value < 1:
+            raise errors.plug_in(f"{name} must be a number >= 1, it is {value}")
+        return value
+
+    return read
+
+
 def _packed(written: object) -> list[bytes]:
     # Assumption: an id that is no GUID refuses the call as a whole, an empty list is a call that does nothing.
     packed = []
@@ -130,10 +118,3 @@ def _texts(value: object) -> list[str]:
     if texts != value:
         raise errors.bad_payload("", "Microsoft.OData.ODataException: Cannot convert a value to 'Edm.String'.")
     return texts
-
-
-def _positive(given: Mapping[str, object], name: str, default: int = 0) -> int:
-    value = given.get(name, default)
-    if not isinstance(value, int) or value < 1:
-        raise errors.plug_in(f"{name} must be a number >= 1, it is {value}")
-    return value

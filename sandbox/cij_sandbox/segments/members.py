@@ -45,18 +45,15 @@ class Members:
             ).rowcount
             _count(connection, group["number"], -max(removed, 0))
 
-    def group_page(self, segment_id: str, group_id: str, page: int, size: int) -> list[str]:
+    def group_page(self, segment_id: str, group_id: str, page: int, size: int) -> dict[str, object]:
         """Return one page of a group, in the order of the ids; beyond the end an empty one."""
         connection = self._store.reader()
         group = _group(connection, segment_id, group_id)
         offset = (page - 1) * size
-        if offset >= group["members"]:
-            return []
-        rows = connection.execute(
-            "SELECT member FROM static_member WHERE group_number = ? ORDER BY member LIMIT ? OFFSET ?",
-            (group["number"], min(size, MAXIMUM_GROUP), offset),
-        )
-        return [guid.from_bytes(row[0]) for row in rows]
+        query = "SELECT member FROM static_member WHERE group_number = ? ORDER BY member LIMIT ? OFFSET ?"
+        parameters = (group["number"], min(size, MAXIMUM_GROUP), offset)
+        rows = connection.execute(query, parameters) if offset < group["members"] else ()
+        return {"entityIds": [guid.from_bytes(row[0]) for row in rows], "additionalProperties": {}}
 
     def computed_page(self, segment_id: str, page: int, size: int) -> dict[str, object]:
         """Return one page of what the last finished evaluation found; nothing before the first."""

@@ -7,8 +7,6 @@ from cij_sandbox.core.schema import Column, Kind, Table
 
 DEFINITION = Table(
     "msdynmkt_segmentdefinition",
-    "msdynmkt_segmentdefinitions",
-    "msdynmkt_segmentdefinitionid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
@@ -46,8 +44,6 @@ DEFINITION = Table(
 
 SEGMENT = Table(
     "msdynmkt_segment",
-    "msdynmkt_segments",
-    "msdynmkt_segmentid",
     "msdynmkt_sourcesegmentuid",
     (
         text("msdynmkt_displayname", 100),
@@ -89,8 +85,6 @@ SEGMENT = Table(
 
 EXECUTION = Table(
     "msdynmkt_segmentexecution",
-    "msdynmkt_segmentexecutions",
-    "msdynmkt_segmentexecutionid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -204,25 +204,6 @@ def _certificate(path: Path | None) -> x509.Certificate | None:
     return x509.load_pem_x509_certificate(path.read_bytes()) if path else None
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 5_000_000:
-        raise argparse.ArgumentTypeError("a number from 0 to 5,000,000 is expected")
-    return number
-
-
-def _positive(text: str) -> int:
-    if not (number := _count(text)):
-        raise argparse.ArgumentTypeError("a number from 1 to 5,000,000 is expected")
-    return number
-
-
-def _duration(text: str) -> float:
-    if not (number := _seconds(text)):
-        raise argparse.ArgumentTypeError("a number above 0 is expected")
-    return number
-
-
 def _faults(text: str) -> list[rules.Fault]:
     try:
         return rules.read(json.loads(text))
@@ -230,15 +211,19 @@ def _faults(text: str) -> list[rules.Fault]:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 86_400:
-        raise argparse.ArgumentTypeError("a number from 0 to 86,400 is expected")
+def _number(read: Callable[[str], float], least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
+    """Return a reader of numbers, from ``least`` or only ``above`` it."""
+
+    def number(text: str) -> float:
+        found = read(text)
+        if not least <= found <= most or (above and found == least):
+            start = f"above {least}" if above else f"from {least}"
+            raise argparse.ArgumentTypeError(f"a number {start} to {most:,} is expected")
+        return found
+
     return number
 
 
-def _speed(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 100_000:
-        raise argparse.ArgumentTypeError("a number above 0, up to 100,000, is expected")
-    return number
+_count, _positive = _number(int, 0, 5_000_000), _number(int, 1, 5_000_000)
+_seconds, _duration = _number(float, 0, 86_400), _number(float, 0, 86_400, above=True)
+_speed = _number(float, 0, 100_000, above=True)
