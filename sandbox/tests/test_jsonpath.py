@@ -4,8 +4,8 @@ import copy
 import json
 
 import pytest
+from cij_sandbox.journeys.definition import RefusedError
 from cij_sandbox.journeys.modifications import modify
-from cij_sandbox.journeys.problems import RefusedError
 from hypothesis import given
 from hypothesis import strategies as st
 

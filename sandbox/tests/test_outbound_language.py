@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from cij_sandbox.dataverse.expressions import QueryError
+from cij_sandbox.dataverse.expressions import QueryError, UnsupportedError
 from cij_sandbox.mql.language import OUTBOUND, parse, parse_page
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,7 +144,7 @@ def place_of_problem(parse, text):
     """Return the position a refusal names."""
     try:
         parse(text)
-    except QueryError as problem:
+    except (QueryError, UnsupportedError) as problem:
         return problem.position
     return 0
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse import filters
-from cij_sandbox.dataverse.expressions import OneOf, QueryError
+from cij_sandbox.dataverse.expressions import OneOf, QueryError, UnsupportedError
 from cij_sandbox.dataverse.sql import ConditionSql
 from cij_sandbox.dataverse.tables import CONTACT
 from cij_sandbox.mql.language import REAL_TIME
@@ -231,7 +231,7 @@ def test_no_text_breaks_the_parsers(text):
         position = 0
         try:
             parse(text)
-        except QueryError as problem:
+        except (QueryError, UnsupportedError) as problem:
             position = problem.position
         assert 0 <= position <= len(text)
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cij_sandbox.core.errors import ODataError
+
 MAXIMUM_DEPTH = 20  # of what it becomes SQLite reads 100 levels
 _TOKEN = re.compile(
     r"""
@@ -37,8 +39,12 @@ def syntax_error(position: int, problem: str) -> QueryError:
     return QueryError(f"Syntax error at position {position}: {problem}", position)
 
 
-class UnsupportedError(QueryError):
-    """A construct the real service has and the sandbox has not."""
+class UnsupportedError(ODataError):
+    """A construct the real service has and the sandbox has not: a 501 that knows its position."""
+
+    def __init__(self, what: str, position: int) -> None:
+        super().__init__(501, "", f"The sandbox does not implement {what}.")
+        self.position = position
 
 
 class MismatchError(Exception):

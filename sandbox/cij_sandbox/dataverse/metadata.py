@@ -9,7 +9,7 @@ from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Schema, Table
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import filters
-from cij_sandbox.dataverse.expressions import Compare, QueryError, UnsupportedError
+from cij_sandbox.dataverse.expressions import Compare, QueryError
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
 
 VERSION = "9.2.25034.00179"
@@ -74,8 +74,6 @@ def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
         return schema.tables
     try:
         condition = filters.parse(text)
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
     except QueryError as problem:
         raise errors.bad_query(problem.message) from None
     # As on the real service, which answers 501 to startswith() here.

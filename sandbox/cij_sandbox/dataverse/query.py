@@ -20,7 +20,7 @@ from cij_sandbox.core.values import SqlValue
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import fetching, filters
 from cij_sandbox.dataverse.annotations import Annotations
-from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
 from cij_sandbox.dataverse.rows import show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Order, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql, UnknownColumnError
@@ -180,8 +180,6 @@ def _where(table: Table, text: str | None) -> Sql:
         return "1", []
     try:
         return ConditionSql(table, segment_query=False).compile(filters.parse(text))
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
     except QueryError as problem:
         raise errors.bad_query(f"{problem.message} in '{text[:200]}'.") from None
     except UnknownColumnError as problem:

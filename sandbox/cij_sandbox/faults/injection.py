@@ -19,7 +19,7 @@ from cij_sandbox.core import errors
 from cij_sandbox.core.web import Answer
 from cij_sandbox.faults.limits import DOCUMENTED
 from cij_sandbox.faults.rules import Fault
-from cij_sandbox.journeys.problems import timed_out
+from cij_sandbox.journeys.definition import timed_out
 
 _LOGIN_PAGE = (
     "<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in to the network</form></body></html>"

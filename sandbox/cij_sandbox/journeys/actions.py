@@ -18,9 +18,18 @@ from cij_sandbox.dataverse.rows import fetch, insert
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT
 from cij_sandbox.journeys import transitions
 from cij_sandbox.journeys.checks import IGNORED_IN_DRAFTS, name_problems, problems
-from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
+from cij_sandbox.journeys.definition import (
+    TRIGGER_TYPES,
+    Definition,
+    Problem,
+    RefusedError,
+    as_text,
+    document_of,
+    moment,
+    read,
+    set_given,
+)
 from cij_sandbox.journeys.modifications import modify
-from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
 from cij_sandbox.journeys.tables import JOURNEY, TEMPLATE
 
 _ID, _NAME, _JSON = "msdynmkt_journeyid", "msdynmkt_journeyname", "msdynmkt_journeyjson"

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from cij_sandbox.core import guid
 from cij_sandbox.core.store import fold
 from cij_sandbox.dataverse.rows import fetch
-from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, moment
-from cij_sandbox.journeys.problems import Problem
+from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, Problem, moment
 from cij_sandbox.journeys.tables import EMAIL, READY_TO_SEND, READY_TRIGGER
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.tables import SEGMENT

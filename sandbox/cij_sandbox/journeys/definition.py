@@ -1,17 +1,33 @@
-"""What a journey's JSON says: read once, pure."""
+"""What a journey's JSON says, and what is wrong with a journey: a code of the document's list and a sentence."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cij_sandbox.core import values
-from cij_sandbox.journeys.problems import Problem, RefusedError
 
 _MAXIMUM_DEPTH = 100
+TIMED_OUT = "UnableToSaveJourneyEntityDueToTimeout"
 TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error of ``msdynmkt_errors``."""
+
+    code: str
+    message: str
+
+
+class RefusedError(Exception):
+    """Problems no journey can be made with."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,19 @@ def set_given(document: dict[str, object], name: str | None, start: float | None
     trigger = _object(document, "trigger")
     if given and trigger:
         document["trigger"] = {**trigger, "parameters": {**_object(trigger, "parameters"), **given}}
+
+
+def as_text(problems: Iterable[Problem], *, live: bool = False) -> str:
+    """Write problems as the document shows them, or as a live organisation was seen to."""
+    first, second = ("errorCode", "errorMessage") if live else ("ErrorCode", "ErrorMessage")
+    listed = [{first: problem.code, second: problem.message} for problem in problems]
+    return json.dumps(listed or None if live else listed, separators=(",", ":"))
+
+
+def timed_out() -> dict[str, object]:
+    """Return the outputs of a journey that may or may not have been saved."""
+    problem = Problem(TIMED_OUT, "Timeout occurred while saving the journey. The journey might have been created.")
+    return {"msdynmkt_journeyid": None, "msdynmkt_isvalid": False, "msdynmkt_errors": as_text([problem])}
 
 
 def _messages(actions: object) -> Iterator[str]:

@@ -9,8 +9,7 @@ import json
 
 from jsonpath import JSONPathEnvironment, JSONPathError, JSONPathMatch
 
-from cij_sandbox.journeys.definition import loads
-from cij_sandbox.journeys.problems import Problem, RefusedError
+from cij_sandbox.journeys.definition import Problem, RefusedError, loads
 
 _PATHS = JSONPathEnvironment(strict=True)
 

@@ -14,8 +14,7 @@ from cij_sandbox.core.background import Background
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.dataverse.rows import change, fetch
 from cij_sandbox.journeys.checks import name_problems, problems
-from cij_sandbox.journeys.definition import document_of, read
-from cij_sandbox.journeys.problems import Problem, RefusedError, as_text
+from cij_sandbox.journeys.definition import Problem, RefusedError, as_text, document_of, read
 from cij_sandbox.journeys.tables import JOURNEY
 from cij_sandbox.segments.dependents import journeys_changed
 

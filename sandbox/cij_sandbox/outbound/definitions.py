@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cij_sandbox.core import errors, guid
-from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.core import guid
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
 from cij_sandbox.dataverse.sql import Sql
 from cij_sandbox.dataverse.tables import ACCOUNT, CONTACT, LEAD
 from cij_sandbox.mql.language import OUTBOUND, Query, parse
@@ -57,10 +57,7 @@ _MEMBERS_WRONG = f"Its members are not a JSON array of ids with the prefix '{_PR
 
 def contacts_of(connection: sqlite3.Connection, query: str) -> Sql:
     """Return the SQL that selects the ids of the contacts a segment's query finds."""
-    try:
-        return contacts_query(connection, parse(query, OUTBOUND))
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
+    return contacts_query(connection, parse(query, OUTBOUND))
 
 
 def contacts_query(connection: sqlite3.Connection, query: Query) -> Sql:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from cij_sandbox.core import errors, guid
 from cij_sandbox.core.schema import Table
 from cij_sandbox.dataverse import fetchxml
-from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
 from cij_sandbox.dataverse.rows import show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql
@@ -33,8 +33,6 @@ def by_query(
     try:
         wanted = parse_page(query)
         found, parameters = contacts_query(connection, wanted.query)
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
     except QueryError as problem:
         raise errors.plug_in(f"The Query cannot be parsed. {problem.message}") from None
     except MismatchError as problem:

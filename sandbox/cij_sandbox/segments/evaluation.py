@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cij_sandbox.core import errors, guid
 from cij_sandbox.core.schema import Table
-from cij_sandbox.dataverse.expressions import MismatchError, QueryError, UnsupportedError
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
 from cij_sandbox.dataverse.sql import Sql
 from cij_sandbox.dataverse.tables import CONTACT, LEAD
 from cij_sandbox.mql.language import REAL_TIME, parse
@@ -30,8 +30,6 @@ def check(segment: sqlite3.Row, definition: sqlite3.Row) -> None:
         return
     try:
         parse(query, REAL_TIME)
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
     except QueryError as problem:
         raise errors.plug_in(f"The segment query cannot be parsed. {problem.message}") from None
 

@@ -15,7 +15,7 @@ from cij_sandbox.core.store import Store, next_number
 from cij_sandbox.dataverse.expressions import MismatchError
 from cij_sandbox.dataverse.rows import fetch
 from cij_sandbox.dataverse.sql import too_complex
-from cij_sandbox.segments import evaluation, scheduling, stopping, transitions
+from cij_sandbox.segments import evaluation, scheduling, transitions
 from cij_sandbox.segments.definitions import definition_of, find_segment
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
@@ -28,7 +28,7 @@ class Publisher:
         self._background = background
         self._behaviours = behaviours
         self._evaluations = _Evaluations(store, background, behaviours)
-        background.steps += [stopping.Stops(), scheduling.Refreshes(background), self._evaluations]
+        background.steps += [transitions.Stops(), scheduling.Refreshes(background), self._evaluations]
 
     def stop(self) -> None:
         """Give up the evaluations, once the background has stopped."""
@@ -48,7 +48,7 @@ class Publisher:
     def stop_segments(self, ids: list[str]) -> dict[str, object]:
         """Stop segments one by one, in the order of the list."""
         with self._store.transaction() as connection:
-            results = [stopping.stop(connection, written, self._background.soon()) for written in ids]
+            results = [transitions.stop(connection, written, self._background.soon()) for written in ids]
         self._background.notify()
         stopped = sum(result["WasStopped"] is True for result in results)
         summary = f"Complete StopSegments operation. Successfully stopped {stopped} of {len(results)} in total"

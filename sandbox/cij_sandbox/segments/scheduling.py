@@ -11,15 +11,12 @@ from dataclasses import dataclass
 
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.clock import CLOCK
-from cij_sandbox.dataverse.rows import change
 from cij_sandbox.segments import transitions
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.dependents import usage_changed
-from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 HALF_HOUR, DAY = 1_800, 86_400
 UNUSED_DAYS = 120
-_EXPIRED, _DEFINITION_STOPPED = 10, 723270006
 _LIVE_SEGMENTS = (
     "SELECT schedule.*, msdynmkt_displayname, msdynmkt_disablesegmentrefresh FROM schedule "
     "JOIN msdynmkt_segment AS segment ON msdynmkt_segmentid = segment_id "
@@ -75,7 +72,7 @@ class Refreshes:
         for row, life in list(_lives(connection)):
             segment_id, definition_id, name = row["segment_id"], row["definition_id"], row["msdynmkt_displayname"]
             if life.expires_at <= time:
-                _expire(connection, segment_id, definition_id)
+                transitions.expire(connection, segment_id, definition_id)
             elif life.refresh_at <= time:
                 begin_at = self._background.soon()
                 transitions.plan(connection, segment_id, definition_id, name, transitions.SCHEDULED, begin_at)
@@ -87,10 +84,3 @@ def _lives(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Life]]
     for row in connection.execute(_LIVE_SEGMENTS):
         frozen = bool(row["msdynmkt_disablesegmentrefresh"])
         yield row, Life(row["published_at"], row["evaluated_at"], row["unused_since"], frozen)
-
-
-def _expire(connection: sqlite3.Connection, segment_id: str, definition_id: str) -> None:
-    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPIRED})
-    # Assumption: definitions have no status Expired, so that of an expired segment is Stopped.
-    change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _DEFINITION_STOPPED})
-    connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))

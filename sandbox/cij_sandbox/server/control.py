@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
@@ -65,13 +67,8 @@ class Control:
         if http.method == "DELETE":
             self._rules.clear()
             return Response(None, 204)
-        if http.method == "POST":
-            if not _is_json(http):
-                return _NOT_JSON
-            try:
-                self._rules.add(read(json.loads(await http.body())))
-            except (ValueError, RecursionError) as problem:
-                return _refusal(400, str(problem))
+        if http.method == "POST" and (refusal := await _posted(http, lambda rules: self._rules.add(read(rules)))):
+            return refusal
         return JSONResponse({"faults": self._rules.shown()})
 
     async def requests(self, http: HttpRequest) -> Response:
@@ -88,24 +85,15 @@ class Control:
 
     async def triggers(self, http: HttpRequest) -> Response:
         """Show the custom triggers; POST adds one, or changes one."""
-        if http.method == "POST":
-            if not _is_json(http):
-                return _NOT_JSON
-            try:
-                await run_in_threadpool(self._triggers.define, json.loads(await http.body()))
-            except (ValueError, RecursionError) as problem:
-                return _refusal(400, str(problem))
+        if http.method == "POST" and (refusal := await _posted(http, self._triggers.define)):
+            return refusal
         return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
 
     async def clock(self, http: HttpRequest) -> Response:
         """Show what time the organisation has; POST ``{"advance_seconds": N}`` moves it on."""
         if http.method == "POST":
-            if not _is_json(http):
-                return _NOT_JSON
-            try:
-                CLOCK.advance(float(json.loads(await http.body())["advance_seconds"]))
-            except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-                return _refusal(400, '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987')
+            if refusal := await _posted(http, _advance, _ADVANCE):
+                return refusal
             await run_in_threadpool(self._background.catch_up)
         return JSONResponse({"now": values.write_moment(values.now())}, headers={"Cache-Control": "no-store"})
 
@@ -115,9 +103,23 @@ def _since(http: HttpRequest) -> int | None:
     return int(since) if since.isascii() and since.isdigit() and len(since) < 19 else None
 
 
-def _is_json(http: HttpRequest) -> bool:
+async def _posted(http: HttpRequest, take: Callable[[Any], None], expected: str = "") -> Response | None:
+    """Have the JSON of a request taken; return the refusal if it is refused."""
     # A page of another site can send a form here, but not this type: the browser would ask first.
-    return http.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _refusal(415, "Content-Type: application/json is expected")
+    try:
+        await run_in_threadpool(take, json.loads(await http.body()))
+    except (ValueError, RecursionError) as problem:
+        return _refusal(400, expected or str(problem))
+    return None
+
+
+def _advance(content: Any) -> None:
+    try:
+        CLOCK.advance(float(content["advance_seconds"]))
+    except (LookupError, TypeError, OverflowError):
+        raise ValueError from None
 
 
 def _refusal(status: int, problem: str) -> Response:
@@ -125,4 +127,4 @@ def _refusal(status: int, problem: str) -> Response:
 
 
 _NO_NUMBER = _refusal(400, '"since" is the number of the last one that is known')
-_NOT_JSON = _refusal(415, "Content-Type: application/json is expected")
+_ADVANCE = '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987'
