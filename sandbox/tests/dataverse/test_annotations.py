@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
 NAVIGATION = "Microsoft.Dynamics.CRM.associatednavigationproperty"

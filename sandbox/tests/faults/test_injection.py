@@ -15,7 +15,7 @@ import pytest
 from cij_sandbox.server.control import RequestLog
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 CODES = {
     "0x80072322": "Number of requests exceeded the limit of 6000 over time window of 300 seconds.",

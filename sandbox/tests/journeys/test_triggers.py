@@ -7,7 +7,7 @@ import uuid
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 ORDER = {
     "msdynmkt_ordernumber": "A-1",

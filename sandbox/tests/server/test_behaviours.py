@@ -7,7 +7,7 @@ import uuid
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 GROUP = "aaaaaaaa-0000-4000-8000-000000000005"
 STOP = "msdynmkt_StopSegments"

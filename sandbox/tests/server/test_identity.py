@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
-from .journeys import CREATE, content_path, create, email, live_segment, named, row, template, walk
+from ..organisation import Organisation
+from .helpers import CREATE, content_path, create, email, live_segment, named, row, template, walk
 
 NOBODY = "00000000-0000-4000-8000-00000000beef"
 V2 = "msdynmkt_PublishJourneyV2"

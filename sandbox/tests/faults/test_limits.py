@@ -11,7 +11,7 @@ from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 BURST = "x-ms-ratelimit-burst-remaining-xrm-requests"
 SPENT = "x-ms-ratelimit-time-remaining-xrm-requests"

@@ -10,7 +10,7 @@ from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 MOMENTS = st.integers(0, 10**9)
 

@@ -11,7 +11,7 @@ from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 from cij_sandbox.server import organisation
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 ON_DEMAND, SCHEDULED = (723270000, 723270002), (723270001, 723270002)
 GROUP = "aaaaaaaa-0000-4000-8000-000000000003"

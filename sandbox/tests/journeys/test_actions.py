@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from .journeys import CREATE, EVENT, content_path, create, email, live_segment, named, row, template
+from .helpers import CREATE, EVENT, content_path, create, email, live_segment, named, row, template
 
 NOBODY = "00000000-0000-4000-8000-00000000beef"
 PUBLISH = {"createmode": "Publish"}

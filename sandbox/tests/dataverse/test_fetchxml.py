@@ -12,7 +12,7 @@ from cij_sandbox.dataverse.tables import CONTACT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .model import CITIES, MODEL, conditions, two_valued
+from ..model import CITIES, MODEL, conditions, two_valued
 
 COOKIE, MORE = (f"Microsoft.Dynamics.CRM.{name}" for name in ("fetchxmlpagingcookie", "morerecords"))
 PAGING = {"Prefer": f'odata.include-annotations="{COOKIE},{MORE}"'}

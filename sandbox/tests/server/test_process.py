@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 COMMAND = [sys.executable, "-m", "cij_sandbox"]
 

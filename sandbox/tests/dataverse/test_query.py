@@ -17,7 +17,7 @@ from cij_sandbox.server.organisation import SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .model import MODEL, conditions, three_valued, two_valued
+from ..model import MODEL, conditions, three_valued, two_valued
 
 IN_MQL = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 

@@ -11,7 +11,7 @@ from cij_sandbox.mql.language import OUTBOUND, parse, parse_page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .test_outbound_segments import fetch, found
+from ..outbound.helpers import fetch, found
 
 
 @pytest.fixture(scope="module")

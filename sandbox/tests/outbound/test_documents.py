@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from .conftest import Organisation
+from ..organisation import Organisation
 
 # ruff: noqa: E501 - bodies as they are printed
 STATIC = r"""{
