@@ -1,4 +1,4 @@
-"""The consent that an organisation begins with: purposes, topics, and what every tenth contact decided."""
+"""The rows of consent in a new organisation: purposes, topics, and the consent of contacts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cij_sandbox.dataverse.rows import insert_many
 from cij_sandbox.dataverse.seeding import insert_named, stable_id
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, USER_ID
 
-# The one id that is the same in every organisation; the others are the sandbox's own.
+# The only id that is the same in every organisation. The others are the sandbox's own.
 COMMERCIAL_ID = "10000000-0000-0000-0000-000000000003"
 _TOPICS = ("Newsletter", "Product news")
 
 
 def seed(connection: sqlite3.Connection) -> None:
-    """Write the rows. One contact in ten has opted out of commercial e-mail, one in ten has opted in."""
+    """Insert the rows. One contact in ten has opted out of commercial e-mail, one in ten has opted in."""
     insert_named(connection, PURPOSE, "Commercial", msdynmkt_purposeid=COMMERCIAL_ID, msdynmkt_type=COMMERCIAL)
     insert_named(connection, PURPOSE, "Transactional", msdynmkt_type=TRANSACTIONAL)
     insert_named(connection, PURPOSE, "Tracking", msdynmkt_type=TRACKING)

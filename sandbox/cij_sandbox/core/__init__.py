@@ -1,1 +1,1 @@
-"""What everything stands on: requests and answers, values, the shape of tables, the store."""
+"""The parts that all others use: requests and answers, values, the schema of tables, the store."""

@@ -1,4 +1,4 @@
-"""What goes on behind the API: subjects add their steps, one thread carries them out when their time has come."""
+"""Work in the background: subjects add steps, and one thread carries out those that are due."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LOOK_SECONDS = 1.0
 
 
 class Step(Protocol):
-    """Work of one kind."""
+    """One kind of background work."""
 
     def wait(self, connection: sqlite3.Connection, now: float) -> float:
         """Return the real seconds until there is something to carry out."""
 
     def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
-        """Do what is due, inside a transaction."""
+        """Do what is due, in a transaction."""
 
 
 class Background:
@@ -37,11 +37,11 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
 
     def start(self) -> None:
-        """Begin with the work that a stopped sandbox left behind."""
+        """Start the thread, which first does the work that a stopped sandbox left behind."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop without finishing. Work that is on file continues after the next start."""
+        """Stop the thread. Work that is on file continues after the next start."""
         with self._wake:
             self.stopping = True
             self._wake.notify_all()
@@ -50,20 +50,20 @@ class Background:
             pass  # the time is kept with every transaction
 
     def soon(self) -> float:
-        """Return the real time at which a request of this moment has been exported, or has stopped."""
+        """Return the real time at which a segment that is published or stopped now has been exported or stopped."""
         return time.time() + self.compute_seconds / 3
 
     def done(self) -> float:
-        """Return the real time at which a request of this moment has been computed."""
+        """Return the real time at which a segment or journey that is published now has its result."""
         return time.time() + self.compute_seconds
 
     def notify(self) -> None:
-        """Look for work that a request has written down."""
+        """Wake the thread, because a request has written down work."""
         with self._wake:
             self._wake.notify_all()
 
     def catch_up(self) -> None:
-        """Write down what a jump of the clock made due. A run that is under way ends first."""
+        """Carry out what a jump of the clock made due, except runs in flight, which end on their own."""
         with self._store.transaction() as connection:
             for step in self.steps:
                 step.carry_out(connection, time.time())

@@ -1,4 +1,4 @@
-"""What the documents contradict each other in and what versions of the product differ in: all off unless asked for."""
+"""Behaviours in which documents contradict each other or versions differ. All are off by default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Behaviours:
-    """One organisation's peculiarities."""
+    """The behaviours of one organisation."""
 
     malformed_members: bool = False
     segment_id_is_definition_id: bool = False
@@ -21,7 +21,7 @@ class Behaviours:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Behaviours:
-        """Read them from the command line."""
+        """Read the behaviours from the command line."""
         return cls(
             options.malformed_members,
             options.segment_id_is_definition_id,

@@ -1,7 +1,7 @@
-"""The organisation's time: the machine's, unless it was told to run faster or to jump.
+"""The organisation's time: that of the machine, unless it is told to run faster or to jump.
 
-One for the process, which is one organisation. How long computing takes and how long tokens live is in real seconds:
-the people who wait for it live in real time.
+There is one clock for the process, which is one organisation. Computing and the lifetime of tokens take real seconds,
+because clients wait for them in real time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 
-# Four-digit years end here, and a little before it there must be room for what is planned ahead.
+# Years have four digits, and some time before the last one is left for what is planned ahead.
 _END = 253_000_000_000.0
 
 
 class Clock:
-    """A clock that never goes back, whatever the machine's does."""
+    """A clock that never goes back, even when that of the machine does."""
 
     def __init__(self, real: Callable[[], float] = time.time) -> None:
         self._turn = threading.Lock()
@@ -25,7 +25,7 @@ class Clock:
         self._from_real = self._shown = real()
 
     def start(self, not_before: float, speed: float) -> None:
-        """Go on from a time that was shown before, ``speed`` seconds in each real one."""
+        """Continue from a time that was shown before, at ``speed`` seconds for each real second."""
         with self._turn:
             self._from_real = self._real()
             self._shown = max(self._from_real, not_before)
@@ -40,14 +40,14 @@ class Clock:
             return self._shown
 
     def advance(self, seconds: float) -> None:
-        """Jump forward."""
+        """Move the time forward."""
         if not 0 <= seconds < _END - self.now():
             raise ValueError("the time can only go forward, and not beyond the year 9987")
         with self._turn:
             self._shown += seconds
 
     def until(self, moment: float) -> float:
-        """Return the real seconds until a time of the organisation."""
+        """Return the real seconds until a moment of the organisation's time."""
         return math.inf if moment == math.inf else max(moment - self.now(), 0) / self._speed
 
 

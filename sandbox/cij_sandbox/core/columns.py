@@ -1,4 +1,4 @@
-"""How the tables write their columns down."""
+"""Shorthands for the columns of tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def number(name: str, low: int = -2147483648, high: int = 2147483647) -> Column:
 
 
 def money(name: str) -> Column:
-    """Return a column of amounts."""
+    """Return a column of money."""
     return Column(name, Kind.DECIMAL, minimum=0, maximum=100_000_000_000)
 
 
 def flag(name: str) -> Column:
-    """Return a column of yes and no."""
+    """Return a yes/no column."""
     return Column(name, Kind.BOOLEAN)
 
 
@@ -31,10 +31,10 @@ def moment(name: str) -> Column:
 
 
 def choice(name: str, *labels: str, first: int = 1) -> Column:
-    """Return a column of choices, numbered one by one."""
+    """Return a column of choices, numbered from ``first``."""
     return Column(name, Kind.INTEGER, options=dict(enumerate(labels, first)))
 
 
 def lookup(name: str, target: str, navigation: str) -> Column:
-    """Return a column that refers to a row; ``navigation`` is the name it is bound by."""
+    """Return a column that refers to a row; ``navigation`` is the name by which it is bound."""
     return Column(name, Kind.GUID, target=target, navigation=navigation)

@@ -1,4 +1,4 @@
-"""What the Web API answers when it says no: status, code and words.
+"""The errors of the Web API and of the login endpoint: status, code and message.
 
 The codes and messages are those of "Compose HTTP requests and handle errors" and of recorded answers.
 """
@@ -17,7 +17,7 @@ _HELP = (
 
 
 class ODataError(Exception):
-    """An answer that is an error: HTTP status, hexadecimal code (may be empty) and message."""
+    """An error of the Web API: HTTP status, hexadecimal code (may be empty) and message."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -28,22 +28,22 @@ class ODataError(Exception):
 
 
 class LoginError(Exception):
-    """A refusal of the login endpoint."""
+    """An error of the login endpoint: HTTP status, error, AADSTS number and message."""
 
-    def __init__(self, status: int, error: str, number: int, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, status: int, error: str, number: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
         self.error = error
         self.number = number
-        self.words = words
+        self.message = message
 
     def body(self) -> dict[str, object]:
-        """Return the JSON of the refusal."""
+        """Return the JSON of the error."""
         trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
         stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         return {
             "error": self.error,
-            "error_description": f"AADSTS{self.number}: {self.words} Trace ID: {trace} "
+            "error_description": f"AADSTS{self.number}: {self.message} Trace ID: {trace} "
             f"Correlation ID: {correlation} Timestamp: {stamp}",
             "error_codes": [self.number],
             "timestamp": stamp,
@@ -53,24 +53,24 @@ class LoginError(Exception):
 
 
 def not_implemented(what: str) -> ODataError:
-    """Refuse what the real service has and the sandbox has not: better a clear no than a guess."""
+    """Return the error for what the real service has and the sandbox does not implement."""
     return ODataError(501, "", f"The sandbox does not implement {what}.")
 
 
 def bad_query(message: str) -> ODataError:
-    """Refuse a URL or a query option."""
+    """Return the error for a URL or a query option."""
     return ODataError(400, "0x80060888", message)
 
 
 def bad_payload(entity: str, inner: str) -> ODataError:
-    """Refuse a request body."""
+    """Return the error for a request body."""
     return ODataError(
         400, "0x80048d19", f"Error identified in Payload provided by the user for Entity :'{entity}', {_HELP}{inner}"
     )
 
 
 def undeclared_in_payload(entity: str, name: str) -> ODataError:
-    """Refuse a body with a property the table has not."""
+    """Return the error for a property in a body that the table does not have."""
     return bad_payload(
         entity,
         "Microsoft.Crm.CrmException: Invalid property "
@@ -81,42 +81,42 @@ def undeclared_in_payload(entity: str, name: str) -> ODataError:
 
 
 def undeclared_in_query(entity: str, name: str) -> ODataError:
-    """Refuse a query option that names a property the table has not."""
+    """Return the error for a property in a query option that the table does not have."""
     return bad_query(f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.{entity}'.")
 
 
 def no_such_resource(segment: str) -> ODataError:
-    """Answer for an entity set, function or action that does not exist."""
+    """Return the error for an entity set, function or action that does not exist."""
     return ODataError(404, "0x80060888", f"Resource not found for the segment '{segment}'.")
 
 
 def no_such_row(entity: str, row_id: str) -> ODataError:
-    """Answer for a row that does not exist."""
+    """Return the error for a row that does not exist."""
     return ODataError(404, "0x80040217", f"{entity} With Id = {row_id} Does Not Exist")
 
 
 def duplicate_row() -> ODataError:
-    """Answer for a primary key that is taken."""
+    """Return the error for a primary key that is taken."""
     return ODataError(412, "0x80040237", "A record with matching key values already exists.")
 
 
 def missing_value(entity: str, column: str) -> ODataError:
-    """Answer for a row without a value its table requires.
+    """Return the error for a row without a value its table requires.
 
-    Assumption: the rule is documented, code and words are not.
+    Assumption: the rule is documented, code and message are not.
     """
     return ODataError(400, "0x80040203", f"The attribute '{column}' of the entity '{entity}' is required.")
 
 
 def in_use() -> ODataError:
-    """Answer for a row that another one refers to and that must not go before it."""
+    """Return the error for a row that another row refers to."""
     return ODataError(
         405, "0x80040227", "The object you tried to delete is associated with another object and cannot be deleted."
     )
 
 
 def no_privilege(entity: str, verb: str, user: str) -> ODataError:
-    """Answer for a user whose roles lack a privilege."""
+    """Return the error for a user whose roles lack a privilege."""
     privilege = f"prv{verb}{entity}"
     privilege_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:privilege:{privilege}")
     return ODataError(
@@ -128,14 +128,14 @@ def no_privilege(entity: str, verb: str, user: str) -> ODataError:
 
 
 def version_mismatch() -> ODataError:
-    """Answer for an ``If-Match`` that names another version of the row."""
+    """Return the error for an ``If-Match`` that names another version of the row."""
     return ODataError(
         412, "0x80060882", "The version of the existing record doesn't match the RowVersion property provided."
     )
 
 
 def option_out_of_range(entity: str, column: str, value: int, accepted: list[int]) -> ODataError:
-    """Answer for an option-set value that does not exist."""
+    """Return the error for an option-set value that does not exist."""
     return ODataError(
         400,
         "0x8004431a",
@@ -145,7 +145,7 @@ def option_out_of_range(entity: str, column: str, value: int, accepted: list[int
 
 
 def number_out_of_range(entity: str, column: str, code: str) -> ODataError:
-    """Answer for a number outside the column's minimum and maximum."""
+    """Return the error for a number outside the column's minimum and maximum."""
     return ODataError(
         400,
         code,
@@ -155,7 +155,7 @@ def number_out_of_range(entity: str, column: str, code: str) -> ODataError:
 
 
 def too_long(entity: str, column: str, limit: int) -> ODataError:
-    """Answer for a string longer than its column."""
+    """Return the error for a string longer than its column."""
     return ODataError(
         400,
         "0x80044331",
@@ -165,23 +165,23 @@ def too_long(entity: str, column: str, limit: int) -> ODataError:
 
 
 def status_of_other_state(entity: str, status: int, state: int) -> ODataError:
-    """Answer for a status reason that does not belong to the state."""
+    """Return the error for a status reason that does not belong to the state."""
     return ODataError(400, "0x80048408", f"{status} is not a valid status code for state code {state} on {entity}.")
 
 
 def wrong_method(method: str, allowed: str) -> ODataError:
-    """Answer for a verb the resource does not know."""
+    """Return the error for a verb the resource does not know."""
     return ODataError(405, "", f"The requested resource does not support http method '{method}'.", {"Allow": allowed})
 
 
-def plug_in(words: str) -> ODataError:
-    """Answer of a CIJ action that refuses: the plug-in wraps the refusal of the service behind it.
+def plug_in(reason: str) -> ODataError:
+    """Return the error of a CIJ action, in which the plug-in wraps the error of the service behind it.
 
-    Assumption: recordings show only the frame of this text; the reason inside it is the sandbox's own wording.
+    Assumption: recordings show only the frame of this text; the reason inside it is the sandbox's own.
     """
     return ODataError(
         400,
         PLUG_IN,
         "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
-        f"{words}, CorrelationId: {uuid.uuid4()}",
+        f"{reason}, CorrelationId: {uuid.uuid4()}",
     )

@@ -1,4 +1,4 @@
-"""GUIDs: read in any of the spellings .NET knows, kept and answered in lower case with dashes."""
+"""GUIDs: read in the formats that .NET reads, stored and answered in lower case with dashes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _PUNCTUATION = str.maketrans("", "", "{}()-")
 
 
 def parse(text: str) -> str | None:
-    """Return the GUID spelt with dashes, in braces, in parentheses or as 32 digits; None when it is none of these."""
+    """Read a GUID with dashes, in braces, in parentheses or of 32 digits; return None for anything else."""
     text = text.strip().lower()
     return from_bytes(bytes.fromhex(text.translate(_PUNCTUATION))) if _ANY.fullmatch(text) else None
 
 
 def parse_strict(text: str) -> str | None:
-    """Return the GUID of an OData literal, which is spelt with dashes only."""
+    """Read the GUID of an OData literal, which has dashes; return None for anything else."""
     text = text.lower()
     return text if _STRICT.fullmatch(text) else None
 

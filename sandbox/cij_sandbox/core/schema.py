@@ -1,4 +1,4 @@
-"""What a Dataverse table is: columns with a kind, limits and option sets, and states with their status reasons."""
+"""The schema of Dataverse tables: columns with kinds, limits and option sets, states with status reasons."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _SQL_TYPES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column under its logical name.
+    """One column.
 
-    ``target`` makes it a lookup, ``navigation`` one that can be bound by this name; ``options`` makes an option set.
+    ``target`` makes it a lookup, ``navigation`` is the name by which it is bound, ``options`` makes it an option set.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Column:
 
     @property
     def property_name(self) -> str:
-        """The name on the wire: a lookup is read as ``_name_value``."""
+        """The name in JSON: a lookup is read as ``_name_value``."""
         return f"_{self.name}_value" if self.target else self.name
 
     @property
@@ -67,8 +67,8 @@ class Column:
 class Table:
     """One table. ``statuses`` maps a status reason to (state, label); the first of a state is its default.
 
-    ``required`` columns must have a value; ``aliases`` are other names a body may use for a column. The name of the
-    entity set is the plural of the table's, unless another one is given.
+    ``required`` columns must have a value; ``aliases`` are other names that a body may use for a column.
+    ``set_name`` defaults to the plural of the logical name.
     """
 
     logical_name: str
@@ -92,7 +92,7 @@ class Table:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The key, the table's own columns and those every table has."""
+        """The key, the table's own columns and those of every table."""
         states = {state: self.states.get(state, "Inactive") for state, _ in self.statuses.values()}
         status = (
             Column("statecode", Kind.INTEGER, options=states),
@@ -110,12 +110,12 @@ class Table:
 
     @cached_property
     def by_property(self) -> dict[str, Column]:
-        """Columns by their name on the wire."""
+        """Columns by their name in JSON."""
         return {column.property_name: column for column in self.columns}
 
     @cached_property
     def by_navigation(self) -> dict[str, Column]:
-        """Lookups by the name they are bound by."""
+        """Lookups by the name by which they are bound."""
         return {column.navigation: column for column in self.columns if column.navigation}
 
     @cached_property
@@ -124,13 +124,13 @@ class Table:
         return {column.name: column for column in self.columns}
 
     def default_status(self, state: int) -> int:
-        """Return the status reason a row gets when only its state is given."""
+        """Return the status reason of a row for which only the state is given."""
         return next(code for code, (of_state, _) in self.statuses.items() if of_state == state)
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The tables of an organisation. ``sql`` creates what the sandbox keeps besides them."""
+    """The tables of an organisation. ``sql`` creates the sandbox's own tables and indexes."""
 
     tables: tuple[Table, ...]
     sql: str = ""

@@ -1,4 +1,4 @@
-"""The SQLite file everything is kept in: one connection a thread, readers never wait, writers take turns."""
+"""The SQLite file that holds all state: a connection for each thread, readers never wait, writers take turns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Store:
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.schema = schema
-        # Created before SQLite opens it, because the file holds private keys.
+        # Created before SQLite opens it, with permissions for the owner alone: the file holds private keys.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         path.chmod(0o600)
         self._path = path
@@ -39,7 +39,7 @@ class Store:
             connection.execute(
                 f'CREATE TABLE IF NOT EXISTS "{table.logical_name}" ({columns}, PRIMARY KEY ("{table.key}"))'
             )
-            # A file of an older sandbox lacks the columns that have come since.
+            # The file of an older sandbox lacks columns that are new.
             found = {row["name"] for row in connection.execute(f'PRAGMA table_info("{table.logical_name}")')}
             for column in table.columns:
                 if column.name not in found:
@@ -55,10 +55,10 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection of its own, for a long read during which the thread writes as well.
+        """Open a connection for a long read, during which the thread also writes.
 
-        On one connection a write would have to build on the state the read began with, and SQLite refuses that as
-        soon as anybody else has written.
+        On one connection a write would have to build on the state with which the read began. SQLite refuses that as
+        soon as another connection has written.
         """
         connection = self._connect()
         try:
@@ -68,9 +68,9 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all or nothing. The lock queues writers fairly where SQLite's own busy handler would poll.
+        """Write all or nothing. Writers wait for a lock, which is fair; SQLite's busy handler polls.
 
-        Inside a transaction of the same thread it is a part of that one.
+        A transaction inside another one of the same thread is a part of it.
         """
         connection = self.reader()
         if connection.in_transaction:
@@ -80,7 +80,7 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-                # With every change, so that no time on file is later than the one the clock goes on from.
+                # With every change, so that after a restart the clock is never behind a time on file.
                 connection.execute("INSERT OR REPLACE INTO setting VALUES ('time', ?)", (CLOCK.now(),))
             except BaseException:
                 connection.execute("ROLLBACK")
@@ -108,7 +108,7 @@ class Store:
 
 
 def next_number(connection: sqlite3.Connection, name: str, step: int = 1) -> int:
-    """Draw the next number of a sequence, inside a transaction."""
+    """Return the next number of a sequence, inside a transaction."""
     connection.execute("INSERT OR IGNORE INTO setting VALUES (?, 1000)", (name,))
     connection.execute("UPDATE setting SET value = value + ? WHERE name = ?", (step, name))
     return int(connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()[0])

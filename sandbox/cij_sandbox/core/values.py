@@ -19,7 +19,7 @@ SqlValue = str | int | float | bytes | None
 
 
 def now() -> int:
-    """Return the time in whole seconds, which is as fine as Dataverse keeps it."""
+    """Return the time in whole seconds, the precision of Dataverse."""
     return int(CLOCK.now())
 
 
@@ -52,7 +52,7 @@ def write_moment(seconds: float) -> str:
 
 
 def to_json(column: Column, value: SqlValue) -> object:
-    """Turn a stored value into what the Web API shows."""
+    """Convert a stored value to JSON."""
     if value is None:
         return None
     if column.kind is Kind.BOOLEAN:
@@ -63,7 +63,7 @@ def to_json(column: Column, value: SqlValue) -> object:
 
 
 def from_json(table: Table, column: Column, value: object) -> SqlValue:
-    """Check a value of a request body against its column and turn it into what is stored."""
+    """Check a value of a request body against its column and convert it to what is stored."""
     if value is None:
         return None
     read = _READERS.get(column.kind, _whole_number)(table.logical_name, column, value)

@@ -1,4 +1,4 @@
-"""One request and one answer, as the rest of the sandbox sees them."""
+"""Requests and answers of the Web API, without HTTP."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Request:
         return f"{self.root}/$metadata#"
 
     def preference(self, name: str) -> str | None:
-        """Return the value of a preference, "" for one without a value, None when it is not given."""
+        """Return the value of a preference, "" when it has none, None when the preference is not given."""
         return preference(self.headers, name)
 
     def json_object(self, entity: str) -> dict[str, object]:
-        """Return the body, which must be one JSON object."""
+        """Return the body, or raise the error for one that is no JSON object."""
         inner = "Microsoft.OData.ODataException: "
         try:
             content = json.loads(self.body, parse_constant=_no_constant)
@@ -72,7 +72,7 @@ class Answer:
 
 
 def preference(headers: Mapping[str, str], name: str) -> str | None:
-    """Return the value of a preference, "" for one without a value, None when it is not given."""
+    """Return the value of a preference, "" when it has none, None when the preference is not given."""
     for part in _PREFERENCES.findall(headers.get("prefer", "")):
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
@@ -81,7 +81,7 @@ def preference(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def options_of(query: str) -> dict[str, str]:
-    """Return the query options of a URL, each of which may be given once."""
+    """Return the query options of a URL, or raise the error for one that is given twice."""
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in options:

@@ -22,7 +22,7 @@ STRING, STRING_ARRAY, GUID = 10, 11, 12
 
 @dataclass(frozen=True)
 class Parameter:
-    """One input of an action. ``read`` turns its value into what the action works with, or refuses it."""
+    """One input of an action. ``read`` converts its value or raises the error for it."""
 
     name: str
     type: int
@@ -35,7 +35,7 @@ class Parameter:
 class Action:
     """One action: its inputs, its outputs and what it does. Without outputs the answer is 204.
 
-    ``write`` turns the body of the answer into bytes, for an action whose answer is no JSON.
+    An action that is not ``available`` answers 404. ``write`` turns the body of an answer that is no JSON into bytes.
     """
 
     name: str
@@ -47,7 +47,10 @@ class Action:
 
 
 class Actions:
-    """The actions of all subjects. ``find_more`` finds those that come and go, ``elsewhere`` is what answers 501."""
+    """The actions of all subjects.
+
+    ``find_more`` finds those that are added at run time. Those ``elsewhere`` answer 501.
+    """
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class Actions:
                     unregister(connection, _stable_id(action.name))
 
     def find(self, name: str) -> Action | None:
-        """Return an action, or None; refuse one that exists elsewhere and not here."""
+        """Return an action or None; raise the error for one that only the real service has."""
         if name in self._elsewhere:
             raise errors.not_implemented(f"the action '{name}'")
         return self._by_name.get(name) or self._find_more(name)
@@ -82,7 +85,7 @@ class Actions:
 
 
 def register(connection: sqlite3.Connection, name: str, inputs: Iterable[Parameter], outputs: Mapping[str, int]) -> str:
-    """List an action in the customapi tables, if it is not there; return its id."""
+    """Insert an action into the customapi tables unless it is there; return its id."""
     api_id = _stable_id(name)
     if fetch(connection, CUSTOM_API, api_id):
         return api_id
@@ -100,7 +103,7 @@ def register(connection: sqlite3.Connection, name: str, inputs: Iterable[Paramet
 
 
 def unregister(connection: sqlite3.Connection, api_id: str) -> None:
-    """Take an action off the customapi tables."""
+    """Delete an action from the customapi tables."""
     for table in (CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY):
         connection.execute(f'DELETE FROM "{table.logical_name}" WHERE customapiid = ?', (api_id,))  # noqa: S608
 
@@ -164,7 +167,7 @@ def _number(value: object) -> float | None:
 
 
 def _reference(value: object) -> object:
-    """Return a row or a reference to one, which says of what table it is."""
+    """Return a row or a reference to one; both name their table."""
     return value if isinstance(value, dict) and isinstance(value.get("@odata.type"), str) else None
 
 

@@ -24,7 +24,7 @@ _CDS = "Microsoft.PowerApps.CDS"
 
 
 class Annotations:
-    """The annotations one request asks for: names, or patterns such as ``*`` and ``Microsoft.Dynamics.CRM.*``."""
+    """The annotations that a request asks for: names, or patterns such as ``*`` and ``Microsoft.Dynamics.CRM.*``."""
 
     def __init__(self, headers: Mapping[str, str], store: Store | None = None) -> None:
         self._asked = preference(headers, "odata.include-annotations") or ""
@@ -37,13 +37,13 @@ class Annotations:
         return bool(self._asked)
 
     def wants(self, term: str) -> bool:
-        """Tell whether an annotation was asked for."""
+        """Return whether the request asks for an annotation."""
         if term not in self._wanted:
             self._wanted[term] = any(fnmatchcase(term, pattern) for pattern in self._patterns)
         return self._wanted[term]
 
     def only(self, found: Mapping[str, object]) -> dict[str, object]:
-        """Return those of some annotations that were asked for, under the names they have in JSON."""
+        """Return the annotations that the request asks for, under their names in JSON."""
         return {f"@{term}": value for term, value in found.items() if self.wants(term)}
 
     def applied(self, *others: str) -> dict[str, str]:
@@ -63,13 +63,13 @@ class Annotations:
         return {f"{name}{term}": shown for term, shown in self.only(found).items() if shown is not None}
 
     def total(self, rows: int | None, limit: int) -> dict[str, object]:
-        """Return the annotations of a count, which is -1 when nobody asked for one."""
+        """Return the annotations of a count, which is -1 when the request did not ask for it."""
         count = -1 if rows is None else min(rows, limit)
         exceeded = rows is not None and rows > limit
         return self.only({f"{_CRM}.totalrecordcount": count, f"{_CRM}.totalrecordcountlimitexceeded": exceeded})
 
     def paging(self, cookie: str | None) -> dict[str, object]:
-        """Return the annotations of a page of FetchXML; without a cookie it is the last one."""
+        """Return the annotations of a page of FetchXML; the last one has no cookie."""
         more: dict[str, object] = {f"{_CRM}.morerecords": cookie is not None}
         return self.only({f"{_CRM}.fetchxmlpagingcookie": cookie, **more} if cookie else more)
 
@@ -105,7 +105,7 @@ def formatted(kind: Kind, value: SqlValue) -> str:
 
 
 def refused(error: ODataError, headers: Mapping[str, str]) -> Answer:
-    """Return the answer an error is, with as many details as the request asks for."""
+    """Return the answer for an error, with the details that the request asks for."""
     # Assumption: what a plug-in may say itself is 0; nothing was traced, and the inner error says the same.
     details: dict[str, object] = {
         f"{_CDS}.HelpLink": "http://go.microsoft.com/fwlink/?LinkID=398563"

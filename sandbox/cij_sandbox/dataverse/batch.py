@@ -1,6 +1,6 @@
 """``$batch``: many requests in one ("Execute batch operations using the Web API").
 
-A batch is read as a whole before the first request is carried out, so one that is malformed changes nothing.
+A batch is parsed as a whole before its first request is carried out, so a malformed one changes nothing.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Operation:
 
 
 class _RollBackError(Exception):
-    """One operation of a change set failed: none of them happened."""
+    """An operation of a change set failed, so that none is carried out."""
 
 
 class Batch:
-    """Carries batches out. ``committed`` is called whenever a change set has become visible to others."""
+    """Carries out batches. ``committed`` is called after each change set."""
 
     def __init__(self, store: Store, answer: Callable[[Request], Answer], committed: Callable[[], None]) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class Batch:
         self._committed = committed
 
     def answer(self, request: Request) -> Answer:
-        """POST to ``$batch``: without ``odata.continue-on-error`` the first failure is the last operation."""
+        """Carry out a batch. Without ``odata.continue-on-error`` it ends with the first failure."""
         if request.method != "POST":
             raise errors.wrong_method(request.method, "POST")
         status, parts = 200, []
@@ -102,7 +102,7 @@ class Batch:
 
 
 def _request(operation: Operation, outer: Request, references: Mapping[str, str]) -> Request:
-    """Return an operation as the request it would be outside a batch."""
+    """Return an operation as a request."""
     if len(operation.url) > MAXIMUM_INNER_URL:
         raise ODataError(414, "", f"The URL is longer than {MAXIMUM_INNER_URL} characters.")
     url = operation.url
@@ -135,7 +135,7 @@ def _with_references(body: bytes, references: Mapping[str, str]) -> bytes:
     try:
         content = json.loads(body) if b"$" in body else None
     except (ValueError, RecursionError):
-        return body  # whoever reads it says what is wrong
+        return body  # the operation itself is refused for it
     if not isinstance(content, dict):
         return body
     bound = {

@@ -1,4 +1,4 @@
-"""Conditions: the words, the tree and the small precedence parser that ``$filter`` and MQL have in common."""
+"""Conditions: the tokens, the tree and the precedence parser that ``$filter`` and segment queries share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cij_sandbox.core.errors import ODataError
 
-MAXIMUM_DEPTH = 20  # of what it becomes SQLite reads 100 levels
+MAXIMUM_DEPTH = 20  # SQLite takes 100 levels of the SQL that comes of it
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+)
@@ -19,14 +19,14 @@ _TOKEN = re.compile(
   | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w))
   | (?P<word>@?[^\W\d]\w*)
   | (?P<symbol>==|!=|>=|<=|&&|\|\||[<>()\[\],.=!/])
-  | (?P<stranger>.)
+  | (?P<other>.)
     """,
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
 class QueryError(Exception):
-    """A condition that cannot be understood; ``position`` counts characters from 0."""
+    """A condition that cannot be parsed; ``position`` counts characters from 0."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -35,12 +35,12 @@ class QueryError(Exception):
 
 
 def syntax_error(position: int, problem: str) -> QueryError:
-    """Return the error of a condition that cannot be read from a position on."""
+    """Return the error for a condition that cannot be parsed beyond a position."""
     return QueryError(f"Syntax error at position {position}: {problem}", position)
 
 
 class UnsupportedError(ODataError):
-    """A construct the real service has and the sandbox has not: a 501 that knows its position."""
+    """A construct that the real service has and the sandbox does not implement, with its position."""
 
     def __init__(self, what: str, position: int) -> None:
         super().__init__(501, "", f"The sandbox does not implement {what}.")
@@ -53,7 +53,7 @@ class MismatchError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """One word of a condition."""
+    """One token of a condition."""
 
     kind: str
     text: str
@@ -88,7 +88,7 @@ class Match:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A column that equals one of some values, which are written as strings whatever the column's kind."""
+    """A column that equals one of several values, which are strings whatever the column's kind."""
 
     column: str
     values: tuple[str, ...]
@@ -126,7 +126,7 @@ Condition = Compare | Match | OneOf | IsNull | Not | Every | Some
 
 
 def tokenize(text: str) -> list[Token]:
-    """Cut a condition into words; the last one has the kind "end"."""
+    """Return the tokens of a condition; the last one has the kind "end"."""
     matches = (match for match in _TOKEN.finditer(text) if match.lastgroup != "space")
     return [
         *(Token(match.lastgroup or "", match.group(), match.start()) for match in matches),
@@ -135,14 +135,14 @@ def tokenize(text: str) -> list[Token]:
 
 
 def read_number(token: Token) -> int | float:
-    """Read a number, within reason: nothing Dataverse keeps has 50 digits."""
+    """Read a number of at most 50 characters, more than Dataverse stores."""
     if len(token.text) > 50:
         raise syntax_error(token.position, "the number is too long")
     return float(token.text) if any(mark in token.text for mark in ".eE") else int(token.text)
 
 
 class Parser:
-    """Reads ``or`` below ``and`` below single conditions; what those look like is up to the dialect."""
+    """Parses conditions joined by ``or`` and, binding tighter, ``and``. Subclasses parse a single condition."""
 
     or_word = ""
     and_word = ""
@@ -154,40 +154,40 @@ class Parser:
 
     @property
     def token(self) -> Token:
-        """The word to be read next."""
+        """The next token."""
         return self._tokens[self._index]
 
     def take(self) -> Token:
-        """Read one word."""
+        """Read the next token."""
         token = self.token
         self._index += token.kind != "end"
         return token
 
     def accept(self, text: str) -> bool:
-        """Read the word if it is this one."""
+        """Read the next token if it has this text; return whether it has."""
         found = self.token.text == text and self.token.kind in ("symbol", "word")
         if found:
             self.take()
         return found
 
     def expect(self, text: str) -> None:
-        """Read this word, or refuse."""
+        """Read a token with this text, or raise QueryError."""
         if not self.accept(text):
             raise self.unexpected(f"'{text}'")
 
     def expect_kind(self, kind: str, what: str) -> Token:
-        """Read a word of this kind, or refuse."""
+        """Read a token of this kind, or raise QueryError."""
         if self.token.kind != kind:
             raise self.unexpected(what)
         return self.take()
 
     def unexpected(self, wanted: str) -> QueryError:
-        """Name what was found where something else was wanted."""
+        """Return the error for a token where another one was expected."""
         found = f"'{self.token.text}'" if self.token.text else "the end"
         return syntax_error(self.token.position, f"{wanted} expected, {found} found")
 
     def nested(self, read: Callable[[], Condition]) -> Condition:
-        """Read something that may contain itself, but not for ever."""
+        """Read something that may contain itself, to a maximum depth."""
         self._depth += 1
         if self._depth > MAXIMUM_DEPTH:
             raise UnsupportedError(f"conditions nested more than {MAXIMUM_DEPTH} deep", self.token.position)

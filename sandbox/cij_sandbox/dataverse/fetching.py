@@ -1,4 +1,4 @@
-"""GET an entity set with ``fetchXml`` ("Page results using FetchXML", "Count rows", "Aggregate data")."""
+"""Entity sets with ``fetchXml`` ("Page results using FetchXML", "Count rows", "Aggregate data")."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cij_sandbox.dataverse.rows import show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql
 
-# Takes a link to another table out of FetchXML; returns the rest, and the condition the link stands for.
+# Takes a link to another table out of FetchXML; returns the rest and the SQL condition for the link.
 LinkHandler = Callable[[str, Table], tuple[str, Sql]]
 _MAXIMUM_AGGREGATE = 50_000
 _MAXIMUM_WITHOUT_COOKIE = 50_000

@@ -1,6 +1,6 @@
-"""FetchXML ("Query data using FetchXML"): text to query, for one table; links, groups and the rest are refused.
+"""FetchXML ("Query data using FetchXML"): text to query, for one table. Links and groups are refused.
 
-As in ``$filter``, a missing value meets ``ne`` and ``not-...``: Dataverse adds "or is null" to these.
+As in ``$filter``, a missing value matches ``ne`` and ``not-...``: Dataverse adds "or is null" to these.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from cij_sandbox.dataverse.sql import from_string
 
 _COMPARISONS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MATCHES = {"like": "like", "not-like": "like", "begins-with": "startswith", "ends-with": "endswith"}
-# What these ask for is what happens anyway, or says nothing about the rows.
+# Attributes that ask for what happens anyway, or that do not concern the rows.
 _WITHOUT_EFFECT = frozenset(["version", "mapping", "output-format", "no-lock", "latematerialize"])
 _OF_THE_DESIGNER = frozenset(["uiname", "uitype", "uihidden"])
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """What a FetchXML query asks for. ``counts`` are the names under which an aggregate counts its rows."""
+    """A FetchXML query. ``counts`` are the aliases under which an aggregate counts its rows."""
 
     columns: tuple[str, ...]
     counts: tuple[str, ...]
@@ -97,7 +97,7 @@ def write_cookie(fetch: Fetch, first: sqlite3.Row, last: sqlite3.Row) -> str:
 
 
 def read_cookie(fetch: Fetch) -> list[SqlValue]:
-    """Return the place the cookie names; none when there is no cookie, or the one of a page that is not the last."""
+    """Return the position in a cookie; an empty one without a cookie, or with that of an earlier page."""
     if not fetch.cookie:
         return []
     cookie = read_xml(fetch.cookie)
@@ -118,7 +118,7 @@ def _written(column: Column, value: SqlValue) -> str:
 
 
 def read_xml(text: str) -> ET.Element:
-    """Read XML that may come from anybody."""
+    """Parse XML that is not trusted."""
     if "<!DOCTYPE" in text:
         raise _invalid("a document type is not allowed")
     try:

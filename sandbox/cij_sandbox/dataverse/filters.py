@@ -57,7 +57,7 @@ class _FilterParser(Parser):
         return self._comparison_or_function()
 
     def _operand_of_not(self) -> Condition:
-        # OData ranks `not` above `eq`, so that `not a eq 1` means `(not a) eq 1`, which nobody wants: ask for brackets.
+        # OData ranks `not` above `eq`, so that `not a eq 1` means `(not a) eq 1`, never meant: ask for brackets.
         start = self.token.position
         condition = self.single()
         if isinstance(condition, Compare) and self._tokens[self._index - 1].text != ")":

@@ -1,4 +1,4 @@
-"""What clients ask before they begin: who am I, which version, which tables."""
+"""What clients ask at the start: WhoAmI, RetrieveVersion, the service document, EntityDefinitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute
 
 
 def answer(path: str, request: Request, schema: Schema) -> Answer | None:
-    """Answer what is no row and no action; None for any other path."""
+    """Return the answer for a path of these, None for any other."""
     if not path:
         return _service_document(request, schema)
     if path.startswith("EntityDefinitions"):

@@ -1,6 +1,6 @@
-"""Plug-ins: code that a subject has run before and after a row of its table is written or deleted.
+"""Plug-ins: code of a subject that runs before and after a row of its table is written or deleted.
 
-A plug-in runs in the transaction of the request. What it raises undoes the request.
+A plug-in runs in the transaction of the request. An error that it raises rolls the request back.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ Row = Mapping[str, SqlValue]
 
 
 class Plugin:
-    """The steps of one table, none of which does anything here."""
+    """The plug-in of one table. Subclasses override the steps that they need."""
 
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
-        """Check and complete the content for a row; the row is None when it is new."""
+        """Check and complete the content of a row; ``row`` is None for a new one."""
 
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
-        """Act on the content that was written; ``row`` is the row before that."""
+        """Act on the content that was written; ``row`` is the row before the write, None for a new one."""
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
-        """Refuse to delete a row, or prepare its end."""
+        """Raise the error for a row that cannot be deleted."""
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
         """Clean up after a row that was deleted."""

@@ -1,4 +1,4 @@
-"""GET an entity set: system query options and paging ("Query data using the Web API", "Page results")."""
+"""Entity sets: system query options and paging ("Query data using the Web API", "Page results")."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -31,7 +31,7 @@ _SET_OPTIONS = ("$select", "$expand", "$filter", "$orderby", "$top", "$count", "
 _FETCH_OPTIONS = ("fetchXml", "$count")
 _COOKIE = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([\w-]+)\.([0-9a-f]+)" istracking="False" />')
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
-# "Custom API tables": the one navigation the sandbox follows, because clients discover capabilities by it.
+# "Custom API tables": the only navigation that the sandbox follows, because clients discover actions by it.
 _EXPANDABLE = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIResponseProperties": CUSTOM_API_PROPERTY}
 
 
@@ -44,14 +44,14 @@ class Queries:
         self._signing_key = signing_key
 
     def selected(self, table: Table, request: Request) -> tuple[str, ...]:
-        """Return the properties asked of one row, which takes no other options."""
+        """Return the properties that a request for one row selects; it takes no other options."""
         options = _checked_options(request, _ROW_OPTIONS)
         if "$expand" in options:
             raise errors.not_implemented("$expand on a single row")
         return _select(table, options)
 
     def rows(self, table: Table, request: Request) -> Answer:
-        """GET an entity set."""
+        """Return the rows of an entity set."""
         if "fetchXml" in options_of(request.query):
             fetch_options = _checked_options(request, _FETCH_OPTIONS)
             return fetching.rows(self._store, table, request, fetch_options, self._take_link)
@@ -85,7 +85,7 @@ class Queries:
         return Answer(200, body, annotations.applied(*applied))
 
     def count(self, table: Table, request: Request) -> Answer:
-        """GET the number of rows of an entity set: text, not JSON."""
+        """Return the number of rows of an entity set, as text."""
         options = _checked_options(request, ("$filter",))
         selection = Selection(table, _where(table, options.get("$filter")), [])
         number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
@@ -197,7 +197,7 @@ def _order(table: Table, text: str | None) -> Order:
         if way not in ([], ["asc"], ["desc"]):
             raise errors.bad_query(f"Syntax error in $orderby '{text}'.")
         order.append((table.by_property[name], (way or ["asc"])[0].upper()))
-    # The key comes last, so that no two rows share a place and a page can begin exactly after another.
+    # The key comes last, so that the order of rows is total and a page begins exactly after another.
     return [*order, (table.by_name[table.key], "ASC")]
 
 

@@ -1,4 +1,4 @@
-"""Create, read, update and delete one row ("Create a table row", "Perform conditional operations")."""
+"""Single rows: create, read, update, delete ("Create a table row", "Perform conditional operations")."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -48,7 +48,7 @@ def fetch(connection: sqlite3.Connection, table: Table, row_id: str) -> sqlite3.
 
 
 def insert(connection: sqlite3.Connection, table: Table, content: Mapping[str, SqlValue]) -> str:
-    """Insert a row that has been checked; return its id."""
+    """Insert a row without its plug-ins; return its id."""
     row_id = str(content.get(table.key) or uuid.uuid4())
     now = values.now()
     row: dict[str, SqlValue] = {
@@ -72,7 +72,7 @@ def insert(connection: sqlite3.Connection, table: Table, content: Mapping[str, S
 
 
 def insert_many(connection: sqlite3.Connection, table: Table, rows: Iterable[dict[str, SqlValue]], count: int) -> None:
-    """Insert rows that are complete except for their version numbers; ``count`` is how many there are."""
+    """Insert rows that lack only their version numbers; ``count`` is how many there are."""
     names = [column.name for column in table.columns]
     columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
     first = next_number(connection, "version", count) - count + 1
@@ -84,7 +84,7 @@ def insert_many(connection: sqlite3.Connection, table: Table, rows: Iterable[dic
 
 
 def change(connection: sqlite3.Connection, table: Table, row_id: str, content: Mapping[str, SqlValue]) -> None:
-    """Write columns of a row that exists."""
+    """Update columns of a row without its plug-ins."""
     row = {**content, "modifiedon": values.now(), "versionnumber": next_number(connection, "version")}
     assignments = ", ".join(f'"{name}" = ?' for name in row)
     connection.execute(
@@ -94,14 +94,14 @@ def change(connection: sqlite3.Connection, table: Table, row_id: str, content: M
 
 
 class Rows:
-    """Creates, reads, updates and deletes the rows of any table; ``plugins`` stand under the names of their tables."""
+    """Creates, reads, updates and deletes the rows of any table; ``plugins`` are keyed by logical name."""
 
     def __init__(self, store: Store, plugins: Mapping[str, Plugin]) -> None:
         self._store = store
         self._plugins = plugins
 
     def create(self, table: Table, request: Request) -> Answer:
-        """POST to an entity set."""
+        """Create a row."""
         self._check_writable(table)
         content = self._content(table, request)
         with self._store.transaction() as connection:
@@ -109,7 +109,7 @@ class Rows:
             return self._written(table, request, row_id, connection, created=True)
 
     def read(self, table: Table, row_id: str, request: Request, selected: tuple[str, ...]) -> Answer:
-        """GET one row."""
+        """Return a row."""
         row = fetch(self._store.reader(), table, row_id)
         if row is None:
             raise errors.no_such_row(table.logical_name, row_id)
@@ -124,7 +124,7 @@ class Rows:
         return Answer(200, {**context, **body}, {**etag, **annotations.applied()})
 
     def update(self, table: Table, row_id: str, request: Request) -> Answer:
-        """PATCH one row: an upsert, unless a condition forbids one half of it."""
+        """Update a row or create it, unless a condition forbids one of the two."""
         self._check_writable(table)
         content = self._content(table, request)
         if content.get(table.key) not in (None, row_id):
@@ -139,7 +139,7 @@ class Rows:
             return self._written(table, request, row_id, connection, created=row is None)
 
     def delete(self, table: Table, row_id: str, request: Request) -> Answer:
-        """DELETE one row."""
+        """Delete a row."""
         self._check_writable(table)
         with self._store.transaction() as connection:
             row = fetch(connection, table, row_id)
@@ -184,13 +184,13 @@ class Rows:
                     f"Microsoft.Crm.CrmException: '{name}' is read-only; bind its navigation property instead.",
                 )
             elif not found.read_only:
-                # Assumption: what the platform keeps itself is ignored in a body rather than refused.
+                # Assumption: columns that the platform maintains are ignored in a body, not refused.
                 content[found.name] = values.from_json(table, found, value)
         return content
 
     def _bound(self, table: Table, name: str, value: object) -> tuple[Column, SqlValue]:
-        """Return the lookup a body binds and the id of the row it is bound to; null makes it refer to nothing."""
-        # Assumption: the case of this one does not matter; it does in all others.
+        """Return the lookup that a body binds and the id of the row, or None for null."""
+        # Assumption: this name is not case-sensitive; all others are.
         column = table.by_navigation.get(name.lower() if name.lower() == "owningbusinessunit" else name)
         if column is None:
             raise errors.undeclared_in_payload(table.logical_name, name)
@@ -211,7 +211,7 @@ class Rows:
     def _save(
         self, connection: sqlite3.Connection, table: Table, row: sqlite3.Row | None, content: dict[str, SqlValue]
     ) -> str:
-        """Create a row, or change the one there is; return its id."""
+        """Create a row, or update the given one; return its id."""
         before: dict[str, SqlValue] | None = None if row is None else dict(row)
         _check_required(table, content if before else {**dict.fromkeys(table.required), **content})
         whole = {**(before or {}), **content}

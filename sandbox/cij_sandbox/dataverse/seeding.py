@@ -1,4 +1,4 @@
-"""Contacts and leads to begin with: the same seed gives the same people, however many are asked for."""
+"""Contacts and leads: the same seed makes the same people, whatever their number."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -88,33 +88,33 @@ _ACCOUNTS = [stable_id("account", name) for name in _COMPANIES]
 
 
 def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str, SqlValue]]:
-    """Make people; each takes as many throws as any other, so that the first N do not depend on the count."""
+    """Yield people. Each takes the same number of random draws, so that the first N do not depend on the count."""
     email: str | None = None
     for number in range(count):
-        throws = [dice.random() for _ in range(20)]
-        first, last = _pick(_FIRST, throws[0]), _pick(_LAST, throws[1])
-        city, state, country, postcode = _pick(_PLACES, throws[2])
-        if throws[3] >= 0.02 or email is None:  # two in a hundred share the address of the one before
-            email = f"{first}.{last}.{number}@{_pick(_DOMAINS, throws[4])}".replace("'", "")
-            email = email if throws[5] < 0.15 else email.lower()
+        draws = [dice.random() for _ in range(20)]
+        first, last = _pick(_FIRST, draws[0]), _pick(_LAST, draws[1])
+        city, state, country, postcode = _pick(_PLACES, draws[2])
+        if draws[3] >= 0.02 or email is None:  # two in a hundred share the address of the one before
+            email = f"{first}.{last}.{number}@{_pick(_DOMAINS, draws[4])}".replace("'", "")
+            email = email if draws[5] < 0.15 else email.lower()
         created = _FIRST_DAY + number % 500_000 * 60
         person: dict[str, SqlValue] = {
             table.key: str(uuid.UUID(int=dice.getrandbits(128), version=4)),
             "firstname": first,
             "lastname": last,
             "fullname": f"{first} {last}",
-            "emailaddress1": None if throws[6] < 0.05 else email,
-            "telephone1": None if throws[7] < 0.3 else f"+1 555 {int(throws[7] * 10_000_000):07d}",
-            "mobilephone": None if throws[8] < 0.5 else f"+1 556 {int(throws[8] * 10_000_000):07d}",
-            "address1_line1": f"{1 + int(throws[9] * 200)} {_pick(_STREETS, throws[10])}",
+            "emailaddress1": None if draws[6] < 0.05 else email,
+            "telephone1": None if draws[7] < 0.3 else f"+1 555 {int(draws[7] * 10_000_000):07d}",
+            "mobilephone": None if draws[8] < 0.5 else f"+1 556 {int(draws[8] * 10_000_000):07d}",
+            "address1_line1": f"{1 + int(draws[9] * 200)} {_pick(_STREETS, draws[10])}",
             "address1_city": city,
-            "address1_county": None if throws[11] < 1 / 3 else _pick(_COUNTIES, throws[12]),
+            "address1_county": None if draws[11] < 1 / 3 else _pick(_COUNTIES, draws[12]),
             "address1_stateorprovince": state,
             "address1_postalcode": postcode,
             "address1_country": country,
-            "preferredcontactmethodcode": 1 + int(throws[13] * 5),
-            "donotbulkemail": int(throws[14] < 0.1),
-            "donotemail": int(throws[14] < 0.03),
+            "preferredcontactmethodcode": 1 + int(draws[13] * 5),
+            "donotbulkemail": int(draws[14] < 0.1),
+            "donotemail": int(draws[14] < 0.03),
             "statecode": 0,
             "statuscode": 1,
             "owningbusinessunit": BUSINESS_UNIT_ID,
@@ -122,35 +122,35 @@ def _people(table: Table, count: int, dice: random.Random) -> Iterator[dict[str,
             "createdon": created,
             "modifiedon": created,
         }
-        yield {**person, **(_contact(throws, number) if table is CONTACT else _lead(throws, last))}
+        yield {**person, **(_contact(draws, number) if table is CONTACT else _lead(draws, last))}
 
 
-def _contact(throws: list[float], number: int) -> dict[str, SqlValue]:
-    inactive = throws[15] < 0.04
+def _contact(draws: list[float], number: int) -> dict[str, SqlValue]:
+    inactive = draws[15] < 0.04
     return {
-        # Counted, not thrown: another throw would make other people of the same seed.
+        # Counted, not drawn: another draw would make other people of the same seed.
         "parentcustomerid": _ACCOUNTS[number // 2 % len(_ACCOUNTS)] if number % 2 else None,
-        "birthdate": None if throws[16] < 0.2 else f"{1940 + int(throws[16] * 70)}-{1 + int(throws[17] * 12):02d}-15",
-        "gendercode": None if throws[17] < 0.1 else 1 + int(throws[18] * 2),
+        "birthdate": None if draws[16] < 0.2 else f"{1940 + int(draws[16] * 70)}-{1 + int(draws[17] * 12):02d}-15",
+        "gendercode": None if draws[17] < 0.1 else 1 + int(draws[18] * 2),
         "customertypecode": 1,
-        "creditlimit": None if throws[19] < 0.4 else round(throws[19] * 20_000, 2),
-        "annualincome": None if throws[18] < 0.25 else int(throws[18] * 200) * 1000,
-        "numberofchildren": None if throws[16] < 0.3 else int(throws[19] * 5),
+        "creditlimit": None if draws[19] < 0.4 else round(draws[19] * 20_000, 2),
+        "annualincome": None if draws[18] < 0.25 else int(draws[18] * 200) * 1000,
+        "numberofchildren": None if draws[16] < 0.3 else int(draws[19] * 5),
         "statecode": int(inactive),
         "statuscode": 2 if inactive else 1,
     }
 
 
-def _lead(throws: list[float], last: str) -> dict[str, SqlValue]:
+def _lead(draws: list[float], last: str) -> dict[str, SqlValue]:
     return {
-        "subject": f"Interested in {_pick(('the newsletter', 'a demo', 'the spring sale'), throws[15])}",
-        "companyname": None if throws[16] < 0.2 else f"{last} & Co",
-        "leadqualitycode": 1 + int(throws[17] * 3),
-        "leadsourcecode": None if throws[18] < 0.3 else 1 + int(throws[18] * 4),
-        "revenue": None if throws[19] < 0.4 else int(throws[19] * 5000) * 1000,
-        "numberofemployees": None if throws[18] < 0.3 else int(throws[18] * 900),
+        "subject": f"Interested in {_pick(('the newsletter', 'a demo', 'the spring sale'), draws[15])}",
+        "companyname": None if draws[16] < 0.2 else f"{last} & Co",
+        "leadqualitycode": 1 + int(draws[17] * 3),
+        "leadsourcecode": None if draws[18] < 0.3 else 1 + int(draws[18] * 4),
+        "revenue": None if draws[19] < 0.4 else int(draws[19] * 5000) * 1000,
+        "numberofemployees": None if draws[18] < 0.3 else int(draws[18] * 900),
     }
 
 
-def _pick(choices: Sequence[T], throw: float) -> T:
-    return choices[int(throw * len(choices))]
+def _pick(choices: Sequence[T], draw: float) -> T:
+    return choices[int(draw * len(choices))]

@@ -1,4 +1,4 @@
-"""Rows that meet a condition, in order, a page at a time: what OData queries and FetchXML have in common."""
+"""Pages of rows that meet a condition, in order: the common part of OData queries and FetchXML."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -20,7 +20,7 @@ Order = list[tuple[Column, str]]
 
 @dataclass(frozen=True)
 class Selection:
-    """A table, a condition, and an order that ends with the key: so no two rows share a place."""
+    """A table, a condition, and an order that ends with the key, so that it is total."""
 
     table: Table
     where: Sql
@@ -41,19 +41,19 @@ class Selection:
         return rows[:limit], len(rows) > limit
 
     def count(self, connection: sqlite3.Connection, limit: int) -> int:
-        """Return the number of rows; one more than the limit when there are more than that."""
+        """Return the number of rows, but at most one more than the limit."""
         where, parameters = self.where
         text = f'SELECT count(*) FROM (SELECT 1 FROM "{self.table.logical_name}" WHERE {where} LIMIT ?)'
         return int(self._run(connection, text, [*parameters, limit + 1])[0][0])
 
     def counted(self, connection: sqlite3.Connection, annotations: Annotations, *, wanted: bool) -> dict[str, object]:
-        """Return what a collection says of its size ("Count rows"): up to 5,000, and whether there are more."""
+        """Return the count in a collection ("Count rows"): at most 5,000, and whether there are more."""
         number = self.count(connection, MAXIMUM_PAGE) if wanted else None
         shown = {} if number is None else {"@odata.count": min(number, MAXIMUM_PAGE)}
         return {**shown, **annotations.total(number, MAXIMUM_PAGE)}
 
     def position(self, row: sqlite3.Row) -> list[SqlValue]:
-        """Return the place of a row in the order."""
+        """Return the position of a row in the order."""
         return [row[column.name] for column, _ in self.order]
 
     def _run(self, connection: sqlite3.Connection, text: str, parameters: list[SqlValue]) -> list[sqlite3.Row]:
@@ -66,7 +66,7 @@ class Selection:
 
 
 def _after(order: Order, position: Sequence[SqlValue]) -> Sql:
-    """Return the condition "comes after this row"; rows without a value sort first, as in SQL Server."""
+    """Return the condition for rows after a position. Rows without a value sort first, as in SQL Server."""
     if not position:
         return "1", []
     (column, way), value, name = order[0], position[0], comparable(order[0][0])

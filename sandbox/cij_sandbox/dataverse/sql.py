@@ -50,7 +50,7 @@ _FITTING = {
 
 
 class UnknownColumnError(MismatchError):
-    """A condition on a column the table has not."""
+    """A condition on a column that the table does not have."""
 
     def __init__(self, table: Table, name: str) -> None:
         super().__init__(f"The table '{table.logical_name}' has no column '{name}'.")
@@ -58,14 +58,14 @@ class UnknownColumnError(MismatchError):
 
 
 def too_complex(problem: sqlite3.OperationalError) -> bool:
-    """Tell whether SQLite gave up on a query for its size."""
+    """Return whether SQLite refused a query for its size."""
     return any(
-        words in str(problem) for words in ("stack overflow", "too large", "too many", "too deep", "too complex")
+        reason in str(problem) for reason in ("stack overflow", "too large", "too many", "too deep", "too complex")
     )
 
 
 def comparable(column: Column) -> str:
-    """Return the SQL by which a column is compared and sorted."""
+    """Return the SQL with which a column is compared and sorted."""
     return f'fold("{column.name}")' if column.kind is Kind.STRING else f'"{column.name}"'
 
 
@@ -173,7 +173,7 @@ class ConditionSql:
 
 
 def from_string(column: Column, text: str) -> SqlValue:
-    """Read a value that is written as a string whatever the column's kind, ready to be compared."""
+    """Read a value that is written as a string whatever the column's kind."""
     if column.kind is Kind.STRING:
         return text.casefold()
     read: SqlValue

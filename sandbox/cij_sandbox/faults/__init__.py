@@ -1,1 +1,1 @@
-"""What goes wrong when it is told to."""
+"""Faults that are injected on demand, and the limits of service protection."""

@@ -1,4 +1,4 @@
-"""Faults carried out: what a rule does to a request, to its reply, and to the connection."""
+"""Fault injection: what a matching rule does to a request, its reply and the connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOGIN_PAGE = (
 )
 _GATEWAY_PAGE = "<html><head><title>{0} {1}</title></head><body><h1>{0} {1}</h1></body></html>"
 _PHRASES = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
-# On the login endpoint: error, number and words of Entra.
+# On the login endpoint: error, number and message of Entra.
 _LOGIN_ERRORS = {
     400: ("unauthorized_client", 700016, "The application was not found in the directory."),
     401: ("invalid_client", 7000222, "The provided client secret keys for the application are expired."),
@@ -36,20 +36,20 @@ _LOGIN_DOWN = ("temporarily_unavailable", 90033, "A transient error has occurred
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """HTTP as uvicorn speaks it; the scope has the transport as well, because ASGI has no word for hanging up."""
+    """uvicorn's HTTP, with the transport in the scope, because ASGI cannot close a connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Keep the transport where the application finds it."""
+        """Store the transport in the state of the application."""
         super().connection_made(transport)
         self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
 
 
 class GatewayResponse(Response):
-    """A reply that is not the service's, and has none of the service's headers."""
+    """A reply of a gateway, without the headers of the service."""
 
 
 class _HangUp(GatewayResponse):
-    """No reply: the connection ends. The status is that of the reply nobody sees, 0 if there was none."""
+    """A closed connection instead of a reply. The status is that of the reply that is not sent, 0 without one."""
 
     def __init__(self, status: int, close: str) -> None:
         super().__init__(None, status)
@@ -58,7 +58,7 @@ class _HangUp(GatewayResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
         if self._close == "rst":
-            # With a linger time of 0 the kernel says goodbye with RST and not with FIN.
+            # With a linger time of 0 the kernel closes with RST instead of FIN.
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
@@ -67,7 +67,7 @@ class _HangUp(GatewayResponse):
 
 
 class _Cut(Response):
-    """A reply that announces more than it sends."""
+    """A reply whose body is shorter than its Content-Length."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -76,7 +76,7 @@ class _Cut(Response):
 
 
 async def apply_fault(fault: Fault, http: HttpRequest, answer: Callable[[], Awaitable[Response]]) -> Response:
-    """Carry out a fault (the 401 of the Web API is not here): return its reply, or raise the refusal that is it."""
+    """Return the reply of a fault, or raise its error. The 401 of the Web API is in ``server.app``."""
     if not fault.processed:
         async for _ in http.stream():
             pass
@@ -111,7 +111,7 @@ def _instead(fault: Fault, http: HttpRequest) -> Response:
     if status == 429:
         raise errors.ODataError(status, fault.code, DOCUMENTED.message(fault.code), headers)
     if status == 400:
-        # Inferred: an action's 400 may hide a passing trouble of the service behind it, which only the words tell.
+        # Inferred: an action's 400 may wrap a transient error of the service behind it, named only in the message.
         raise errors.ODataError(
             status,
             "0x80040265",
@@ -126,7 +126,7 @@ def _truncated(fault: Fault, reply: Response) -> Response:
     if fault.consistent:
         headers.pop("content-length", None)
         return Response(_half(reply.body) or b"{", 200 if reply.status_code == 204 else reply.status_code, headers)
-    # Without a body there is nothing to cut but the whole reply.
+    # A reply without a body is dropped as a whole.
     return _Cut(reply.body, reply.status_code, headers) if reply.body else _HangUp(reply.status_code, fault.close)
 
 

@@ -1,4 +1,4 @@
-"""Service protection: how much one user may ask for in a sliding window, and what the window says when it is full."""
+"""Service protection: what one user may use in a sliding window, and the answer to more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONCURRENT = "0x80072326"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one user may do on one web server; infinite is unlimited."""
+    """The limits of one user on one web server; infinite is unlimited."""
 
     requests: float = math.inf
     execution_seconds: float = math.inf
@@ -26,7 +26,7 @@ class Limits:
     window_seconds: float = 300
 
     def message(self, code: str) -> str:
-        """Return the words of the service for the limit with this code."""
+        """Return the message of the service for the limit with this code."""
         window = f"over time window of {self.window_seconds:g} seconds."
         return {
             REQUESTS: f"Number of requests exceeded the limit of {self.requests} {window}",
@@ -41,10 +41,10 @@ DOCUMENTED = Limits(requests=6000, execution_seconds=1200, concurrent=52)
 
 
 class Usage:
-    """What the one user has used up of the limits.
+    """What the only user has used of the limits.
 
-    Assumptions: a refused request counts as a request, so hammering prolongs the penalty; the time of a request counts
-    from its end on; too many at once may come again after a second.
+    Assumptions: a refused request counts as a request, which prolongs the penalty of a client that does not
+    wait; the time of a request counts from its end; after too many concurrent requests Retry-After is 1.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class Usage:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Let a request in for as long as the block lasts, or raise the 429 that is its answer."""
+        """Count a request while the block lasts, or raise the 429 for it."""
         started = self._clock()
         self._admit(started)
         self._running += 1
@@ -71,7 +71,7 @@ class Usage:
                 self._spent += ended - started
 
     def headers(self) -> dict[str, str]:
-        """Return what is left, of what is limited."""
+        """Return the headers that say what is left."""
         self._forget(self._clock())
         left: dict[str, str] = {}
         if self._limits.requests < math.inf:

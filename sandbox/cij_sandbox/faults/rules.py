@@ -1,4 +1,4 @@
-"""Which request goes wrong, and how: fault rules, each one small JSON object, and the decision, which is pure."""
+"""Fault rules: small JSON objects that say which requests fail and how. The decision is pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_PATH = 1000
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _WITH_ANY = frozenset({"fault", "path", "method", "count", "after", "probability", "seed"})
 _GATEWAY = frozenset({"body", "processed", "retry_after", "retry_after_date"})
-# What each fault takes besides.
+# The options of each fault.
 _FAULTS: dict[str, frozenset[str]] = {
     "400": frozenset({"processed"}),
     "401": frozenset({"invalidate"}),
@@ -45,7 +45,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A rule: which requests it strikes, how often, and what happens to them."""
+    """A rule: which requests it applies to, how often, and what happens to them."""
 
     fault: str
     path: str = "^/api/data/"
@@ -67,19 +67,19 @@ class Fault:
     given: Mapping[str, object] = field(default_factory=dict)
 
     def matches(self, method: str, path: str) -> bool:
-        """Tell whether the rule is about such a request."""
+        """Return whether the rule covers such a request."""
         return self.method in (None, method) and _is_in(self.path, path)
 
     def headers(self, now: float) -> dict[str, str]:
-        """Return the ``Retry-After`` asked for, if any."""
+        """Return the ``Retry-After`` of the rule, if it has one."""
         if self.retry_after_date is not None:
-            # Rounded up: a date has whole seconds, and must not end the wait too early.
+            # Rounded up: a date has whole seconds, and must not be too early.
             return {"Retry-After": formatdate(math.ceil(now + self.retry_after_date), usegmt=True)}
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 class Faults:
-    """The rules there are. The first one that strikes wins; those behind it do not see the request."""
+    """The active rules. The first one that applies to a request wins; later ones do not count it."""
 
     def __init__(self, seed: int = 1) -> None:
         self._seed = seed
@@ -88,22 +88,22 @@ class Faults:
     def add(self, faults: Iterable[Fault]) -> None:
         """Add rules."""
         for fault in faults:
-            # The place counts as well: two rules alike must not strike in step.
+            # The position counts too, so that two equal rules do not draw the same numbers.
             seed = f"{self._seed}/{len(self._rules)}" if fault.seed is None else fault.seed
             self._rules.append(_Rule(fault, random.Random(seed).random))  # noqa: S311 - reproducible is the point
 
     def clear(self) -> None:
-        """Forget all rules, so that the next ones draw as the first ones did."""
+        """Delete all rules, and restart the sequence of random draws."""
         self._rules.clear()
 
     def shown(self) -> list[dict[str, object]]:
-        """Return each rule as it was given, with how many requests it has seen and struck."""
+        """Return each rule as it was given, with the number of requests it has seen and struck."""
         return [{"rule": dict(rule.fault.given), "seen": rule.seen, "struck": rule.struck} for rule in self._rules]
 
     def match(self, method: str, path: str) -> Fault | None:
-        """Decide what happens to a request: nothing, or a fault."""
+        """Return the fault for a request, or None."""
         for rule in self._rules:
-            if rule.fault.matches(method, path) and rule.strikes():
+            if rule.fault.matches(method, path) and rule.applies():
                 return rule.fault
         return None
 
@@ -115,17 +115,17 @@ class _Rule:
     seen: int = 0
     struck: int = 0
 
-    def strikes(self) -> bool:
+    def applies(self) -> bool:
         self.seen += 1
         if self.seen <= self.fault.after or self.struck == self.fault.count:
             return False
-        strikes = self.draw() < self.fault.probability
-        self.struck += strikes
-        return strikes
+        applies = self.draw() < self.fault.probability
+        self.struck += applies
+        return applies
 
 
 def read(content: object) -> list[Fault]:
-    """Read a rule or a list of rules, or raise ValueError and say what is wrong with it."""
+    """Read a rule or a list of rules, or raise ValueError that says what is wrong."""
     return [_read(rule) for rule in (content if isinstance(content, list) else [content])]
 
 
@@ -155,9 +155,9 @@ def _short(value: object) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _pieces(pattern: str) -> tuple[str, ...]:
-    """Return the texts of a path pattern that follow one another, split at ``*``; its ends as ``^`` and ``$`` first.
+    """Return the anchors of a path pattern (``^``, ``$``, both or none), then its texts between the ``*``.
 
-    :raises ValueError: it is written as a regular expression that is more than that
+    :raises ValueError: the pattern uses other syntax of regular expressions
     """
     ends = "^" * pattern.startswith("^") + "$" * (pattern.endswith("$") and not pattern.endswith("\\$"))
     inner = pattern.removeprefix("^")
@@ -179,7 +179,7 @@ def _pieces(pattern: str) -> tuple[str, ...]:
 
 
 def _is_in(pattern: str, path: str) -> bool:
-    """Tell whether a path fits a pattern, in time that grows with their lengths only."""
+    """Return whether a path matches a pattern, in linear time."""
     ends, *pieces = _pieces(pattern)
     if ends == "^$" and len(pieces) == 1:
         return path == pieces[0]

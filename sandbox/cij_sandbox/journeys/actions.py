@@ -1,4 +1,4 @@
-"""The actions of journeys: make one from a template, or only its JSON; validate; publish."""
+"""The actions of journeys: create from a template, create the JSON alone, validate, publish."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _UNIT, _MERGED = "msdynmkt_owningbusinessunitid", "msdynmkt_mergesourcejourney"
 _VALID, _ERRORS = "msdynmkt_isvalid", "msdynmkt_errors"
 _MODES = ("Draft", "Publish")
 _NO_UNIT = "00000000-0000-0000-0000-000000000000"
-# Assumption: of the row whose columns are taken over these are not; they are the new journey's own.
+# Assumption: these columns are not taken over from the merged journey.
 _NOT_MERGED = (_ID, _JSON, "statecode", "statuscode", "msdynmkt_errorDetails")
 
 
-# Actions the product has (documented or seen on a live organisation) and the sandbox has not.
+# Actions that the product has, by a document or a live organisation, and the sandbox does not implement.
 ELSEWHERE = ("msdynmkt_CreateDraftJourneyVersion", "msdynmkt_EmailRetrieveExactMessages")
 
 
 class JourneyActions:
-    """The actions, and the step that carries out what they ask for."""
+    """The actions, whose step publishes and completes journeys."""
 
     def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
         self._store = store
@@ -59,7 +59,7 @@ class JourneyActions:
         times = (Parameter(_START, DATETIME, True), Parameter(_END, DATETIME, True))
         own = (Parameter(_MODE, STRING, True), Parameter(_UNIT, GUID, True), Parameter(_MERGED, ENTITY, True))
         checked = {_VALID: BOOLEAN, _ERRORS: STRING}
-        # Assumption: inputs and outputs of these two; one live organisation was seen to use a part of them.
+        # Assumption: inputs and outputs of these two; a part of them was seen on one live organisation.
         text = (
             Parameter("msdynmkt_conversationid", STRING, True),
             Parameter("msdynmkt_shouldvalidatecontract", BOOLEAN, True),
@@ -88,7 +88,7 @@ class JourneyActions:
                 {_ID: GUID, **checked},
                 self._create,
             ),
-            # Assumption: unbound, with the id alone, and without outputs; a document names it and no more.
+            # Assumption: unbound, with the id alone, and without outputs; a document gives only its name.
             Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish),
             *unsaved,
         )
@@ -111,7 +111,7 @@ class JourneyActions:
     def _save(
         self, connection: sqlite3.Connection, given: Mapping[str, object], *, draft: bool
     ) -> tuple[str, list[Problem]]:
-        """Make the row of a journey; return its id and what is wrong with it. Only a draft may be wrong."""
+        """Insert the row of a journey; return its id and its problems, which only a draft may have."""
         name, merged = str(given[_NAME]), _merged(given.get(_MERGED))
         fatal = [*name_problems(connection, name), *_unit_problems(connection, given.get(_UNIT))]
         try:
@@ -144,7 +144,7 @@ class JourneyActions:
         return self._result(found, **{_JSON: json.dumps(document)})
 
     def _validate(self, given: dict[str, object]) -> Mapping[str, object]:
-        # Assumption: the name is not looked at, because the JSON may be that of a journey that exists.
+        # Assumption: the name is not checked, because the JSON may be that of an existing journey.
         try:
             journey = read(document_of(str(given[_JSON])))
         except RefusedError as refusal:
@@ -158,7 +158,7 @@ class JourneyActions:
         return {}
 
     def _built(self, connection: sqlite3.Connection, given: Mapping[str, object]) -> tuple[Table, dict[str, object]]:
-        """Return where the JSON comes from, and the JSON with all changes made."""
+        """Return the table that the JSON comes from, and the JSON with all changes."""
         source_id = str(given[_TEMPLATE])
         if template := fetch(connection, TEMPLATE, source_id):
             table, text = TEMPLATE, template["msdynmkt_journeytemplatejson"]
@@ -207,7 +207,7 @@ def _merged(source: object) -> dict[str, SqlValue]:
 
 
 def _columns(journey: Definition) -> dict[str, SqlValue]:
-    """Return the columns of a row that repeat what its JSON says."""
+    """Return the columns of a row that repeat parts of its JSON."""
     found = {
         "msdynmkt_triggertype": TRIGGER_TYPES.get(journey.trigger_type),
         _START: moment(journey.start),

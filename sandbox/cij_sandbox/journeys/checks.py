@@ -1,4 +1,4 @@
-"""What a journey needs before it may go live: segments, messages, triggers that are ready, times to come."""
+"""What a journey needs to go live: live segments, messages and triggers that are ready, times in the future."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.tables import SEGMENT
 
 MAXIMUM_DAYS = 365
-# Of "some validation errors are ignored" in drafts the document names this one.
+# "Some validation errors are ignored" in drafts; the document names this one.
 IGNORED_IN_DRAFTS = frozenset({"NotReadyToSendMessageState"})
 _DELETED = 6
 
 
 def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -> Iterator[Problem]:
-    """Say what is wrong with a name: it must be there, and be no other journey's."""
+    """Yield the problems of a name, which must not be empty or that of another journey."""
     if not name.strip():
         yield Problem("EmptyJourneyName", "The journey name cannot be empty.")
         return
@@ -32,7 +32,7 @@ def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -
 
 
 def problems(connection: sqlite3.Connection, journey: Definition, now: float) -> Iterator[Problem]:
-    """Say what else is wrong with a journey that is asked for now."""
+    """Yield all other problems of a journey that is requested now."""
     if journey.trigger_type not in TRIGGER_TYPES:
         yield Problem("InvalidDefinition", f"'{journey.trigger_type}' is not a type of trigger.")
     elif journey.trigger_type == "Event":

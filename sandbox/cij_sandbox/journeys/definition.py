@@ -1,4 +1,4 @@
-"""What a journey's JSON says, and what is wrong with a journey: a code of the document's list and a sentence."""
+"""The JSON of a journey, and the problems of one: a code of the document's list and a message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Problem:
 
 
 class RefusedError(Exception):
-    """Problems no journey can be made with."""
+    """Problems with which no journey is created."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(*problems)
@@ -32,7 +32,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """The parts of a journey that can be right or wrong; times are as written, "" where there is none."""
+    """The parts of a journey that are checked. Times are as written, "" when they are missing."""
 
     trigger_type: str
     audience: str
@@ -45,7 +45,7 @@ class Definition:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """All segments it names."""
+        """All segments of the journey."""
         return (self.audience, *self.other_segments) if self.audience else self.other_segments
 
 
@@ -58,7 +58,7 @@ def loads(text: str) -> object:
 
 
 def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
-    """Read the JSON of a journey, or refuse it with a code."""
+    """Read the JSON of a journey, or raise RefusedError with a code."""
     try:
         document = loads(text)
     except ValueError as problem:
@@ -69,7 +69,7 @@ def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
 
 
 def read(document: Mapping[str, object]) -> Definition:
-    """Find the parts of a journey, or refuse it as InvalidJson when one is of the wrong kind."""
+    """Read the parts of a journey, or raise RefusedError (InvalidJson) for one of the wrong kind."""
     if _is_deeper(document, _MAXIMUM_DEPTH):
         raise RefusedError(Problem("InvalidJson", "The journey JSON is nested too deeply."))
     trigger, exits = _object(document, "trigger"), _object(document, "exitCriteria")
@@ -87,12 +87,12 @@ def read(document: Mapping[str, object]) -> Definition:
 
 
 def moment(text: str) -> float | None:
-    """Return a time of a journey in seconds since 1970, or None when it is none."""
+    """Return a time of a journey in seconds since 1970, or None when it cannot be read."""
     return values.read_moment(text)
 
 
 def set_given(document: dict[str, object], name: str | None, start: float | None, end: float | None) -> None:
-    """Write name and times of a request where "Internal properties" of the document says they go."""
+    """Write the name and times of a request into the properties that "Internal properties" of the document names."""
     if name is not None:
         document["name"] = name
     times = {"startTime": start, "endTime": end}
@@ -103,7 +103,7 @@ def set_given(document: dict[str, object], name: str | None, start: float | None
 
 
 def as_text(problems: Iterable[Problem], *, live: bool = False) -> str:
-    """Write problems as the document shows them, or as a live organisation was seen to."""
+    """Return problems as JSON, as in the document or as seen on a live organisation."""
     first, second = ("errorCode", "errorMessage") if live else ("ErrorCode", "ErrorMessage")
     listed = [{first: problem.code, second: problem.message} for problem in problems]
     return json.dumps(listed or None if live else listed, separators=(",", ":"))
@@ -116,7 +116,7 @@ def timed_out() -> dict[str, object]:
 
 
 def _messages(actions: object) -> Iterator[str]:
-    """Return the e-mails of all actions, also of those inside branches."""
+    """Yield the e-mails of all actions, including those in branches."""
     if not isinstance(actions, dict):
         return
     for key, value in actions.items():

@@ -1,6 +1,6 @@
-"""``msdynmkt_jsonpathmodifications``: values put in the places that JSONPath expressions (RFC 9535) name.
+"""``msdynmkt_jsonpathmodifications``: new values for the elements that JSONPath expressions (RFC 9535) find.
 
-What is replaced must exist, must not be the whole document, and keeps its kind.
+An element keeps its kind. A path that finds nothing, or the whole document, is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PATHS = JSONPathEnvironment(strict=True)
 
 
 def modify(document: object, text: str) -> None:
-    """Carry out the modifications of a request on a document, or refuse them all."""
+    """Modify a document as a request asks, or raise RefusedError with all problems."""
     problems = []
     for path, value in _read(text):
         places = _places(document, path)
@@ -37,7 +37,7 @@ def modify(document: object, text: str) -> None:
 
 
 def _places(document: object, path: str) -> list[JSONPathMatch]:
-    """Return the elements that a path finds, none for the root and for what is no path."""
+    """Return the elements that a path finds; none for the root and for what is no JSONPath."""
     try:
         found = list(_PATHS.finditer(path, document))  # type: ignore[arg-type]
     except (JSONPathError, RecursionError):
@@ -60,7 +60,7 @@ def _read(text: str) -> list[tuple[str, str]]:
 
 
 def _converted(current: object, text: str) -> object:
-    """Return the value that a text means in the place of another, which tells the kind."""
+    """Convert a text to the kind of the value that it replaces."""
     if isinstance(current, str):
         return text
     if current is None:
@@ -80,7 +80,7 @@ def _kind(value: object) -> type:
 
 
 def _lenient(text: str) -> object:
-    """Read JSON, or what the document's example has for it: strings in single quotes."""
+    """Read JSON, also with strings in single quotes as in the document's example."""
     try:
         return loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The plug-in of journeys: which may be deleted, and the segments they use."""
+"""The plug-in of journeys: the segments that they use, and which journeys may be deleted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PUBLISHING = 4
 
 class _Journey(Plugin):
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
-        """Show on the segments which of them are used."""
+        """Update the segments' counts of live journeys."""
         journeys_changed(connection)
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete a journey that has been live, including stopped and completed ones, or is about to be.
 
-        Assumption: the rule is documented, code and words are not.
+        Assumption: the rule is documented, code and message are not.
         """
         journey_id, status = str(row["msdynmkt_journeyid"]), int(row["statuscode"] or 0)
         was_live = connection.execute("SELECT 1 FROM journey_live WHERE journey_id = ?", (journey_id,)).fetchone()
@@ -31,7 +31,7 @@ class _Journey(Plugin):
             raise errors.plug_in(f"Journey {journey_id} is {label} and cannot be deleted; {why}")
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
-        """Show on the segments which of them are still used."""
+        """Update the segments' counts of live journeys."""
         journeys_changed(connection)
 
 

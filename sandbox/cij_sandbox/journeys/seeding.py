@@ -1,4 +1,4 @@
-"""The rows that journeys begin with: e-mails, templates that use them, custom triggers."""
+"""The rows of journeys in a new organisation: e-mails, templates that use them, custom triggers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TRIGGERS: tuple[tuple[str, Mapping[str, str], str], ...] = (
 
 
 def seed(connection: sqlite3.Connection) -> None:
-    """Write the rows."""
+    """Insert the rows."""
     for name, status in _EMAILS.items():
         insert_named(connection, EMAIL, name, msdynmkt_subject=name, statuscode=status)
     for name, kind, document in _templates():
@@ -55,7 +55,7 @@ def _templates() -> list[tuple[str, int, dict[str, object]]]:
 
 
 def _document(name: str, kind: str, email: str, trigger: Mapping[str, object]) -> dict[str, object]:
-    """Return the JSON of a journey with one e-mail, as little of it as the actions of journeys know."""
+    """Return the JSON of a journey with one e-mail, with only the properties that the actions read."""
     action_id = stable_id("action", name)
     action = {"type": "Email", "runAfter": {}, "parameters": {"contentId": stable_id(EMAIL.logical_name, email)}}
     return {

@@ -73,7 +73,7 @@ EMAIL = Table(
     "msdynmkt_email",
     "msdynmkt_name",
     (text("msdynmkt_name", 100), text("msdynmkt_subject", 400)),
-    # Assumption: a row may be given any of them; the real service looks into an e-mail that is to be ready.
+    # Assumption: a row may be given any of them; the real service validates an e-mail that becomes ready.
     {1: (0, "Draft"), 2: (0, "Ready to send"), 3: (0, "Ready to send, editing")},
     "msdynmkt_Email",
 )
@@ -107,8 +107,8 @@ TRIGGER = Table(
     set_name="msdynmkt_eventmetadataset",
 )
 
-# What is no table of Dataverse: work on journeys that is under way, those that were ever live (Live, Stopped,
-# Draining, Completing, Completed, Stopping), and the events that were raised.
+# State outside of Dataverse: journeys in transition, those that have ever been live (Live, Stopped, Draining,
+# Completing, Completed, Stopping), and raised events.
 TABLES = (JOURNEY, TEMPLATE, EMAIL, TRIGGER)
 STATE = """
 CREATE TABLE IF NOT EXISTS journey_live (journey_id TEXT PRIMARY KEY);

@@ -1,6 +1,6 @@
-"""What becomes of a journey: Draft, Publishing, Live, and at its end Completing and Completed.
+"""The status transitions of a journey: Draft, Publishing, Live, and at its end Completing and Completed.
 
-Publishing takes real time, as computing a segment does; the end of a journey comes by the organisation's clock.
+Publishing takes real time, as computing a segment does. The end of a journey is a time of the organisation's clock.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ DRAFT, LIVE, PUBLISHING, COMPLETING, COMPLETED = (0, 1), (1, 2), (3, 4), (5, 7),
 
 
 def publish(connection: sqlite3.Connection, journey_id: str, due: float) -> None:
-    """Take a request to publish a draft; what comes of it shows at a moment of real time.
+    """Begin to publish a draft. The result shows at ``due``, in real time.
 
-    Assumption: only drafts can be published, and what is wrong with one is found behind the request.
+    Assumption: only drafts can be published, and their problems are found after the request.
     """
     journey = fetch(connection, JOURNEY, journey_id)
     if journey is None:
@@ -36,7 +36,7 @@ def publish(connection: sqlite3.Connection, journey_id: str, due: float) -> None
 
 
 def begin(connection: sqlite3.Connection, journey_id: str, due: float) -> None:
-    """Begin to publish a journey."""
+    """Begin to publish a journey. The result shows at ``due``, in real time."""
     _move(connection, journey_id, PUBLISHING)
     _plan(connection, journey_id, due)
 
@@ -48,12 +48,12 @@ class Transitions:
         self._background = background
 
     def wait(self, connection: sqlite3.Connection, now: float) -> float:
-        """Return the real seconds until a journey is published, or comes to its end."""
+        """Return the real seconds until a journey is published or reaches its end time."""
         due = connection.execute("SELECT min(due) FROM journey_job").fetchone()[0]
         return min(math.inf if due is None else due - now, CLOCK.until(_next_end(connection)))
 
     def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
-        """Publish, begin to complete and complete the journeys for which it is time."""
+        """Make the transitions that are due."""
         changed = False
         for job in connection.execute("SELECT * FROM journey_job WHERE due <= ?", (now,)).fetchall():
             connection.execute("DELETE FROM journey_job WHERE journey_id = ?", (job["journey_id"],))

@@ -1,4 +1,4 @@
-"""Custom triggers: each that is published is an action of its own, and raising one is written down."""
+"""Custom triggers: each published one is an action, and each raised event is recorded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TYPES = {
     "reference": ENTITY_REFERENCE,
     "string": STRING,
 }
-# The state of a trigger and the status that goes with it.
+# The state of a trigger and the matching status.
 STATES = {"Draft": (DRAFT_TRIGGER, 0), "Ready to use": (READY_TRIGGER, 1), "Stopped": (STOPPED_TRIGGER, 2)}
 _PROFILE = "msdynmkt_profileid"
 _ALWAYS = (
@@ -59,7 +59,7 @@ class Triggers:
         self._store = store
 
     def find(self, name: str) -> Action | None:
-        """Return a trigger as the action it is; a draft is none yet."""
+        """Return the action of a trigger, None for a draft."""
         if not name.startswith("msdynmkt_"):
             return None
         connection = self._store.reader()
@@ -73,7 +73,7 @@ class Triggers:
 
         def run(given: dict[str, object]) -> Mapping[str, object]:
             if trigger["msdynmkt_state"] != READY_TRIGGER:
-                # Assumption: the action of a trigger that was stopped is still there.
+                # Assumption: the action of a stopped trigger still exists.
                 raise errors.plug_in(f"Trigger {name} is not ready to use")
             with self._store.transaction() as writer:
                 writer.execute(
@@ -85,7 +85,7 @@ class Triggers:
         return Action(name, parameters, {}, run)
 
     def define(self, content: object) -> None:
-        """Add a trigger, or change one, as ``/sandbox/triggers`` takes it; raise ValueError when it makes no sense."""
+        """Add or change a trigger, given as ``/sandbox/triggers`` takes it; raise ValueError for an invalid one."""
         name, attributes, state = _read(content)
         if name in self._store.schema.by_set:
             raise ValueError(_BAD_NAME)
@@ -108,7 +108,7 @@ class Triggers:
         return found
 
     def raised(self, since: int, name: str | None) -> list[dict[str, object]]:
-        """Return the events after the one with this number, of one trigger or of all; no values of attributes."""
+        """Return the events after a number, of one trigger or of all, without the values of attributes."""
         query = "SELECT * FROM raised_event WHERE number > ? AND ? IN (trigger_name, '') ORDER BY number LIMIT ?"
         return [
             {
@@ -122,7 +122,7 @@ class Triggers:
 
 
 def define(connection: sqlite3.Connection, name: str, attributes: Mapping[str, str], state: str) -> None:
-    """Write a trigger down, with the action it is when it has been published."""
+    """Insert or update a trigger, with its action when it has been published."""
     row_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:trigger:{name}"))
     number, status = STATES[state]
     row: dict[str, SqlValue] = {

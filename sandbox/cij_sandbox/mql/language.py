@@ -44,7 +44,7 @@ _MAXIMUM_SETS, _MAXIMUM_BRACKETS, _MAXIMUM_STEPS = 50, 8, 20
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a generation of the product reads. ``elsewhere`` are steps it has and the sandbox refuses with 501."""
+    """What a generation of the product parses. It has the steps ``elsewhere``, which the sandbox does not implement."""
 
     sources: tuple[str, ...]
     steps: tuple[str, ...]
@@ -120,7 +120,7 @@ Query = Profile | InSegment | Filtered | Traverse | Combined
 
 @dataclass(frozen=True)
 class PageQuery:
-    """A query and which page of it is wanted. ``order`` has pairs of a column and whether it descends."""
+    """A query and the page of it that is requested. ``order`` has pairs of a column and whether it descends."""
 
     query: Query
     order: tuple[tuple[str, bool], ...]
@@ -148,7 +148,7 @@ class _Parser(Parser):
         self._dialect = dialect
         self._tokens = [self._as_sign(token) for token in self._tokens]
         self._alias = ""
-        self._left: set[str] = set()  # aliases that a TRAVERSE has left behind
+        self._left: set[str] = set()  # aliases from before a TRAVERSE
 
     def segment(self) -> Query:
         query = self._combination()
@@ -210,7 +210,7 @@ class _Parser(Parser):
         return Token("symbol", sign, token.position) if sign else token
 
     def _word(self) -> str:
-        """Return the next word in capitals, "" when it is no word."""
+        """Return the next token in capitals, "" when it is no word."""
         return self.token.text.upper() if self.token.kind == "word" else ""
 
     def _end(self) -> None:
@@ -254,7 +254,7 @@ class _Parser(Parser):
 
     def _steps(self, query: Query) -> Query:
         count = 0
-        filters: list[Condition] = []  # those that follow each other: one condition, so that SQL nests no deeper
+        filters: list[Condition] = []  # filters in a row are one condition, so that SQL does not nest
         while self.token.text == "." and self._tokens[self._index + 1].text.upper() not in self._dialect.page_steps:
             self.take()
             step = self.expect_kind("word", " or ".join(self._dialect.steps))

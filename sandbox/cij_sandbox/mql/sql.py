@@ -16,9 +16,9 @@ from cij_sandbox.mql.language import Combined, Filtered, InSegment, Profile, Que
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles queries. ``tables`` are those with profiles, ``key`` is the SQL of the id of a row.
+    """Compiles queries. ``tables`` have profiles, ``key`` returns the SQL of the id of a row.
 
-    ``members`` is the SQL of the contacts of another segment.
+    ``members`` returns the SQL that selects the contacts of another segment.
     """
 
     tables: tuple[Table, ...]
@@ -26,7 +26,7 @@ class Compiler:
     members: Callable[[str], Sql] = lambda _: ("SELECT NULL WHERE 0", [])
 
     def compile(self, query: Query) -> tuple[Table, Sql]:
-        """Return the table of the rows that a query finds, and the SQL that selects their ids."""
+        """Return the table in which a query finds rows, and the SQL that selects their ids."""
         if isinstance(query, Profile):
             table = self._profiles(query.table)
             return table, (f'SELECT {self.key(table)} FROM "{table.logical_name}"', [])

@@ -1,4 +1,4 @@
-"""The unbound actions of outbound marketing, and the door by which requests come to it."""
+"""The actions of outbound marketing, and what precedes each request for it."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from cij_sandbox.outbound.tables import (
     STATIC,
     WHOLE_ORGANIZATION,
 )
-from cij_sandbox.outbound.transitions import Life, add_task
+from cij_sandbox.outbound.transitions import Tasks, add_task
 
 _PATH = re.compile(r"/*(msdyncrm_\w+)")
 _TABLES = {table.set_name: table for table in (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)}
 _VERBS = {"GET": "Read", "POST": "Create", "PATCH": "Write", "DELETE": "Delete"}
 _CHANGES = ("addByIds", "removeByIds", "addByQuery", "removeByQuery")
-# Far above the "batches of up to 20.000" of the document, which is custom and no limit.
+# Far above the "batches of up to 20.000" of the document, which is a recommendation, no limit.
 _MAXIMUM_IDS = 100_000
 
 
 class Outbound:
-    """Outbound marketing as the rest of the sandbox sees it; ``removed`` as in an organisation since May 2026."""
+    """The actions. With ``removed`` outbound marketing is gone, as in every organisation since May 2026."""
 
     def __init__(self, store: Store, compute_seconds: float, *, removed: bool = False) -> None:
         self._store = store
-        self._life = Life(store, compute_seconds)
+        self._tasks = Tasks(store, compute_seconds)
         self._removed = removed
         self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
 
     def enter(self, request: Request) -> None:
-        """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""
+        """Carry out due tasks before a request for outbound rows, or raise the error when they are removed."""
         linked = OUTBOUND_SEGMENT.logical_name in request.query
         named = _PATH.match(request.path)
         if named is None and not linked:
             return
         table = OUTBOUND_SEGMENT if linked else _TABLES.get(named[1] if named else "")
         if not self._removed:
-            self._life.settle()
+            self._tasks.settle()
         # Assumption: the roles lost their privileges on segments; other rows can still be read and no longer written.
         elif table is not None and (table is OUTBOUND_SEGMENT or request.method != "GET"):
             raise errors.no_privilege(table.logical_name, _VERBS.get(request.method, "Read"), USER_ID)

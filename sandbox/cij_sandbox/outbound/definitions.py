@@ -1,4 +1,4 @@
-"""What makes the definition of an outbound segment valid."""
+"""The definition of an outbound segment: validation, and the SQL of its query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREFIX = "crm"
 
 @dataclass(frozen=True)
 class Problem:
-    """The column that is wrong, under the name the validation calls it by, and why."""
+    """An invalid column, under its name in the validation, and the reason."""
 
     field: str
     why: str
@@ -31,7 +31,7 @@ class Problem:
 
 
 def problem_of(connection: sqlite3.Connection, segment: Mapping[str, object]) -> Problem | None:
-    """Return what is wrong with the definition of a segment."""
+    """Return the first problem of a segment's definition, or None."""
     if not segment.get("msdyncrm_segmentname"):
         return Problem("msdyncrm_segmentname", "It has no name.")
     kind = segment.get("msdyncrm_segmenttype")
@@ -76,7 +76,7 @@ def contacts_query(connection: sqlite3.Connection, query: Query) -> Sql:
 
 
 def _find_segment(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
-    """Return the segment of a name: the one in the backend, or the one people gave it when that is unambiguous."""
+    """Return a segment by its name in the backend, or by its given name if only one segment has it."""
     rows = connection.execute(
         "SELECT * FROM msdyncrm_segment WHERE msdyncrm_segmentqueryname = ? COLLATE NOCASE", (name,)
     ).fetchall()
@@ -94,12 +94,12 @@ def _find_segment(connection: sqlite3.Connection, name: str) -> sqlite3.Row:
 
 
 def read_prefixed(text: object) -> list[str] | None:
-    """Read ``msdyncrm_segmentmemberids``: JSON in a string, each id with the prefix; nothing is nobody."""
+    """Read ``msdyncrm_segmentmemberids``: JSON in a string, each id with the prefix."""
     return read_ids(text, _PREFIX) if text else []
 
 
 def read_ids(text: object, prefix: str = "") -> list[str] | None:
-    """Read ids written as a JSON array in a string; None when they cannot be read."""
+    """Read ids from a JSON array in a string; return None when they cannot be read."""
     try:
         written = json.loads(str(text))
     except (ValueError, RecursionError):

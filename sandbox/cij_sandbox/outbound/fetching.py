@@ -1,4 +1,4 @@
-"""Contacts of outbound segments: the query action, and the FetchXML link that came before it."""
+"""Contacts of outbound segments: the query action, and the older link in FetchXML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ANY_NUMBER = 2**31
 def by_query(
     connection: sqlite3.Connection, query: str, fetch_xml: str, business_unit: str | None
 ) -> dict[str, object]:
-    """Answer the action: the query finds the contacts, the FetchXML says what of them; both must mean one page."""
+    """Return the contacts that a query finds, with the columns of FetchXML. Both must describe the same page."""
     try:
         wanted = parse_page(query)
         found, parameters = contacts_query(connection, wanted.query)
@@ -57,16 +57,16 @@ def _check_agreement(wanted: PageQuery, fetch: fetchxml.Fetch, size: int) -> Non
     for name in wanted.select:
         if name not in CONTACT.by_name:
             raise errors.plug_in(f"The Query selects '{name}', which 'contact' has not")
-    # The order of FetchXML as it is read ends with the key, of which nobody spoke.
+    # The parsed order of FetchXML ends with the key, which the request does not name.
     order = tuple((column.name, way == "DESC") for column, way in fetch.order[:-1])
-    for words, left, right in (
+    for names, left, right in (
         ("ORDERBY and order", wanted.order, order),
         ("SKIP and page", wanted.skip, (fetch.page - 1) * size),
         ("TAKE and count", wanted.take, fetch.size),
     ):
         if left != right:
             # Assumption: the documents show them agreeing and do not say what happens otherwise.
-            raise errors.plug_in(f"Query and FetchXml disagree: {words} are {left} and {right}")
+            raise errors.plug_in(f"Query and FetchXml disagree: {names} are {left} and {right}")
 
 
 def _condition(fetch: fetchxml.Fetch) -> Sql:
@@ -79,9 +79,9 @@ def _condition(fetch: fetchxml.Fetch) -> Sql:
 
 
 def take_link(fetch_xml: str, table: Table) -> tuple[str, Sql]:
-    """Take the deprecated link to a segment out of FetchXML for contacts; return the rest and what the link means.
+    """Take the deprecated link to a segment out of FetchXML; return the rest and the SQL condition for the link.
 
-    Assumption: a segment that does not exist, or has never been live, links to nobody.
+    Assumption: a segment that does not exist, or has never been live, links to no contact.
     """
     if table is not CONTACT or OUTBOUND_SEGMENT.logical_name not in fetch_xml:
         return fetch_xml, ("1", [])

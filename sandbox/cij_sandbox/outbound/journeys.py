@@ -1,7 +1,7 @@
 """Check for Errors: what stops an outbound journey from going live (``msdyncrm_CustomerJourneyValidate``).
 
-Assumption: whether what a journey refers to exists is only looked into when it has no error in itself. The document's
-example refers to segments and settings of an organisation that is not this one, and gets the one error printed.
+Assumption: segments and settings are checked only in a journey without other errors. The document's example refers to
+those of another organisation, and gets only the error that is printed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cij_sandbox.outbound.tables import (
 from cij_sandbox.outbound.workflow import ERROR, WARNING, Fault
 
 _PREFIX = "FieldValue"
-# The document's mapping table, and one more that only its example has.
+# The document's mapping table, and a name that only its example has.
 FIELDS: Mapping[str, Column] = {
     _PREFIX + key: OUTBOUND_JOURNEY.by_name[name]
     for key, name in {
@@ -57,7 +57,7 @@ class Result:
 
     @property
     def blocks(self) -> bool:
-        """Tell whether the journey cannot go live."""
+        """Whether the journey cannot go live."""
         return any(fault.severity == ERROR for fault in self.faults)
 
     @property
@@ -77,12 +77,12 @@ class Result:
 
 
 def validate_row(connection: sqlite3.Connection, row: sqlite3.Row) -> Result:
-    """Validate a journey as it is stored."""
+    """Validate the row of a journey."""
     return _validate(connection, dict(row), [])
 
 
 def validate(connection: sqlite3.Connection, given: Mapping[str, object]) -> Result:
-    """Validate a journey as the action is given it: moments as text, references as ids in braces."""
+    """Validate the inputs of the action: times as text, references as ids in braces."""
     journey: dict[str, object] = {}
     unreadable: list[Fault] = []
     for key, value in given.items():
@@ -144,7 +144,7 @@ def _faults_of_references(
         yield from _faults_of_segment(connection, str(suppression), "")
     if settings and fetch(connection, CONTENT_SETTINGS, str(settings)) is None:
         yield Fault("ErrorContentSettingsNotFound", arguments=(str(settings),))
-    # Assumption: the sandbox has no e-mails, pages, events or forms, and takes their ids at their word.
+    # Assumption: the sandbox has no e-mails, pages, events or forms, and does not check their ids.
     for activity in activities:
         for segment_id in workflow.segments_of(activity):
             yield from _faults_of_segment(connection, segment_id, activity.activity_id)

@@ -34,13 +34,13 @@ class _Outbound(Plugin):
         self._table = table
 
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
-        """Refuse a status that cannot follow the one the row has."""
+        """Refuse a status that may not follow the current one."""
         after = content.get("statuscode")
         if row is None or after in (None, row["statuscode"]):
             return
         name, before = self._table.logical_name, int(row["statuscode"] or 0)
         if after not in TRANSITIONS[name][before]:
-            # Assumption: the words are those of another table's documents, the code is the usual one for statuses.
+            # Assumption: the message is that of another table's documents, the code is the usual one for statuses.
             raise errors.ODataError(
                 400,
                 "0x80048408",
@@ -57,7 +57,7 @@ class _Outbound(Plugin):
         if status in (GOING_LIVE, STOPPING):
             add_task(connection, row_id, PUBLISH if status == GOING_LIVE else STOP)
         elif status == LIVE and self._table is OUTBOUND_SEGMENT:
-            # Assumption: a segment that was made live by hand is evaluated at once.
+            # Assumption: a segment that is created or set live is evaluated at once.
             add_task(connection, row_id, PUBLISH, since=0)
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
@@ -67,7 +67,7 @@ class _Outbound(Plugin):
 
 class _Segment(_Outbound):
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
-        """Complete a segment, and validate one that is to be more than a draft."""
+        """Complete a segment, and validate one that is more than a draft."""
         super().before_write(connection, row, content)
         if row is None:
             segment_id = content[self._table.key] = str(content.get(self._table.key) or uuid.uuid4())
@@ -82,7 +82,7 @@ class _Segment(_Outbound):
         if status == GOING_LIVE or (row is None and status != DRAFT) or new_members:
             problem = problem_of(connection, whole)
             if problem is not None:
-                # Assumption: the status is documented, code and words are not.
+                # Assumption: the status is documented, code and message are not.
                 raise errors.ODataError(
                     400,
                     "0x80040265",

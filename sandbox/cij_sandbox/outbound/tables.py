@@ -1,4 +1,4 @@
-"""The tables of outbound marketing, and the statuses their rows may go to."""
+"""The tables of outbound marketing, and their status transitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCOPE = Column(
 
 
 def _kept(column: Column) -> Column:
-    """Return the column as one the service writes itself."""
+    """Return the column as one that only the service writes."""
     return Column(column.name, column.kind, column.max_length, read_only=True)
 
 
@@ -116,8 +116,8 @@ TRANSITIONS: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     OUTBOUND_JOURNEY.logical_name: _TRANSITIONS,
 }
 
-# Who is in a segment (a static one: who is to be), and what has been asked for and is not done yet.
 TABLES = (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)
+# The members of segments (of a static one also before it is live), and tasks that are not done yet.
 STATE = """
 CREATE TABLE IF NOT EXISTS outbound_member (
     segment_id TEXT NOT NULL, member TEXT NOT NULL, PRIMARY KEY (segment_id, member)

@@ -1,4 +1,4 @@
-"""The life of outbound rows behind the API: going live, stopping, and the members a static segment is given."""
+"""The tasks of outbound rows: going live, stopping, and changes of static members."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -34,22 +34,22 @@ _NEVER = 1e15
 def add_task(
     connection: sqlite3.Connection, row_id: str, kind: str, content: str = "", since: float | None = None
 ) -> None:
-    """Write down a task, to be carried out when its time has come."""
+    """Record a task; ``since`` is the real time of the request."""
     connection.execute(
         "INSERT INTO outbound_task (row_id, kind, content, since) VALUES (?, ?, ?, ?)",
         (row_id, kind, content, time.time() if since is None else since),
     )
 
 
-class Life:
-    """Does what is due. Nothing runs in the background: whoever looks sees what would have been done by then."""
+class Tasks:
+    """Carries out tasks when they are due. None runs in the background: each request first settles what is due."""
 
     def __init__(self, store: Store, compute_seconds: float) -> None:
         self._store = store
         self._compute_seconds = compute_seconds
 
     def settle(self) -> None:
-        """Do everything whose time has come, in the order it was asked for."""
+        """Carry out all tasks that are due, in the order of the requests."""
         due = time.time() - self._compute_seconds
         waiting = "SELECT 1 FROM outbound_task WHERE since <= ? LIMIT 1"
         if self._store.reader().execute(waiting, (due,)).fetchone() is None:
@@ -108,7 +108,7 @@ def _evaluate(connection: sqlite3.Connection, segment: sqlite3.Row) -> None:
 
 
 def _within_scope(segment: sqlite3.Row, query: Sql) -> Sql:
-    """Return the contacts a query finds, without those of other business units when the segment is one unit's."""
+    """Return the contacts of a query, only those of its business unit for a segment with that scope."""
     found, parameters = query
     text = f"SELECT contactid FROM contact WHERE contactid IN ({found})"
     if segment["msdyncrm_scope"] == ONE_BUSINESS_UNIT:
@@ -117,7 +117,7 @@ def _within_scope(segment: sqlite3.Row, query: Sql) -> Sql:
 
 
 def _change_members(connection: sqlite3.Connection, segment: sqlite3.Row, task: sqlite3.Row) -> bool:
-    """Add or remove members; False when the segment hangs on a contact it has no access to."""
+    """Add or remove members; return False when a contact outside the segment's scope blocks it."""
     segment_id, content = segment["msdyncrm_segmentid"], task["content"]
     wanted: Sql = ("SELECT value FROM json_each(?)", [content])
     if task["kind"].endswith("ByQuery"):
@@ -129,8 +129,8 @@ def _change_members(connection: sqlite3.Connection, segment: sqlite3.Row, task: 
     else:
         contacts = f"FROM contact WHERE contactid IN ({found})"
         if segment["msdyncrm_scope"] == ONE_BUSINESS_UNIT:
-            foreign = f"SELECT 1 {contacts} AND owningbusinessunit <> ? LIMIT 1"
-            if connection.execute(foreign, [*parameters, segment["owningbusinessunit"]]).fetchone():
+            outside = f"SELECT 1 {contacts} AND owningbusinessunit <> ? LIMIT 1"
+            if connection.execute(outside, [*parameters, segment["owningbusinessunit"]]).fetchone():
                 return False
         text = f"INSERT OR IGNORE INTO outbound_member SELECT ?, contactid {contacts}"
         connection.execute(text, [segment_id, *parameters])
@@ -147,7 +147,7 @@ def _count(connection: sqlite3.Connection, segment_id: str) -> int:
 def _move_journey(connection: sqlite3.Connection, journey: sqlite3.Row, kind: str) -> None:
     content: dict[str, SqlValue] = {"statuscode": STOPPED}
     if kind == PUBLISH:
-        # Assumption: what blocks a journey sends it to Error, and the reasons are on the row.
+        # Assumption: a journey with errors ends in Error, with the reasons on the row.
         result = validate_row(connection, journey)
         content = {"statuscode": ERROR if result.blocks else LIVE, "msdyncrm_validationresults": result.text}
     change(connection, OUTBOUND_JOURNEY, journey["msdyncrm_customerjourneyid"], content)

@@ -1,4 +1,4 @@
-"""The two rows of a segment, and how they find each other."""
+"""The two rows of a segment, and how they are connected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses a segment: live journeys, and live segments that build upon it."""
+"""The dependents of a segment: live journeys that use it, and live segments that build upon it."""
 
 # ruff: noqa: S608 - nothing but constants of the code is put into the text
 
@@ -17,7 +17,7 @@ from cij_sandbox.core.store import next_number
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 
 _ID = re.compile(DASHED, re.ASCII | re.IGNORECASE)
-# Assumption: a journey uses the segments whose ids stand anywhere in its definition.
+# Assumption: a journey uses the segments whose ids are anywhere in its definition.
 _JOURNEYS = "SELECT msdynmkt_journeyid, msdynmkt_journeyjson FROM msdynmkt_journey WHERE statuscode = 2"
 # Assumption: a definition lists in this column the ids of the segments it builds upon.
 _SEGMENTS = (
@@ -39,7 +39,7 @@ class Users:
 
 
 def users(connection: sqlite3.Connection) -> defaultdict[str, Users]:
-    """Return who uses what, by the id of the segment that is used."""
+    """Return the dependents of all segments, by the id of the segment."""
     found: defaultdict[str, Users] = defaultdict(Users)
     for journey_id, text in connection.execute(_JOURNEYS):
         for segment_id in _ids(text):
@@ -51,7 +51,7 @@ def users(connection: sqlite3.Connection) -> defaultdict[str, Users]:
 
 
 def usage_changed(connection: sqlite3.Connection) -> None:
-    """Note since when segments are not used any more, after anything changed that may use one."""
+    """Record since when each live segment is unused, after a change of journeys or segments."""
     used = json.dumps(list(users(connection)))
     listed = "segment_id {} (SELECT value FROM json_each(?))"
     connection.execute(f"UPDATE schedule SET unused_since = NULL WHERE {listed.format('IN')}", (used,))
@@ -62,7 +62,7 @@ def usage_changed(connection: sqlite3.Connection) -> None:
 
 
 def journeys_changed(connection: sqlite3.Connection) -> None:
-    """Show on the segments how many live journeys use them, after a journey was written."""
+    """Update the segments' counts of live journeys, after a change of journeys."""
     using = {segment_id: len(found.journeys) for segment_id, found in users(connection).items()}
     columns = "msdynmkt_segmentid, msdynmkt_publishedjourneycount"
     for segment_id, count in connection.execute(f"SELECT {columns} FROM msdynmkt_segment").fetchall():

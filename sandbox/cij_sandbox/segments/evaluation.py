@@ -1,4 +1,4 @@
-"""Who is in a segment: (query or included) and not excluded."""
+"""The members of a segment: (query or included) and not excluded."""
 
 # ruff: noqa: S608 - the names are those of tables.py, every value is a parameter
 
@@ -22,7 +22,7 @@ _OF_GROUP = "SELECT member FROM static_member WHERE group_number = ?"
 
 
 def check(segment: sqlite3.Row, definition: sqlite3.Row) -> None:
-    """Refuse to publish what cannot be read."""
+    """Raise the error for a segment that cannot be published."""
     if segment["msdynmkt_baseentitylogicalname"] not in BASE_TABLES:
         raise errors.plug_in("The segment has no msdynmkt_baseentitylogicalname")
     query = (definition["msdynmkt_segmentquery"] or "").strip()
@@ -61,7 +61,7 @@ def member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base: 
 
 
 def has_unknown(connection: sqlite3.Connection, definition: sqlite3.Row, base: str) -> bool:
-    """Tell whether an included group has an id that is no row of the base table."""
+    """Return whether an included group has an id that is no row of the base table."""
     table = LEAD if base == LEAD.logical_name else CONTACT
     query = (
         "SELECT 1 FROM static_member JOIN static_group ON group_number = number "

@@ -14,15 +14,15 @@ PAGE = 5000
 
 
 class Members:
-    """Who is in a segment."""
+    """Reads and changes members."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, segment_id: str, group_id: str, ids: list[bytes]) -> None:
-        """Put ids into a group: all or none, and an id that is there already changes nothing.
+        """Add ids to a group, all or none. The call is idempotent.
 
-        Assumption: ids are taken at their word; nobody checks that a contact or lead of this id exists.
+        Assumption: the ids are not checked against the contacts or leads.
         """
         if len(ids) > MAXIMUM_ADD:
             raise errors.plug_in(f"EntityIds has {len(ids)} ids, at most {MAXIMUM_ADD} are allowed in one call")
@@ -36,7 +36,7 @@ class Members:
             _count(connection, group["number"], max(added, 0))
 
     def remove(self, segment_id: str, group_id: str, ids: list[bytes]) -> None:
-        """Take ids out of a group; there is no limit per call, and an id that is not there changes nothing."""
+        """Remove ids from a group, without a limit per call. The call is idempotent."""
         with self._store.transaction() as connection:
             group = _group(connection, segment_id, group_id)
             removed = connection.executemany(
@@ -46,7 +46,7 @@ class Members:
             _count(connection, group["number"], -max(removed, 0))
 
     def group_page(self, segment_id: str, group_id: str, page: int, size: int) -> dict[str, object]:
-        """Return one page of a group, in the order of the ids; beyond the end an empty one."""
+        """Return one page of a group, sorted by id; beyond the end an empty one."""
         connection = self._store.reader()
         group = _group(connection, segment_id, group_id)
         offset = (page - 1) * size
@@ -56,7 +56,7 @@ class Members:
         return {"entityIds": [guid.from_bytes(row[0]) for row in rows], "additionalProperties": {}}
 
     def computed_page(self, segment_id: str, page: int, size: int) -> dict[str, object]:
-        """Return one page of what the last finished evaluation found; nothing before the first."""
+        """Return one page of the last finished evaluation, an empty one before the first."""
         connection = self._store.reader()
         segment = find_segment(connection, segment_id)
         base = segment["msdynmkt_baseentitylogicalname"] or "contact"

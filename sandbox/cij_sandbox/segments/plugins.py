@@ -1,4 +1,4 @@
-"""The plug-ins of segments: what their two rows must be like, and the groups, members and runs that depend on them."""
+"""The plug-ins of segments: checks of the two rows, and the groups, members and runs that depend on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 MAXIMUM_GROUPS = 10
 _NOT_STARTED = 723270003
-# What decides which segments are in use.
+# The columns that decide which segments are in use.
 _USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
 
 
@@ -24,22 +24,22 @@ class _Segment(Plugin):
         """Refuse a base table other than those of the document's note, which wins over the comment in its example."""
         base = {**(row or {}), **content}.get("msdynmkt_baseentitylogicalname")
         if base is not None and base not in BASE_TABLES:
-            # Assumption: the documents name the rule and not the answer.
+            # Assumption: the documents give the rule, not the answer.
             raise errors.plug_in(
                 f"Base table {base!r} is not supported: Customer Insights - Journeys only supports contact and lead"
             )
 
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
-        """Note which segments are in use now."""
+        """Record which segments are unused now."""
         _use_written(connection, content)
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete a segment that is in a live journey."""
-        # Assumption: a live segment that no live journey uses may be deleted, and nothing of it outlives it.
+        # Assumption: a live segment that no live journey uses may be deleted, with all that belongs to it.
         _check_unused(connection, str(row["msdynmkt_segmentid"]))
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
-        """Delete the computed members and give up the pending run."""
+        """Delete the computed members and skip the pending run."""
         connection.execute(
             "DELETE FROM evaluation_page WHERE evaluation IN (SELECT number FROM evaluation WHERE segment_id = ?)",
             (row_id,),
@@ -109,7 +109,7 @@ def _check_unused(connection: sqlite3.Connection, segment_id: str) -> None:
 
 
 def _groups(content: Row) -> dict[str, bool]:
-    """Read ``msdynmkt_staticlistmembers``: JSON in a string, at most ten groups. Return which of them include."""
+    """Read ``msdynmkt_staticlistmembers``: JSON in a string, at most ten groups. Return whether each group includes."""
     text = content.get("msdynmkt_staticlistmembers")
     if not isinstance(text, str) or not text.strip():
         return {}

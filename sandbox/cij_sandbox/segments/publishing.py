@@ -21,7 +21,7 @@ from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 
 class Publisher:
-    """Takes requests, and adds the steps that carry them out."""
+    """Takes requests, and adds the background steps that carry them out."""
 
     def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
         self._store = store
@@ -31,11 +31,11 @@ class Publisher:
         background.steps += [transitions.Stops(), scheduling.Refreshes(background), self._evaluations]
 
     def stop(self) -> None:
-        """Give up the evaluations, once the background has stopped."""
+        """Stop the evaluations, after the background has stopped."""
         self._evaluations.stop()
 
     def publish(self, segment_id: str) -> None:
-        """Check the grammar of the query and write down the run."""
+        """Check the grammar of the query and plan a run."""
         with self._store.transaction() as connection:
             segment = find_segment(connection, segment_id)
             definition = definition_of(connection, segment)
@@ -55,7 +55,7 @@ class Publisher:
         return {"summary": summary, "stopSingleSegmentResults": results}
 
     def status(self, segment_id: str) -> dict[str, object]:
-        """Return what ``msdynmkt_SegmentStatus`` tells of the last finished run."""
+        """Return what ``msdynmkt_SegmentStatus`` answers, about the last finished run."""
         connection = self._store.reader()
         find_segment(connection, segment_id)
         outcome = connection.execute("SELECT * FROM outcome WHERE segment_id = ?", (segment_id,)).fetchone()
@@ -80,7 +80,7 @@ class Publisher:
 
 
 class _Evaluations:
-    """The runs of all segments: exported, then computed by one of two threads."""
+    """The step that computes runs, in two threads, once they have been exported."""
 
     def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
         self._store = store
@@ -135,11 +135,11 @@ class _Evaluations:
                 self._fail(job, "An unexpected error occurred.")
         finally:
             self._busy.discard(job["execution_id"])
-            # What waited for this run is due, or due at a known time, only now.
+            # What waits for this run is due now, or at a time that is known only now.
             self._background.notify()
 
     def _compute(self, job: sqlite3.Row) -> tuple[int, int, bool]:
-        """Write down the members in pages, so that other writers get their turn between two of them."""
+        """Store the members in pages, so that other writers get their turn between two pages."""
         segment = fetch(self._store.reader(), SEGMENT, job["segment_id"])
         definition = fetch(self._store.reader(), DEFINITION, job["definition_id"])
         if segment is None or definition is None:

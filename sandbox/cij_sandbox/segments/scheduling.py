@@ -26,8 +26,8 @@ _LIVE_SEGMENTS = (
 
 
 @dataclass(frozen=True)
-class Life:
-    """What the cadence of a live segment depends on, in seconds since 1970."""
+class Cadence:
+    """What decides when a live segment is refreshed and expires, in seconds since 1970."""
 
     published_at: float
     evaluated_at: float
@@ -48,39 +48,39 @@ class Life:
 
     @property
     def expires_at(self) -> float:
-        """The end of a segment nobody uses."""
+        """The time at which an unused segment expires."""
         return math.inf if self.unused_since is None else self.unused_since + UNUSED_DAYS * DAY
 
 
 class Refreshes:
-    """The step that refreshes live segments and ends unused ones."""
+    """The step that refreshes live segments and expires unused ones."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
 
     def wait(self, connection: sqlite3.Connection, now: float) -> float:
         """Return the real seconds until a segment is refreshed or expires."""
-        moments = (min(life.refresh_at, life.expires_at) for _, life in _lives(connection))
+        moments = (min(cadence.refresh_at, cadence.expires_at) for _, cadence in _cadences(connection))
         return CLOCK.until(min(moments, default=math.inf))
 
     def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
-        """Plan the runs that are due, and expire what nobody uses.
+        """Plan the refreshes that are due, and expire unused segments.
 
-        Assumption: however long the time that passed at once, one run catches up with it.
+        Assumption: one run catches up with any time that passed at once.
         """
         time = CLOCK.now()
-        for row, life in list(_lives(connection)):
+        for row, cadence in list(_cadences(connection)):
             segment_id, definition_id, name = row["segment_id"], row["definition_id"], row["msdynmkt_displayname"]
-            if life.expires_at <= time:
+            if cadence.expires_at <= time:
                 transitions.expire(connection, segment_id, definition_id)
-            elif life.refresh_at <= time:
+            elif cadence.refresh_at <= time:
                 begin_at = self._background.soon()
                 transitions.plan(connection, segment_id, definition_id, name, transitions.SCHEDULED, begin_at)
                 connection.execute("UPDATE schedule SET evaluated_at = ? WHERE segment_id = ?", (time, segment_id))
         usage_changed(connection)
 
 
-def _lives(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Life]]:
+def _cadences(connection: sqlite3.Connection) -> Iterator[tuple[sqlite3.Row, Cadence]]:
     for row in connection.execute(_LIVE_SEGMENTS):
         frozen = bool(row["msdynmkt_disablesegmentrefresh"])
-        yield row, Life(row["published_at"], row["evaluated_at"], row["unused_since"], frozen)
+        yield row, Cadence(row["published_at"], row["evaluated_at"], row["unused_since"], frozen)

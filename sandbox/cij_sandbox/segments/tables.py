@@ -10,7 +10,7 @@ DEFINITION = Table(
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
-        # Assumption: the reference of 2024 says 4,000; the size was raised in 2026 to a number nobody published.
+        # Assumption: the reference of 2024 says 4,000; the size was raised in 2026 to an unpublished number.
         text("msdynmkt_segmentquery", 1_048_576),
         text("msdynmkt_staticlistmembers", 1_048_576),
         text("msdynmkt_includedmembers", 1_048_576),

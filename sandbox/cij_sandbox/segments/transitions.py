@@ -1,4 +1,4 @@
-"""What the runs of a segment write down: who asked, what came of it, and the rows that show it."""
+"""The status transitions of a segment: its runs, its stop and its end, and the rows that show them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cij_sandbox.segments.dependents import Users, usage_changed, users
 from cij_sandbox.segments.tables import DEFINITION, EXECUTION, SEGMENT
 
 ON_DEMAND, SCHEDULED = 723270000, 723270001
-# The kind of a job is that of its row in the log, which people may delete.
+# The kind of a job is that of its execution, a row that clients may delete.
 JOBS = (
     "SELECT job.*, msdynmkt_type AS kind FROM job "
     "LEFT JOIN msdynmkt_segmentexecution ON msdynmkt_segmentexecutionid = execution_id ORDER BY due"
@@ -27,7 +27,7 @@ _DEFINITION_STOPPING, _DEFINITION_STOPPED = 723270005, 723270006
 
 
 def go_live(connection: sqlite3.Connection, segment: sqlite3.Row, definition: sqlite3.Row, begin_at: float) -> None:
-    """Write down that somebody published a segment."""
+    """Begin to publish a segment; its run begins at ``begin_at``, in real time."""
     segment_id, definition_id = segment["msdynmkt_segmentid"], definition["msdynmkt_segmentdefinitionid"]
     plan(connection, segment_id, definition_id, segment["msdynmkt_displayname"], ON_DEMAND, begin_at)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
@@ -40,7 +40,7 @@ def go_live(connection: sqlite3.Connection, segment: sqlite3.Row, definition: sq
 def plan(
     connection: sqlite3.Connection, segment_id: str, definition_id: str, name: str | None, kind: int, begin_at: float
 ) -> None:
-    """Write down a run that is to begin at a moment of real time."""
+    """Plan a run, which begins at ``begin_at``, in real time."""
     skip(connection, segment_id)
     entry: dict[str, SqlValue] = {
         "msdynmkt_name": name,
@@ -54,7 +54,7 @@ def plan(
 
 
 def skip(connection: sqlite3.Connection, segment_id: str) -> None:
-    """Give up the pending run of a segment, if there is one."""
+    """Skip the pending run of a segment, if there is one."""
     for job in connection.execute("SELECT execution_id FROM job WHERE segment_id = ?", (segment_id,)).fetchall():
         run: dict[str, SqlValue] = {"statuscode": _SKIPPED, "msdynmkt_finishedon": values.now()}
         change(connection, EXECUTION, job["execution_id"], run)
@@ -62,18 +62,18 @@ def skip(connection: sqlite3.Connection, segment_id: str) -> None:
 
 
 def is_pending(connection: sqlite3.Connection, job: sqlite3.Row) -> bool:
-    """Tell whether a run has been neither ended nor given up."""
+    """Return whether a run has neither ended nor been skipped."""
     query = "SELECT 1 FROM job WHERE execution_id = ?"
     return connection.execute(query, (job["execution_id"],)).fetchone() is not None
 
 
 def is_busy(connection: sqlite3.Connection, segment_id: str) -> bool:
-    """Tell whether a segment has a run that has not ended."""
+    """Return whether a segment has a run that has not ended."""
     return connection.execute("SELECT 1 FROM job WHERE segment_id = ?", (segment_id,)).fetchone() is not None
 
 
 def begin(connection: sqlite3.Connection, job: sqlite3.Row, end_at: float) -> None:
-    """Write down that a run has begun and ends at a moment of real time."""
+    """Begin a run, which ends at ``end_at``, in real time."""
     connection.execute("UPDATE job SET started = 1, due = ? WHERE execution_id = ?", (end_at, job["execution_id"]))
     run: dict[str, SqlValue] = {"statuscode": _IN_PROGRESS, "msdynmkt_startedon": values.now()}
     change(connection, EXECUTION, job["execution_id"], run)
@@ -85,7 +85,7 @@ def begin(connection: sqlite3.Connection, job: sqlite3.Row, end_at: float) -> No
 
 
 def succeed(connection: sqlite3.Connection, job: sqlite3.Row, evaluation: int, members: int, *, warned: bool) -> None:
-    """Make what a run found the members of its segment."""
+    """End a run, whose evaluation becomes the members of its segment."""
     now = values.now()
     segment_id = job["segment_id"]
     connection.execute(
@@ -117,18 +117,18 @@ def succeed(connection: sqlite3.Connection, job: sqlite3.Row, evaluation: int, m
         usage_changed(connection)
 
 
-def fail(connection: sqlite3.Connection, job: sqlite3.Row, words: str) -> None:
-    """Write down that a run came to nothing."""
+def fail(connection: sqlite3.Connection, job: sqlite3.Row, reason: str) -> None:
+    """End a run that failed."""
     change(connection, SEGMENT, job["segment_id"], {"statecode": 1, "statuscode": _ERROR})
     # Assumption: the definition of a segment in Error is a draft again.
     _end(connection, job, _DRAFT, _FAILED, _FAILED_RUN, None)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (job["segment_id"],))
-    connection.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (job["segment_id"], values.now(), words))
+    connection.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (job["segment_id"], values.now(), reason))
     usage_changed(connection)
 
 
 def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[str, object]:
-    """Begin to stop a segment, done at a moment of real time; return its entry in the answer."""
+    """Begin to stop a segment, until ``end_at`` in real time; return its entry in the answer."""
     segment_id = guid.parse(written)
     segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
     if segment_id is None or segment is None:
@@ -149,7 +149,7 @@ def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[st
 
 
 class Stops:
-    """The step that ends what is being stopped."""
+    """The step that ends the status Stopping."""
 
     def wait(self, connection: sqlite3.Connection, now: float) -> float:
         """Return the real seconds until a segment has stopped."""
@@ -157,7 +157,7 @@ class Stops:
         return math.inf if due is None else due - now
 
     def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
-        """Give the status Stopped to what has been stopping long enough."""
+        """Set the segments to Stopped whose time is up."""
         for row in connection.execute("SELECT * FROM stopping WHERE due <= ?", (now,)).fetchall():
             connection.execute("DELETE FROM stopping WHERE segment_id = ?", (row["segment_id"],))
             change(connection, SEGMENT, row["segment_id"], {"statecode": 1, "statuscode": _STOPPED})
@@ -165,7 +165,7 @@ class Stops:
 
 
 def expire(connection: sqlite3.Connection, segment_id: str, definition_id: str) -> None:
-    """End a live segment that nothing uses."""
+    """Set an unused live segment to Expired."""
     change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPIRED})
     # Assumption: definitions have no status Expired, so that of an expired segment is Stopped.
     change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _DEFINITION_STOPPED})

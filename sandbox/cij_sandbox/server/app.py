@@ -1,4 +1,4 @@
-"""The HTTP side: routes, headers, and what happens before and after the service answers."""
+"""The HTTP side: routes, headers, and what precedes and follows the answer of the service."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _Endpoints:
         self._log = log
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
-        """Wrap an endpoint: only hosts of ours get in, and nothing but a clean answer gets out."""
+        """Wrap an endpoint: check the host, log the request, turn errors into answers."""
 
         async def run(http: HttpRequest) -> Response:
             # A name that resolves to the loopback address is not enough: pages of other sites must not reach in.
@@ -92,7 +92,7 @@ class _Endpoints:
         return run
 
     def faulty(self, endpoint: Endpoint) -> Endpoint:
-        """Wrap an endpoint: it goes wrong when a fault rule matches."""
+        """Wrap an endpoint: inject the fault of the first matching rule."""
 
         async def run(http: HttpRequest) -> Response:
             fault = self._faults.match(http.method, http.scope["path"])
@@ -108,7 +108,7 @@ class _Endpoints:
         return run
 
     async def web_api(self, http: HttpRequest) -> Response:
-        """Let a request to the Web API in, or not."""
+        """Answer the Web API, after authentication and service protection."""
         host = http.headers["host"].lower()
         if not self._identity.accepts(http.headers.get("authorization", ""), host):
             return _unauthorized(http)
@@ -141,7 +141,7 @@ class _Endpoints:
         return JSONResponse(body, headers=_NO_STORE)
 
     async def discovery(self, http: HttpRequest) -> Response:
-        """Answer OpenID Connect discovery: the issuer is the URL it was asked under."""
+        """Answer OpenID Connect discovery. The issuer is the URL of the request."""
         self._identity.check_tenant(http.path_params["tenant"])
         base_url = _base_url(http)
         issuer = f"{base_url}{http.url.path}".removesuffix("/.well-known/openid-configuration")
@@ -158,7 +158,7 @@ class _Endpoints:
         return JSONResponse(body, status, _NO_STORE)
 
     async def main_page(self, http: HttpRequest) -> Response:
-        """Show one segment to a person."""
+        """Answer the page of a segment."""
         query = parse_qs(http.scope["query_string"].decode("latin-1"))
         table, row_id = query.get("etn", [""])[0], query.get("id", [""])[0]
         status, body = await run_in_threadpool(page.render, self._organisation.store, table, row_id)
@@ -167,7 +167,7 @@ class _Endpoints:
 
 
 async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:
-    """Turn whatever an endpoint raises into the response that it is."""
+    """Return the response of an endpoint, also for an error that it raises."""
     try:
         return await endpoint(http)
     except errors.ODataError as refusal:
@@ -193,7 +193,7 @@ def _base_url(http: HttpRequest) -> str:
 
 
 def _headers(http: HttpRequest) -> dict[str, str]:
-    """Return the headers; one that was sent in several lines is the list of them."""
+    """Return the headers; a repeated one is joined with commas."""
     return {name: ", ".join(http.headers.getlist(name)) for name in http.headers}
 
 

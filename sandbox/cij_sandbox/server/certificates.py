@@ -18,7 +18,7 @@ _NAMES = (
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.IPAddress(ipaddress.ip_address("::1")),
 )
-# Whoever trusts this authority trusts it for the loopback interface alone.
+# A client that trusts this authority trusts it for the loopback interface alone.
 _PERMITTED = (
     x509.DNSName("localhost"),
     x509.IPAddress(ipaddress.ip_network("127.0.0.1/32")),
@@ -27,7 +27,7 @@ _PERMITTED = (
 
 
 def authority(store: Store) -> tuple[str, str]:
-    """Return the certificate and the key of the authority as PEM, made at the first start."""
+    """Return the certificate and the key of the authority as PEM, created at the first start."""
     certificate, key = store.setting("ca_certificate"), store.setting("ca_key")
     if certificate is None or key is None:
         certificate, key = _new_authority()

@@ -1,4 +1,4 @@
-"""``cij-sandbox``: start the sandbox and say how to reach it."""
+"""``cij-sandbox``: start the sandbox and print its connection."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from cij_sandbox.server.organisation import SCHEMA, Organisation, seed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sandbox until it is told to stop."""
+    """Run the sandbox until it gets a signal."""
     options = _parser().parse_args(arguments)
     # uvicorn stops gracefully on both and then raises the signal again: by then it has done its work.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    # Its complaints are about clients that keep their connection open; errors of ours are answered and printed.
+    # It would log clients that keep connections open; the sandbox's own errors are answered and printed.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="cij-sandbox-") as folder:
         try:
@@ -88,18 +88,18 @@ def _add_trouble(parser: argparse.ArgumentParser) -> None:
         help="a fault rule (see below); repeatable",
     )
     parser.add_argument(
-        "--fault-seed", type=int, default=1, metavar="N", help="which requests a probability strikes; default: 1"
+        "--fault-seed", type=int, default=1, metavar="N", help="which requests a probability selects; default: 1"
     )
     parser.add_argument(
         "--limits", action="store_true", help="enforce service protection as documented; see --limit-..."
     )
-    for name, kind, unit, words in (
-        ("requests", _positive, "N", "so many requests are allowed in the window"),
-        ("execution-seconds", _duration, "S", "so long may all requests in the window take together"),
-        ("concurrent", _positive, "N", "so many requests are allowed at once"),
-        ("window", _duration, "S", "so long is the window; default: 300"),
+    for name, kind, unit, text in (
+        ("requests", _positive, "N", "requests allowed in the window"),
+        ("execution-seconds", _duration, "S", "total duration of the requests in the window"),
+        ("concurrent", _positive, "N", "requests allowed at the same time"),
+        ("window", _duration, "S", "length of the window; default: 300"),
     ):
-        parser.add_argument(f"--limit-{name}", type=kind, metavar=unit, help=words)
+        parser.add_argument(f"--limit-{name}", type=kind, metavar=unit, help=text)
 
 
 def _limits(options: argparse.Namespace) -> limits.Limits:
@@ -124,7 +124,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
     signing_key = store.setting("paging_key") or store.keep("paging_key", secrets.token_hex(32))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Headers and body go out in two writes: without this every answer waits 40 ms for the client's delayed ACK.
+        # Headers and body are two writes: without this each answer waits 40 ms for the client's delayed ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(("127.0.0.1", options.port))
         port = listener.getsockname()[1]
@@ -157,7 +157,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
 
 
 class _Announcing(uvicorn.Server):
-    """Says how to reach it as soon as it can be reached."""
+    """Prints the connection as soon as the server accepts requests."""
 
     def __init__(self, config: uvicorn.Config, text: str) -> None:
         super().__init__(config)
@@ -212,7 +212,7 @@ def _faults(text: str) -> list[rules.Fault]:
 
 
 def _number(read: Callable[[str], float], least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
-    """Return a reader of numbers, from ``least`` or only ``above`` it."""
+    """Return a parser of numbers from ``least``, or ``above`` it, to ``most``."""
 
     def number(text: str) -> float:
         found = read(text)

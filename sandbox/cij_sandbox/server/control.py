@@ -23,7 +23,7 @@ _REMEMBERED = 10_000
 
 @dataclass
 class Entry:
-    """One request: no query, no body and no token, because people are in them."""
+    """One request, without query, body and token, which hold personal data and secrets."""
 
     number: int
     time: float
@@ -35,26 +35,26 @@ class Entry:
 
 
 class RequestLog:
-    """The last requests, in the order they came."""
+    """The last requests, in the order of arrival."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=_REMEMBERED)
         self._number = 0
 
     def begin(self, method: str, path: str, client_request_id: str | None) -> Entry:
-        """Write a request down; its status follows when it has one."""
+        """Record a request; its status follows with the response."""
         self._number += 1
         entry = Entry(self._number, time.time(), method, path, client_request_id)
         self._entries.append(entry)
         return entry
 
     def since(self, number: int) -> list[dict[str, object]]:
-        """Return the requests after the one with this number."""
+        """Return the requests after a number."""
         return [asdict(entry) for entry in self._entries if entry.number > number]
 
 
 class Control:
-    """The endpoints."""
+    """The endpoints under ``/sandbox``."""
 
     def __init__(self, rules: Faults, log: RequestLog, organisation: Organisation) -> None:
         self._triggers = organisation.triggers
@@ -63,7 +63,7 @@ class Control:
         self._background = organisation.background
 
     async def faults(self, http: HttpRequest) -> Response:
-        """Show the fault rules, add some, or forget all."""
+        """Return the fault rules; POST adds some, DELETE deletes all."""
         if http.method == "DELETE":
             self._rules.clear()
             return Response(None, 204)
@@ -72,25 +72,25 @@ class Control:
         return JSONResponse({"faults": self._rules.shown()})
 
     async def requests(self, http: HttpRequest) -> Response:
-        """Show the requests since a number."""
+        """Return the requests after a number."""
         since = _since(http)
         return _NO_NUMBER if since is None else JSONResponse({"requests": self._log.since(since)})
 
     async def events(self, http: HttpRequest) -> Response:
-        """Show the events since a number, of one trigger or of all."""
+        """Return the events after a number, of one trigger or of all."""
         since, name = _since(http), http.query_params.get("trigger")
         if since is None:
             return _NO_NUMBER
         return JSONResponse({"events": await run_in_threadpool(self._triggers.raised, since, name)})
 
     async def triggers(self, http: HttpRequest) -> Response:
-        """Show the custom triggers; POST adds one, or changes one."""
+        """Return the custom triggers; POST adds or changes one."""
         if http.method == "POST" and (refusal := await _posted(http, self._triggers.define)):
             return refusal
         return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
 
     async def clock(self, http: HttpRequest) -> Response:
-        """Show what time the organisation has; POST ``{"advance_seconds": N}`` moves it on."""
+        """Return the organisation's time; POST ``{"advance_seconds": N}`` advances it."""
         if http.method == "POST":
             if refusal := await _posted(http, _advance, _ADVANCE):
                 return refusal
@@ -104,7 +104,7 @@ def _since(http: HttpRequest) -> int | None:
 
 
 async def _posted(http: HttpRequest, take: Callable[[Any], None], expected: str = "") -> Response | None:
-    """Have the JSON of a request taken; return the refusal if it is refused."""
+    """Pass the JSON of a request on; return the response to an invalid one."""
     # A page of another site can send a form here, but not this type: the browser would ask first.
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return _refusal(415, "Content-Type: application/json is expected")

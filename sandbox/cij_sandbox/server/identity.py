@@ -1,4 +1,4 @@
-"""The login endpoint: client credentials in, bearer token out, refusals in Entra's words."""
+"""The login endpoint: client credentials in, bearer token out, errors as Entra words them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Reply = tuple[int, dict[str, object]]
 
 @dataclass
 class Identity:
-    """The one tenant, its one application, and the tokens handed out since the start."""
+    """The only tenant, its only application, and the tokens issued since the start."""
 
     client_secret: str
     hosts: frozenset[str]
@@ -52,7 +52,7 @@ class Identity:
         }
 
     def check_tenant(self, tenant: str) -> None:
-        """Refuse a tenant that is not ours."""
+        """Raise the error for an unknown tenant."""
         if tenant.lower() != TENANT:
             raise LoginError(
                 400,
@@ -106,8 +106,8 @@ class Identity:
         }
 
     def issue(self, host: str) -> str:
-        """Make a token for a host."""
-        # Recognisable, so that whoever looks for leaks knows what to look for.
+        """Return a new token for a host."""
+        # Recognisable, so that tests can search for leaked tokens.
         token, now = f"{_MARK}{secrets.token_urlsafe(48)}", time.time()
         with self._lock:
             self._tokens = {known: kept for known, kept in self._tokens.items() if kept[1] > now}
@@ -115,12 +115,12 @@ class Identity:
         return token
 
     def revoke(self, authorization: str) -> None:
-        """Forget the token a request carries, so that only a fresh one is good."""
+        """Revoke the token of a request."""
         with self._lock:
             self._tokens.pop(authorization.partition(" ")[2].strip(), None)
 
     def accepts(self, authorization: str, host: str) -> bool:
-        """Tell whether a request to this host carries a good token."""
+        """Return whether a request to a host has a valid token."""
         scheme, _, token = authorization.partition(" ")
         issued_for, expires = self._tokens.get(token.strip(), ("", 0.0))
         return scheme.lower() == "bearer" and issued_for == host and time.time() < expires
@@ -211,5 +211,5 @@ def _basic(authorization: str) -> tuple[str, str] | None:
     return unquote_plus(name), unquote_plus(password)
 
 
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode())
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())

@@ -1,4 +1,4 @@
-"""The organisation: all subjects put together."""
+"""The organisation: the composition of all subjects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLUGINS = {**segment_plugins.PLUGINS, **journey_plugins.PLUGINS, **outbound_plug
 
 
 class Organisation:
-    """One organisation, with the service that answers for it and what goes on behind the service."""
+    """One organisation: the service that answers requests, and the work in the background."""
 
     def __init__(self, store: Store, compute_seconds: float, behaviours: Behaviours, signing_key: bytes) -> None:
         self.store = store
@@ -59,7 +59,7 @@ class Organisation:
         )
 
     def start(self) -> None:
-        """Begin the work in the background."""
+        """Start the work in the background."""
         self.background.start()
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class Organisation:
 
 
 def seed(store: Store, contacts: int, leads: int, number: int) -> None:
-    """Write the rows that an organisation begins with. Rows that are deleted do not come back."""
+    """Insert the rows of a new organisation. Rows that were deleted are not inserted again."""
     seeding.seed(store, contacts, leads, number)
     if not store.setting("journeys_prepared"):
         with store.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The page a link "open in Dynamics 365" leads to: one segment, read-only, without members."""
+"""The page behind a link "open in Dynamics 365": one segment, read-only, without members."""
 
 from __future__ import annotations
 

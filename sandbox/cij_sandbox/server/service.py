@@ -1,4 +1,4 @@
-"""The Web API as one function: a request in, an answer out."""
+"""The Web API as one function from request to answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMED_KEY = re.compile(r"(\w+)\s*=\s*(.*)", re.DOTALL)
 
 
 class Service:
-    """Finds out what a request wants and has it done. ``enter`` is asked first, and may refuse it."""
+    """Routes requests. ``enter`` is called first, and may raise the error for one."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Service:
         self._batch = Batch(store, self.answer, committed)
 
     def answer(self, request: Request) -> Answer:
-        """Answer a request, or raise the ODataError that is its answer."""
+        """Return the answer to a request, or raise ODataError."""
         path = request.path.strip("/")
         if path == "$batch":
             return self._batch.answer(request)

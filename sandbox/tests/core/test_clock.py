@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cij_sandbox.core.clock import Clock
-from cij_sandbox.segments.scheduling import DAY, HALF_HOUR, Life
+from cij_sandbox.segments.scheduling import DAY, HALF_HOUR, Cadence
 from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,10 +46,10 @@ def test_a_segment_is_refreshed_half_hourly_or_daily(published, later, unused, u
     evaluated = published + later
     unused_since = None if used else published + unused
     wait = HALF_HOUR if used or later + HALF_HOUR <= DAY else DAY
-    assert Life(published, evaluated, unused_since).refresh_at == evaluated + wait
-    assert Life(published, evaluated, unused_since, frozen=True).refresh_at == math.inf
+    assert Cadence(published, evaluated, unused_since).refresh_at == evaluated + wait
+    assert Cadence(published, evaluated, unused_since, frozen=True).refresh_at == math.inf
     expires = math.inf if used else published + unused + 120 * DAY
-    assert Life(published, evaluated, unused_since).expires_at == expires
+    assert Cadence(published, evaluated, unused_since).expires_at == expires
 
 
 def test_the_clock_jumps_without_a_token(moving):
