@@ -14,7 +14,7 @@ settings.load_profile("sandbox")
 
 @pytest.fixture(scope="session")
 def moving():
-    """Provide a client of a sandbox of its own, whose clock tests move."""
+    """Provide a client of a separate sandbox, whose clock the tests advance."""
     with running_organisation("--contacts", "300", "--leads", "100", "--compute-seconds", "0.3") as organisation:
         yield organisation
 

@@ -1,4 +1,4 @@
-"""An independent client: httpx and msal as a user would call them, nothing of the package but the running sandbox."""
+"""An independent client of a running sandbox, with httpx and msal."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Consent: purposes and topics, rows that bind them, the search for one, and who has opted out."""
+"""Consent: purposes and topics, rows that bind them, searching, and the seeded opt-outs."""
 
 import uuid
 
@@ -32,12 +32,12 @@ def search(org, address, *conditions):
 
 
 def address():
-    """Return an address nobody has."""
+    """Return an address that no consent has."""
     return f"{uuid.uuid4()}@example.org"
 
 
 def test_search_then_create_or_update(org):
-    """A consent is found by value, type and purpose in whatever case, and changed in place."""
+    """A consent is found by value, type and purpose, regardless of case, and updated in place."""
     mine = address()
     for_commercial = f"_msdynmkt_purposeid_value eq {COMMERCIAL}"
     assert search(org, mine, for_commercial) == []
@@ -62,7 +62,7 @@ def test_search_then_create_or_update(org):
 
 
 def test_consent_to_a_topic(org):
-    """A topic is bound beside its purpose, found by it, read with its name, and taken off again."""
+    """A topic can be bound beside its purpose, filtered by, read with its name, and unbound."""
     topics = org.get("msdynmkt_topics")["value"]
     assert all(topic["_msdynmkt_purposeid_value"] == COMMERCIAL for topic in topics)
     topic = topics[0]["msdynmkt_topicid"]
@@ -101,7 +101,7 @@ def test_consent_to_a_topic(org):
     ],
 )
 def test_what_no_consent_may_have(org, body, status, code, word):
-    """Names are case-sensitive, options closed, lengths limited, and what is bound must exist."""
+    """Names are case-sensitive, options are closed, lengths are limited, and bound rows must exist."""
     error = org.post(SET, body, status).json()["error"]
     assert error["code"] == code
     assert word in error["message"]
@@ -116,7 +116,7 @@ def test_a_purpose_may_be_bound_by_its_url(org):
 
 
 def test_purposes(org):
-    """The commercial purpose has the id it has everywhere; the other kinds are there as well."""
+    """The commercial purpose has the id that it has in every organisation; the other kinds exist too."""
     row = org.get(f"msdynmkt_purposes({COMMERCIAL})")
     assert (row["msdynmkt_name"], row["msdynmkt_type"]) == ("Commercial", 534120000)
     kinds = {purpose["msdynmkt_type"] for purpose in org.get("msdynmkt_purposes")["value"]}
@@ -124,7 +124,7 @@ def test_purposes(org):
 
 
 def test_some_have_opted_out(org):
-    """One contact in ten has opted out of commercial e-mail and one in ten opted in, each with an address of theirs."""
+    """One contact in ten has opted out of commercial e-mail and one in ten has opted in, each with its own address."""
     seeded = f"{SET}?$filter=createdon lt 2025-01-01&$select=msdynmkt_contactpointvalue,msdynmkt_value"
     rows = org.get(seeded)["value"]
     contacts = org.get("contacts?$filter=createdon lt 2025-01-01&$select=emailaddress1")["value"]

@@ -1,4 +1,4 @@
-"""The clock: it goes on, it jumps, it never goes back; and what is due when, as a pure decision."""
+"""The clock and its jumps, and the pure decision when a segment is refreshed."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ MOMENTS = st.integers(0, 10**9)
 
 @given(MOMENTS, st.lists(st.tuples(st.sampled_from(["wait", "jump"]), st.floats(-1e6, 1e6))), st.floats(0.001, 1000))
 def test_time_never_goes_back(begin, steps, speed):
-    """Whatever the machine's clock does, ours goes forward: by the jump, or by what passed times the speed."""
+    """The clock goes forward by jumps and by real time multiplied by the speed, even when the machine's goes back."""
     real = [float(begin)]
     clock = Clock(lambda: real[0])
     clock.start(begin + 100, speed)
@@ -42,7 +42,7 @@ def test_time_never_goes_back(begin, steps, speed):
 
 @given(MOMENTS, st.integers(0, 200 * DAY), st.integers(0, 200 * DAY), st.booleans())
 def test_a_segment_is_refreshed_half_hourly_or_daily(published, later, unused, used):
-    """Half an hour after the last run while it is used or a day old at most, else a day; a snapshot never."""
+    """A segment is refreshed half-hourly while it is used or up to a day old, else daily; a snapshot never is."""
     evaluated = published + later
     unused_since = None if used else published + unused
     wait = HALF_HOUR if used or later + HALF_HOUR <= DAY else DAY
@@ -53,7 +53,7 @@ def test_a_segment_is_refreshed_half_hourly_or_daily(published, later, unused, u
 
 
 def test_the_clock_jumps_without_a_token(moving):
-    """GET shows the time, POST moves it on; rows are written at the new time."""
+    """GET returns the time and POST advances it without a token; rows are written at the new time."""
     before = datetime.fromisoformat(moving.plain.get("/sandbox/clock").json()["now"])
     after = moving.advance(hours=5)
     assert timedelta(hours=5) <= after - before < timedelta(hours=5, minutes=1)
@@ -66,7 +66,7 @@ def test_the_clock_jumps_without_a_token(moving):
     "text", ['{"advance_seconds": -1}', '{"advance_seconds": 1e12}', '{"advance_seconds": NaN}', "{}", "[]", "x", ""]
 )
 def test_a_jump_that_makes_no_sense_is_refused(moving, text):
-    """Back in time, beyond the calendar or no number at all: the answer says what is expected."""
+    """A jump back, beyond the calendar, or by no number is refused with what is expected."""
     reply = moving.plain.post("/sandbox/clock", content=text, headers={"Content-Type": "application/json"})
     assert (reply.status_code, "advance_seconds" in reply.json()["error"]) == (400, True)
     assert moving.plain.post("/sandbox/clock", json={}, headers={"Host": "evil.example"}).status_code == 400
@@ -87,7 +87,7 @@ def test_time_goes_on_from_the_state_file(tmp_path):
 
 
 def test_speed_makes_half_hours_pass():
-    """At 3,600 seconds a second a segment is refreshed twice within seconds, and people may look at the time."""
+    """At 3,600 seconds a second a segment is refreshed twice within seconds, while clients read the time."""
     with running_sandbox("--contacts", "5", "--compute-seconds", "0", "--speed", "3600") as sandbox:
         organisation = Organisation(sandbox)
         segment, definition = organisation.segment("PROFILE(contact)")

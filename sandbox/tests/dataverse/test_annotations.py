@@ -1,4 +1,4 @@
-"""Annotations, counts and headers: what a request asks for besides rows."""
+"""Annotations, counts and headers of answers."""
 
 import uuid
 from urllib.parse import quote
@@ -80,7 +80,7 @@ def test_annotations_precede_their_property(org, contact):
 )
 @pytest.mark.parametrize("path", ["contacts({})?", "contacts?$filter=contactid eq {}&"])
 def test_only_what_was_asked_for_is_there(org, contact, terms, found, path):
-    """Names and patterns choose the annotations, of one row as of many, and the answer says which were applied."""
+    """Names and patterns select the annotations of one row and of many, and the answer names the applied ones."""
     reply = org.web.get(f"{path.format(contact)}$select=_ownerid_value", headers=asking(*terms))
     row = reply.json().get("value", [reply.json()])[0]
     assert {name.partition("@")[2] for name in row if name.startswith("_ownerid_value@")} == found
@@ -115,7 +115,7 @@ def test_a_row_with_annotations_is_never_unmodified(org, contact):
 
 
 def test_an_error_has_details_on_request(org):
-    """An error explains itself further to those who ask for annotations."""
+    """An error has details for requests that ask for annotations."""
     path, body = "msdynmkt_PublishSegmentDefinition", {"SegmentId": str(uuid.uuid4())}
     assert set(org.post(path, body, 400).json()["error"]) == {"code", "message"}
     error = org.post(path, body, 400, **asking("*")).json()["error"]
@@ -158,7 +158,7 @@ def test_counts(org):
 
 
 def test_pages_keep_the_top_and_the_annotations(org):
-    """A link to the next page keeps counting, and annotations are shown to whoever asks for them again."""
+    """The link to the next page keeps $count, and annotations are shown to requests that ask for them again."""
     path = "leads?$select=statecode&$count=true"
     prefer = {"Prefer": f'odata.maxpagesize=150,odata.include-annotations="{FORMATTED}"'}
     rows = []
@@ -172,7 +172,7 @@ def test_pages_keep_the_top_and_the_annotations(org):
 
 
 def test_counting_ends_at_its_limits():
-    """More than 5,000 rows count as 5,000, exactly 5,000 do not exceed, and an aggregate refuses more than 50,000."""
+    """More than 5,000 rows count as 5,000, 5,000 rows do not exceed the limit, and an aggregate refuses 50,001."""
     with running_sandbox("--contacts", "50001", "--leads", "5000") as sandbox:
         org = Organisation(sandbox)
         for name, exceeded in (("contacts", True), ("leads", False)):
@@ -203,7 +203,7 @@ def test_counting_ends_at_its_limits():
     ids=lambda header: next(iter(header)),
 )
 def test_headers_that_change_nothing_here_are_taken(org, header):
-    """Headers of Dataverse that mean nothing to the sandbox do no harm to reads and writes."""
+    """Headers of Dataverse that the sandbox ignores do not disturb reads and writes."""
     reply = org.web.post("contacts", json={"lastname": "A"}, headers=header)
     assert reply.status_code == 204
     link = reply.headers["OData-EntityId"]

@@ -1,4 +1,4 @@
-"""$batch, written and read as bytes: order, change sets, references, limits, and what is refused."""
+"""$batch: order, change sets, references, limits and errors."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def mark(org):
 
 
 def names(org, mark):
-    """Return who was created under a job title."""
+    """Return the names of the contacts with a job title."""
     return sorted(
         row["lastname"] for row in org.get(f"contacts?$filter=jobtitle eq '{mark}'&$select=lastname")["value"]
     )
@@ -55,7 +55,7 @@ def test_the_answers_come_in_the_order_of_the_requests(org, mark):
 
 
 def test_a_change_set_is_answered_by_content_id(org, mark):
-    """A change set is answered by a part of its own; what follows it sees what it did."""
+    """A change set is answered by a part of its own, and later requests of the batch see its effect."""
     count = operation(f"GET contacts?$filter=jobtitle eq '{mark}'&$select=lastname")
     first, found = answers(send(org, change_set(create("A", mark, "1"), create("B", mark, "x2")), count))
     assert [(status, headers["Content-ID"]) for status, headers, _ in first] == [(204, "1"), (204, "x2")]
@@ -63,7 +63,7 @@ def test_a_change_set_is_answered_by_content_id(org, mark):
 
 
 def test_a_change_set_happens_as_a_whole_or_not_at_all(org, mark):
-    """One failure undoes the change set, is its only answer, gives the batch its status and ends it."""
+    """One failure rolls the change set back, is its only answer, sets the status of the batch and ends it."""
     broken = change_set(create("A", mark, "1"), create(TOO_LONG, mark, "2"), create("C", mark, "3"))
     reply = send(org, create("before", mark), broken, create("after", mark))
     assert reply.status_code == 400
@@ -86,7 +86,7 @@ def test_a_batch_goes_on_when_told_to(org, mark, wish):
 
 
 def test_the_first_failure_is_the_status_of_the_batch(org, mark):
-    """Without the wish to go on the batch has the status of the request that failed, whatever it is."""
+    """Without odata.continue-on-error the batch has the status of the request that failed."""
     reply = send(org, operation(f"GET contacts({uuid.uuid4()})"), create("after", mark))
     assert (reply.status_code, len(answers(reply))) == (404, 1)
     assert names(org, mark) == []
@@ -180,7 +180,7 @@ def test_a_long_query_goes_by_batch(org):
 
 
 def test_at_most_a_thousand_requests(org, mark):
-    """1,000 requests are carried out; one more and nothing is, in a change set as in a batch."""
+    """1,000 requests are carried out; with one more none is, in a change set and in a batch."""
     many = [create(f"{number:04}", mark, number + 1) for number in range(1001)]
     for parts, words in (((change_set(*many),), "current change set"), (many, "current batch message")):
         reply = send(org, *parts)
@@ -248,7 +248,7 @@ def carried_out(rows, steps):
 @MODEL
 @given(units=units, go_on=st.booleans())
 def test_any_batch_does_what_the_model_says(org, units, go_on):
-    """Requests and change sets in any order leave the rows, and get the answers, of a plain reading of the rules."""
+    """Any batch of requests and change sets leaves the rows and gets the answers that the model predicts."""
     rows, expected, outer = {}, [], 200
     for unit in units:
         after, statuses = carried_out(rows, unit if isinstance(unit, list) else [unit])
@@ -305,7 +305,7 @@ def test_a_malformed_batch_changes_nothing(org, why):
     "content_type", ["multipart/mixed", "application/json", "multipart/form-data; boundary=batch_1"]
 )
 def test_a_batch_says_that_it_is_one(org, content_type):
-    """A batch is posted, with the content type and the boundary of one."""
+    """A batch must be posted, with its content type and a boundary."""
     assert post(org, WELL_FORMED, content_type).status_code == 400
     assert names(org, "malformed batch") == []
     assert org.web.get("$batch").status_code == 405
@@ -318,7 +318,7 @@ contents = st.lists(
 
 @given(contents=contents, preamble=st.sampled_from([b"", b"hello\r\n"]), epilogue=st.sampled_from([b"", b"\r\nbye"]))
 def test_parts_are_cut_exactly(contents, preamble, epilogue):
-    """Whatever the parts contain but the delimiter itself, they come out byte for byte."""
+    """Parts that do not contain the delimiter come out byte for byte."""
     parts = [part for part in contents if not re.search(rb"\r\n--b(--)?[ \t]*(\r\n|\Z)", b"\r\n" + part + b"\r\n")]
     body = preamble + b"".join(b"--b \r\nA: 1\r\n\r\n" + part + b"\r\n" for part in parts) + b"--b--" + epilogue
     assert batch.cut(body, "multipart/mixed; boundary=b") == [({"a": "1"}, part) for part in parts]
@@ -326,6 +326,6 @@ def test_parts_are_cut_exactly(contents, preamble, epilogue):
 
 @given(st.lists(st.sampled_from([b"--b", b"--b--", b"\r\n", b"A: 1", b"\n", b"\xff"])).map(b"".join))
 def test_no_bytes_break_the_reader(body):
-    """Whatever is sent as a batch is cut into parts or refused."""
+    """Any bytes that are sent as a batch are cut into parts or refused."""
     with contextlib.suppress(ODataError):
         assert all(isinstance(content, bytes) for _, content in batch.cut(body, "multipart/mixed; boundary=b"))

@@ -1,4 +1,4 @@
-"""FetchXML against a plain Python model; paging by cookie and by number; counts; what is refused."""
+"""FetchXML against a plain Python model; paging by cookie and by number; counts; errors."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -61,7 +61,7 @@ def in_fetchxml(node, wanted=True):
 @MODEL
 @given(condition=conditions)
 def test_conditions_agree_with_the_model(org, people, condition):
-    """Any nest of filters selects the rows a two-valued reading of it selects."""
+    """Any nesting of filters selects the rows that its two-valued reading selects."""
     mark, rows = people
     found = fetch(org, query(f"<attribute name='contactid'/>{of(mark, in_fetchxml(condition))}"))["value"]
     assert {row["contactid"] for row in found} == {row["contactid"] for row in rows if two_valued(condition, row)}
@@ -90,7 +90,7 @@ def like(pattern):
     ],
 )
 def test_text_operators_ignore_case(org, people, operator, values, decide):
-    """Patterns and lists are compared without regard to case; their opposites meet missing values as well."""
+    """Patterns and lists are compared regardless of case; their opposites match missing values too."""
     mark, rows = people
     negated = operator.startswith("not-")
     value = f" value={quoteattr(values[0])}" if "in" not in operator.split("-") else ""
@@ -106,7 +106,7 @@ def test_text_operators_ignore_case(org, people, operator, values, decide):
 
 
 def test_rows_are_shown_without_what_they_lack(org, people):
-    """The asked attributes and the key are shown, lookups as _x_value, and no property without a value."""
+    """Rows show the requested attributes and the key, lookups as _x_value, and no property without a value."""
     mark, rows = people
     attributes = "".join(f"<attribute name='{name}'/>" for name in ("address1_city", "ownerid"))
     reply = fetch(org, query(attributes + of(mark)))
@@ -154,7 +154,7 @@ def test_pages_make_up_the_whole(org, people, how, order, size):
 
 
 def test_a_cookie_continues_after_its_page_whatever_came_before(org, people):
-    """With a cookie a new row before the place moves nothing; a cookie of another page than the last is ignored."""
+    """A cookie continues after its page despite a new row before it; the cookie of an earlier page is ignored."""
     mark, rows = people
     inner = f"<attribute name='contactid'/>{of(mark)}"
     reply = fetch(org, query(inner, count=10), **PAGING)
@@ -263,7 +263,7 @@ BOMB = "<!DOCTYPE fetch [<!ENTITY a 'contact'>]><fetch><entity name='&a;'/></fet
     ],
 )
 def test_what_does_not_work_is_said(org, text, status, code, words):
-    """A query that is wrong is a 400, one that is beyond the sandbox a 501 that names why."""
+    """A wrong query is a 400, and one that the sandbox does not implement is a 501 that names the construct."""
     reply = org.web.get(f"contacts?fetchXml={quote(text, safe='')}")
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
     assert words in reply.json()["error"]["message"]
@@ -287,7 +287,7 @@ elements = st.recursive(
 
 @given(st.one_of(elements, elements.map(lambda inner: f"<fetch>{inner}</fetch>"), elements.map(query), st.text()))
 def test_no_text_breaks_the_parser(text):
-    """Whatever is written is understood or refused."""
+    """Any text is parsed or refused."""
     try:
         found = fetchxml.parse(text, CONTACT)
     except ODataError as refusal:
@@ -306,7 +306,7 @@ def test_no_text_breaks_the_parser(text):
     )
 )
 def test_a_cookie_keeps_its_place(places):
-    """What a paging cookie is written from is what is read from it, up to the case of strings."""
+    """A paging cookie is read as the position from which it is written, up to the case of strings."""
     columns = ["address1_city", "creditlimit", "donotemail", "createdon", "contactid"]
     orders = "".join(f"<order attribute='{name}'/>" for name in columns[:-1])
     row = dict(zip(columns, places, strict=True))

@@ -60,7 +60,7 @@ def in_mql(node):
 @MODEL
 @given(condition=conditions)
 def test_filter_agrees_with_the_model(org, people, condition):
-    """Any $filter selects the rows a two-valued reading of it selects."""
+    """Any $filter selects the rows that its two-valued reading selects."""
     mark, rows = people
     text = quote(f"jobtitle eq '{mark}' and ({in_filter(condition)})")
     found = org.get(f"contacts?$select=contactid&$filter={text}")["value"]
@@ -70,7 +70,7 @@ def test_filter_agrees_with_the_model(org, people, condition):
 @settings(MODEL, max_examples=12)
 @given(condition=conditions)
 def test_segment_query_agrees_with_the_model(org, people, condition):
-    """Any segment query selects the rows a three-valued reading of it selects."""
+    """Any segment query selects the rows that its three-valued reading selects."""
     mark, rows = people
     segment, _ = org.segment(f"PROFILE(contact, c).FILTER(c.jobtitle == '{mark}' && ({in_mql(condition)}))")
     assert org.publish(segment) == 1
@@ -127,7 +127,7 @@ def test_in_takes_ids_written_as_strings(org, people):
 
 
 def test_in_takes_as_many_values_as_a_url_holds(org, people):
-    """In() with a URL full of values, strings in any case or ids, finds those that are there."""
+    """In() with a URL full of strings or ids finds the rows that exist."""
     mark, rows = people
     values = [row["contactid"] for row in rows] + [str(uuid.uuid4()) for _ in range(650)]
     for column, wanted in (("contactid", values), ("jobtitle", [mark.upper(), *(f"nobody-{n}" for n in range(1700))])):
@@ -143,7 +143,7 @@ def test_in_takes_as_many_values_as_a_url_holds(org, people):
     ("column", "index"), [("emailaddress1", "contact_by_email"), ("contactid", "sqlite_autoindex_contact_1")]
 )
 def test_in_looks_up_its_values(tmp_path, count, column, index):
-    """However many values In() has, the table is not read as a whole for them."""
+    """In() uses the index of its column, whatever the number of its values."""
     wanted = OneOf(column, tuple(str(uuid.UUID(int=number)) for number in range(count)))
     where, parameters = ConditionSql(CONTACT, segment_query=False).compile(wanted)
     plan = f"EXPLAIN QUERY PLAN SELECT * FROM contact WHERE {where} ORDER BY contactid LIMIT 5001"  # noqa: S608
@@ -181,7 +181,7 @@ def test_pages_make_up_the_whole(org, people, order, size):
 
 
 def test_a_page_is_not_disturbed_by_new_rows(org, people):
-    """A row that is inserted before the place a page ended at neither repeats nor hides another."""
+    """A row that is inserted before the end of a page neither repeats nor hides another row."""
     mark, rows = people
     prefer = {"Prefer": "odata.maxpagesize=10"}
     first = org.get(f"contacts?$select=contactid&$filter={quote(f'jobtitle eq {mark!r}')}", **prefer)
@@ -226,7 +226,7 @@ words = st.lists(st.sampled_from(TOKENS.split()), max_size=40).map(" ".join)
     text=st.one_of(words, st.text(max_size=40), st.sampled_from(["(", "NOT ", "not "]).map(lambda part: part * 5000))
 )
 def test_no_text_breaks_the_parsers(text):
-    """Whatever is written, a parser understands it or refuses it with a position inside it."""
+    """Any text is parsed, or refused with a position inside it."""
     for parse in (filters.parse, partial(parse_query, dialect=REAL_TIME)):
         position = 0
         try:
@@ -237,7 +237,7 @@ def test_no_text_breaks_the_parsers(text):
 
 
 def test_deep_and_long_queries_are_evaluated(org, people):
-    """Nesting and length a parser accepts are not too much for the evaluation."""
+    """The deepest and longest queries that the parser accepts can be evaluated."""
     mark, rows = people
     part = f"PROFILE(contact).FILTER(jobtitle == '{mark}')"
     deep = f"{part} INTERSECT (" * 8 + part + ")" * 8

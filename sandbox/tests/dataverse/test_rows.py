@@ -1,4 +1,4 @@
-"""Row operations: create, read, update, delete, conditions, and what a wrong request is told."""
+"""Row operations: create, read, update, delete, conditions and errors."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ def contact(org):
 
 
 def test_create_answers_with_the_link_or_the_row(org):
-    """A create answers 204 and a link, or 201 and the row when the client prefers that."""
+    """A create answers 204 and a link, or 201 and the row when the client prefers it."""
     plain = org.post("contacts", {"lastname": "A"})
     assert plain.headers["OData-EntityId"] == plain.headers["Location"]
     assert plain.headers["OData-EntityId"].startswith(f"{org.sandbox.base_url}/api/data/v9.2/contacts(")
@@ -46,13 +46,13 @@ def test_a_row_is_read_with_its_etag_and_lookups(org, contact):
 
 
 def test_a_chosen_key_is_taken_once(org, contact):
-    """The client may choose the primary key; a second row of it is a duplicate."""
+    """The client may choose the primary key; a second row with it is a duplicate."""
     reply = org.post("contacts", {"contactid": contact, "lastname": "again"}, 412)
     assert reply.json()["error"]["code"] == "0x80040237"
 
 
 def test_update_is_an_upsert_unless_a_condition_forbids_it(org, contact):
-    """PATCH creates what is missing, except under If-Match; If-None-Match keeps it from touching what is there."""
+    """PATCH creates a missing row, except under If-Match; with If-None-Match it does not change an existing one."""
     new = str(uuid.uuid4())
     missing = org.web.patch(f"contacts({new})", json={"lastname": "x"}, headers={"If-Match": "*"})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, CODES["missing"])
@@ -67,7 +67,7 @@ def test_update_is_an_upsert_unless_a_condition_forbids_it(org, contact):
 
 
 def test_conditions_on_the_version(org, contact):
-    """An ETag guards updates and deletes against a newer version and spares a read of the same one."""
+    """An ETag guards updates and deletes against a newer version, and saves a read of the same one."""
     old = org.get(f"contacts({contact})")["@odata.etag"]
     reply = org.web.patch(
         f"contacts({contact})", json={"jobtitle": "Chief"}, headers={"If-Match": old, "Prefer": "return=representation"}
@@ -178,7 +178,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
     ],
 )
 def test_a_wrong_request_is_told_why(org, method, path, status, code, words):
-    """What does not exist, does not parse or is not implemented is refused with status, code and name."""
+    """A request for what does not exist, parse or work here is refused with status, code and name."""
     reply = org.web.request(method, path, json={} if method != "GET" else None)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
     assert words in reply.json()["error"]["message"]
@@ -200,7 +200,7 @@ def test_a_body_over_the_limit_is_refused(org):
 
 
 def test_clients_find_their_way(org):
-    """Version, table metadata and the custom API catalogue answer what clients ask first."""
+    """Version, table metadata and the custom API catalogue answer the first requests of clients."""
     assert org.get("RetrieveVersion()")["Version"].startswith("9.2.")
     one = org.get("EntityDefinitions(LogicalName='msdynmkt_segment')?$select=EntitySetName,PrimaryIdAttribute")
     assert (one["EntitySetName"], one["PrimaryIdAttribute"]) == ("msdynmkt_segments", "msdynmkt_segmentid")

@@ -1,4 +1,4 @@
-"""Faults as a client meets them: on real sockets, with TLS, byte by byte."""
+"""Injected faults as a client meets them: on real sockets, with TLS, byte by byte."""
 
 import email.utils
 import json
@@ -29,7 +29,7 @@ SERVICE_HEADERS = {"x-ms-service-request-id", "req_id", "odata-version"}
 
 @pytest.fixture(scope="module")
 def own():
-    """Provide a sandbox in which nothing but these tests goes wrong."""
+    """Provide a sandbox in which only these tests inject faults."""
     with running_sandbox() as sandbox:
         organisation = Organisation(sandbox)
         yield organisation
@@ -38,7 +38,7 @@ def own():
 
 @pytest.fixture
 def troubled(own):
-    """Provide it without the faults of the test before, and with a good token."""
+    """Provide the sandbox without the faults of an earlier test, and with a valid token."""
     own.sandbox.faults.clear()
     own.web.headers["Authorization"] = f"Bearer {own.token()}"
     yield own
@@ -112,7 +112,7 @@ def closing(org, method="GET", path="/api/data/v9.2/WhoAmI", body=None):
 
 @pytest.mark.parametrize("code", CODES)
 def test_429_says_which_limit_and_how_long(troubled, code):
-    """Each of the three codes comes with its documented words and the Retry-After that was asked for."""
+    """Each of the three codes comes with its documented message and the requested Retry-After."""
     troubled.sandbox.faults.add("429", code=code, retry_after=7, count=1)
     status, headers, body = closing(troubled)
     assert (status, headers["retry-after"]) == (429, "7")
@@ -122,7 +122,7 @@ def test_429_says_which_limit_and_how_long(troubled, code):
 
 
 def test_retry_after_may_be_a_date_or_missing(troubled):
-    """An HTTP date is never earlier than asked for; null sends no Retry-After; the default is a second."""
+    """Retry-After may be an HTTP date that is never too early, may be missing, and is a second by default."""
     troubled.sandbox.faults.add("429", retry_after_date=5, count=1)
     before = time.time()
     told = email.utils.parsedate_to_datetime(closing(troubled)[1]["retry-after"])
@@ -150,7 +150,7 @@ def test_server_errors_are_pages_or_json(troubled, status, body):
 
 
 def test_the_body_a_server_error_has_by_default(troubled):
-    """Unless told, gateways answer with pages and the service itself with JSON, and none says when to come again."""
+    """By default gateways answer with pages and the service with JSON, without Retry-After."""
     for fault, kind in (("500", "application/json"), ("502", "text/html"), ("503", "text/html"), ("504", "text/html")):
         troubled.sandbox.faults.add(fault, count=1)
         status, headers, _ = closing(troubled)
@@ -160,7 +160,7 @@ def test_the_body_a_server_error_has_by_default(troubled):
 
 
 def test_400_hides_a_trouble_behind_the_plug_in(troubled):
-    """The 400 of an action may be a 503 of the service behind it, which only the words tell."""
+    """The 400 of an action may wrap a 503 of the service behind it, which only the message tells."""
     troubled.sandbox.faults.add("400", path="msdynmkt_")
     status, _, body = closing(troubled, "POST", "/api/data/v9.2/msdynmkt_AddStaticMembers", {})
     assert status == 400
@@ -191,7 +191,7 @@ def test_401_may_end_the_token(troubled):
 
 
 def test_html200_is_a_page_of_somebody_else(troubled):
-    """A login page comes with 200 and without any header of the service, and nothing was done."""
+    """A login page comes with 200 and without headers of the service, and the request is not carried out."""
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add("html200", method="POST")
     status, headers, body = closing(troubled, *request)
@@ -211,7 +211,7 @@ def test_html200_is_a_page_of_somebody_else(troubled):
     ],
 )
 def test_hanging_up(troubled, rule, end, done):
-    """Not one byte of a reply comes, the connection really ends, and what was asked for is done or not, as told."""
+    """A reset or lost connection ends without a byte of a reply, and the request is carried out or not, as asked."""
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add(**rule, method="POST", count=1)
     assert ask(troubled, *request) == (b"", end)
@@ -221,7 +221,7 @@ def test_hanging_up(troubled, rule, end, done):
 
 
 def test_hanging_up_in_the_middle_of_a_connection(troubled):
-    """A connection kept alive is ended as well, and a client that opens a new one goes on."""
+    """A keep-alive connection is ended too, and a client that opens a new one continues."""
     troubled.get("WhoAmI")
     troubled.sandbox.faults.add("lost", count=1)
     with pytest.raises(httpx.TransportError):
@@ -230,7 +230,7 @@ def test_hanging_up_in_the_middle_of_a_connection(troubled):
 
 
 def test_a_large_request_is_reset_as_well(troubled):
-    """A request that is still being sent when the fault strikes meets the same end."""
+    """A request that is still being sent when the fault applies is reset too."""
     troubled.sandbox.faults.add("reset", close="eof", count=1)
     body = {"EntityIds": ["x" * 1000] * 2000}
     assert ask(troubled, "POST", "/api/data/v9.2/msdynmkt_AddStaticMembers", body) == (b"", "eof")
@@ -240,7 +240,7 @@ def test_a_large_request_is_reset_as_well(troubled):
     ("rule", "status"), [({"fault": "503"}, 503), ({"fault": "400"}, 400), ({"fault": "429"}, 429)]
 )
 def test_a_refusal_is_before_processing(troubled, rule, status):
-    """What was refused has not been done."""
+    """A refused request is not carried out."""
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add(**rule, method="POST")
     assert closing(troubled, *request)[0] == status
@@ -257,7 +257,7 @@ def test_an_error_may_come_after_processing(troubled, fault):
 
 
 def test_slow_before_and_after(troubled):
-    """The delays are where they are asked for: the row is there between them and not before."""
+    """The row exists between the two delays, and not before the first."""
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add("slow", method="POST", delay=0.2, reply_delay=0.3)
     before = time.monotonic()
@@ -273,7 +273,7 @@ def test_slow_before_and_after(troubled):
 
 
 def test_truncated_breaks_the_reading(troubled):
-    """The length is that of the whole reply and half of it comes; a client sees a broken read."""
+    """A truncated reply has the length of the whole one and half of its bytes, so that a client's read breaks."""
     whole = troubled.web.get("WhoAmI").content
     troubled.sandbox.faults.add("truncated")
     reply, _ = ask(troubled, "GET", "/api/data/v9.2/WhoAmI")
@@ -285,7 +285,7 @@ def test_truncated_breaks_the_reading(troubled):
 
 
 def test_truncated_may_look_whole(troubled):
-    """The consistent variant has the length it says and is no JSON."""
+    """A consistently truncated reply has the length that it announces, and is no JSON."""
     whole = troubled.web.get("WhoAmI").content
     troubled.sandbox.faults.add("truncated", consistent=True)
     status, headers, body = closing(troubled)
@@ -296,7 +296,7 @@ def test_truncated_may_look_whole(troubled):
 
 
 def test_truncated_without_a_body(troubled):
-    """Where there is nothing to cut the whole reply is lost, or rubbish comes instead; it was processed."""
+    """A truncated reply without a body is lost, or replaced by invalid JSON; the request is carried out."""
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add("truncated", method="POST", count=1)
     assert ask(troubled, *request) == (b"", "eof")
@@ -319,7 +319,7 @@ def test_truncated_without_a_body(troubled):
     ],
 )
 def test_the_login_endpoint_goes_wrong_in_its_own_words(troubled, rule, status, number):
-    """A fault on the token endpoint answers with Entra's JSON, and with Retry-After where it was asked for."""
+    """A fault on the token endpoint answers with Entra's JSON, and with Retry-After on request."""
     troubled.sandbox.faults.add(**rule, path="oauth2/v2.0/token")
     got, headers, body = closing(troubled, "POST", f"/{troubled.sandbox.tenant}/oauth2/v2.0/token")
     assert got == status
@@ -328,7 +328,7 @@ def test_the_login_endpoint_goes_wrong_in_its_own_words(troubled, rule, status, 
 
 
 def test_the_login_endpoint_may_hang_up_or_answer_with_a_page(troubled):
-    """Connections are cut and pages of gateways come on the token endpoint as well, and without a path they do not."""
+    """The token endpoint can be cut off or answer with a gateway's page, but only by a rule with its path."""
     path = f"/{troubled.sandbox.tenant}/oauth2/v2.0/token"
     troubled.sandbox.faults.add("503")
     troubled.token()
@@ -342,7 +342,7 @@ def test_the_login_endpoint_may_hang_up_or_answer_with_a_page(troubled):
 
 
 def test_faults_strike_where_told(troubled):
-    """Path and method choose; the endpoint shows how often each rule has struck and how many it has seen."""
+    """Path and method select requests; the endpoint shows how many each rule has seen and struck."""
     troubled.sandbox.faults.add("503", path=r"contacts\(", method="GET", after=1, count=2)
     troubled.sandbox.faults.add("502", path="leads")
     asked = ["contacts", "contacts(x)", "contacts(x)", "contacts(x)", "contacts(x)", "leads", "WhoAmI"]
@@ -360,7 +360,7 @@ def test_faults_strike_where_told(troubled):
 
 
 def test_the_endpoint_takes_lists_and_refuses_nonsense(troubled):
-    """All rules of a list are added or none; refusals say why; a form of a foreign page is not taken."""
+    """The rules of a list are added all or none; refusals name the reason; a form of another site is refused."""
     url = "/sandbox/faults"
     good = {"fault": "503", "path": "nowhere"}
     assert len(troubled.plain.post(url, json=[good, good]).json()["faults"]) == 2
@@ -379,7 +379,7 @@ def test_the_endpoint_takes_lists_and_refuses_nonsense(troubled):
 
 
 def test_the_log_tells_what_was_asked_and_what_came_of_it(troubled):
-    """Each request is there once, with its number, status, fault and client request id, and without its query."""
+    """Each request is logged once with number, status, fault and client request id, and without its query."""
     mark = troubled.sandbox.requests()[-1]["number"]
     contact_id, request = contact(troubled)
     troubled.sandbox.faults.add("reset", path="contacts", method="POST", count=1)
@@ -410,7 +410,7 @@ def test_the_log_tells_what_was_asked_and_what_came_of_it(troubled):
 
 
 def test_the_log_is_bounded():
-    """The last 10,000 requests are kept, and their numbers go on."""
+    """The last 10,000 requests are kept, and their numbers continue."""
     log = RequestLog()
     for number in range(10_005):
         log.begin("GET", f"/{number}", None)
@@ -421,7 +421,7 @@ def test_the_log_is_bounded():
 
 
 def test_trouble_leaves_no_complaint_and_no_delay():
-    """Broken connections are not reported as failures of the sandbox, and it stops although a request still waits."""
+    """Broken connections are not reported as failures of the sandbox, which stops although a request still waits."""
     command = [sys.executable, "-m", "cij_sandbox", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         org = Organisation(Sandbox(**json.loads(process.stdout.readline())))
@@ -441,7 +441,7 @@ def test_trouble_leaves_no_complaint_and_no_delay():
 
 
 def test_faults_from_the_command_line():
-    """Rules of the command line strike from the first request on, and a seed makes them strike the same requests."""
+    """Rules of the command line apply from the first request on, and a seed reproduces the same choice."""
 
     def statuses(*options):
         rules = [{"fault": "503", "probability": 0.5}, {"fault": "502", "path": "WhoAmI", "count": 1}]

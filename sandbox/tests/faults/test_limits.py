@@ -38,7 +38,7 @@ class Meter:
 
 @given(st.integers(1, 5), st.integers(1, 8), st.lists(eighths, max_size=40))
 def test_requests_in_a_sliding_window(limit, window, pauses):
-    """A request is refused exactly if the window has more than the limit, those refused included."""
+    """A request is refused exactly when the window has more than the limit, refused ones included."""
     meter, arrivals = Meter(requests=limit, window_seconds=window), []
     for pause in pauses:
         meter.now += pause
@@ -50,7 +50,7 @@ def test_requests_in_a_sliding_window(limit, window, pauses):
 
 @given(st.integers(1, 5), st.integers(2, 8), st.lists(eighths, min_size=1, max_size=40))
 def test_waiting_as_told_is_enough_and_no_second_too_long(limit, window, pauses):
-    """After Retry-After the next request is let in, and more than a second earlier it is not."""
+    """The next request is admitted after Retry-After, and not more than a second earlier."""
     for early in (0, 1):
         meter, wait = Meter(requests=limit, window_seconds=window), 0
         for pause in pauses:
@@ -63,7 +63,7 @@ def test_waiting_as_told_is_enough_and_no_second_too_long(limit, window, pauses)
 
 @given(st.integers(1, 4), st.integers(1, 8), st.lists(st.tuples(eighths, eighths), max_size=30))
 def test_execution_time_in_a_sliding_window(limit, window, calls):
-    """A request is refused exactly if those that ended in the window took the limit or more; waiting helps."""
+    """A request is refused exactly when those that ended in the window took the limit or more."""
     meter, ended = Meter(execution_seconds=limit, window_seconds=window), []
     for pause, seconds in calls:
         meter.now += pause
@@ -80,14 +80,14 @@ def test_execution_time_in_a_sliding_window(limit, window, calls):
 
 
 def test_without_limits_nothing_is_counted():
-    """Whatever comes is let in, and no header tells what is left."""
+    """Without limits every request is admitted, and no header says what is left."""
     meter = Meter()
     assert {meter.ask(100) for _ in range(10_000)} == {("", 0)}
     assert meter.usage.headers() == {}
 
 
 def test_the_documented_words():
-    """The documented limits make the documented messages."""
+    """The documented limits have the documented messages."""
     assert (DOCUMENTED.requests, DOCUMENTED.execution_seconds, DOCUMENTED.concurrent) == (6000, 1200, 52)
     assert DOCUMENTED.message("0x80072322") == (
         "Number of requests exceeded the limit of 6000 over time window of 300 seconds."
@@ -109,7 +109,7 @@ def limited(request) -> Iterator[Organisation]:
 
 @pytest.mark.parametrize("limited", [("--limit-requests", "5", "--limit-window", "2")], indirect=True)
 def test_too_many_requests(limited):
-    """The sixth in the window is a 429, every reply says what is left, and after Retry-After there is room."""
+    """The sixth request in the window is a 429, every reply says what is left, and Retry-After is enough."""
     replies = [limited.web.get("WhoAmI") for _ in range(6)]
     assert [reply.status_code for reply in replies] == [200] * 5 + [429]
     assert [reply.headers[BURST] for reply in replies] == ["4", "3", "2", "1", "0", "0"]
@@ -126,7 +126,7 @@ def test_too_many_requests(limited):
 
 @pytest.mark.parametrize("limited", [("--limit-execution-seconds", "0.3")], indirect=True)
 def test_too_much_execution_time(limited):
-    """A slow request uses up what all together may take; errors count as well as the rest."""
+    """A slow request uses up the total duration; errors count too."""
     limited.sandbox.faults.add("slow", count=1, delay=0.4)
     first = limited.web.get("contacts(no)")
     assert (first.status_code, first.headers[SPENT]) == (400, "0.00")
@@ -139,7 +139,7 @@ def test_too_much_execution_time(limited):
 
 @pytest.mark.parametrize("limited", [("--limits", "--limit-concurrent", "3")], indirect=True)
 def test_too_many_at_once(limited):
-    """With three at work the fourth is refused, and let in when they have ended; --limits sets the other two."""
+    """With three requests in flight the fourth is refused, and admitted when they have ended."""
     limited.sandbox.faults.add("slow", path="WhoAmI", delay=1)
     with ThreadPoolExecutor(3) as pool:
         slow = [pool.submit(limited.web.get, "WhoAmI") for _ in range(3)]
@@ -159,6 +159,6 @@ def test_too_many_at_once(limited):
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "x"])
 def test_a_limit_of_nothing_is_refused(wrong):
-    """A sandbox that could answer nothing does not start."""
+    """A sandbox with a limit of zero does not start."""
     with pytest.raises(RuntimeError, match="--limit-requests"), running_sandbox("--limit-requests", wrong):
         pass

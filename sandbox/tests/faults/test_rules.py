@@ -1,4 +1,4 @@
-"""The decision which request goes wrong, without a server."""
+"""The decision which request a fault rule strikes, without a server."""
 
 import json
 import re
@@ -23,7 +23,7 @@ rules = st.fixed_dictionaries(
 
 
 def struck(rules, asked, seed=1):
-    """Tell the fault of each request."""
+    """Return the fault of each request."""
     faults = Faults(seed)
     faults.add(read(rules))
     hits = [faults.match(*request) for request in asked]
@@ -32,14 +32,14 @@ def struck(rules, asked, seed=1):
 
 @given(st.integers(0, 30), st.integers(1, 10), st.integers(0, 60))
 def test_counts_are_exact(after, count, asked):
-    """Exactly ``count`` requests are struck, and they are those right behind the first ``after``."""
+    """A rule strikes exactly ``count`` requests, those right behind the first ``after``."""
     hits, _ = struck({"fault": "lost", "after": after, "count": count}, [("GET", PATHS[0])] * asked)
     assert hits == [("lost" if after <= place < after + count else None) for place in range(asked)]
 
 
 @given(st.lists(rules, max_size=4), requests)
 def test_the_first_rule_that_strikes_wins(rules, asked):
-    """Several rules decide as the slow reading of them does: in order, each with its own numbers."""
+    """Several rules decide in order, each with its own numbers, as a simple model does."""
     expected, seen, strikes = [], [0] * len(rules), [0] * len(rules)
     for method, path in asked:
         hit = None
@@ -58,7 +58,7 @@ def test_the_first_rule_that_strikes_wins(rules, asked):
 
 @given(st.integers(), st.floats(0, 1), st.one_of(st.none(), st.integers(0, 2**63)), requests)
 def test_the_same_seed_makes_the_same_sequence(seed, probability, own_seed, asked):
-    """Decisions depend on the seed and on how many matching requests there were, and on nothing else."""
+    """Decisions depend only on the seed and the number of matching requests before."""
     own = {} if own_seed is None else {"seed": own_seed}
     rules = [{"fault": "reset", "path": "contacts", "probability": probability, **own}]
     hits, _ = struck(rules, asked, seed)
@@ -69,7 +69,7 @@ def test_the_same_seed_makes_the_same_sequence(seed, probability, own_seed, aske
 
 
 def test_probability_and_seed_make_a_difference():
-    """About the part asked for is struck, by another seed others, and two rules alike do not strike in step."""
+    """A probability strikes about its share, another seed strikes other requests, and equal rules draw separately."""
     asked = [("GET", PATHS[0])] * 2000
     rule = {"fault": "reset", "probability": 0.3}
     one, (strikes,) = struck(rule, asked, 1)
@@ -148,7 +148,7 @@ def test_wrong_rules_are_refused_with_the_reason(rule, words):
     ],
 )
 def test_a_path_is_a_part_with_stars_and_ends(path, hits):
-    """Nothing else of it means anything."""
+    """In a path only stars, anchors and backslashes have a meaning."""
     (rule,) = read({"fault": "429", "path": path})
     assert [place for place, one in enumerate(PATHS) if rule.matches("GET", one)] == hits
 
@@ -158,7 +158,7 @@ TEXTS = st.text("ab/", max_size=6)
 
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.sampled_from(["", "^"]), st.sampled_from(["", "$"]), TEXTS)
 def test_paths_fit_as_the_regular_expression_would_say(pieces, begin, end, path):
-    """Each star is anything."""
+    """A path matches as the regular expression does in which each star is ``.*``."""
     (rule,) = read({"fault": "429", "path": begin + "*".join(pieces) + end})
     slow = re.compile(begin + ".*".join(map(re.escape, pieces)) + (r"\Z" if end else ""))
     assert rule.matches("GET", path) == bool(slow.search(path))
@@ -166,7 +166,7 @@ def test_paths_fit_as_the_regular_expression_would_say(pieces, begin, end, path)
 
 @pytest.mark.parametrize("path", ["*a" * 400 + "$", "^" + "*a" * 400 + "b", "(a*)*" * 150 + "b", "a.*" * 300 + "b$"])
 def test_no_path_can_hang_the_sandbox(path):
-    """Patterns that a regular expression takes years for are decided at once, on the longest of requests."""
+    """Patterns that take a regular expression years are decided at once, on the longest of requests."""
     (rule,) = read({"fault": "429", "path": path})
     begun = time.process_time()
     assert not rule.matches("GET", "/api/data/" + "a" * 50_000 + "c")
@@ -182,7 +182,7 @@ anything = st.recursive(
 
 @given(anything)
 def test_whatever_comes_is_a_rule_or_a_clear_refusal(content):
-    """No JSON makes the reader stumble, and what it takes can be shown again."""
+    """Any JSON is a rule that can be shown again, or is refused with a reason."""
     try:
         faults = read(content)
     except ValueError:

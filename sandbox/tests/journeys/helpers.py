@@ -9,7 +9,7 @@ ONE_TIME, RECURRING, EVENT = "One e-mail to a segment", "One e-mail to a segment
 
 
 def template(org, name=ONE_TIME):
-    """Return a template that is there from the beginning: its id and its JSON."""
+    """Return a seeded template: its id and its JSON."""
     (row,) = org.get(f"msdynmkt_journeytemplates?$filter=msdynmkt_name eq '{name}'")["value"]
     return row["msdynmkt_journeytemplateid"], json.loads(row["msdynmkt_journeytemplatejson"])
 

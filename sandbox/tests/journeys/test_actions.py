@@ -19,7 +19,7 @@ def segment(org):
 
 
 def moment(**ahead):
-    """Return a time some time ahead of now."""
+    """Return a time in the future."""
     return (datetime.now(UTC) + timedelta(**ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -33,7 +33,7 @@ def own_template(org, document):
 
 
 def test_the_basic_example(org, segment):
-    """A template, a name and two times, one with an offset, make a draft whose row and JSON say so."""
+    """A template, a name and two times, one with an offset, make a draft with a matching row and JSON."""
     source, _ = template(org)
     year = datetime.now(UTC).year + 1
     times = {"journeystarttime": f"{year}-09-15T09:00:00", "journeyendtime": f"{year}-10-23T12:30:00.000+02:00"}
@@ -54,7 +54,7 @@ def test_the_basic_example(org, segment):
 
 
 def test_the_advanced_example(org, segment):
-    """A journey of every kind of change, with columns of a merged journey and an owner, is what was asked for."""
+    """A journey with every kind of change, columns of a merged journey and an owner is created as requested."""
     _, document = template(org, EVENT)
     document["actions"]["6b461239-d698-449d-9196-0e365753798e"] = {"type": "Email", "parameters": {"contentId": ""}}
     document["actions"]["b03bff11-1b09-4566-967b-4cc77270c0f6"] = {"type": "Sms", "parameters": {"smsId": "x"}}
@@ -94,7 +94,7 @@ def test_the_advanced_example(org, segment):
 
 
 def test_a_journey_is_a_template_too(org, segment):
-    """The id of a journey stands for its JSON, and the journey itself stays as it is."""
+    """The id of a journey can stand for a template, and the journey does not change."""
     first, _, _ = create(org, changes={"$.trigger.audience": segment})
     before = row(org, first)
     second, errors, body = create(org, first)
@@ -130,7 +130,7 @@ def test_a_journey_is_a_template_too(org, segment):
     ],
 )
 def test_errors_that_allow_no_journey(org, segment, code, changes, more, mode):
-    """In either mode nothing comes of what cannot be read, named or owned."""
+    """Some errors allow no journey in either mode."""
     if changes is not None:
         changes = {"$.trigger.audience": segment, **changes}
     journey, errors, body = create(org, None, changes, createmode=mode, **more)
@@ -196,7 +196,7 @@ def test_drafts_ignore_a_message_that_is_not_ready(org, segment):
 
 
 def test_names_are_unique(org, segment):
-    """A name that a journey has, in whatever case, makes no other, until that one is gone."""
+    """A name that a journey has, in any case, is refused until that journey is deleted."""
     first, _, body = create(org, None, {"$.trigger.audience": segment})
     name = body["msdynmkt_journeyname"].upper()
     assert create(org, None, {}, journeyname=name)[:2] == (None, ["DuplicateJourneyName"])
@@ -205,7 +205,7 @@ def test_names_are_unique(org, segment):
 
 
 def test_all_errors_are_told_at_once(org):
-    """The answer of a draft lists everything that is wrong, in the words of the document where it has some."""
+    """The answer for a draft lists all errors, with the messages of the document where it has some."""
     changes = {"$.trigger.audience": NOBODY}
     source, _ = template(org)
     body = {
@@ -237,12 +237,12 @@ def test_all_errors_are_told_at_once(org):
     ],
 )
 def test_templates_that_are_wrong_themselves(org, document, code):
-    """A template without a journey's JSON is told from one whose JSON makes no sense."""
+    """A template without JSON and one with invalid JSON have different errors."""
     assert create(org, own_template(org, document))[:2] == (None, [code])
 
 
 def test_messages_inside_branches_are_looked_into(org, segment):
-    """An e-mail that a branch sends must exist as well, and each is named once."""
+    """An e-mail in a branch must exist too, and each is named once."""
     _, document = template(org)
     inner = {"type": "Email", "parameters": {"contentId": NOBODY}}
     branch = {"type": "Event", "succeedActions": {"a": inner}, "timeoutActions": {"b": inner}, "parameters": {}}
@@ -267,14 +267,14 @@ def test_messages_inside_branches_are_looked_into(org, segment):
     ],
 )
 def test_requests_of_the_wrong_form(org, body):
-    """What OData itself refuses is a 400 and not an answer of the action."""
+    """A request that OData refuses is a 400 and not an answer of the action."""
     whole = {"msdynmkt_journeytemplateid": template(org)[0], "msdynmkt_journeyname": f"{uuid.uuid4()}", **body}
     reply = org.web.post(CREATE, content=json.dumps(whole), headers={"Content-Type": "application/json"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80048d19")
 
 
 def test_a_mode_that_is_none(org):
-    """Draft and Publish are the modes there are."""
+    """Modes other than Draft and Publish are refused."""
     body = {"msdynmkt_journeytemplateid": template(org)[0], "msdynmkt_journeyname": f"{uuid.uuid4()}"}
     error = org.post(CREATE, {**body, "msdynmkt_createmode": "Live"}, 400).json()["error"]
     assert error["code"] == "0x80040265"
@@ -282,7 +282,7 @@ def test_a_mode_that_is_none(org):
 
 
 def test_json_without_a_journey(org, segment):
-    """CreateJourneyJsonFromTemplate makes the JSON and no row, and ValidateJourneyJson tells what is wrong with it."""
+    """CreateJourneyJsonFromTemplate returns JSON and inserts no row; ValidateJourneyJson returns its errors."""
     source, document = template(org)
     name = "msdynmkt_CreateJourneyJsonFromTemplate"
     count = org.get("msdynmkt_journeys?$count=true")["@odata.count"]
@@ -311,7 +311,7 @@ def test_json_without_a_journey(org, segment):
 
 
 def test_the_actions_are_discovered(org):
-    """Inputs and outputs of the action stand in the customapi tables with their types."""
+    """Inputs and outputs of the action are in the customapi tables with their types."""
     expand = "CustomAPIRequestParameters($select=uniquename,type,isoptional),CustomAPIResponseProperties"
     (api,) = org.get(f"customapis?$filter=uniquename eq '{CREATE}'&$expand={expand}")["value"]
     inputs = {given["uniquename"]: (given["type"], given["isoptional"]) for given in api["CustomAPIRequestParameters"]}

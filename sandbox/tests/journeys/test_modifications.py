@@ -80,7 +80,7 @@ def like(value):
 
 @given(st.data())
 def test_one_place_changes_and_nothing_else(data):
-    """Whatever can be named is replaced by a value of its kind, however its path is written."""
+    """Any element is replaced by a value of its kind, however its path is written, and no other changes."""
     document = data.draw(documents)
     way = data.draw(st.sampled_from(list(places(document))))
     value, text = like(at(document, way))
@@ -110,7 +110,7 @@ def test_a_value_of_another_kind_is_refused(data):
 
 @given(documents, st.text() | st.from_regex(r"\$([.\[\]'\"\\a0*?@-]|\.\.){0,8}", fullmatch=True))
 def test_any_path_leads_somewhere_or_is_refused(document, path):
-    """Whatever is written for a path, it changes existing elements or is refused."""
+    """Any path changes existing elements or is refused."""
     before = list(places(document))
     try:
         modify(document, json.dumps({path: "text"}))
@@ -162,7 +162,7 @@ def test_what_is_no_dictionary_of_strings(text):
 
 
 def test_values_as_the_document_has_them():
-    """Lists in single quotes, numbers as strings or as numbers, and something in the place of null."""
+    """Values may be lists in single quotes, numbers and booleans as such or as strings, and replace null."""
     document = {"segments": [], "count": 1, "on": False, "value": None, "note": None}
     changes = {"$.segments": "['a','b']", "$.count": "2", "$.on": True, "$.value": '{"id":"c"}', "$.note": "it's"}
     modify(document, json.dumps(changes))
@@ -170,7 +170,7 @@ def test_values_as_the_document_has_them():
 
 
 def test_all_problems_are_told_at_once():
-    """Each modification that cannot be made is one error."""
+    """Each modification that is impossible is one error."""
     with pytest.raises(RefusedError) as refused:
         modify({"a": []}, json.dumps({"$.b": "c", "$.a": "d", "$.a[0]": "e"}))
     codes = [problem.code for problem in refused.value.problems]

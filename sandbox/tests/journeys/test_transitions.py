@@ -1,4 +1,4 @@
-"""What becomes of a journey: published, refused, live, completed; and what it forbids meanwhile."""
+"""The status transitions of a journey: published, refused, live, completed."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ PUBLISHING, LIVE, DRAFT = (3, 4), (1, 2), (0, 1)
 
 
 def refusal(reply):
-    """Return the words of an action or a row that refuses."""
+    """Return the message of an error."""
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80040265")
     return reply.json()["error"]["message"]
 
@@ -58,7 +58,7 @@ def test_a_journey_is_created_and_published_at_once(org):
 
 
 def test_what_is_wrong_brings_a_journey_back_to_draft(org):
-    """A segment that is not live, an e-mail that is not ready: a draft again, with reasons, until they are mended."""
+    """A segment or an e-mail that is not ready makes the journey a draft again, with reasons, until it is ready."""
     _, document = template(org)
     segment, _ = org.segment("PROFILE(contact).FILTER(ISNULL(lastname))")
     changes = {"$.trigger.audience": segment, content_path(document): email(org, 1)}
@@ -76,7 +76,7 @@ def test_what_is_wrong_brings_a_journey_back_to_draft(org):
 
 @pytest.mark.parametrize(("text", "code"), [(None, "InvalidJson"), ("{}", "InvalidDefinition")])
 def test_rows_of_any_kind_may_be_asked_to_publish(org, text, code):
-    """A row somebody wrote is looked into as any other; its name must be its own."""
+    """A row that a client inserted is validated like any other; its name must be unique."""
     name = f"journey {uuid.uuid4()}"
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
     for row_id in (first, second):
@@ -88,7 +88,7 @@ def test_rows_of_any_kind_may_be_asked_to_publish(org, text, code):
 
 
 def test_publishing_nothing(org):
-    """A journey that does not exist is a refusal of the action, an id that is none one of OData."""
+    """An unknown journey is refused by the action, an id that is no GUID by OData."""
     assert "was not found" in refusal(org.web.post(V2, json={"msdynmkt_journeyid": NOBODY}))
     for body in ({}, {"msdynmkt_journeyid": "x"}, {"msdynmkt_journeyid": NOBODY, "x": 1}):
         assert org.post(V2, body, 400).json()["error"]["code"] == "0x80048d19"
@@ -96,7 +96,7 @@ def test_publishing_nothing(org):
 
 
 def test_a_name_is_taken_once(org):
-    """Of many who ask for one name at the same time one gets a journey."""
+    """Of concurrent requests for the same name only one gets a journey."""
     segment, name = live_segment(org), f"journey {uuid.uuid4()}"
 
     def ask(_):
@@ -110,7 +110,7 @@ def test_a_name_is_taken_once(org):
 
 
 def test_a_journey_ends_by_the_clock(moving):
-    """Live until its end time on the organisation's clock, then Completing and Completed; its segment is free again."""
+    """A journey is Live until its end time, then Completing and Completed, and its segment is unused again."""
     segment = live_segment(moving)
     now = moving.advance()
     times = {"journeystarttime": at(now, hours=1), "journeyendtime": at(now, days=3)}
@@ -132,7 +132,7 @@ def test_a_journey_ends_by_the_clock(moving):
 
 
 def test_a_draft_whose_time_has_passed(moving):
-    """What was in the future when a draft was made must be so when it is asked to be published."""
+    """The times of a draft must still be in the future when it is published."""
     now = moving.advance()
     times = {"journeystarttime": at(now, hours=1), "journeyendtime": at(now, days=30)}
     journey, errors, _ = create(moving, None, {"$.trigger.audience": live_segment(moving)}, **times)
@@ -167,7 +167,7 @@ def test_publishing_goes_on_after_a_restart(tmp_path):
 
 @pytest.mark.parametrize("processed", [True, False])
 def test_saving_times_out_on_demand(org, processed):
-    """The answer is the documented code either way; only a look at the journeys tells whether one was created."""
+    """The save timeout answers with its documented code, whether or not a journey was created."""
     segment = live_segment(org)
     org.sandbox.faults.add("save_timeout", processed=processed, count=1)
     try:
@@ -183,7 +183,7 @@ def test_saving_times_out_on_demand(org, processed):
 
 
 def test_errors_as_a_live_organisation_has_them(tmp_path):
-    """By switches the errors have other names and none is null, and the undocumented actions are missing."""
+    """Options rename the errors, make none null, and remove the undocumented actions."""
     state = ("--state", str(tmp_path / "state.sqlite"), "--compute-seconds", "0")
     unsaved = ("msdynmkt_CreateJourneyJsonFromTemplate", "msdynmkt_ValidateJourneyJson")
     listed = "customapis?$filter=uniquename eq '{}'"

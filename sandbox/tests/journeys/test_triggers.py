@@ -1,4 +1,4 @@
-"""Custom triggers: discovered, raised, counted; and what is no event."""
+"""Custom triggers: discovered, raised, recorded and refused."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def change_set(org, operations):
 
 
 def test_an_event_is_accepted_and_counted(org):
-    """A POST with every attribute answers 204; who it was for is remembered, what it said is not."""
+    """A POST with every attribute answers 204; the profile is recorded, the values are not."""
     profile = str(uuid.uuid4())
     before = org.sandbox.events()
     last = before[-1]["number"] if before else 0
@@ -100,7 +100,7 @@ def test_inputs_are_discovered(org):
 @pytest.mark.parametrize("name", [*event(""), *ORDER])
 @pytest.mark.parametrize("null", [True, False])
 def test_every_attribute_must_be_there(org, name, null):
-    """An attribute that is missing or null is a 400 that names it, and nothing was raised."""
+    """A missing or null attribute is a 400 that names it, and no event is raised."""
     profile = str(uuid.uuid4())
     body = event(profile, **ORDER)
     if null:
@@ -135,7 +135,7 @@ def test_every_attribute_must_be_there(org, name, null):
     ],
 )
 def test_every_attribute_has_its_type(org, name, value):
-    """A value of another type, and an attribute the trigger has not, is a 400 that names it."""
+    """A value of another type or an unknown attribute is a 400 that names it."""
     body = event(str(uuid.uuid4()), **ORDER) | {name: value}
     error = org.post("msdynmkt_orderplaced", body, 400).json()["error"]
     assert error["code"] == "0x80048d19"
@@ -143,7 +143,7 @@ def test_every_attribute_has_its_type(org, name, value):
 
 
 def test_only_what_is_ready_is_raised(org):
-    """A draft has no action, a stopped trigger refuses; once it is ready again it does not."""
+    """A draft has no action, and a stopped trigger refuses events until it is ready again."""
     reply = org.post("msdynmkt_birthday", event("x"), 404)
     assert reply.json()["error"]["message"] == "Resource not found for the segment 'msdynmkt_birthday'."
     name = own_trigger(org, "Stopped", msdynmkt_plan="string")
@@ -159,7 +159,7 @@ def test_only_what_is_ready_is_raised(org):
 
 
 def test_triggers_of_ones_own(org):
-    """A trigger is added with inputs of every type, shown as it was defined, and an action from then on."""
+    """A new trigger has inputs of every type, is shown as it was defined, and is an action."""
     kinds = ("boolean", "datetime", "decimal", "float", "integer", "reference", "string")
     attributes = {f"msdynmkt_a_{kind}": kind for kind in kinds}
     name = own_trigger(org, **attributes)
@@ -191,7 +191,7 @@ def test_triggers_of_ones_own(org):
     ],
 )
 def test_triggers_that_make_no_sense(org, content):
-    """What could not be a trigger is refused with a reason and adds none."""
+    """An invalid trigger is refused with a reason."""
     count = len(org.plain.get("/sandbox/triggers").json()["triggers"])
     reply = org.plain.post("/sandbox/triggers", json=content)
     assert (reply.status_code, bool(reply.json()["error"])) == (400, True)
@@ -199,7 +199,7 @@ def test_triggers_that_make_no_sense(org, content):
 
 
 def test_the_endpoints_are_asked_properly(org):
-    """A number is a number, a body is JSON, and the catalogue is not written as rows."""
+    """The endpoints refuse what is no number or no JSON, and the catalogue cannot be written."""
     for since in ("x", "-1", "9" * 19):
         assert org.plain.get(f"/sandbox/events?since={since}").status_code == 400
     assert org.plain.post("/sandbox/triggers", content="{}").status_code == 415
@@ -211,7 +211,7 @@ def test_the_endpoints_are_asked_properly(org):
 
 
 def test_triggers_and_events_are_kept(tmp_path):
-    """With --state a trigger of one's own and the events outlive the process; so does the state of a seeded one."""
+    """With --state triggers and events survive a restart, including the state of a seeded trigger."""
     state = ("--state", str(tmp_path / "state.sqlite"))
     with running_sandbox(*state) as sandbox:
         organisation = Organisation(sandbox)
@@ -228,7 +228,7 @@ def test_triggers_and_events_are_kept(tmp_path):
 
 
 def test_events_of_a_change_set_that_fails(org):
-    """An event in a change set is raised with all of it or not at all."""
+    """An event in a change set is raised only if the whole change set succeeds."""
     profile = str(uuid.uuid4())
     for path, status, count in (("contacts(x)", 400, 0), ("msdynmkt_orderplaced", 200, 2)):
         body = event(profile, **ORDER)

@@ -72,7 +72,7 @@ def family(org):
     ],
 )
 def test_what_queries_find(org, family, query, expected):
-    """Aliases, filters, relationships, texts, dates and sets find what they say, among the contacts of one name."""
+    """Aliases, filters, relationships, texts, dates and sets find the expected contacts."""
     name, ids, _ = family
     people = found(org, f"({query}) INTERSECT PROFILE(contact).FILTER(lastname == '{name}')")
     assert people == {ids[first] for first in expected.split()}
@@ -104,7 +104,7 @@ def test_what_queries_find(org, family, query, expected):
     ],
 )
 def test_queries_that_are_refused(org, query, status, words):
-    """What does not parse is refused with its place, what does not fit with its reason, what is missing by name."""
+    """A query that does not parse is refused with its position, another with its reason or its construct."""
     assert words in fetch(org, query, expect=status)
 
 
@@ -135,13 +135,13 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=15).map(" ".join) | st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
-    """No text makes the parser fail in any other way than by naming a position inside it."""
+    """Any text is parsed, or refused with a position inside it."""
     assert 0 <= place_of_problem(partial(parse, dialect=OUTBOUND), text) <= len(text)
     assert 0 <= place_of_problem(parse_page, text) <= len(text)
 
 
 def place_of_problem(parse, text):
-    """Return the position a refusal names."""
+    """Return the position of an error."""
     try:
         parse(text)
     except (QueryError, UnsupportedError) as problem:
@@ -150,7 +150,7 @@ def place_of_problem(parse, text):
 
 
 def test_every_other_contact_has_an_account(org):
-    """The contacts to begin with are those of a few accounts, which a relationship leads from and to."""
+    """Every other seeded contact has one of a few accounts, to which a relationship leads and back."""
     reached = found(org, "PROFILE(account).TRAVERSE(contact_account_parentcustomerid)")
     at_work = org.get("contacts?$select=contactid&$filter=_parentcustomerid_value ne null")["value"]
     assert reached == {row["contactid"] for row in at_work}

@@ -30,13 +30,13 @@ def change(org, segment, status=204, **columns):
 
 
 def update(org, segment, wanted, **more):
-    """Ask for a change of members."""
+    """Request a change of members."""
     body = {"msdyncrm_segmentid": segment, "msdyncrm_operation": wanted, **more}
     return org.web.post("msdyncrm_SegmentMembersUpdate", json=body)
 
 
 def state(org, segment):
-    """Return what getState tells."""
+    """Return the answer of getState."""
     return json.loads(update(org, segment, "getState").json()["SegmentState"])
 
 

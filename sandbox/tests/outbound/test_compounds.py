@@ -61,7 +61,7 @@ def test_compound_segments_are_sets(quick, four, tree):
 
 
 def test_a_name_that_two_segments_have_names_neither(quick):
-    """Names are not unique: one that is ambiguous is refused rather than guessed."""
+    """A name that two segments have is refused as ambiguous."""
     name = f"twice_{uuid.uuid4().hex}"
     for _ in range(2):
         create(quick, msdyncrm_segmentname=name)

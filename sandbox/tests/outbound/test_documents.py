@@ -1,4 +1,4 @@
-"""Every example request of the two documents on outbound marketing, sent as printed, typing errors mended."""
+"""Every example request of the two documents on outbound marketing, sent as printed, with typing errors corrected."""
 
 import json
 from urllib.parse import quote

@@ -56,14 +56,14 @@ SORTED = "PROFILE(contact).ORDERBY(fullname ASC)"
     ],
 )
 def test_queries_for_contacts_that_are_refused(quick, query, xml, status, words):
-    """A query and FetchXML that disagree, do not parse, or are beyond the sandbox, are refused with the reason."""
+    """A query that disagrees with its FetchXML, does not parse or is not implemented is refused with the reason."""
     reply = quick.web.post("msdyncrm_FetchContactsByQuery", json={"Query": query, "FetchXml": xml})
     assert reply.status_code == status, reply.text
     assert words in reply.json()["error"]["message"]
 
 
 def test_fetchxml_may_narrow_a_query_down(quick):
-    """The contacts of FetchContactsByQuery meet the filter of its FetchXML as well."""
+    """The contacts of FetchContactsByQuery also match the filter of its FetchXML."""
     body = {"Query": "PROFILE(contact)", "FetchXml": f"<fetch>{FILTERED.format('lastname', 'Weber')}</fetch>"}
     result = json.loads(quick.post("msdyncrm_FetchContactsByQuery", body, 200).json()["Result"])
     assert {row["contactid"] for row in result["entities"]} == set(people(quick, "lastname eq 'Weber'")) != set()
@@ -77,7 +77,7 @@ LINKED = (
 
 
 def test_the_link_to_a_segment_goes_with_all_of_fetchxml(quick):
-    """Contacts linked to a segment can be filtered, counted and paged; a segment that is not there links to nobody."""
+    """Contacts linked to a segment can be filtered, counted and paged; an unknown segment links to no contact."""
     everyone = people(quick)
     segment = create(quick, msdyncrm_segmentmemberids=prefixed(everyone[:9]))
     condition = "<filter><condition attribute='contactid' operator='gt' value='" + everyone[2] + "'/></filter>"
@@ -103,7 +103,7 @@ def test_the_link_to_a_segment_goes_with_all_of_fetchxml(quick):
     ],
 )
 def test_no_other_link_is_followed(quick, change, status, words):
-    """A link that is not the documented one is refused, not guessed at."""
+    """A link other than the documented one is refused."""
     reply = quick.web.get(f"contacts?fetchXml={quote(LINKED.replace(*change).format('', '', uuid.uuid4()))}")
     assert reply.status_code == status, reply.text
     assert words in reply.json()["error"]["message"]

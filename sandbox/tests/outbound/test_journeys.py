@@ -1,4 +1,4 @@
-"""Outbound journeys: what a check for errors finds, and what going live makes of it."""
+"""Outbound journeys: their validation, and going live."""
 
 import json
 import time
@@ -71,7 +71,7 @@ def check(org, body):
 
 
 def test_a_sound_journey_is_valid(org):
-    """A journey with a live segment has nothing to complain about."""
+    """A journey with a live segment has no faults."""
     assert check(org, fields(ROOT, audience(segment(org)), MAIL)) == ("Valid", [])
 
 
@@ -97,7 +97,7 @@ def test_a_sound_journey_is_valid(org):
     ],
 )
 def test_faults_of_the_journey_as_a_whole(org, changes, fault):
-    """What is wrong with the journey's own properties has no activity; a journey that does not recur need not fit."""
+    """A fault of the journey's own properties has no activity."""
     body = fields(ROOT, audience(UNKNOWN), MAIL, **changes)
     assert check(org, body) == ("Error", [("", fault)])
     if "Recurr" in fault:
@@ -143,7 +143,7 @@ def test_faults_of_the_journey_as_a_whole(org, changes, fault):
     ],
 )
 def test_faults_of_activities(org, activities, expected):
-    """What is wrong with a tile carries its id; references are not looked into before all of that is mended."""
+    """A fault of an activity carries its id; references are checked only without such faults."""
     assert check(org, fields(*activities)) == ("Error", expected)
 
 
@@ -156,7 +156,7 @@ def test_warnings_do_not_block(org):
 
 
 def test_faults_of_references(org):
-    """Segments must exist and be live, content settings must exist; e-mails are taken at their word."""
+    """Segments must exist and be live, content settings must exist; e-mails are not checked."""
     draft, live = segment(org, DRAFT), segment(org)
     body = fields(
         ROOT,
@@ -203,7 +203,7 @@ def follow(org, journey_id, first):
 
 
 def test_a_journey_goes_live_and_stops(org):
-    """A sound journey is going live, live, stopping and stopped; its moments have no seconds."""
+    """A valid journey is going live, live, stopping and stopped; its times have no seconds."""
     seen, row = journey(org, ROOT, audience(segment(org)), MAIL)
     assert seen == [GOING_LIVE, LIVE]
     assert row["msdyncrm_startdatetime"] == "2030-02-08T11:48:00Z"
@@ -213,7 +213,7 @@ def test_a_journey_goes_live_and_stops(org):
 
 
 def test_a_journey_with_errors_ends_in_error(org):
-    """What blocks a journey is found on the row after it failed to go live."""
+    """The errors of a journey that fails to go live are on its row."""
     seen, row = journey(org, ROOT, audience(UNKNOWN), MAIL)
     assert seen == [GOING_LIVE, ERROR]
     result = json.loads(row["msdyncrm_validationresults"])
@@ -241,7 +241,7 @@ def test_columns_of_a_journey(org, change, status, code):
 
 @given(parents=st.lists(st.integers(0, 30), max_size=12), gone=st.integers(0, 11))
 def test_a_tree_is_sound_until_a_parent_goes(parents, gone):
-    """Any tree of tiles has no fault; without one of them its children, and nobody else, have lost their parent."""
+    """Any tree of activities is valid; without one of them exactly its children lack their parent."""
     tiles = [ROOT, *(tile(f"t{n}", "Email", "01" if p >= n else f"t{p}") for n, p in enumerate(parents))]
 
     def faults(some):
@@ -269,7 +269,7 @@ def test_a_tree_is_sound_until_a_parent_goes(parents, gone):
     ).map(json.dumps)
 )
 def test_any_text_can_be_read(text):
-    """Whatever is written where a workflow belongs gets a verdict."""
+    """Any text in place of a workflow gets a validation result."""
     activities = workflow.read(text)
     assert activities is None or list(workflow.faults(activities, "contact"))
 
@@ -278,7 +278,7 @@ def test_any_text_can_be_read(text):
     days=st.integers(1, 400), count=st.integers(1, 50), minutes=st.integers(1, 30_000_000), seconds=st.integers(0, 59)
 )
 def test_recurring_journeys_fit_or_do_not(days, count, minutes, seconds):
-    """A recurring journey fits exactly when all its iterations end before it does, seconds aside."""
+    """A recurring journey is valid exactly when all iterations end before it does, seconds aside."""
     journey = {
         "msdyncrm_name": "A journey",
         "msdyncrm_startdatetime": 1_893_456_000 + seconds,

@@ -25,7 +25,7 @@ from .helpers import (
 
 
 def test_members_of_the_column(quick):
-    """The column lists who is to be in a static segment: unknown ids are ignored, and a new list replaces the old."""
+    """The column lists the members of a static segment: unknown ids are ignored, and a new list replaces the old."""
     everyone = people(quick)
     stranger = str(uuid.uuid4())
     segment = create(quick, DRAFT, msdyncrm_segmentmemberids=prefixed([*everyone[:3], everyone[0].upper(), stranger]))
@@ -48,7 +48,7 @@ def test_members_of_the_column(quick):
 
 
 def test_changes_of_members_are_done_later_and_in_order(org):
-    """A change is accepted at once, pending for a while, and then done, each after the one before."""
+    """Changes of members are accepted at once, pending for a while, and done in their order."""
     everyone = people(org)
     segment = create(org)
     while row_of(org, segment)["statuscode"] != LIVE:
@@ -107,7 +107,7 @@ def test_members_by_query_are_those_it_finds_when_it_runs(quick):
     ],
 )
 def test_changes_that_cannot_be_are_refused_at_once(slow, wanted, more, words):
-    """What can be known to be wrong is a 400, and nothing is pending after it."""
+    """An invalid change of members is a 400 and leaves nothing pending."""
     segment = create(slow)
     reply = update(slow, segment, wanted, **more)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80040265")
@@ -116,7 +116,7 @@ def test_changes_that_cannot_be_are_refused_at_once(slow, wanted, more, words):
 
 
 def test_a_hundred_thousand_ids_at_once(quick):
-    """The usual batch of 20,000 is no limit."""
+    """One change takes 100,000 ids, more than the recommended 20,000."""
     known = people(quick)[:10]
     segment = create(quick)
     ids = [*(str(uuid.UUID(int=number)) for number in range(99_990)), *known]
@@ -125,7 +125,7 @@ def test_a_hundred_thousand_ids_at_once(quick):
 
 
 def test_only_static_segments_that_exist_take_members(slow):
-    """Members of a dynamic segment are those of its query; of a segment that is not there, nobody's."""
+    """Members cannot be added to a dynamic or an unknown segment."""
     dynamic = create(slow, DRAFT, DYNAMIC, msdyncrm_segmentquery="PROFILE(contact)")
     for segment, words in ((dynamic, "not static"), (str(uuid.uuid4()), "not found"), ("x", "not found")):
         reply = update(slow, segment, "getState")
@@ -134,7 +134,7 @@ def test_only_static_segments_that_exist_take_members(slow):
 
 
 def test_a_contact_of_another_business_unit_hangs_the_segment(quick):
-    """With the scope of a business unit a foreign contact blocks the segment for good, without it nothing happens."""
+    """A contact of another business unit blocks a segment with the scope of a business unit, and no other."""
     reply = quick.post("businessunits", {"name": "Elsewhere"})
     elsewhere = reply.headers["OData-EntityId"][-37:-1]
     bind = {"owningbusinessunit@odata.bind": f"/businessunits({elsewhere})"}

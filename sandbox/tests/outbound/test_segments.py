@@ -90,7 +90,7 @@ def test_outbound_may_have_been_removed(tmp_path):
 
 
 def test_changes_that_are_pending_survive_a_restart(tmp_path):
-    """What was asked for before a restart is done after it, in the order it was asked for."""
+    """Pending changes are made after a restart, in the order of the requests."""
     file = str(tmp_path / "state.sqlite")
     with running_sandbox("--state", file, "--contacts", "3", "--compute-seconds", "3600") as sandbox:
         first = Organisation(sandbox)
@@ -129,7 +129,7 @@ def test_a_file_from_before_outbound_is_brought_up_to_date(tmp_path):
 
 
 def test_a_change_set_makes_a_segment_and_its_journey_or_neither(quick):
-    """A journey is bound to the segment made before it; after a failure there is neither, and what was due is done."""
+    """A change set creates a segment and a journey bound to it, or neither."""
     due = create(quick, GOING_LIVE, DYNAMIC, msdyncrm_segmentquery="PROFILE(contact)")
     segment, name = str(uuid.uuid4()), f"j_{uuid.uuid4().hex}"
     body = {**REQUIRED["msdyncrm_segments"], "msdyncrm_segmentid": segment, "statuscode": GOING_LIVE}

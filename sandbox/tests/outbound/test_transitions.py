@@ -1,4 +1,4 @@
-"""The statuses of outbound rows: which may follow which, and what going live does."""
+"""The status transitions of outbound rows, and going live."""
 
 import json
 import time
@@ -68,7 +68,7 @@ def test_statuses_change_as_the_table_reference_allows(slow, entity, before):
 
 @pytest.mark.parametrize("entity", REQUIRED)
 def test_required_columns(slow, entity):
-    """What the document requires cannot be left out, nor taken away."""
+    """Required columns can be neither left out nor cleared."""
     whole = {**REQUIRED[entity], "statuscode": DRAFT}
     required = set(whole) - {"statuscode"} if entity == "msdyncrm_customerjourneys" else set(whole)
     for name in required:
@@ -93,7 +93,7 @@ def test_required_columns(slow, entity):
     ],
 )
 def test_limits_of_columns(slow, columns, code):
-    """Lengths, option sets and names of columns are checked as those of any table."""
+    """Lengths, option sets and names of columns are checked as in any table."""
     body = {**REQUIRED["msdyncrm_segments"], "statuscode": DRAFT, **columns}
     assert slow.post("msdyncrm_segments", body, 400).json()["error"]["code"] == code
 
@@ -117,7 +117,7 @@ def test_a_segment_walks_to_live_and_to_stopped(org):
 
 
 def test_a_live_segment_is_evaluated_again_when_it_goes_live_again(quick):
-    """Members are those of the last evaluation, and Going Live makes a new one; so does making it live by hand."""
+    """Going Live evaluates the members again, and so does setting the status Live."""
     city = f"City {uuid.uuid4().hex}"
     query = f"PROFILE(contact).FILTER(address1_city == '{city}')"
     published = create(quick, GOING_LIVE, DYNAMIC, msdyncrm_segmentquery=query)
@@ -147,7 +147,7 @@ def test_a_live_segment_is_evaluated_again_when_it_goes_live_again(quick):
     ],
 )
 def test_validation(quick, kind, columns, field):
-    """A bad definition is a 400 when it goes live or is created to, none as a draft, and a 200 in a validation."""
+    """An invalid definition is a 400 when it goes live, accepted as a draft, and a 200 in a validation."""
     body = {"msdyncrm_segmentname": "bad", "msdyncrm_segmenttype": kind, **columns}
     refused = quick.post("msdyncrm_segments", {**body, "statuscode": GOING_LIVE}, 400).json()["error"]["message"]
     assert f'"FieldName": "{field}"' in refused
@@ -162,14 +162,14 @@ def test_validation(quick, kind, columns, field):
 
 
 def test_a_segment_whose_query_has_become_wrong_ends_in_error(quick):
-    """What validation does not see, because nobody asked it, ends the evaluation in Error."""
+    """A segment whose query became invalid after its validation ends in Error."""
     segment = create(quick, DRAFT, COMPOUND, msdyncrm_segmentquery="SEGMENT(nobody_knows_it)")
     change(quick, segment, statuscode=LIVE)
     assert [row_of(quick, segment)[name] for name in ("statuscode", "msdyncrm_islive")] == [ERROR, False]
 
 
 def test_a_status_given_by_hand_ends_the_walk(org):
-    """A segment that is put into Error while it is going live stays there."""
+    """A segment that a client sets to Error while it is going live stays there."""
     segment = create(org)
     change(org, segment, statuscode=ERROR)
     later = create(org)

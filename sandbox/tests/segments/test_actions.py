@@ -1,4 +1,4 @@
-"""Real-time actions: groups, limits, and the life of a segment."""
+"""Actions of segments: groups, limits, publishing and members."""
 
 import json
 import time
@@ -16,7 +16,7 @@ def ids(count):
 
 
 def test_a_group_is_a_set(org):
-    """Adding twice, removing twice and every spelling of an id come to one member."""
+    """Adding an id twice, in any format, makes one member, and removing is idempotent."""
     segment, _ = org.segment(groups=((GROUP, "Include"),))
     one, two = ids(2)
     body = {"SegmentId": segment.upper(), "GroupId": f"{{{GROUP}}}"}
@@ -56,7 +56,7 @@ def test_a_thousand_ids_may_be_added_and_any_number_removed(org):
 
 
 def test_a_group_holds_200_000_ids(org):
-    """The 200,001st id is refused with its whole call; ids that are in already do not count."""
+    """The 200,001st id is refused with its whole call; ids that are already in the group do not count."""
     segment, _ = org.segment(groups=((GROUP, "Include"),))
     body = {"SegmentId": segment, "GroupId": GROUP}
     for start in range(0, 200_000, 1000):
@@ -88,7 +88,7 @@ def test_a_group_holds_200_000_ids(org):
     ],
 )
 def test_wrong_parameters_are_named(org, action, change, code, words):
-    """A parameter that is unknown, missing or wrong is named, and nothing is added."""
+    """An unknown, missing or invalid parameter is named, and nothing is added."""
     segment, _ = org.segment(groups=((GROUP, "Include"),))
     body = {"SegmentId": segment, "GroupId": GROUP, "EntityIds": ids(1), **change}
     reply = org.post(f"msdynmkt_{action}StaticMembers", body, 400)
@@ -158,7 +158,7 @@ def test_members_change_with_the_next_publish_only(org):
 
 
 def test_a_group_taken_from_the_definition_forgets_its_members(org):
-    """A group that leaves the definition is unknown, and comes back empty."""
+    """A group that is removed from the definition is unknown, and empty when it comes back."""
     segment, definition = org.segment(groups=((GROUP, "Include"), (OTHER, "Include")))
     org.post("msdynmkt_AddStaticMembers", {"SegmentId": segment, "GroupId": GROUP, "EntityIds": ids(2)})
     both = org.get(f"msdynmkt_segmentdefinitions({definition})")["msdynmkt_staticlistmembers"]
@@ -202,7 +202,7 @@ def test_ten_groups_and_no_more(org):
     ],
 )
 def test_a_query_is_checked_at_publish(org, query, status, words):
-    """A query that does not parse is refused with its position, one beyond the sandbox with its name."""
+    """A query that does not parse is refused with its position, one that is not implemented with its construct."""
     segment, _ = org.segment(query)
     reply = org.post("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment}, status)
     assert words in reply.json()["error"]["message"]
@@ -219,7 +219,7 @@ def test_a_query_is_checked_at_publish(org, query, status, words):
     ],
 )
 def test_a_query_that_does_not_fit_the_data_ends_in_error(org, query):
-    """What is wrong with a query only its evaluation finds: the segment is in Error and says why."""
+    """A query that does not match the table puts the segment into Error, with the reason."""
     segment, definition = org.segment(query)
     assert org.publish(segment) == 3
     assert org.get(f"msdynmkt_segments({segment})")["statecode"] == 1
@@ -247,7 +247,7 @@ def test_members_come_in_pages_of_any_size(org):
 
 
 def test_a_person_can_look_at_a_segment(org):
-    """The page a link leads to shows the segment, escaped, without its members."""
+    """The page behind a link shows the segment, escaped, without its members."""
     segment, definition = org.segment("PROFILE(contact).FILTER(creditlimit < 1)", ((GROUP, "Include"),))
     org.web.patch(f"msdynmkt_segments({segment})", json={"msdynmkt_displayname": "<script>alert(1)</script>"})
     reply = org.plain.get(f"/main.aspx?pagetype=entityrecord&etn=msdynmkt_segment&id={segment}")

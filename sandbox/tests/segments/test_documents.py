@@ -114,7 +114,7 @@ def test_older_document_with_included_and_excluded_members(org, unit):
 
 
 def test_definition_id_is_refused_where_the_2023_document_asked_for_it(org):
-    """SegmentId is the id of the segment: the definition id of the 2023 text is refused in a plug-in's words."""
+    """SegmentId is the id of the segment; the definition's id of the 2023 text is refused by the plug-in."""
     _, definition = org.segment()
     for action in ("msdynmkt_MembersList", "msdynmkt_PublishSegmentDefinition"):
         reply = act(org, action, {"SegmentId": definition})

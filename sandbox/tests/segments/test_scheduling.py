@@ -1,4 +1,4 @@
-"""The life of a segment over days: refreshed half-hourly or daily, frozen, expired, live again."""
+"""A segment over days: refreshed half-hourly or daily, frozen, expired, published again."""
 
 import json
 import uuid
@@ -20,7 +20,7 @@ ACTIVE, COMPUTED_WITH_WARNINGS, STOPPED, EXPIRED = 1, 7, 9, 10
 
 @pytest.mark.parametrize("base", ["contact", "lead"])
 def test_a_new_segment_is_refreshed_half_hourly_and_later_daily(moving, base):
-    """Every 30 minutes on the first day and every 24 hours from then on, when nobody uses it."""
+    """An unused segment is refreshed every 30 minutes on its first day and every 24 hours from then on."""
     segment, definition = moving.segment(f"PROFILE({base})", base=base)
     assert moving.publish(segment) == ACTIVE
     expected = [ON_DEMAND]
@@ -41,7 +41,7 @@ def test_a_new_segment_is_refreshed_half_hourly_and_later_daily(moving, base):
 
 
 def test_a_jump_over_days_is_caught_up_with_by_one_run(moving):
-    """After ten days there is one run more, on file as soon as the jump is answered, and the segment stays Active."""
+    """After a jump of ten days there is one more run, on file at once, and the segment stays Active."""
     segment, definition = moving.segment("PROFILE(contact)")
     assert moving.publish(segment) == ACTIVE
     now = moving.advance(days=10)
@@ -67,7 +67,7 @@ def test_a_jump_over_days_is_caught_up_with_by_one_run(moving):
 
 
 def test_what_a_jump_makes_due_is_on_file_when_it_is_answered(tmp_path):
-    """Nobody who jumped and asks for the run at once is told that there is none."""
+    """A run that a jump makes due is on file when the jump is answered."""
     store = Store(tmp_path / "state.sqlite", organisation.SCHEMA)
     with store.transaction() as connection:
         definition = insert(connection, DEFINITION, {"statecode": 0, "statuscode": 723270000})
@@ -82,7 +82,7 @@ def test_what_a_jump_makes_due_is_on_file_when_it_is_answered(tmp_path):
 
 @pytest.mark.parametrize("base", ["contact", "lead"])
 def test_a_refresh_finds_who_has_come_meanwhile(moving, base):
-    """A row that comes to fit, and an id added to a group, are members after the next refresh."""
+    """A row that matches now, and an id added to a group, are members after the next refresh."""
     name = uuid.uuid4().hex
     row_id, stranger = str(uuid.uuid4()), str(uuid.uuid4())
     segment, definition = moving.segment(
@@ -101,7 +101,7 @@ def test_a_refresh_finds_who_has_come_meanwhile(moving, base):
 
 
 def test_a_static_snapshot_is_frozen_until_it_is_published_again(moving):
-    """With automatic refresh disabled the members are those of the last publish, days later as well."""
+    """With automatic refresh disabled the members stay those of the last publish."""
     one, two = str(uuid.uuid4()), str(uuid.uuid4())
     segment, definition = moving.segment(groups=((GROUP, "Include"),), msdynmkt_disablesegmentrefresh=True)
     body = {"SegmentId": segment, "GroupId": GROUP}
@@ -116,7 +116,7 @@ def test_a_static_snapshot_is_frozen_until_it_is_published_again(moving):
 
 
 def test_a_segment_in_use_is_refreshed_half_hourly(moving):
-    """A live journey, or a live segment that builds upon it, brings a segment from daily back to half-hourly."""
+    """A live journey or a live segment that uses a segment makes its refresh half-hourly again."""
     segment, definition = moving.segment("PROFILE(contact)")
     assert moving.publish(segment) == ACTIVE
     moving.advance(hours=25)
@@ -142,7 +142,7 @@ def test_a_segment_in_use_is_refreshed_half_hourly(moving):
 
 
 def test_a_segment_expires_after_120_unused_days(moving):
-    """From the day its last journey stopped on; then it is not evaluated any more, until it is published again."""
+    """A segment expires 120 days after its last journey stopped, and lives again when it is published."""
     segment, definition = moving.segment("PROFILE(contact)")
     journey = moving.journey(segment)
     assert moving.publish(segment) == ACTIVE
@@ -174,7 +174,7 @@ def test_a_publish_overtakes_a_refresh(moving):
 
 
 def test_a_refresh_that_fails_ends_in_error(moving):
-    """A live query made unfit is found out by the next refresh; then there are no more."""
+    """A live query that became invalid fails at the next refresh, which is the last."""
     segment, definition = moving.segment("PROFILE(contact)")
     assert moving.publish(segment) == ACTIVE
     change = {"msdynmkt_segmentquery": "PROFILE(contact).FILTER(shoesize > 3)"}

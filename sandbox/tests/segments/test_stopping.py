@@ -1,4 +1,4 @@
-"""``msdynmkt_StopSegments``, and what else those who use a segment forbid."""
+"""``msdynmkt_StopSegments``, and what is refused while a segment is in use."""
 
 import time
 import uuid
@@ -57,7 +57,7 @@ def test_a_segment_walks_from_live_to_stopped_and_back(org):
 
 
 def test_each_segment_is_refused_on_its_own(org):
-    """What is unknown or not live is refused and named, the others are stopped."""
+    """Unknown and not live segments are refused by name, and the others are stopped."""
     segment, _ = live(org)
     draft, _ = org.segment()
     results = stop(org, NOBODY, draft, segment, "nonsense")
@@ -72,13 +72,13 @@ def test_each_segment_is_refused_on_its_own(org):
 
 
 def test_the_list_holds_strings(org):
-    """A list with anything but strings, or none, is no request."""
+    """A list with anything but strings, or no list, is refused."""
     for body in ({}, {"SegmentIdList": NOBODY}, {"SegmentIdList": [1]}, {"SegmentId": NOBODY}):
         assert org.post("msdynmkt_StopSegments", body, 400).json()["error"]["code"] == "0x80048d19"
 
 
 def test_a_segment_in_use_is_not_stopped(org):
-    """A live journey and a live segment that use a segment are named; once they are stopped it can be, too."""
+    """A segment is not stopped while a live journey or segment uses it, and these are named."""
     segment, _ = live(org)
     other, _ = org.segment()
     draft, journey = org.journey(segment, status=1), org.journey(other, segment)
@@ -96,7 +96,7 @@ def test_a_segment_in_use_is_not_stopped(org):
 
 
 def test_stopping_gives_up_a_refresh(moving):
-    """A run under way is skipped and does not bring a stopped segment back to life."""
+    """Stopping skips a run in flight, which does not make the segment live again."""
     segment, definition = moving.segment("PROFILE(contact)")
     assert moving.publish(segment) == 1
     moving.advance(hours=1)
@@ -108,7 +108,7 @@ def test_stopping_gives_up_a_refresh(moving):
 
 
 def test_publishing_a_segment_that_stops_wins(moving):
-    """Published while it is being stopped, a segment goes live and is never Stopped on the way."""
+    """A segment that is published while it is stopping goes live and is never Stopped."""
     segment, definition = moving.segment("PROFILE(contact)")
     assert moving.publish(segment) == 1
     stop(moving, segment)
@@ -121,7 +121,7 @@ def test_publishing_a_segment_that_stops_wins(moving):
 
 
 def test_a_segment_in_a_live_journey_keeps_its_query(org):
-    """Its query and its rows cannot be changed or deleted, its static members can; the count of journeys shows why."""
+    """The query and the rows of a segment in a live journey cannot be changed or deleted; its members can."""
     segment, definition = org.segment("PROFILE(contact).FILTER(ISNULL(lastname))", ((GROUP, "Include"),))
     assert org.publish(segment) == 1
     journey = org.journey(NOBODY, NOBODY, segment)

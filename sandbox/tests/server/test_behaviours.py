@@ -1,4 +1,4 @@
-"""What documents and versions contradict each other in: today's way by default, the other one by a switch."""
+"""Options for behaviours in which documents and versions differ."""
 
 import json
 import re
@@ -15,7 +15,7 @@ STOP = "msdynmkt_StopSegments"
 
 @pytest.fixture(scope="module")
 def odd():
-    """Provide a client of a sandbox with all switches on."""
+    """Provide a client of a sandbox with other behaviours switched on."""
     switches = ("--malformed-members", "--segment-id-is-definition-id", "--without-stop-segments")
     people = ("--contacts", "6000", "--leads", "20")
     with running_sandbox(*people, "--compute-seconds", "0", *switches, "--unknown-members", "warn") as sandbox:
@@ -44,7 +44,7 @@ def test_members_as_they_are_printed(odd):
 
 
 def test_a_definition_id_for_a_segment_id(odd):
-    """As the document of 2023 says, actions take the definition's id, and the segment's as well."""
+    """On request actions also take the definition's id, as the document of 2023 says."""
     segment, definition = odd.segment(groups=((GROUP, "Include"),))
     member = odd.get("contacts?$top=1")["value"][0]["contactid"]
     odd.post("msdynmkt_AddStaticMembers", {"SegmentId": definition, "GroupId": GROUP, "EntityIds": [member]})
@@ -76,7 +76,7 @@ def test_stop_segments_is_younger_than_some_organisations(org, odd, tmp_path):
 
 @pytest.mark.parametrize("base", ["contact", "lead"])
 def test_unknown_members_may_end_in_a_warning(odd, base):
-    """An id in an included group that is no row of the base table is worth a warning; a run without one ends it."""
+    """An id in an included group that is no row is a warning, until a run without one."""
     segment, definition = odd.segment(groups=((GROUP, "Include"),), base=base)
     known = odd.get(f"{base}s?$top=1")["value"][0][f"{base}id"]
     stranger = str(uuid.uuid4())
@@ -97,7 +97,7 @@ def test_unknown_members_may_end_in_a_warning(odd, base):
 
 
 def test_unknown_excluded_members_are_no_warning(odd):
-    """Who is kept out need not exist."""
+    """An id in an excluded group may be unknown."""
     segment, _ = odd.segment(groups=((GROUP, "Exclude"),))
     body = {"SegmentId": segment, "GroupId": GROUP, "EntityIds": [str(uuid.uuid4())]}
     odd.post("msdynmkt_AddStaticMembers", body)
@@ -125,7 +125,7 @@ def test_the_older_generation_has_no_groups(org, base):
 
 
 def test_the_older_generation_keeps_out_a_hundred_and_eight(org):
-    """msdynmkt_excludedmembers holds 4,000 characters, msdynmkt_includedmembers a million: one more is refused."""
+    """msdynmkt_excludedmembers holds 4,000 characters and msdynmkt_includedmembers 1,048,576."""
     path = "msdynmkt_segmentdefinitions"
     for name, limit in (("msdynmkt_excludedmembers", 4000), ("msdynmkt_includedmembers", 1_048_576)):
         org.post(path, {name: "x" * limit})

@@ -1,4 +1,4 @@
-"""Who gets in: secrets, certificates, workload identities, managed identities; and what everybody else is told."""
+"""The login endpoint: secrets, certificates, workload identities, managed identities, and its errors."""
 
 import base64
 import datetime
@@ -45,7 +45,7 @@ def test_a_good_secret_gets_a_token(org):
 
 
 def test_a_secret_may_come_as_http_basic_or_by_the_older_endpoint(org):
-    """HTTP Basic and the v1 endpoint with a resource work as well."""
+    """HTTP Basic, and the v1 endpoint with a resource, accept the secret too."""
     pair = base64.b64encode(f"{org.sandbox.client_id}:{org.sandbox.client_secret}".encode()).decode()
     form = {"grant_type": "client_credentials", "scope": f"{org.sandbox.base_url}/.default"}
     reply = org.plain.post(
@@ -69,7 +69,7 @@ def test_a_secret_may_come_as_http_basic_or_by_the_older_endpoint(org):
     ],
 )
 def test_refusals_speak_as_entra_does(org, change, status, error, number):
-    """Each wrong thing has the status, error and AADSTS number it has at Entra, and no secret in its words."""
+    """Each error has the status, error and AADSTS number of Entra, and no secret in its message."""
     reply = ask(org, **change)
     body = reply.json()
     assert (reply.status_code, body["error"], body["error_codes"]) == (status, error, [number])
@@ -98,7 +98,7 @@ def test_msal_accepts_the_oidc_authority(org):
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer made-up"}, {"Authorization": "Basic eDp5"}])
 def test_without_a_good_token_there_is_a_challenge(org, headers):
-    """No token or a wrong one: 401, no body, and where to log in."""
+    """Without a valid token the answer is 401, without a body, with the address of the login endpoint."""
     reply = org.plain.get("/api/data/v9.2/contacts", headers=headers)
     assert (reply.status_code, reply.content) == (401, b"")
     assert reply.headers["WWW-Authenticate"] == (
@@ -122,13 +122,13 @@ def test_a_token_is_good_for_its_host_and_its_time(org, monkeypatch):
 
 
 def test_another_host_name_is_not_served(org):
-    """A request under a foreign host name is refused, so that no web page can reach in by DNS."""
+    """A request under another host name is refused, so that no web page can reach the sandbox by DNS."""
     reply = org.plain.get("/main.aspx", headers={"Host": "evil.example"})
     assert reply.status_code == 400
 
 
 def test_managed_identity(org):
-    """The App Service endpoint gives a token to whoever knows the identity header."""
+    """The App Service endpoint issues a token to a client that knows the identity header."""
     url = f"/msi/token?resource={org.sandbox.base_url}&api-version=2019-08-01"
     assert org.plain.get(url).status_code == 401
     reply = org.plain.get(url, headers={"X-IDENTITY-HEADER": org.sandbox.client_secret})
@@ -203,7 +203,7 @@ def test_msal_logs_in_with_a_certificate(signed):
     ],
 )
 def test_client_assertions(signed, change, algorithm, status, number):
-    """An assertion must be signed by the registered key, in time, and meant for us."""
+    """A client assertion must be signed by the registered key, valid, and for this audience."""
     org, key, _ = signed
     client_id = org.sandbox.client_id
     endpoint = f"{org.sandbox.authority}/oauth2/v2.0/token"

@@ -1,4 +1,4 @@
-"""The process: what it prints, keeps, forgets; how it stops; many clients at once."""
+"""The process: output, state, signals, and many clients."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "cij_sandbox"]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_told_and_leaves_nothing(number):
-    """One line of JSON when ready; a signal ends it soon, with exit code 0 and no files left."""
+    """The sandbox prints one line of JSON when ready, and a signal ends it with exit code 0 and no files left."""
     with subprocess.Popen([*COMMAND, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         sandbox = Sandbox(**json.loads(process.stdout.readline()))
         folder = Path(sandbox.ca).parent
@@ -49,7 +49,7 @@ def test_the_text_for_people_names_the_connection():
 
 
 def test_help_lists_the_assumptions():
-    """What the sandbox assumes is listed in one place."""
+    """The help lists the assumptions of the sandbox."""
     shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
     assert "Where the documents are silent it assumes:" in shown
 
@@ -85,7 +85,7 @@ def test_the_state_survives_a_restart(tmp_path):
 
 
 def test_the_same_seed_makes_the_same_people():
-    """The first contacts and leads of a large organisation are those of a small one, and another seed makes others."""
+    """The first contacts and leads of a large organisation are those of a small one with the same seed."""
 
     def people(count, *options):
         with running_sandbox("--contacts", count, "--leads", count, *options) as sandbox:
@@ -106,7 +106,7 @@ def test_the_same_seed_makes_the_same_people():
 
 
 def test_fifty_two_clients_at_once(org):
-    """Fifty-two clients adding to one group at once lose nothing and see no error."""
+    """Fifty-two clients that add to one group at the same time lose nothing and see no error."""
     group = str(uuid.uuid4())
     segment, _ = org.segment(groups=((group, "Include"),))
     batches = [[str(uuid.uuid4()) for _ in range(100)] for _ in range(104)]
@@ -122,14 +122,14 @@ def test_fifty_two_clients_at_once(org):
 
 
 def test_a_port_that_is_taken_is_said_so(cij_sandbox):
-    """A sandbox that cannot start says why and does not pretend."""
+    """A sandbox that cannot start says why."""
     port = cij_sandbox.base_url.rpartition(":")[2]
     with pytest.raises(RuntimeError, match="in use"), running_sandbox("--port", port):
         pass
 
 
 def test_it_stops_soon_in_the_middle_of_an_evaluation(tmp_path):
-    """A signal during an evaluation does not wait for it; after a restart the run comes to its end."""
+    """A signal does not wait for an evaluation, which continues after a restart."""
     state = str(tmp_path / "state.sqlite")
     query = "PROFILE(contact).FILTER(lastname != 'x')" + " UNION PROFILE(contact).FILTER(firstname != 'x')" * 30
     with running_sandbox("--state", state, "--contacts", "30000", "--compute-seconds", "0") as first:
