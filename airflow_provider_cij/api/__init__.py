@@ -1,1 +1,35 @@
-"""What is said to Customer Insights - Journeys: segments and their members. Knows neither HTTP nor Airflow."""
+"""What is said to Customer Insights - Journeys: segments, members, journeys, custom triggers, consent.
+
+Knows neither HTTP nor Airflow. The names that a hook's users need are exported here; each is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.consent.rules import ConsentTo
+    from airflow_provider_cij.api.journeys.models import Journey
+    from airflow_provider_cij.api.members.id_set import IdSet
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
+    from airflow_provider_cij.api.segments.spec import SegmentSpec
+
+__all__ = ["Cij", "ConsentTo", "IdSet", "Journey", "MemberGroup", "Segment", "SegmentSpec"]
+
+_MODULES = {
+    "Cij": "cij",
+    "ConsentTo": "consent.rules",
+    "IdSet": "members.id_set",
+    "Journey": "journeys.models",
+    "MemberGroup": "segments.models",
+    "Segment": "segments.models",
+    "SegmentSpec": "segments.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

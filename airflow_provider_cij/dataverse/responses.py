@@ -377,14 +377,6 @@ def _class_and_hint(status: int, code: str, message: str) -> tuple[type[CijError
     return CijRefusedError, ""
 
 
-def wrong_with(error: Exception) -> str:
-    """Return what is wrong with a row, from the exception that reading it raised.
-
-    :param error: a ``KeyError`` for a missing column, or an error whose text says what is wrong
-    """
-    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
-
-
 def unreadable(response: Response, what: str) -> CijReplyError:
     """Return the error for a success that can't be read.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_cij._lines import cleaned, one_line
 
-__all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of"]
+__all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of", "wrong_with"]
 
 LONGEST_WORDS = 1000
 """Characters of a server's message in an error or a log line, at most."""
@@ -94,3 +94,11 @@ def shortened(text: str, limit: int = LONGEST_WORDS) -> str:
     :param limit: characters to keep, by default 1000
     """
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def wrong_with(error: Exception) -> str:
+    """Return what is wrong with a row, from the exception that reading it raised.
+
+    :param error: a ``KeyError`` for a missing column, or an error whose text says what is wrong
+    """
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)

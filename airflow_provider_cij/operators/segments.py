@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
-from airflow_provider_cij.api.segments.models import FOR_UPDATE, MemberGroup
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.segments.models import CreatedSegment
+    from airflow_provider_cij.api.segments.models import CreatedSegment, MemberGroup
     from airflow_provider_cij.api.segments.spec import IfExists
 
 __all__ = [
@@ -146,7 +145,18 @@ class CijCreateSegmentOperator(Keyed):
         return _made(made)
 
 
+def __getattr__(name: str) -> Any:
+    # Loaded when a DAG file names it: most do not, and parsing must cost nothing.
+    if name == "MemberGroup":
+        from airflow_provider_cij.api.segments.models import MemberGroup
+
+        return MemberGroup
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _groups(groups: Any) -> tuple[MemberGroup, ...]:
+    from airflow_provider_cij.api.segments.models import MemberGroup
+
     # A single name would be read letter by letter.
     listed = isinstance(groups, Iterable) and not isinstance(groups, (str, dict))
     if not listed or not all(isinstance(group, (str, MemberGroup)) for group in groups):
@@ -234,6 +244,8 @@ class CijUpdateSegmentOperator(CijOperator):
             row_ids(segment_id=self.segment_id)
 
         async def update(cij: Cij) -> CreatedSegment:
+            from airflow_provider_cij.api.segments.models import FOR_UPDATE
+
             segment = await cij.segments.get(self.segment_id, FOR_UPDATE)
             CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
             return await cij.segments.update(

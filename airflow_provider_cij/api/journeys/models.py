@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 FOR_VALIDATION = ("msdynmkt_journeyjson",)

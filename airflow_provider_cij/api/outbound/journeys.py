@@ -21,7 +21,7 @@ from airflow_provider_cij.api.segments.spec import IfExists, check_name, id_of
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijReplyError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import (
     CijError,
     CijForbiddenError,

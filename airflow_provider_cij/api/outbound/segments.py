@@ -24,7 +24,7 @@ from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, check_query, id_of
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import query
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijConflictError, CijInputError, CijReplyError
 
 if TYPE_CHECKING:

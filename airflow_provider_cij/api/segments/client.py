@@ -50,7 +50,7 @@ from airflow_provider_cij.api.segments.spec import (
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,

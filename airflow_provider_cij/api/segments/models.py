@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.responses import wrong_with
+from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 SEGMENT_COLUMNS = (
