@@ -151,5 +151,7 @@ def running_organisation(*options: str) -> Iterator[Organisation]:
     """Run a sandbox with options of ``cij-sandbox``; give a client of it."""
     with running_sandbox(*options) as sandbox:
         organisation = Organisation(sandbox)
-        yield organisation
-        organisation.close()
+        try:
+            yield organisation
+        finally:
+            organisation.close()

@@ -3,75 +3,61 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+
+
+def _option(text: str, name: str = "", off: str = "", on: str = "") -> bool:
+    """Return a field with its command line option: a flag, or ``name`` with the values ``off`` and ``on``."""
+    found: bool = field(default=False, metadata={"help": text, "name": name, "values": (off, on)})
+    return found
 
 
 @dataclass(frozen=True)
 class Behaviours:
     """The behaviours of one organisation."""
 
-    malformed_members: bool = False
-    segment_id_is_definition_id: bool = False
-    without_stop_segments: bool = False
-    warn_of_unknown_members: bool = False
-    outbound_removed: bool = False
-    live_journey_errors: bool = False
-    without_journey_json: bool = False
-    drop_busy_publish: bool = False
+    malformed_members: bool = _option("MembersList answers as it is printed, which is no JSON")
+    segment_id_is_definition_id: bool = _option(
+        "actions take the id of a definition as well, as the document of 2023 says"
+    )
+    without_stop_segments: bool = _option("msdynmkt_StopSegments is missing, as in older versions")
+    warn_of_unknown_members: bool = _option(
+        "warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
+        "unknown-members",
+        "keep",
+        "warn",
+    )
+    outbound_removed: bool = _option("outbound marketing is gone, as everywhere since May 2026")
+    live_journey_errors: bool = _option(
+        "live: msdynmkt_errors has errorCode, errorMessage, or is null, as was seen; default: documented",
+        "journey-errors",
+        "documented",
+        "live",
+    )
+    without_journey_json: bool = _option(
+        "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
+    )
+    drop_busy_publish: bool = _option(
+        "drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
+        "excludes; default: replace: it gives that evaluation up and begins a new one",
+        "busy-publish",
+        "replace",
+        "drop",
+    )
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Behaviours:
         """Read the behaviours from the command line."""
-        return cls(
-            options.malformed_members,
-            options.segment_id_is_definition_id,
-            options.without_stop_segments,
-            options.unknown_members == "warn",
-            options.outbound_removed,
-            options.journey_errors == "live",
-            options.without_journey_json,
-            options.busy_publish == "drop",
-        )
+        on = {each.name: (True, each.metadata["values"][1]) for each in fields(cls)}
+        return cls(**{name: getattr(options, name) in values for name, values in on.items()})
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the behaviours to the options of ``cij-sandbox``."""
     group = parser.add_argument_group("where documents and versions differ")
-    group.add_argument(
-        "--malformed-members", action="store_true", help="MembersList answers as it is printed, which is no JSON"
-    )
-    group.add_argument(
-        "--segment-id-is-definition-id",
-        action="store_true",
-        help="actions take the id of a definition as well, as the document of 2023 says",
-    )
-    group.add_argument(
-        "--without-stop-segments", action="store_true", help="msdynmkt_StopSegments is missing, as in older versions"
-    )
-    group.add_argument(
-        "--unknown-members",
-        choices=("keep", "warn"),
-        default="keep",
-        help="warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
-    )
-    group.add_argument(
-        "--outbound-removed", action="store_true", help="outbound marketing is gone, as everywhere since May 2026"
-    )
-    group.add_argument(
-        "--journey-errors",
-        choices=("documented", "live"),
-        default="documented",
-        help="live: msdynmkt_errors has errorCode, errorMessage, or is null, as was seen; default: documented",
-    )
-    group.add_argument(
-        "--without-journey-json",
-        action="store_true",
-        help="msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
-    )
-    group.add_argument(
-        "--busy-publish",
-        choices=("replace", "drop"),
-        default="replace",
-        help="drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
-        "excludes; default: replace: it gives that evaluation up and begins a new one",
-    )
+    for each in fields(Behaviours):
+        name, values, text = each.metadata["name"], each.metadata["values"], each.metadata["help"]
+        if name:
+            group.add_argument(f"--{name}", dest=each.name, choices=values, default=values[0], help=text)
+        else:
+            group.add_argument(f"--{each.name.replace('_', '-')}", action="store_true", help=text)

@@ -69,6 +69,11 @@ def bad_payload(entity: str, inner: str) -> ODataError:
     )
 
 
+def bad_parameter(message: str) -> ODataError:
+    """Return the error for an input of an action."""
+    return bad_payload("", f"Microsoft.OData.ODataException: {message}")
+
+
 def undeclared_in_payload(entity: str, name: str) -> ODataError:
     """Return the error for a property in a body that the table does not have."""
     return bad_payload(

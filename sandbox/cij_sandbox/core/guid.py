@@ -10,9 +10,9 @@ _STRICT = re.compile(DASHED, re.ASCII)
 _PUNCTUATION = str.maketrans("", "", "{}()-")
 
 
-def parse(text: str) -> str | None:
+def parse(value: object) -> str | None:
     """Read a GUID with dashes, in braces, in parentheses or of 32 digits; return None for anything else."""
-    text = text.strip().lower()
+    text = value.strip().lower() if isinstance(value, str) else ""
     return from_bytes(bytes.fromhex(text.translate(_PUNCTUATION))) if _ANY.fullmatch(text) else None
 
 

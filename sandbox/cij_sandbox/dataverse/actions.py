@@ -114,20 +114,18 @@ def _given(action: Action, request: Request) -> dict[str, object]:
     known = {parameter.name: parameter for parameter in action.parameters}
     for name in content:
         if name not in known:
-            raise errors.bad_payload(
-                "",
-                f"Microsoft.OData.ODataException: The parameter '{name}' in the request payload is not a valid "
-                f"parameter for the operation '{action.name}'.",
+            raise errors.bad_parameter(
+                f"The parameter '{name}' in the request payload is not a valid parameter for the operation "
+                f"'{action.name}'."
             )
     given: dict[str, object] = {}
     for parameter in action.parameters:
         if (value := content.get(parameter.name)) is not None:
             given[parameter.name] = _converted(parameter, value)
         elif not parameter.optional:
-            raise errors.bad_payload(
-                "",
-                f"Microsoft.OData.ODataException: The required parameter '{parameter.name}' of the operation "
-                f"'{action.name}' is missing in the request payload.",
+            raise errors.bad_parameter(
+                f"The required parameter '{parameter.name}' of the operation '{action.name}' is missing in the request "
+                "payload."
             )
         elif parameter.default is not None:
             given[parameter.name] = parameter.default
@@ -138,13 +136,11 @@ def _converted(parameter: Parameter, value: object) -> object:
     edm, read = _READERS[parameter.type]
     found = read(value)
     if found is None:
-        raise errors.bad_payload(
-            "",
-            f"Microsoft.OData.ODataException: Cannot convert the value of parameter '{parameter.name}' to the expected "
-            f"type '{edm}'.",
+        raise errors.bad_parameter(
+            f"Cannot convert the value of parameter '{parameter.name}' to the expected type '{edm}'."
         )
     if type(found) is int and not -(2**31) <= found < 2**31:
-        raise errors.bad_payload("", f"Microsoft.OData.ODataException: '{parameter.name}' does not fit Edm.Int32.")
+        raise errors.bad_parameter(f"'{parameter.name}' does not fit Edm.Int32.")
     return parameter.read(found) if parameter.read else found
 
 

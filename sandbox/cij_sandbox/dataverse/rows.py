@@ -38,12 +38,10 @@ def show(
     return body
 
 
-def fetch(connection: sqlite3.Connection, table: Table, row_id: str) -> sqlite3.Row | None:
-    """Return a row or None."""
-    found: sqlite3.Row | None = connection.execute(
-        f'SELECT * FROM "{table.logical_name}" WHERE "{table.key}" = ?',
-        (row_id,),
-    ).fetchone()
+def fetch(connection: sqlite3.Connection, table: Table, row_id: str | None) -> sqlite3.Row | None:
+    """Return a row, or None when there is none with this id."""
+    query = f'SELECT * FROM "{table.logical_name}" WHERE "{table.key}" = ?'
+    found: sqlite3.Row | None = connection.execute(query, (row_id,)).fetchone()
     return found
 
 

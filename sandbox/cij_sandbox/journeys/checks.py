@@ -47,8 +47,7 @@ def problems(connection: sqlite3.Connection, journey: Definition, now: float) ->
 
 
 def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ...]) -> Iterator[Problem]:
-    segment_id = guid.parse(written)
-    segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
+    segment = fetch(connection, SEGMENT, guid.parse(written))
     if segment is None:
         yield Problem("NonExistingSegment", f"Segment with ID: {written} does not exist.")
         return
@@ -63,8 +62,7 @@ def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ..
 
 
 def _message(connection: sqlite3.Connection, written: str) -> Iterator[Problem]:
-    email_id = guid.parse(written)
-    email = fetch(connection, EMAIL, email_id) if email_id else None
+    email = fetch(connection, EMAIL, guid.parse(written))
     if email is None:
         yield Problem("NonExistingMessage", f"Message with ID: {written} does not exist.")
     elif email["statuscode"] not in READY_TO_SEND:

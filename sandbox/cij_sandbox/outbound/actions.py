@@ -87,9 +87,9 @@ class Outbound:
     # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.
     def _update_members(self, given: dict[str, object]) -> Mapping[str, object]:
         operation = str(given["msdyncrm_operation"])
-        segment_id = guid.parse(str(given["msdyncrm_segmentid"]))
+        segment_id = guid.parse(given["msdyncrm_segmentid"])
         with self._store.transaction() as connection:
-            segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
+            segment = fetch(connection, OUTBOUND_SEGMENT, segment_id)
             if segment is None or segment_id is None:
                 raise errors.plug_in(f"Segment {given['msdyncrm_segmentid']!s:.100} was not found")
             if segment["msdyncrm_segmenttype"] != STATIC:
@@ -119,7 +119,7 @@ class Outbound:
         unit = None
         scope = given.get("Scope", WHOLE_ORGANIZATION)
         if scope == ONE_BUSINESS_UNIT:
-            unit = guid.parse(str(given.get("OwningBusinessUnit")))
+            unit = guid.parse(given.get("OwningBusinessUnit"))
             if unit is None:
                 raise errors.plug_in("The scope of a business unit needs its id in OwningBusinessUnit")
         elif scope != WHOLE_ORGANIZATION:

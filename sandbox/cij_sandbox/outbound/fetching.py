@@ -102,7 +102,7 @@ def _linked(link: ET.Element) -> str:
     condition = conditions[0]
     if (condition.get("attribute"), condition.get("operator")) != (OUTBOUND_SEGMENT.key, "eq"):
         raise errors.not_implemented("this condition on a segment in FetchXML")
-    found = guid.parse(condition.get("value", ""))
+    found = guid.parse(condition.get("value"))
     if found is None:
         raise errors.ODataError(400, "0x80041108", f"'{OUTBOUND_SEGMENT.key}' is compared with what is no GUID.")
     return found

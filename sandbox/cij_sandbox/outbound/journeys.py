@@ -91,7 +91,7 @@ def validate(connection: sqlite3.Connection, given: Mapping[str, object]) -> Res
         if column.kind is Kind.DATETIME:
             read = values.read_moment(str(value))
         elif column.kind is Kind.GUID:
-            read = guid.parse(str(value))
+            read = guid.parse(value)
         elif column.options and value not in column.options:
             read = None
         if read is None:
@@ -151,8 +151,7 @@ def _faults_of_references(
 
 
 def _faults_of_segment(connection: sqlite3.Connection, written: str, activity: str) -> Iterator[Fault]:
-    segment_id = guid.parse(written)
-    segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
+    segment = fetch(connection, OUTBOUND_SEGMENT, guid.parse(written))
     if segment is None:
         yield Fault("ErrorSegmentNotFound", activity, arguments=(written,))
     elif segment["statuscode"] not in (LIVE, LIVE_EDITABLE):

@@ -85,7 +85,7 @@ def _as_printed(body: Mapping[str, object]) -> bytes:
 
 def _guid(name: str) -> Callable[[object], str]:
     def read(value: object) -> str:
-        found = guid.parse(str(value))
+        found = guid.parse(value)
         if found is None:
             raise errors.plug_in(f"{name} '{value!s:.100}' is not a GUID")
         return found
@@ -106,7 +106,7 @@ def _packed(written: object) -> list[bytes]:
     # Assumption: an id that is no GUID refuses the call as a whole, an empty list is a call that does nothing.
     packed = []
     for value in written if isinstance(written, list) else ():
-        found = guid.parse(value) if isinstance(value, str) else None
+        found = guid.parse(value)
         if found is None:
             raise errors.plug_in(f"EntityIds contains {value!r:.100}, which is not a GUID")
         packed.append(guid.to_bytes(found))
@@ -116,5 +116,5 @@ def _packed(written: object) -> list[bytes]:
 def _texts(value: object) -> list[str]:
     texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
     if texts != value:
-        raise errors.bad_payload("", "Microsoft.OData.ODataException: Cannot convert a value to 'Edm.String'.")
+        raise errors.bad_parameter("Cannot convert a value to 'Edm.String'.")
     return texts

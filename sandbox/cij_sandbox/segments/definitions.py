@@ -31,8 +31,7 @@ def segments_of(connection: sqlite3.Connection, definition_id: str) -> list[str]
 
 def find_definition(connection: sqlite3.Connection, segment: sqlite3.Row) -> sqlite3.Row | None:
     """Return the definition of a segment. Only ``msdynmkt_sourcesegmentuid`` connects the two."""
-    definition_id = guid.parse(segment["msdynmkt_sourcesegmentuid"] or "")
-    return fetch(connection, DEFINITION, definition_id) if definition_id else None
+    return fetch(connection, DEFINITION, guid.parse(segment["msdynmkt_sourcesegmentuid"]))
 
 
 def definition_of(connection: sqlite3.Connection, segment: sqlite3.Row) -> sqlite3.Row:

@@ -131,7 +131,7 @@ def _group(entry: object) -> tuple[str, bool]:
     if not isinstance(entry, dict):
         raise _bad_groups("an element is not an object")
     written = entry.get("groupId")
-    group_id = guid.parse(written) if isinstance(written, str) else None
+    group_id = guid.parse(written)
     if group_id is None:
         raise _bad_groups(f"groupId '{written}' is not a GUID")
     include = entry.get("includeType")

@@ -130,7 +130,7 @@ def fail(connection: sqlite3.Connection, job: sqlite3.Row, reason: str) -> None:
 def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[str, object]:
     """Begin to stop a segment, until ``end_at`` in real time; return its entry in the answer."""
     segment_id = guid.parse(written)
-    segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
+    segment = fetch(connection, SEGMENT, segment_id)
     if segment_id is None or segment is None:
         return _entry(segment_id or written, "Segment was not found")
     if segment["statuscode"] not in LIVE_STATUSES:
@@ -138,7 +138,7 @@ def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[st
         return _entry(segment_id, f"Segment is not live, it is {label}")
     if using := users(connection)[segment_id]:
         return _entry(segment_id, "Segment is used by active journeys or segments", using)
-    definition_id = guid.parse(segment["msdynmkt_sourcesegmentuid"] or "") or ""
+    definition_id = guid.parse(segment["msdynmkt_sourcesegmentuid"]) or ""
     skip(connection, segment_id)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
     connection.execute("INSERT OR REPLACE INTO stopping VALUES (?, ?, ?)", (segment_id, definition_id, end_at))

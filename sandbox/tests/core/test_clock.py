@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cij_sandbox.core.clock import Clock
 from cij_sandbox.segments.scheduling import DAY, HALF_HOUR, Cadence
-from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 
 MOMENTS = st.integers(0, 10**9)
 
@@ -75,21 +74,16 @@ def test_a_jump_that_makes_no_sense_is_refused(moving, text):
 def test_time_goes_on_from_the_state_file(tmp_path):
     """After a restart the clock is not behind what it showed before, and a jump is not forgotten."""
     state = str(tmp_path / "state.sqlite")
-    with running_sandbox("--state", state) as first:
-        organisation = Organisation(first)
+    with running_organisation("--state", state) as organisation:
         shown = organisation.advance(days=40)
-        organisation.close()
-    with running_sandbox("--state", state) as second:
-        organisation = Organisation(second)
+    with running_organisation("--state", state) as organisation:
         assert timedelta() <= organisation.advance() - shown < timedelta(minutes=1)
-        organisation.close()
     assert shown > datetime.now(UTC) + timedelta(days=39)
 
 
 def test_speed_makes_half_hours_pass():
     """At 3,600 seconds a second a segment is refreshed twice within seconds, while clients read the time."""
-    with running_sandbox("--contacts", "5", "--compute-seconds", "0", "--speed", "3600") as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation("--contacts", "5", "--compute-seconds", "0", "--speed", "3600") as organisation:
         segment, definition = organisation.segment("PROFILE(contact)")
         begin = organisation.advance()
         assert organisation.publish(segment) == 1
@@ -97,4 +91,3 @@ def test_speed_makes_half_hours_pass():
             assert organisation.advance() - begin < timedelta(hours=12)
         assert [kind for kind, _ in runs[:3]] == [723270000, 723270001, 723270001]
         assert organisation.advance() - begin >= timedelta(hours=1)
-        organisation.close()

@@ -4,9 +4,8 @@ import uuid
 from urllib.parse import quote
 
 import pytest
-from cij_sandbox.testing import running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
 NAVIGATION = "Microsoft.Dynamics.CRM.associatednavigationproperty"
@@ -173,8 +172,7 @@ def test_pages_keep_the_top_and_the_annotations(org):
 
 def test_counting_ends_at_its_limits():
     """More than 5,000 rows count as 5,000, 5,000 rows do not exceed the limit, and an aggregate refuses 50,001."""
-    with running_sandbox("--contacts", "50001", "--leads", "5000") as sandbox:
-        org = Organisation(sandbox)
+    with running_organisation("--contacts", "50001", "--leads", "5000") as org:
         for name, exceeded in (("contacts", True), ("leads", False)):
             reply = org.get(f"{name}?$top=1&$count=true", **asking("*"))
             assert (reply["@odata.count"], reply[f"@{TOTAL}"], reply[f"@{EXCEEDED}"]) == (5000, 5000, exceeded)
@@ -186,7 +184,6 @@ def test_counting_ends_at_its_limits():
         refused = org.web.get(f"contacts?fetchXml={quote(count + '</entity></fetch>')}")
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "0x8004E023")
         assert 0 < org.get(f"contacts?fetchXml={quote(count + some)}")["value"][0]["n"] < 50_000
-        org.close()
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,9 @@ def test_any_batch_does_what_the_model_says(org, units, go_on):
     try:
         reply = send(org, *parts, **({"Prefer": "odata.continue-on-error"} if go_on else {}))
         assert reply.status_code == outer
-        assert [[one[0] for one in part] if isinstance(part, list) else part[0] for part in answers(reply)] == expected
+        assert [
+            [answer[0] for answer in part] if isinstance(part, list) else part[0] for part in answers(reply)
+        ] == expected
         listed = " or ".join(f"contactid eq {row_id}" for row_id in IDS)
         left = org.get(f"contacts?$select=numberofchildren&$filter={listed}")["value"]
         assert {row["contactid"]: row["numberofchildren"] for row in left} == rows

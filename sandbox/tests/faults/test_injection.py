@@ -15,7 +15,7 @@ import pytest
 from cij_sandbox.server.control import RequestLog
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import Organisation, running_organisation
 
 CODES = {
     "0x80072322": "Number of requests exceeded the limit of 6000 over time window of 300 seconds.",
@@ -30,10 +30,8 @@ SERVICE_HEADERS = {"x-ms-service-request-id", "req_id", "odata-version"}
 @pytest.fixture(scope="module")
 def own():
     """Provide a sandbox in which only these tests inject faults."""
-    with running_sandbox() as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation() as organisation:
         yield organisation
-        organisation.close()
 
 
 @pytest.fixture
@@ -446,11 +444,8 @@ def test_faults_from_the_command_line():
     def statuses(*options):
         rules = [{"fault": "503", "probability": 0.5}, {"fault": "502", "path": "WhoAmI", "count": 1}]
         given = [part for rule in rules for part in ("--fault", json.dumps(rule))]
-        with running_sandbox(*given, *options) as sandbox:
-            org = Organisation(sandbox)
-            found = [org.web.get("WhoAmI").status_code for _ in range(40)]
-            org.close()
-        return found
+        with running_organisation(*given, *options) as org:
+            return [org.web.get("WhoAmI").status_code for _ in range(40)]
 
     one = statuses("--fault-seed", "7")
     assert statuses("--fault-seed", "7") == one

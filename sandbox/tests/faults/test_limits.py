@@ -11,7 +11,7 @@ from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..organisation import Organisation
+from ..organisation import Organisation, running_organisation
 
 BURST = "x-ms-ratelimit-burst-remaining-xrm-requests"
 SPENT = "x-ms-ratelimit-time-remaining-xrm-requests"
@@ -101,10 +101,8 @@ def test_the_documented_words():
 @pytest.fixture
 def limited(request) -> Iterator[Organisation]:
     """Provide a sandbox with the options of the test."""
-    with running_sandbox(*request.param) as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*request.param) as organisation:
         yield organisation
-        organisation.close()
 
 
 @pytest.mark.parametrize("limited", [("--limit-requests", "5", "--limit-window", "2")], indirect=True)

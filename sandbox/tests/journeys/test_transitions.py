@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from cij_sandbox.testing import running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 from .helpers import CREATE, content_path, create, email, live_segment, named, row, template, walk
 
 NOBODY = "00000000-0000-4000-8000-00000000beef"
@@ -150,19 +149,13 @@ def test_a_draft_whose_time_has_passed(moving):
 def test_publishing_goes_on_after_a_restart(tmp_path):
     """A journey that was Publishing when the sandbox stopped goes live in the next one."""
     state = ("--state", str(tmp_path / "state.sqlite"), "--contacts", "5")
-    with running_sandbox(*state, "--compute-seconds", "0") as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*state, "--compute-seconds", "0") as organisation:
         segment = live_segment(organisation)
-        organisation.close()
-    with running_sandbox(*state, "--compute-seconds", "2") as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*state, "--compute-seconds", "2") as organisation:
         assert len(organisation.get("msdynmkt_journeytemplates")["value"]) == 3
         journey, _, _ = create(organisation, None, {"$.trigger.audience": segment}, createmode="Publish")
-        organisation.close()
-    with running_sandbox(*state) as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*state) as organisation:
         assert walk(organisation, journey, 2)[-1] == LIVE
-        organisation.close()
 
 
 @pytest.mark.parametrize("processed", [True, False])
@@ -187,12 +180,9 @@ def test_errors_as_a_live_organisation_has_them(tmp_path):
     state = ("--state", str(tmp_path / "state.sqlite"), "--compute-seconds", "0")
     unsaved = ("msdynmkt_CreateJourneyJsonFromTemplate", "msdynmkt_ValidateJourneyJson")
     listed = "customapis?$filter=uniquename eq '{}'"
-    with running_sandbox(*state) as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*state) as organisation:
         assert [len(organisation.get(listed.format(name))["value"]) for name in unsaved] == [1, 1]
-        organisation.close()
-    with running_sandbox(*state, "--journey-errors", "live", "--without-journey-json") as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(*state, "--journey-errors", "live", "--without-journey-json") as organisation:
         body = {"msdynmkt_journeytemplateid": NOBODY, "msdynmkt_journeyname": "Spring"}
         reply = organisation.post(CREATE, body, 200).json()
         (error,) = json.loads(reply["msdynmkt_errors"])
@@ -204,4 +194,3 @@ def test_errors_as_a_live_organisation_has_them(tmp_path):
             assert organisation.post(name, {}, 404).json()["error"]["code"] == "0x80060888"
             assert organisation.get(listed.format(name))["value"] == []
         assert len(organisation.get(listed.format("msdynmkt_orderplaced"))["value"]) == 1
-        organisation.close()

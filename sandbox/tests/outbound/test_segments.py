@@ -4,10 +4,8 @@ import json
 import sqlite3
 import uuid
 
-from cij_sandbox.testing import running_sandbox
-
 from ..batches import answers, change_set, operation, send
-from ..organisation import Organisation
+from ..organisation import running_organisation
 from .helpers import (
     DYNAMIC,
     GOING_LIVE,
@@ -60,14 +58,11 @@ def test_outbound_may_have_been_removed(tmp_path):
         "to='msdyncrm_segmentmemberid'><filter><condition attribute='msdyncrm_segmentid' operator='eq' "
         f"value='{uuid.uuid4()}'/></filter></link-entity></entity></fetch>"
     )
-    with running_sandbox("--state", file, "--contacts", "1", "--compute-seconds", "0") as sandbox:
-        before = Organisation(sandbox)
+    with running_organisation("--state", file, "--contacts", "1", "--compute-seconds", "0") as before:
         segment = create(before)
         journey = before.post("msdyncrm_customerjourneys", {"msdyncrm_name": "A journey"}).headers["OData-EntityId"]
         assert before.get(f"contacts?fetchXml={link}")["value"] == []
-        before.close()
-    with running_sandbox("--state", file, "--outbound-removed") as sandbox:
-        after = Organisation(sandbox)
+    with running_organisation("--state", file, "--outbound-removed") as after:
         for method, path, verb in (
             ("GET", "msdyncrm_segments", "Read"),
             ("GET", f"msdyncrm_segments({segment})", "Read"),
@@ -86,46 +81,37 @@ def test_outbound_may_have_been_removed(tmp_path):
             reply = after.post(f"msdyncrm_{action}", {}, 404)
             assert reply.json()["error"]["message"] == f"Resource not found for the segment 'msdyncrm_{action}'."
         assert after.get("customapis?$filter=startswith(uniquename,'msdyncrm_')")["value"] == []
-        after.close()
 
 
 def test_changes_that_are_pending_survive_a_restart(tmp_path):
     """Pending changes are made after a restart, in the order of the requests."""
     file = str(tmp_path / "state.sqlite")
-    with running_sandbox("--state", file, "--contacts", "3", "--compute-seconds", "3600") as sandbox:
-        first = Organisation(sandbox)
+    with running_organisation("--state", file, "--contacts", "3", "--compute-seconds", "3600") as first:
         everyone = people(first)
         segment = create(first)
         update(first, segment, "addByIds", msdyncrm_memberids=json.dumps(everyone))
         update(first, segment, "removeByIds", msdyncrm_memberids=json.dumps(everyone[:1]))
-        first.close()
-    with running_sandbox("--state", file, "--compute-seconds", "0") as sandbox:
-        second = Organisation(sandbox)
+    with running_organisation("--state", file, "--compute-seconds", "0") as second:
         row = row_of(second, segment)
         assert (row["statuscode"], row["msdyncrm_segmentsize"]) == (LIVE, 2)
-        second.close()
 
 
 def test_a_file_from_before_outbound_is_brought_up_to_date(tmp_path):
     """A state file that lacks tables and columns gets them, and keeps its contacts."""
     file = tmp_path / "state.sqlite"
-    with running_sandbox("--state", str(file), "--contacts", "3") as sandbox:
-        first = Organisation(sandbox)
+    with running_organisation("--state", str(file), "--contacts", "3") as first:
         everyone = people(first)
-        first.close()
     old = sqlite3.connect(file)
     old.create_function("fold", 1, str, deterministic=True)
     old.executescript("DROP TABLE msdyncrm_segment; DROP TABLE account; DROP TABLE outbound_task")
     for column in ("parentcustomerid", "company"):
         old.execute(f"ALTER TABLE contact DROP COLUMN {column}")
     old.close()
-    with running_sandbox("--state", str(file), "--compute-seconds", "0") as sandbox:
-        second = Organisation(sandbox)
+    with running_organisation("--state", str(file), "--compute-seconds", "0") as second:
         assert people(second) == everyone
         assert second.get(f"contacts({everyone[0]})")["company"] is None
         segment = create(second, msdyncrm_segmentmemberids=prefixed(everyone))
         assert row_of(second, segment)["msdyncrm_segmentsize"] == 3
-        second.close()
 
 
 def test_a_change_set_makes_a_segment_and_its_journey_or_neither(quick):

@@ -9,9 +9,8 @@ from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.rows import insert
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 from cij_sandbox.server import organisation
-from cij_sandbox.testing import running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 
 ON_DEMAND, SCHEDULED = (723270000, 723270002), (723270001, 723270002)
 GROUP = "aaaaaaaa-0000-4000-8000-000000000003"
@@ -189,15 +188,11 @@ def test_a_refresh_that_fails_ends_in_error(moving):
 def test_a_run_under_way_at_a_restart_goes_on(tmp_path):
     """A refresh that was on file when the sandbox stopped is carried out after the next start."""
     state = str(tmp_path / "state.sqlite")
-    with running_sandbox("--state", state, "--contacts", "5", "--compute-seconds", "0.9") as first:
-        organisation = Organisation(first)
+    with running_organisation("--state", state, "--contacts", "5", "--compute-seconds", "0.9") as organisation:
         segment, definition = organisation.segment("PROFILE(contact)")
         assert organisation.publish(segment) == ACTIVE
         organisation.advance(hours=1)
-        organisation.close()
-    with running_sandbox("--state", state, "--compute-seconds", "0.3") as second:
-        organisation = Organisation(second)
+    with running_organisation("--state", state, "--compute-seconds", "0.3") as organisation:
         assert organisation.runs(definition) == [ON_DEMAND, SCHEDULED]
         organisation.advance(minutes=31)
         assert organisation.runs(definition) == [ON_DEMAND, SCHEDULED, SCHEDULED]
-        organisation.close()

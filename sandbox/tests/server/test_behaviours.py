@@ -5,9 +5,8 @@ import re
 import uuid
 
 import pytest
-from cij_sandbox.testing import running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 
 GROUP = "aaaaaaaa-0000-4000-8000-000000000005"
 STOP = "msdynmkt_StopSegments"
@@ -18,10 +17,10 @@ def odd():
     """Provide a client of a sandbox with other behaviours switched on."""
     switches = ("--malformed-members", "--segment-id-is-definition-id", "--without-stop-segments")
     people = ("--contacts", "6000", "--leads", "20")
-    with running_sandbox(*people, "--compute-seconds", "0", *switches, "--unknown-members", "warn") as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation(
+        *people, "--compute-seconds", "0", *switches, "--unknown-members", "warn"
+    ) as organisation:
         yield organisation
-        organisation.close()
 
 
 def test_members_as_they_are_printed(odd):
@@ -68,10 +67,8 @@ def test_stop_segments_is_younger_than_some_organisations(org, odd, tmp_path):
     assert [(row["uniquename"], row["type"], row["isoptional"]) for row in inputs] == [("SegmentIdList", 11, False)]
     state = ("--state", str(tmp_path / "state.sqlite"))
     for more, count in (((), 1), (("--without-stop-segments",), 0), ((), 1)):
-        with running_sandbox(*state, *more) as sandbox:
-            organisation = Organisation(sandbox)
+        with running_organisation(*state, *more) as organisation:
             assert len(organisation.get(query)["value"]) == count
-            organisation.close()
 
 
 @pytest.mark.parametrize("base", ["contact", "lead"])

@@ -10,13 +10,12 @@ import jwt
 import msal
 import pytest
 from cij_sandbox.server.identity import Identity
-from cij_sandbox.testing import running_sandbox
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from ..organisation import Organisation
+from ..organisation import running_organisation
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -158,10 +157,8 @@ def signed(tmp_path_factory):
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     path = tmp_path_factory.mktemp("certificate") / "application.pem"
     path.write_text(pem)
-    with running_sandbox("--client-certificate", str(path)) as sandbox:
-        organisation = Organisation(sandbox)
+    with running_organisation("--client-certificate", str(path)) as organisation:
         yield organisation, key, pem
-        organisation.close()
 
 
 def test_msal_logs_in_with_a_certificate(signed):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from ..organisation import Organisation
+from ..organisation import Organisation, running_organisation
 
 COMMAND = [sys.executable, "-m", "cij_sandbox"]
 
@@ -59,13 +59,12 @@ def test_the_state_survives_a_restart(tmp_path):
     state = str(tmp_path / "state.sqlite")
     group = str(uuid.uuid4())
     member = str(uuid.uuid4())
-    with running_sandbox("--state", state, "--contacts", "5", "--compute-seconds", "0") as first:
-        org = Organisation(first)
+    with running_organisation("--state", state, "--contacts", "5", "--compute-seconds", "0") as org:
         segment, _ = org.segment(groups=((group, "Include"),))
         org.post("msdynmkt_AddStaticMembers", {"SegmentId": segment, "GroupId": group, "EntityIds": [member]})
         assert org.publish(segment) == 1
         people = org.get("contacts")["value"]
-        org.close()
+        first = org.sandbox
     for path in (state, *map(str, tmp_path.glob("state.sqlite-*"))):
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     with running_sandbox("--state", state, "--contacts", "9", "--compute-seconds", "2") as second:
@@ -77,21 +76,17 @@ def test_the_state_survives_a_restart(tmp_path):
         other, _ = org.segment("PROFILE(contact)")
         org.post("msdynmkt_PublishSegmentDefinition", {"SegmentId": other})
         org.close()
-    with running_sandbox("--state", state) as third:
-        org = Organisation(third)
+    with running_organisation("--state", state) as org:
         assert org.wait(other) == 1
         assert len(org.members(other)) == 5
-        org.close()
 
 
 def test_the_same_seed_makes_the_same_people():
     """The first contacts and leads of a large organisation are those of a small one with the same seed."""
 
     def people(count, *options):
-        with running_sandbox("--contacts", count, "--leads", count, *options) as sandbox:
-            org = Organisation(sandbox)
+        with running_organisation("--contacts", count, "--leads", count, *options) as org:
             rows = [org.get(f"{table}?$orderby=versionnumber")["value"] for table in ("contacts", "leads")]
-            org.close()
         own = ("@odata.etag", "versionnumber")
         return [[{name: row[name] for name in row if name not in own} for row in table] for table in rows]
 
@@ -132,22 +127,18 @@ def test_it_stops_soon_in_the_middle_of_an_evaluation(tmp_path):
     """A signal does not wait for an evaluation, which continues after a restart."""
     state = str(tmp_path / "state.sqlite")
     query = "PROFILE(contact).FILTER(lastname != 'x')" + " UNION PROFILE(contact).FILTER(firstname != 'x')" * 30
-    with running_sandbox("--state", state, "--contacts", "30000", "--compute-seconds", "0") as first:
-        org = Organisation(first)
+    with running_organisation("--state", state, "--contacts", "30000", "--compute-seconds", "0") as org:
         segment, _ = org.segment(query)
         org.post("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment})
         while org.get(f"msdynmkt_segments({segment})")["statuscode"] == 5:
             pass
         time.sleep(0.1)
         assert org.get(f"msdynmkt_segments({segment})")["statuscode"] == 6
-        org.close()
         before = time.monotonic()
     assert time.monotonic() - before < 3
-    with running_sandbox("--state", state) as second:
-        org = Organisation(second)
+    with running_organisation("--state", state) as org:
         assert org.wait(segment) == 1
         assert len(org.members(segment)) == 30_000
-        org.close()
 
 
 def test_very_long_numbers_are_refused(org):
