@@ -105,9 +105,9 @@ def test_a_zero_poll_interval_is_refused(run_publish, scripted, capfd):
     assert scripted.requests == []
 
 
-def test_publish_need_not_wait(publish, scripted):
-    """Then it returns what it sees."""
-    ran = publish(segment(2), Answer(204), segment(5), wait=False)
+def test_publish_without_waiting(run_publish, scripted):
+    """With ``wait=False`` publish returns the status that it read last."""
+    ran = run_publish(segment(2), Answer(204), segment(5), wait=False)
     assert ran.result("publish")["status"] == "exporting"
     assert len(scripted.requests) == 3
 
