@@ -5,30 +5,31 @@ API documents say, and for outbound marketing as "Basic operations on segments" 
 operations" do. What it does not implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, versions
 of journeys, ...) it refuses with 501.
 
-Segments live on after publishing, as "Automated segment management" says: refreshed every 30 minutes on their first
-day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), Expired after 120 unused days.
-POST /sandbox/clock {"advance_seconds": N} moves the time on, --speed lets it run; neither needs a token. Computing,
-stopping, tokens and certificates keep to real time. With --state the time never goes back.
+Segments stay alive after publishing, as "Automated segment management" says: they are refreshed every 30 minutes on
+their first day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), and Expired after 120 unused days.
+POST /sandbox/clock {"advance_seconds": N} advances the time, --speed makes it run faster; neither needs a token.
+Computing, stopping, tokens and certificates take real time. With --state the time never goes back.
 
-Journeys come from templates (three to begin with, and e-mails for them) and go from Draft by Publishing to Live, or
-back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. Nobody gets any
-mail. Each custom trigger that is ready to use is an action: msdynmkt_orderplaced and msdynmkt_cartabandoned, and what
+Journeys are made from templates (three at first, with e-mails for them). They go from Draft by Publishing to Live, or
+back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. No mail is sent.
+Each custom trigger that is ready to use is an action: msdynmkt_orderplaced and msdynmkt_cartabandoned, and those that
 POST /sandbox/triggers {"name": "msdynmkt_...", "attributes": {"msdynmkt_...": "string"}} adds ("state": "Stopped" or
 "Draft"; types boolean, datetime, decimal, float, integer, reference, string). GET /sandbox/events?since=N&trigger=NAME
-tells which were raised, for whom and when. One contact in ten has opted out of commercial e-mail, one in ten opted in.
+lists the raised events with profile and time. One contact in ten has opted out of commercial e-mail, one in ten has
+opted in.
 
-It goes wrong when told to: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST to
-/sandbox/faults (GET shows how often each has struck, DELETE ends them). "path" is a part of the request's path, by
-default "^/api/data/": * stands for anything, ^ and $ for its ends, a backslash before a sign for that sign; "method",
-"count" (so many are struck), "after" (so many are let through before), "probability" and "seed" choose further. The
-first rule that strikes wins; a request without a good token is refused before. Faults are:
-- 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is worth nothing any more),
-  500, 502, 503, 504 ("body": "html" or "json", "processed": what was asked for was done); also for the login endpoint;
+Faults are injected on demand: --fault '{"fault": "429", "path": "AddStaticMembers", "count": 2}', or the same by POST
+to /sandbox/faults (GET shows how many requests each has struck, DELETE deletes them). "path" is a part of the request's
+path, by default "^/api/data/": * stands for anything, ^ and $ for its ends, a backslash before a sign for that sign.
+"method", "count" (how many requests it strikes), "after" (how many it lets through before), "probability" and "seed"
+select further. The first rule that applies wins; a request without a valid token is refused before. Faults are:
+- 429 ("code", "retry_after", "retry_after_date"), 400, 401 ("invalidate": the token is revoked), 500, 502, 503, 504
+  ("body": "html" or "json", "processed": the request was carried out); also for the login endpoint;
 - reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
-- save_timeout: a journey answers UnableToSaveJourneyEntityDueToTimeout; it was created, or with "processed": false not;
+- save_timeout: a journey answers UnableToSaveJourneyEntityDueToTimeout; it was created, unless "processed" is false;
 - slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
-  reply; "consistent": its length says so as well).
-GET /sandbox/requests?since=N tells what was asked for and what came of it. --limits enforces service protection.
+  reply; "consistent": with the matching Content-Length).
+GET /sandbox/requests?since=N lists the requests and their results. --limits enforces service protection.
 
 Where the documents are silent it assumes:
 - a request refused by service protection counts as one; time counts from the end of a request on; after too many at
@@ -36,7 +37,7 @@ Where the documents are silent it assumes:
 - a fault of the login endpoint is AADSTS90055 (429), 90033 (5xx), 7000222 (401) or 700016 (400); a fault 400 of the Web
   API is the plug-in's frame around a 503 of the service behind it;
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;
-- RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason in our words;
+- RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason is ours;
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;
 - ListGroupMembers is sorted by id;
 - in a segment query a comparison with a missing value is no match, and neither is its opposite; ids are strings;
@@ -53,14 +54,15 @@ Where the documents are silent it assumes:
 - what a live journey uses keeps its query and its rows (400), not its static members; else a live segment may be
   deleted; deleting a definition takes its groups, members and runs with it;
 - journeys are ordinary rows otherwise (names may be used twice, statuses set), but one that was ever live is not
-  deleted, as documented, and one that is Publishing neither: 400 in the plug-in's frame, in our words;
+  deleted, as documented, and one that is Publishing neither: 400 in the plug-in's frame, the reason is ours;
 - PublishJourneyV2 is unbound, takes msdynmkt_journeyid and answers 204; it takes drafts only, and --compute-seconds;
 - CreateJourneyJsonFromTemplate takes what CreateJourneyFromTemplate does, but for mode, unit and merged journey, and
   answers msdynmkt_journeyjson, msdynmkt_isvalid and msdynmkt_errors; in ValidateJourneyJson only the JSON matters;
 - no journey has the id null; none comes of a template, path, JSON, name or business unit that is wrong, in Draft mode
   either; of other errors drafts ignore NotReadyToSendMessageState only, and are created with the rest;
-- JSONPath knows names and indexes, everything else is InvalidJsonPath; what is replaced keeps its kind (text stays
-  text; a list, object, number or boolean takes JSON of that kind), else InvalidJsonAfterModificationApplied;
+- JSONPath is that of RFC 9535, and all that a path finds is replaced; a path that finds nothing, or the whole JSON, is
+  InvalidJsonPath; what is replaced keeps its kind (text stays text; a list, object, number or boolean takes JSON of
+  that kind), else InvalidJsonAfterModificationApplied;
 - in a journey's JSON the trigger has a type (OneTime, Recurring, Ongoing, Event), an audience or an eventName; without
   one, InvalidDefinition; looked into are the trigger's event, segments and e-mails (contentId), no other messages; more
   than 365 days are InvalidTimeRange, too long a name or JSON UnableToSaveJourneyEntity;
@@ -74,7 +76,7 @@ Where the documents are silent it assumes:
 - a batch that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
   that fails are undone as rows are; headers of the batch do not count for the requests in it;
 - FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
-  FetchXML the codes are those a public list has for it, the words are ours;
+  FetchXML the codes are those of a public list, the messages are ours;
 - formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;
 - headers that impersonate, and those of the solution and of duplicate detection, change nothing;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
@@ -85,14 +87,14 @@ For outbound marketing it assumes:
 - a row may be created in any status; going live and stopping take --compute-seconds; a segment made live by hand is
   evaluated at once; asking for the status a row has changes nothing; the codes of refused transitions, missing values
   and failed validations are 0x80048408, 0x80040203 and 0x80040265;
-- segmentmemberids wants the prefix crm, memberids of SegmentMembersUpdate none; both ignore ids of nobody;
+- segmentmemberids wants the prefix crm, memberids of SegmentMembersUpdate none; both ignore ids of no contact;
 - members are those of the last evaluation, none before the first, also when a segment is used in another one; those
   of a static segment change as soon as a change of members is done; changes are also made to drafts;
 - SEGMENT() takes the name in the backend or the given one, if only one segment has it; CONTAINS and its like, AND and
   OR do parse; DATEDIFF, INTERACTION, HAVING and comparisons of columns are refused with 501;
 - SegmentMembersUpdate answers 204, and to getState SegmentState: {"state":"Pending"|"Completed","pendingOperations":n};
-  it takes 100,000 ids; a contact of another business unit hangs a segment whose scope is a business unit for good:
-  its operations and walks stay pending; business units are rows like others, with a name and no parent;
+  it takes 100,000 ids; a contact of another business unit blocks a segment whose scope is a business unit: its
+  operations and walks stay pending; business units are rows like others, with a name and no parent;
 - FetchContactsByQuery answers Result: {"entities":[...],"totalRecordCount":n,"moreRecords":false}, JSON in a string,
   with the columns of its FetchXml, and a 400 when Query and FetchXml mean different pages;
 - ValidateSegment finds one error at a time, with the one code that is documented;

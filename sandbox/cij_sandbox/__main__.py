@@ -1,5 +1,5 @@
 """``python -m cij_sandbox``."""
 
-from .cli import main
+from cij_sandbox.server.cli import main
 
 raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""The sandbox's own endpoints from outside, with nothing but the standard library."""
+"""A client of the sandbox's own endpoints, with only the standard library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Remote:
-    """Talks to ``/sandbox`` of a running sandbox."""
+    """Sends requests to ``/sandbox`` of a running sandbox."""
 
     def __init__(self, base_url: str, ca: str) -> None:
         self._url = f"{base_url}/sandbox/"
@@ -31,18 +31,18 @@ class Remote:
                 raise ValueError(f"{method} {self._url}{path}: {refusal.read().decode()}") from None
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the requests after the one with this number."""
+        """Return the requests after a number."""
         found: list[dict[str, Any]] = self.call("GET", f"requests?since={since}")["requests"]
         return found
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the events that were raised after the one with this number."""
+        """Return the raised events after a number."""
         found: list[dict[str, Any]] = self.call("GET", f"events?since={since}")["events"]
         return found
 
 
 class RemoteFaults:
-    """The faults of a running sandbox."""
+    """The fault rules of a running sandbox."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -52,9 +52,9 @@ class RemoteFaults:
         self._remote.call("POST", "faults", {"fault": fault, **rule})
 
     def clear(self) -> None:
-        """Forget all rules."""
+        """Delete all rules."""
         self._remote.call("DELETE", "faults")
 
     def struck(self) -> list[int]:
-        """Return how often each rule has struck, in the order they were added."""
+        """Return how many requests each rule has struck, in the order they were added."""
         return [rule["struck"] for rule in self._remote.call("GET", "faults")["faults"]]

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from .remote import Remote, RemoteFaults
+from cij_sandbox.remote import Remote, RemoteFaults
 
 _SECONDS_TO_START = 30
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """How to reach a running sandbox."""
+    """The connection of a running sandbox, and access to its own endpoints."""
 
     base_url: str
     authority: str
@@ -37,19 +37,19 @@ class Sandbox:
 
     @cached_property
     def faults(self) -> RemoteFaults:
-        """What goes wrong in it: ``add("429", path="AddStaticMembers", count=2)``, ``struck()``, ``clear()``."""
+        """The fault rules: ``add("429", path="AddStaticMembers", count=2)``, ``struck()``, ``clear()``."""
         return RemoteFaults(self._remote)
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the requests it has had, after the one with this number."""
+        """Return the requests that it has received, after a number."""
         return self._remote.requests(since)
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """Return the events its custom triggers have had: number, trigger, profile_id, time."""
+        """Return the events of its custom triggers after a number: number, trigger, profile_id, time."""
         return self._remote.events(since)
 
     def add_trigger(self, name: str, state: str = "Ready to use", **attributes: str) -> None:
-        """Add a custom trigger, or change one: ``add_trigger("msdynmkt_trialended", msdynmkt_plan="string")``."""
+        """Add or change a custom trigger: ``add_trigger("msdynmkt_trialended", msdynmkt_plan="string")``."""
         self._remote.call("POST", "triggers", {"name": name, "state": state, "attributes": attributes})
 
     @cached_property
@@ -59,7 +59,7 @@ class Sandbox:
 
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[Sandbox]:
-    """Run a sandbox of your own, with options of ``cij-sandbox``, for as long as the block lasts."""
+    """Run a sandbox with options of ``cij-sandbox`` while the block lasts."""
     command = [sys.executable, "-m", "cij_sandbox", "--json", *options]
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)  # noqa: S603

@@ -154,7 +154,7 @@ def test_empty_lists_are_warned_about(dag_id, capfd, tmp_path):
     assert (ran.result("add")["added"], ran.result("export")["count"], _exported(target)) == (0, 0, [])
     log = capfd.readouterr().out
     assert re.search(r"warning\W.*There is not a single row", log)
-    assert re.search(r"warning\W.*Segment 'X' is draft: these are the members of its last evaluation", log)
+    assert re.search(r"warning\W.*Segment 'X' \(\S+\) is draft: these are the members of its last evaluation", log)
 
 
 def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):

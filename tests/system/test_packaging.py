@@ -87,7 +87,7 @@ def test_the_sandbox_brings_its_command_and_its_fixture(installed):
     """In an environment with both wheels there are the command cij-sandbox and the pytest plug-in."""
     both = tuple(PROJECTS)
     assert installed(both, _points("pytest11")) == str(["cij_sandbox.testing"])
-    assert "cij_sandbox.cli:main" in installed(both, _points("console_scripts"))
+    assert "cij_sandbox.server.cli:main" in installed(both, _points("console_scripts"))
 
 
 @pytest.mark.parametrize("folder", ["airflow_provider_cij", "sandbox/cij_sandbox"])

@@ -199,24 +199,22 @@ class Members:
                 break
         return count
 
-    async def group_page(self, segment_id: str, group_id: str, number: int) -> list[str]:
+    async def group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> list[str]:
         """Read one page of a static group.
 
-        :param segment_id: the segment
-        :param group_id: the group's id
-        :param number: of the page, from 1
-        :return: the ids on it; none behind the last page
+        :param segment: the segment, or its id
+        :param group: the group, or its id
+        :param number: the page's number, from 1
+        :return: the ids on the page; empty behind the last page
         """
-        body: dict[str, object] = {"SegmentId": segment_id, "GroupId": group_id, "PageSize": _PAGE_SIZE}
-        asked = body | {"PageNo": number}
-        return (await self._page("msdynmkt_ListGroupMembers", asked, "Response", "entityIds")).ids
+        return (await self._group_page(segment, group, number)).ids
 
     def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
-        """Return what reads a segment with the member count of one of its static groups, for a wait.
+        """Return a reader of a segment with the member count of one of its static groups, for a wait.
 
         :param segments: reads the segment
         :param group: the group's name or id
-        :param min_members: count no further
+        :param min_members: stop counting at this number
         """
         return GroupMemberCounter(segments, self, group, min_members)
 
@@ -230,12 +228,9 @@ class Members:
         :return: ids, a page at a time
         :raises CijIncompleteError: pages repeat members, or the group changed while it was listed
         """
-        group_id = group if isinstance(group, str) else group.group_id
-        body: dict[str, object] = {"SegmentId": _id_of(segment), "GroupId": group_id, "PageSize": _PAGE_SIZE}
         listed, total = PageConsistencyCheck(most=GROUP_LIMIT, of="the group"), 0
         while True:
-            request = body | {"PageNo": listed.pages + 1}
-            page = await self._page("msdynmkt_ListGroupMembers", request, "Response", "entityIds")
+            page = await self._group_page(segment, group, listed.pages + 1)
             total = max(total, page.total or 0)
             if not page.ids:
                 break
@@ -275,6 +270,12 @@ class Members:
             if page.total != first.total:
                 raise CijMovedError("The members changed while they were listed.", hint="List them again.")
         listed.check(first.total)
+
+    async def _group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> Page:
+        group_id = group if isinstance(group, str) else group.group_id
+        where: dict[str, object] = {"SegmentId": _id_of(segment), "GroupId": group_id}
+        body = where | {"PageSize": _PAGE_SIZE, "PageNo": number}
+        return await self._page("msdynmkt_ListGroupMembers", body, "Response", "entityIds")
 
     async def _page(self, action: str, body: dict[str, object], output: str, list_name: str) -> Page:
         try:

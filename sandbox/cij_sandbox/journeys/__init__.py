@@ -1,5 +1,4 @@
-"""Real-time journeys from templates, the messages and custom triggers they use, and consent.
+"""Real-time journeys, made from templates, and the messages and custom triggers that they use.
 
-By "Use the Create Journey From Template API" and the table reference; what is undocumented is in the list of
-assumptions of the package.
+The sources are "Use the Create Journey From Template API" and the table reference.
 """

@@ -1,4 +1,4 @@
-"""The actions of journeys: make one from a template, or only its JSON; validate; publish."""
+"""The actions of journeys: create from a template, create the JSON alone, validate, publish."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from .. import errors, values
-from ..actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
-from ..clock import CLOCK
-from ..publishing import Publisher
-from ..rows import fetch, insert
-from ..schema import Table
-from ..store import Store
-from ..switches import Switches
-from ..tables import BUSINESS_UNIT, JOURNEY
-from ..values import SqlValue
-from . import life
-from .checks import IGNORED_IN_DRAFTS, name_problems, problems
-from .definition import TRIGGER_TYPES, Definition, document_of, moment, read, set_given
-from .jsonpath import modify
-from .problems import Problem, RefusedError, as_text
-from .tables import TEMPLATE
+from cij_sandbox.core import errors, values
+from cij_sandbox.core.background import Background
+from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.core.schema import Table
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
+from cij_sandbox.dataverse.rows import fetch, insert
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT
+from cij_sandbox.journeys import transitions
+from cij_sandbox.journeys.checks import IGNORED_IN_DRAFTS, name_problems, problems
+from cij_sandbox.journeys.definition import (
+    TRIGGER_TYPES,
+    Definition,
+    Problem,
+    RefusedError,
+    as_text,
+    document_of,
+    moment,
+    read,
+    set_given,
+)
+from cij_sandbox.journeys.modifications import modify
+from cij_sandbox.journeys.tables import JOURNEY, TEMPLATE
 
 _ID, _NAME, _JSON = "msdynmkt_journeyid", "msdynmkt_journeyname", "msdynmkt_journeyjson"
 _TEMPLATE, _CHANGES = "msdynmkt_journeytemplateid", "msdynmkt_jsonpathmodifications"
@@ -30,22 +39,27 @@ _UNIT, _MERGED = "msdynmkt_owningbusinessunitid", "msdynmkt_mergesourcejourney"
 _VALID, _ERRORS = "msdynmkt_isvalid", "msdynmkt_errors"
 _MODES = ("Draft", "Publish")
 _NO_UNIT = "00000000-0000-0000-0000-000000000000"
-# Assumption: of the row whose columns are taken over these are not; they are the new journey's own.
+# Assumption: these columns are not taken over from the merged journey.
 _NOT_MERGED = (_ID, _JSON, "statecode", "statuscode", "msdynmkt_errorDetails")
 
 
-class JourneyActions:
-    """The actions, for the list of all actions."""
+# Actions that the product has, by a document or a live organisation, and the sandbox does not implement.
+ELSEWHERE = ("msdynmkt_CreateDraftJourneyVersion", "msdynmkt_EmailRetrieveExactMessages")
 
-    def __init__(self, store: Store, publisher: Publisher, switches: Switches) -> None:
+
+class JourneyActions:
+    """The actions, whose step publishes and completes journeys."""
+
+    def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
         self._store = store
-        self._publisher = publisher
-        self._live = switches.live_journey_errors
+        self._background = background
+        background.steps.append(transitions.Transitions(background))
+        self._live = behaviours.live_journey_errors
         source = (Parameter(_TEMPLATE, GUID), Parameter(_CHANGES, STRING, True))
         times = (Parameter(_START, DATETIME, True), Parameter(_END, DATETIME, True))
         own = (Parameter(_MODE, STRING, True), Parameter(_UNIT, GUID, True), Parameter(_MERGED, ENTITY, True))
         checked = {_VALID: BOOLEAN, _ERRORS: STRING}
-        # Assumption: inputs and outputs of these two; one live organisation was seen to use a part of them.
+        # Assumption: inputs and outputs of these two; a part of them was seen on one live organisation.
         text = (
             Parameter("msdynmkt_conversationid", STRING, True),
             Parameter("msdynmkt_shouldvalidatecontract", BOOLEAN, True),
@@ -57,8 +71,15 @@ class JourneyActions:
                 (*source, Parameter(_NAME, STRING, True), *times),
                 {_JSON: STRING, **checked},
                 self._create_json,
+                available=not behaviours.without_journey_json,
             ),
-            Action("msdynmkt_ValidateJourneyJson", text, checked, self._validate),
+            Action(
+                "msdynmkt_ValidateJourneyJson",
+                text,
+                checked,
+                self._validate,
+                available=not behaviours.without_journey_json,
+            ),
         )
         self.actions = (
             Action(
@@ -67,9 +88,9 @@ class JourneyActions:
                 {_ID: GUID, **checked},
                 self._create,
             ),
-            # Assumption: unbound, with the id alone, and without outputs; a document names it and no more.
+            # Assumption: unbound, with the id alone, and without outputs; a document gives only its name.
             Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish),
-            *(() if switches.without_journey_json else unsaved),
+            *unsaved,
         )
 
     def _create(self, given: dict[str, object]) -> Mapping[str, object]:
@@ -81,16 +102,16 @@ class JourneyActions:
             with self._store.transaction() as connection:
                 journey_id, found = self._save(connection, given, draft=draft)
                 if not draft:
-                    life.begin(connection, journey_id, self._publisher.done())
+                    transitions.begin(connection, journey_id, self._background.done())
         except RefusedError as refusal:
             return self._result(refusal.problems, **{_ID: None})
-        self._publisher.notify()
+        self._background.notify()
         return self._result(found, **{_ID: journey_id})
 
     def _save(
         self, connection: sqlite3.Connection, given: Mapping[str, object], *, draft: bool
     ) -> tuple[str, list[Problem]]:
-        """Make the row of a journey; return its id and what is wrong with it. Only a draft may be wrong."""
+        """Insert the row of a journey; return its id and its problems, which only a draft may have."""
         name, merged = str(given[_NAME]), _merged(given.get(_MERGED))
         fatal = [*name_problems(connection, name), *_unit_problems(connection, given.get(_UNIT))]
         try:
@@ -123,7 +144,7 @@ class JourneyActions:
         return self._result(found, **{_JSON: json.dumps(document)})
 
     def _validate(self, given: dict[str, object]) -> Mapping[str, object]:
-        # Assumption: the name is not looked at, because the JSON may be that of a journey that exists.
+        # Assumption: the name is not checked, because the JSON may be that of an existing journey.
         try:
             journey = read(document_of(str(given[_JSON])))
         except RefusedError as refusal:
@@ -131,11 +152,13 @@ class JourneyActions:
         return self._result(_problems(self._store.reader(), journey, draft=False))
 
     def _publish(self, given: dict[str, object]) -> Mapping[str, object]:
-        self._publisher.publish_journey(str(given[_ID]))
+        with self._store.transaction() as connection:
+            transitions.publish(connection, str(given[_ID]), self._background.done())
+        self._background.notify()
         return {}
 
     def _built(self, connection: sqlite3.Connection, given: Mapping[str, object]) -> tuple[Table, dict[str, object]]:
-        """Return where the JSON comes from, and the JSON with all changes made."""
+        """Return the table that the JSON comes from, and the JSON with all changes."""
         source_id = str(given[_TEMPLATE])
         if template := fetch(connection, TEMPLATE, source_id):
             table, text = TEMPLATE, template["msdynmkt_journeytemplatejson"]
@@ -184,7 +207,7 @@ def _merged(source: object) -> dict[str, SqlValue]:
 
 
 def _columns(journey: Definition) -> dict[str, SqlValue]:
-    """Return the columns of a row that repeat what its JSON says."""
+    """Return the columns of a row that repeat parts of its JSON."""
     found = {
         "msdynmkt_triggertype": TRIGGER_TYPES.get(journey.trigger_type),
         _START: moment(journey.start),

@@ -1,27 +1,26 @@
-"""What a journey needs before it may go live: segments, messages, triggers that are ready, times to come."""
+"""What a journey needs to go live: live segments, messages and triggers that are ready, times in the future."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 
-from .. import guid
-from ..rows import fetch
-from ..segments import LIVE_STATUSES
-from ..store import fold
-from ..tables import SEGMENT
-from .definition import TRIGGER_TYPES, Definition, moment
-from .problems import Problem
-from .tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+from cij_sandbox.core import guid
+from cij_sandbox.core.store import fold
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, Problem, moment
+from cij_sandbox.journeys.tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+from cij_sandbox.segments.definitions import LIVE_STATUSES
+from cij_sandbox.segments.tables import SEGMENT
 
 MAXIMUM_DAYS = 365
-# Of "some validation errors are ignored" in drafts the document names this one.
+# "Some validation errors are ignored" in drafts; the document names this one.
 IGNORED_IN_DRAFTS = frozenset({"NotReadyToSendMessageState"})
 _DELETED = 6
 
 
 def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -> Iterator[Problem]:
-    """Say what is wrong with a name: it must be there, and be no other journey's."""
+    """Yield the problems of a name, which must not be empty or that of another journey."""
     if not name.strip():
         yield Problem("EmptyJourneyName", "The journey name cannot be empty.")
         return
@@ -33,7 +32,7 @@ def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -
 
 
 def problems(connection: sqlite3.Connection, journey: Definition, now: float) -> Iterator[Problem]:
-    """Say what else is wrong with a journey that is asked for now."""
+    """Yield all other problems of a journey that is requested now."""
     if journey.trigger_type not in TRIGGER_TYPES:
         yield Problem("InvalidDefinition", f"'{journey.trigger_type}' is not a type of trigger.")
     elif journey.trigger_type == "Event":
@@ -48,7 +47,7 @@ def problems(connection: sqlite3.Connection, journey: Definition, now: float) ->
 
 
 def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ...]) -> Iterator[Problem]:
-    segment_id = guid.loose(written)
+    segment_id = guid.parse(written)
     segment = fetch(connection, SEGMENT, segment_id) if segment_id else None
     if segment is None:
         yield Problem("NonExistingSegment", f"Segment with ID: {written} does not exist.")
@@ -64,7 +63,7 @@ def _segment(connection: sqlite3.Connection, written: str, tables: tuple[str, ..
 
 
 def _message(connection: sqlite3.Connection, written: str) -> Iterator[Problem]:
-    email_id = guid.loose(written)
+    email_id = guid.parse(written)
     email = fetch(connection, EMAIL, email_id) if email_id else None
     if email is None:
         yield Problem("NonExistingMessage", f"Message with ID: {written} does not exist.")

@@ -1,21 +1,38 @@
-"""What a journey's JSON says: read once, pure."""
+"""The JSON of a journey, and the problems of one: a code of the document's list and a message."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .. import values
-from .jsonpath import loads
-from .problems import Problem, RefusedError
+from cij_sandbox.core import values
 
 _MAXIMUM_DEPTH = 100
+TIMED_OUT = "UnableToSaveJourneyEntityDueToTimeout"
 TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One error of ``msdynmkt_errors``."""
+
+    code: str
+    message: str
+
+
+class RefusedError(Exception):
+    """Problems with which no journey is created."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+@dataclass(frozen=True)
 class Definition:
-    """The parts of a journey that can be right or wrong; times are as written, "" where there is none."""
+    """The parts of a journey that are checked. Times are as written, "" when they are missing."""
 
     trigger_type: str
     audience: str
@@ -28,12 +45,20 @@ class Definition:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """All segments it names."""
+        """All segments of the journey."""
         return (self.audience, *self.other_segments) if self.audience else self.other_segments
 
 
+def loads(text: str) -> object:
+    """Read JSON; raise ValueError for anything else."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
-    """Read the JSON of a journey, or refuse it with a code."""
+    """Read the JSON of a journey, or raise RefusedError with a code."""
     try:
         document = loads(text)
     except ValueError as problem:
@@ -44,7 +69,7 @@ def document_of(text: str, code: str = "InvalidJson") -> dict[str, object]:
 
 
 def read(document: Mapping[str, object]) -> Definition:
-    """Find the parts of a journey, or refuse it as InvalidJson when one is of the wrong kind."""
+    """Read the parts of a journey, or raise RefusedError (InvalidJson) for one of the wrong kind."""
     if _is_deeper(document, _MAXIMUM_DEPTH):
         raise RefusedError(Problem("InvalidJson", "The journey JSON is nested too deeply."))
     trigger, exits = _object(document, "trigger"), _object(document, "exitCriteria")
@@ -62,12 +87,12 @@ def read(document: Mapping[str, object]) -> Definition:
 
 
 def moment(text: str) -> float | None:
-    """Return a time of a journey in seconds since 1970, or None when it is none."""
+    """Return a time of a journey in seconds since 1970, or None when it cannot be read."""
     return values.read_moment(text)
 
 
 def set_given(document: dict[str, object], name: str | None, start: float | None, end: float | None) -> None:
-    """Write name and times of a request where "Internal properties" of the document says they go."""
+    """Write the name and times of a request into the properties that "Internal properties" of the document names."""
     if name is not None:
         document["name"] = name
     times = {"startTime": start, "endTime": end}
@@ -77,8 +102,21 @@ def set_given(document: dict[str, object], name: str | None, start: float | None
         document["trigger"] = {**trigger, "parameters": {**_object(trigger, "parameters"), **given}}
 
 
+def as_text(problems: Iterable[Problem], *, live: bool = False) -> str:
+    """Return problems as JSON, as in the document or as seen on a live organisation."""
+    first, second = ("errorCode", "errorMessage") if live else ("ErrorCode", "ErrorMessage")
+    listed = [{first: problem.code, second: problem.message} for problem in problems]
+    return json.dumps(listed or None if live else listed, separators=(",", ":"))
+
+
+def timed_out() -> dict[str, object]:
+    """Return the outputs of a journey that may or may not have been saved."""
+    problem = Problem(TIMED_OUT, "Timeout occurred while saving the journey. The journey might have been created.")
+    return {"msdynmkt_journeyid": None, "msdynmkt_isvalid": False, "msdynmkt_errors": as_text([problem])}
+
+
 def _messages(actions: object) -> Iterator[str]:
-    """Return the e-mails of all actions, also of those inside branches."""
+    """Yield the e-mails of all actions, including those in branches."""
     if not isinstance(actions, dict):
         return
     for key, value in actions.items():
@@ -122,3 +160,13 @@ def _texts(holder: Mapping[str, object], name: str) -> tuple[str, ...]:
 
 def _wrong(name: str, expected: str) -> RefusedError:
     return RefusedError(Problem("InvalidJson", f"'{name}' in the journey JSON is not {expected}."))
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.20} is too large")
+    return number
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")

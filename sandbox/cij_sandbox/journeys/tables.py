@@ -1,23 +1,60 @@
-"""The tables around journeys: templates, e-mails, custom triggers, consent."""
+"""The tables of journeys: journeys, templates, e-mails, custom triggers."""
 
 from __future__ import annotations
 
-from ..columns import choice, lookup, moment, text
-from ..schema import Table
+from cij_sandbox.core.columns import choice, flag, lookup, moment, text
+from cij_sandbox.core.schema import ACTIVE_OR_INACTIVE, Table
 
 _LONG = 1_048_576
 _FIRST = 534120000
 READY_TO_SEND = (2, 3)
 DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER = _FIRST, _FIRST + 2, _FIRST + 4
-EMAIL_POINT, FOR_PURPOSE, OPTED_IN, OPTED_OUT, INTERNAL = _FIRST, _FIRST, _FIRST + 1, _FIRST + 2, _FIRST
-NO_REASON = _FIRST - 1
-COMMERCIAL, TRANSACTIONAL, TRACKING = range(_FIRST, _FIRST + 3)
-_ACTIVE_OR_NOT = {1: (0, "Active"), 2: (1, "Inactive")}
+
+JOURNEY = Table(
+    "msdynmkt_journey",
+    "msdynmkt_name",
+    (
+        text("msdynmkt_name", 150),
+        text("msdynmkt_journeyjson", 1_048_576),
+        choice("msdynmkt_triggertype", "Recurring", "Ongoing", "One time", "Event", first=0),
+        moment("msdynmkt_journeystarttime"),
+        moment("msdynmkt_journeyendtime"),
+        flag("msdynmkt_readytobetriggeredbysegmentrefresh"),
+        text("msdynmkt_errorDetails", 1_048_576),
+        choice(
+            "msdynmkt_frequencycaptype",
+            "Apply frequency cap by skipping messages",
+            "Ignore frequency cap",
+            first=0,
+        ),
+        lookup("msdynmkt_templateid", "msdynmkt_journeytemplate", "msdynmkt_templateid"),
+    ),
+    {
+        1: (0, "Draft"),
+        2: (1, "Live"),
+        3: (2, "Stopped"),
+        4: (3, "Publishing"),
+        5: (2, "Draining"),
+        6: (4, "Deleted"),
+        7: (5, "Completing"),
+        8: (6, "Completed"),
+        9: (8, "Stopping"),
+    },
+    "msdynmkt_Journey",
+    states={
+        0: "Draft",
+        1: "Live",
+        2: "Stopped",
+        3: "Publishing",
+        4: "Deleted",
+        5: "Completing",
+        6: "Completed",
+        8: "Stopping",
+    },
+)
 
 TEMPLATE = Table(
     "msdynmkt_journeytemplate",
-    "msdynmkt_journeytemplates",
-    "msdynmkt_journeytemplateid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 150),
@@ -34,19 +71,15 @@ TEMPLATE = Table(
 
 EMAIL = Table(
     "msdynmkt_email",
-    "msdynmkt_emails",
-    "msdynmkt_emailid",
     "msdynmkt_name",
     (text("msdynmkt_name", 100), text("msdynmkt_subject", 400)),
-    # Assumption: a row may be given any of them; the real service looks into an e-mail that is to be ready.
+    # Assumption: a row may be given any of them; the real service validates an e-mail that becomes ready.
     {1: (0, "Draft"), 2: (0, "Ready to send"), 3: (0, "Ready to send, editing")},
     "msdynmkt_Email",
 )
 
 TRIGGER = Table(
     "msdynmkt_eventmetadata",
-    "msdynmkt_eventmetadataset",
-    "msdynmkt_eventmetadataid",
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
@@ -68,84 +101,15 @@ TRIGGER = Table(
         choice("msdynmkt_eventmetadatastatus", "Draft", "Published", "Stopped", first=_FIRST),
         text("msdynmkt_supportedtargetentities", 4000),
     ),
-    _ACTIVE_OR_NOT,
+    ACTIVE_OR_INACTIVE,
     "msdynmkt_EventMetadata",
     writable=False,
+    set_name="msdynmkt_eventmetadataset",
 )
 
-PURPOSE = Table(
-    "msdynmkt_purpose",
-    "msdynmkt_purposes",
-    "msdynmkt_purposeid",
-    "msdynmkt_name",
-    (
-        text("msdynmkt_name", 100),
-        text("msdynmkt_description", 2000),
-        choice(
-            "msdynmkt_type", "Commercial Communication", "Transactional Communication", "Tracking", first=COMMERCIAL
-        ),
-    ),
-    _ACTIVE_OR_NOT,
-    "msdynmkt_Purpose",
-)
-
-TOPIC = Table(
-    "msdynmkt_topic",
-    "msdynmkt_topics",
-    "msdynmkt_topicid",
-    "msdynmkt_name",
-    (text("msdynmkt_name", 100), lookup("msdynmkt_purposeid", "msdynmkt_purpose", "msdynmkt_purposeId")),
-    _ACTIVE_OR_NOT,
-    "msdynmkt_Topic",
-)
-
-CONSENT = Table(
-    "msdynmkt_contactpointconsent4",
-    "msdynmkt_contactpointconsent4s",
-    "msdynmkt_contactpointconsent4id",
-    "msdynmkt_contactpointvalue",
-    (
-        text("msdynmkt_contactpointvalue", 400),
-        choice("msdynmkt_contactpointtype", "Email", "Text Message", "Custom", "Voice", first=EMAIL_POINT),
-        choice("msdynmkt_contactpointconsenttype", "Purpose", "Topic", first=FOR_PURPOSE),
-        choice("msdynmkt_value", "Not Set", "Opted In", "Opted Out", first=_FIRST),
-        choice(
-            "msdynmkt_source",
-            "Internal",
-            "Preference page",
-            "Text message",
-            "Loaded",
-            "Preference Center",
-            "Realtime Marketing Form",
-            "Subscription Center",
-            "Email - list-unsubscribe",
-            first=INTERNAL,
-        ),
-        choice(
-            "msdynmkt_logicalreason",
-            "No reasons",
-            "Opt-in - Advertisement",
-            "Opt-in - Landing page",
-            "Opt-in - Events",
-            "Opt-out - Content was irrelevant",
-            "Opt-out - Received too frequently",
-            "Opt-out - Didn't recall signing up",
-            "Opt-out - Privacy concerns",
-            "Opt-out - One-click unsubscribe",
-            first=NO_REASON,
-        ),
-        text("msdynmkt_reason", 500),
-        text("msdynmkt_modifiedonbehalf", 500),
-        moment("msdynmkt_migrationtimestamp"),
-        lookup("msdynmkt_purposeid", "msdynmkt_purpose", "msdynmkt_purposeId"),
-        lookup("msdynmkt_topicid", "msdynmkt_topic", "msdynmkt_topicId"),
-    ),
-    _ACTIVE_OR_NOT,
-    "msdynmkt_ContactPointConsent4",
-)
-
-# What is no table of Dataverse: work on journeys that is under way, those that were ever live (Live, Stopped,
-# Draining, Completing, Completed, Stopping), and the events that were raised.
+# State outside of Dataverse: journeys in transition, those that have ever been live (Live, Stopped, Draining,
+# Completing, Completed, Stopping), and raised events.
+TABLES = (JOURNEY, TEMPLATE, EMAIL, TRIGGER)
 STATE = """
 CREATE TABLE IF NOT EXISTS journey_live (journey_id TEXT PRIMARY KEY);
 CREATE TRIGGER IF NOT EXISTS journey_made_live AFTER INSERT ON msdynmkt_journey
@@ -158,5 +122,4 @@ CREATE TABLE IF NOT EXISTS journey_job (journey_id TEXT PRIMARY KEY, asked REAL 
 CREATE TABLE IF NOT EXISTS raised_event (
     number INTEGER PRIMARY KEY AUTOINCREMENT, trigger_name TEXT NOT NULL, profile_id TEXT NOT NULL, time REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS consent_by_value ON msdynmkt_contactpointconsent4 (fold(msdynmkt_contactpointvalue));
 """

@@ -1,4 +1,4 @@
-"""Custom triggers: each that is published is an action of its own, and raising one is written down."""
+"""Custom triggers: each published one is an action, and each raised event is recorded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 
-from .. import errors, values
-from ..actions import (
+from cij_sandbox.core import errors, values
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.values import SqlValue
+from cij_sandbox.dataverse.actions import (
     BOOLEAN,
     DATETIME,
     DECIMAL,
@@ -21,14 +24,11 @@ from ..actions import (
     register,
     unregister,
 )
-from ..clock import CLOCK
-from ..rows import change, fetch, insert
-from ..store import Store
-from ..tables import BY_SET
-from ..values import SqlValue
-from .tables import DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER, TRIGGER
+from cij_sandbox.dataverse.rows import change, fetch, insert
+from cij_sandbox.journeys.tables import DRAFT_TRIGGER, READY_TRIGGER, STOPPED_TRIGGER, TRIGGER
 
 MAXIMUM_ATTRIBUTES = 29
+_BAD_NAME = '"name" is msdynmkt_ and then lower-case letters, digits and _; it is no entity set'
 _SHOWN = 10_000
 _NAME = re.compile(r"msdynmkt_[a-z0-9_]{1,90}")
 TYPES = {
@@ -40,7 +40,7 @@ TYPES = {
     "reference": ENTITY_REFERENCE,
     "string": STRING,
 }
-# The state of a trigger and the status that goes with it.
+# The state of a trigger and the matching status.
 STATES = {"Draft": (DRAFT_TRIGGER, 0), "Ready to use": (READY_TRIGGER, 1), "Stopped": (STOPPED_TRIGGER, 2)}
 _PROFILE = "msdynmkt_profileid"
 _ALWAYS = (
@@ -59,7 +59,7 @@ class Triggers:
         self._store = store
 
     def find(self, name: str) -> Action | None:
-        """Return a trigger as the action it is; a draft is none yet."""
+        """Return the action of a trigger, None for a draft."""
         if not name.startswith("msdynmkt_"):
             return None
         connection = self._store.reader()
@@ -73,7 +73,7 @@ class Triggers:
 
         def run(given: dict[str, object]) -> Mapping[str, object]:
             if trigger["msdynmkt_state"] != READY_TRIGGER:
-                # Assumption: the action of a trigger that was stopped is still there.
+                # Assumption: the action of a stopped trigger still exists.
                 raise errors.plug_in(f"Trigger {name} is not ready to use")
             with self._store.transaction() as writer:
                 writer.execute(
@@ -85,8 +85,10 @@ class Triggers:
         return Action(name, parameters, {}, run)
 
     def define(self, content: object) -> None:
-        """Add a trigger, or change one, as ``/sandbox/triggers`` takes it; raise ValueError when it makes no sense."""
+        """Add or change a trigger, given as ``/sandbox/triggers`` takes it; raise ValueError for an invalid one."""
         name, attributes, state = _read(content)
+        if name in self._store.schema.by_set:
+            raise ValueError(_BAD_NAME)
         with self._store.transaction() as connection:
             define(connection, name, attributes, state)
 
@@ -106,7 +108,7 @@ class Triggers:
         return found
 
     def raised(self, since: int, name: str | None) -> list[dict[str, object]]:
-        """Return the events after the one with this number, of one trigger or of all; no values of attributes."""
+        """Return the events after a number, of one trigger or of all, without the values of attributes."""
         query = "SELECT * FROM raised_event WHERE number > ? AND ? IN (trigger_name, '') ORDER BY number LIMIT ?"
         return [
             {
@@ -120,7 +122,7 @@ class Triggers:
 
 
 def define(connection: sqlite3.Connection, name: str, attributes: Mapping[str, str], state: str) -> None:
-    """Write a trigger down, with the action it is when it has been published."""
+    """Insert or update a trigger, with its action when it has been published."""
     row_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:trigger:{name}"))
     number, status = STATES[state]
     row: dict[str, SqlValue] = {
@@ -150,8 +152,8 @@ def _read(content: object) -> tuple[str, dict[str, str], str]:
         raise ValueError('A trigger is a JSON object with "name", "attributes" and "state"')
     name, attributes = content.get("name"), content.get("attributes", {})
     state = content.get("state", "Ready to use")
-    if not _is_name(name) or name in BY_SET:
-        raise ValueError('"name" is msdynmkt_ and then lower-case letters, digits and _; it is no entity set')
+    if not _is_name(name):
+        raise ValueError(_BAD_NAME)
     if not isinstance(attributes, dict) or len(attributes) > MAXIMUM_ATTRIBUTES:
         raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES} attributes at most')
     taken = {parameter.name for parameter in _ALWAYS}

@@ -1,24 +1,24 @@
-"""The unbound actions of outbound marketing, and the door by which requests come to it."""
+"""The actions of outbound marketing, and what precedes each request for it."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
-from .. import errors, guid
-from ..actions import BOOLEAN, INTEGER, STRING, Action, Parameter
-from ..expressions import MismatchError, QueryError
-from ..rows import USER_ID, fetch
-from ..schema import Column, Kind
-from ..store import Store
-from ..web import Request
-from .definitions import contacts_of, problem_of, read_ids
-from .fetching import by_query
-from .journeys import FIELDS, validate
-from .life import Life
-from .rules import add_task
-from .tables import (
+from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Column, Kind
+from cij_sandbox.core.store import Store
+from cij_sandbox.core.web import Request
+from cij_sandbox.dataverse.actions import BOOLEAN, INTEGER, STRING, Action, Parameter, compact
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.dataverse.tables import USER_ID
+from cij_sandbox.outbound.definitions import contacts_of, problem_of, read_ids
+from cij_sandbox.outbound.fetching import by_query
+from cij_sandbox.outbound.journeys import FIELDS, validate
+from cij_sandbox.outbound.tables import (
     CONTENT_SETTINGS,
     ONE_BUSINESS_UNIT,
     OUTBOUND_JOURNEY,
@@ -26,33 +26,34 @@ from .tables import (
     STATIC,
     WHOLE_ORGANIZATION,
 )
+from cij_sandbox.outbound.transitions import Tasks, add_task
 
 _PATH = re.compile(r"/*(msdyncrm_\w+)")
 _TABLES = {table.set_name: table for table in (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)}
 _VERBS = {"GET": "Read", "POST": "Create", "PATCH": "Write", "DELETE": "Delete"}
 _CHANGES = ("addByIds", "removeByIds", "addByQuery", "removeByQuery")
-# Far above the "batches of up to 20.000" of the document, which is custom and no limit.
+# Far above the "batches of up to 20.000" of the document, which is a recommendation, no limit.
 _MAXIMUM_IDS = 100_000
 
 
 class Outbound:
-    """Outbound marketing as the rest of the sandbox sees it; ``removed`` as in an organisation since May 2026."""
+    """The actions. With ``removed`` outbound marketing is gone, as in every organisation since May 2026."""
 
     def __init__(self, store: Store, compute_seconds: float, *, removed: bool = False) -> None:
         self._store = store
-        self._life = Life(store, compute_seconds)
+        self._tasks = Tasks(store, compute_seconds)
         self._removed = removed
-        self.actions = () if removed else self._all_actions()
+        self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
 
     def enter(self, request: Request) -> None:
-        """Bring outbound rows up to date before anybody looks at them; refuse those that are out of reach."""
+        """Carry out due tasks before a request for outbound rows, or raise the error when they are removed."""
         linked = OUTBOUND_SEGMENT.logical_name in request.query
         named = _PATH.match(request.path)
         if named is None and not linked:
             return
         table = OUTBOUND_SEGMENT if linked else _TABLES.get(named[1] if named else "")
         if not self._removed:
-            self._life.settle()
+            self._tasks.settle()
         # Assumption: the roles lost their privileges on segments; other rows can still be read and no longer written.
         elif table is not None and (table is OUTBOUND_SEGMENT or request.method != "GET"):
             raise errors.no_privilege(table.logical_name, _VERBS.get(request.method, "Read"), USER_ID)
@@ -86,7 +87,7 @@ class Outbound:
     # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.
     def _update_members(self, given: dict[str, object]) -> Mapping[str, object]:
         operation = str(given["msdyncrm_operation"])
-        segment_id = guid.loose(str(given["msdyncrm_segmentid"]))
+        segment_id = guid.parse(str(given["msdyncrm_segmentid"]))
         with self._store.transaction() as connection:
             segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
             if segment is None or segment_id is None:
@@ -97,7 +98,7 @@ class Outbound:
                 waiting = "SELECT count(*) FROM outbound_task WHERE row_id = ? AND kind LIKE '%By%'"
                 pending = connection.execute(waiting, (segment_id,)).fetchone()[0]
                 state = {"state": "Pending" if pending else "Completed", "pendingOperations": pending}
-                return {"SegmentState": json.dumps(state, separators=(",", ":"))}
+                return {"SegmentState": compact(state)}
             if operation not in _CHANGES:
                 raise errors.plug_in(f"msdyncrm_operation is none of {', '.join(_CHANGES)}, getState")
             if operation.endswith("ByIds"):
@@ -118,20 +119,17 @@ class Outbound:
         unit = None
         scope = given.get("Scope", WHOLE_ORGANIZATION)
         if scope == ONE_BUSINESS_UNIT:
-            unit = guid.loose(str(given.get("OwningBusinessUnit")))
+            unit = guid.parse(str(given.get("OwningBusinessUnit")))
             if unit is None:
                 raise errors.plug_in("The scope of a business unit needs its id in OwningBusinessUnit")
         elif scope != WHOLE_ORGANIZATION:
             raise errors.plug_in(f"Scope {scope} is neither {WHOLE_ORGANIZATION} nor {ONE_BUSINESS_UNIT}")
-        page = by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit)
-        rows = [{name: value for name, value in row.items() if "@" not in name} for row in page.rows]
-        result = {"entities": rows, "totalRecordCount": page.total, "moreRecords": page.more}
-        return {"Result": json.dumps(result, separators=(",", ":"), ensure_ascii=False)}
+        return {"Result": compact(by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit))}
 
     def _validate_segment(self, given: dict[str, object]) -> Mapping[str, object]:
         query = given.get("msdyncrm_segmentquery") or given.get("msdyncrm_query")
         problem = problem_of(self._store.reader(), {**given, "msdyncrm_segmentquery": query})
-        return {"ValidationResult": json.dumps(problem.as_json() if problem else [], separators=(",", ":"))}
+        return {"ValidationResult": compact(problem.as_json() if problem else [])}
 
     def _validate_journey(self, given: dict[str, object]) -> Mapping[str, object]:
         return {"ValidationResult": validate(self._store.reader(), given).text}

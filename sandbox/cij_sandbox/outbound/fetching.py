@@ -1,22 +1,21 @@
-"""Contacts of outbound segments: the query action, and the FetchXML link that came before it."""
+"""Contacts of outbound segments: the query action, and the older link in FetchXML."""
 
 from __future__ import annotations
 
 import sqlite3
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
 
-from .. import errors, fetchxml, guid
-from ..expressions import MismatchError, QueryError, UnsupportedError
-from ..rows import show
-from ..schema import Table
-from ..selecting import MAXIMUM_PAGE
-from ..selecting import Selection as Rows
-from ..sql import ConditionSql, Sql
-from ..tables import CONTACT
-from . import language
-from .sql import contacts_query
-from .tables import OUTBOUND_SEGMENT
+from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Table
+from cij_sandbox.dataverse import fetchxml
+from cij_sandbox.dataverse.expressions import MismatchError, QueryError
+from cij_sandbox.dataverse.rows import show
+from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Selection
+from cij_sandbox.dataverse.sql import ConditionSql, Sql
+from cij_sandbox.dataverse.tables import CONTACT
+from cij_sandbox.mql.language import PageQuery, parse_page
+from cij_sandbox.outbound.definitions import contacts_query
+from cij_sandbox.outbound.tables import OUTBOUND_SEGMENT
 
 _LINK = {"name": OUTBOUND_SEGMENT.logical_name, "from": OUTBOUND_SEGMENT.key, "to": "msdyncrm_segmentmemberid"}
 
@@ -27,54 +26,47 @@ _MEMBERS = (
 _ANY_NUMBER = 2**31
 
 
-@dataclass(frozen=True)
-class Page:
-    """Some of the contacts that were asked for; ``total`` is -1 when nobody asked for it."""
-
-    rows: list[dict[str, object]]
-    total: int
-    more: bool
-
-
-def by_query(connection: sqlite3.Connection, query: str, fetch_xml: str, business_unit: str | None) -> Page:
-    """Answer the action: the query finds the contacts, the FetchXML says what of them; both must mean one page."""
+def by_query(
+    connection: sqlite3.Connection, query: str, fetch_xml: str, business_unit: str | None
+) -> dict[str, object]:
+    """Return the contacts that a query finds, with the columns of FetchXML. Both must describe the same page."""
     try:
-        selection = language.parse_selection(query)
-        found, parameters = contacts_query(connection, selection.query)
-    except UnsupportedError as problem:
-        raise errors.not_implemented(problem.message) from None
+        wanted = parse_page(query)
+        found, parameters = contacts_query(connection, wanted.query)
     except QueryError as problem:
         raise errors.plug_in(f"The Query cannot be parsed. {problem.message}") from None
     except MismatchError as problem:
         raise errors.plug_in(f"The Query cannot be run. {problem}") from None
     fetch = fetchxml.parse(fetch_xml, CONTACT)
     size = min(fetch.size or MAXIMUM_PAGE, MAXIMUM_PAGE)
-    _check_agreement(selection, fetch, size)
+    _check_agreement(wanted, fetch, size)
     where, more = _condition(fetch)
     if business_unit is not None:
         where, more = f"({where}) AND owningbusinessunit = ?", [*more, business_unit]
-    contacts = Rows(CONTACT, (f"({where}) AND contactid IN ({found})", [*more, *parameters]), fetch.order)
-    rows, is_more = contacts.page(connection, size, offset=selection.skip)
+    contacts = Selection(CONTACT, (f"({where}) AND contactid IN ({found})", [*more, *parameters]), fetch.order)
+    rows, is_more = contacts.page(connection, size, offset=wanted.skip)
     total = contacts.count(connection, _ANY_NUMBER) if fetch.total else -1
-    return Page([show(CONTACT, row, fetch.columns) for row in rows], total, is_more)
+    shown = [show(CONTACT, row, fetch.columns).items() for row in rows]
+    entities = [{name: value for name, value in row if "@" not in name} for row in shown]
+    return {"entities": entities, "totalRecordCount": total, "moreRecords": is_more}
 
 
-def _check_agreement(selection: language.Selection, fetch: fetchxml.Fetch, size: int) -> None:
+def _check_agreement(wanted: PageQuery, fetch: fetchxml.Fetch, size: int) -> None:
     if fetch.counts or fetch.top or fetch.cookie:
         raise errors.not_implemented("aggregates, 'top' and paging cookies in FetchXml here")
-    for name in selection.select:
+    for name in wanted.select:
         if name not in CONTACT.by_name:
             raise errors.plug_in(f"The Query selects '{name}', which 'contact' has not")
-    # The order of FetchXML as it is read ends with the key, of which nobody spoke.
+    # The parsed order of FetchXML ends with the key, which the request does not name.
     order = tuple((column.name, way == "DESC") for column, way in fetch.order[:-1])
-    for words, left, right in (
-        ("ORDERBY and order", selection.order, order),
-        ("SKIP and page", selection.skip, (fetch.page - 1) * size),
-        ("TAKE and count", selection.take, fetch.size),
+    for names, left, right in (
+        ("ORDERBY and order", wanted.order, order),
+        ("SKIP and page", wanted.skip, (fetch.page - 1) * size),
+        ("TAKE and count", wanted.take, fetch.size),
     ):
         if left != right:
             # Assumption: the documents show them agreeing and do not say what happens otherwise.
-            raise errors.plug_in(f"Query and FetchXml disagree: {words} are {left} and {right}")
+            raise errors.plug_in(f"Query and FetchXml disagree: {names} are {left} and {right}")
 
 
 def _condition(fetch: fetchxml.Fetch) -> Sql:
@@ -86,10 +78,10 @@ def _condition(fetch: fetchxml.Fetch) -> Sql:
         raise errors.plug_in(f"The FetchXml cannot be run. {problem}") from None
 
 
-def without_link(fetch_xml: str, table: Table) -> tuple[str, Sql]:
-    """Take the deprecated link to a segment out of FetchXML for contacts; return the rest and what the link means.
+def take_link(fetch_xml: str, table: Table) -> tuple[str, Sql]:
+    """Take the deprecated link to a segment out of FetchXML; return the rest and the SQL condition for the link.
 
-    Assumption: a segment that does not exist, or has never been live, links to nobody.
+    Assumption: a segment that does not exist, or has never been live, links to no contact.
     """
     if table is not CONTACT or OUTBOUND_SEGMENT.logical_name not in fetch_xml:
         return fetch_xml, ("1", [])
@@ -110,7 +102,7 @@ def _linked(link: ET.Element) -> str:
     condition = conditions[0]
     if (condition.get("attribute"), condition.get("operator")) != (OUTBOUND_SEGMENT.key, "eq"):
         raise errors.not_implemented("this condition on a segment in FetchXML")
-    found = guid.loose(condition.get("value", ""))
+    found = guid.parse(condition.get("value", ""))
     if found is None:
         raise errors.ODataError(400, "0x80041108", f"'{OUTBOUND_SEGMENT.key}' is compared with what is no GUID.")
     return found

@@ -1,7 +1,7 @@
 """Check for Errors: what stops an outbound journey from going live (``msdyncrm_CustomerJourneyValidate``).
 
-Assumption: whether what a journey refers to exists is only looked into when it has no error in itself. The document's
-example refers to segments and settings of an organisation that is not this one, and gets the one error printed.
+Assumption: segments and settings are checked only in a journey without other errors. The document's example refers to
+those of another organisation, and gets only the error that is printed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .. import guid, values
-from ..rows import fetch
-from ..schema import Column, Kind
-from . import workflow
-from .definitions import problem_of
-from .tables import ACCOUNT_TARGET, CONTENT_SETTINGS, LIVE, LIVE_EDITABLE, OUTBOUND_JOURNEY, OUTBOUND_SEGMENT
-from .workflow import ERROR, WARNING, Fault
+from cij_sandbox.core import guid, values
+from cij_sandbox.core.schema import Column, Kind
+from cij_sandbox.dataverse.rows import fetch
+from cij_sandbox.outbound import workflow
+from cij_sandbox.outbound.definitions import problem_of
+from cij_sandbox.outbound.tables import (
+    ACCOUNT_TARGET,
+    CONTENT_SETTINGS,
+    LIVE,
+    LIVE_EDITABLE,
+    OUTBOUND_JOURNEY,
+    OUTBOUND_SEGMENT,
+)
+from cij_sandbox.outbound.workflow import ERROR, WARNING, Fault
 
 _PREFIX = "FieldValue"
-# The document's mapping table, and one more that only its example has.
+# The document's mapping table, and a name that only its example has.
 FIELDS: Mapping[str, Column] = {
     _PREFIX + key: OUTBOUND_JOURNEY.by_name[name]
     for key, name in {
@@ -50,7 +57,7 @@ class Result:
 
     @property
     def blocks(self) -> bool:
-        """Tell whether the journey cannot go live."""
+        """Whether the journey cannot go live."""
         return any(fault.severity == ERROR for fault in self.faults)
 
     @property
@@ -70,12 +77,12 @@ class Result:
 
 
 def validate_row(connection: sqlite3.Connection, row: sqlite3.Row) -> Result:
-    """Validate a journey as it is stored."""
+    """Validate the row of a journey."""
     return _validate(connection, dict(row), [])
 
 
 def validate(connection: sqlite3.Connection, given: Mapping[str, object]) -> Result:
-    """Validate a journey as the action is given it: moments as text, references as ids in braces."""
+    """Validate the inputs of the action: times as text, references as ids in braces."""
     journey: dict[str, object] = {}
     unreadable: list[Fault] = []
     for key, value in given.items():
@@ -84,7 +91,7 @@ def validate(connection: sqlite3.Connection, given: Mapping[str, object]) -> Res
         if column.kind is Kind.DATETIME:
             read = values.read_moment(str(value))
         elif column.kind is Kind.GUID:
-            read = guid.loose(str(value))
+            read = guid.parse(str(value))
         elif column.options and value not in column.options:
             read = None
         if read is None:
@@ -137,14 +144,14 @@ def _faults_of_references(
         yield from _faults_of_segment(connection, str(suppression), "")
     if settings and fetch(connection, CONTENT_SETTINGS, str(settings)) is None:
         yield Fault("ErrorContentSettingsNotFound", arguments=(str(settings),))
-    # Assumption: the sandbox has no e-mails, pages, events or forms, and takes their ids at their word.
+    # Assumption: the sandbox has no e-mails, pages, events or forms, and does not check their ids.
     for activity in activities:
         for segment_id in workflow.segments_of(activity):
             yield from _faults_of_segment(connection, segment_id, activity.activity_id)
 
 
 def _faults_of_segment(connection: sqlite3.Connection, written: str, activity: str) -> Iterator[Fault]:
-    segment_id = guid.loose(written)
+    segment_id = guid.parse(written)
     segment = fetch(connection, OUTBOUND_SEGMENT, segment_id) if segment_id else None
     if segment is None:
         yield Fault("ErrorSegmentNotFound", activity, arguments=(written,))

@@ -1,11 +1,11 @@
-"""The tables of outbound marketing, and the statuses their rows may go to."""
+"""The tables of outbound marketing, and their status transitions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..columns import choice, flag, lookup, moment, number, text
-from ..schema import Column, Kind, Table
+from cij_sandbox.core.columns import choice, flag, lookup, moment, number, text
+from cij_sandbox.core.schema import ACTIVE_OR_INACTIVE, Column, Kind, Table
 
 DRAFT, LIVE, STOPPED, LIVE_EDITABLE, EXPIRED, ERROR, GOING_LIVE, STOPPING = range(192350000, 192350008)
 DYNAMIC, STATIC, COMPOUND = range(192350000, 192350003)
@@ -28,14 +28,12 @@ _SCOPE = Column(
 
 
 def _kept(column: Column) -> Column:
-    """Return the column as one the service writes itself."""
+    """Return the column as one that only the service writes."""
     return Column(column.name, column.kind, column.max_length, read_only=True)
 
 
 OUTBOUND_SEGMENT = Table(
     "msdyncrm_segment",
-    "msdyncrm_segments",
-    "msdyncrm_segmentid",
     "msdyncrm_segmentname",
     (
         text("msdyncrm_segmentname", 100),
@@ -61,8 +59,6 @@ OUTBOUND_SEGMENT = Table(
 
 OUTBOUND_JOURNEY = Table(
     "msdyncrm_customerjourney",
-    "msdyncrm_customerjourneys",
-    "msdyncrm_customerjourneyid",
     "msdyncrm_name",
     (
         text("msdyncrm_name", 100),
@@ -98,30 +94,10 @@ OUTBOUND_JOURNEY = Table(
 
 CONTENT_SETTINGS = Table(
     "msdyncrm_contentsettings",
-    "msdyncrm_contentsettingss",
-    "msdyncrm_contentsettingsid",
     "msdyncrm_name",
     (text("msdyncrm_name", 100),),
-    {1: (0, "Active"), 2: (1, "Inactive")},
+    ACTIVE_OR_INACTIVE,
     "msdyncrm_contentsettings",
-)
-
-ACCOUNT = Table(
-    "account",
-    "accounts",
-    "accountid",
-    "name",
-    (
-        text("name", 160),
-        text("accountnumber", 20),
-        text("emailaddress1", 100),
-        text("telephone1", 50),
-        text("address1_city", 80),
-        text("address1_country", 80),
-        text("description", 2000),
-    ),
-    {1: (0, "Active"), 2: (1, "Inactive")},
-    "Account",
 )
 
 # The TransitionData of the two tables; what is not listed is refused. They differ in what a draft may become.
@@ -140,7 +116,8 @@ TRANSITIONS: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     OUTBOUND_JOURNEY.logical_name: _TRANSITIONS,
 }
 
-# Who is in a segment (a static one: who is to be), and what has been asked for and is not done yet.
+TABLES = (OUTBOUND_SEGMENT, OUTBOUND_JOURNEY, CONTENT_SETTINGS)
+# The members of segments (of a static one also before it is live), and tasks that are not done yet.
 STATE = """
 CREATE TABLE IF NOT EXISTS outbound_member (
     segment_id TEXT NOT NULL, member TEXT NOT NULL, PRIMARY KEY (segment_id, member)

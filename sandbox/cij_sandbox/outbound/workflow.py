@@ -1,4 +1,4 @@
-"""The workflow definition of an outbound journey ("Customer Journey workflow definition"): what makes it sound."""
+"""The workflow definition of an outbound journey ("Customer Journey workflow definition"): its faults."""
 
 from __future__ import annotations
 
@@ -8,34 +8,19 @@ from dataclasses import dataclass
 
 ERROR, WARNING = "Error", "Warning"
 _ROOT = "bpf_root"
-_TYPES = frozenset(
-    [
-        _ROOT,
-        "Email",
-        "LandingPage",
-        "Event",
-        "CreateCrmActivity",
-        "InvokeWorkflow",
-        "CreateLead",
-        "Scheduler",
-        "Trigger",
-        "Splitter",
-        "SplitterBranch",
-        "Segment",
-        "Survey",
-        "RecordUpdate",
-        "LinkedInCampaign",
-        "MarketingForm",
-    ]
-)
+_TYPES = frozenset([
+    _ROOT, "Email", "LandingPage", "Event", "CreateCrmActivity", "InvokeWorkflow", "CreateLead", "Scheduler",
+    "Trigger", "Splitter", "SplitterBranch", "Segment", "Survey", "RecordUpdate", "LinkedInCampaign",
+    "MarketingForm",
+])  # fmt: skip
 _BRANCHES = ("yesbranch", "nobranch")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One problem; without an activity it is one of the journey as a whole.
+    """One problem, of an activity or of the journey as a whole.
 
-    Assumption: only one fault is named in a document, the others have names of the sandbox's own.
+    Assumption: a document names only one fault; the other names are the sandbox's own.
     """
 
     name: str
@@ -46,7 +31,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Activity:
-    """One tile."""
+    """One activity, a tile in the designer."""
 
     activity_id: str
     kind: str
@@ -57,7 +42,7 @@ class Activity:
 
 
 def read(text: object) -> tuple[Activity, ...] | None:
-    """Read a workflow definition; None when it is not an array of activities."""
+    """Read a workflow definition; return None when it is no array of activities."""
     try:
         written = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -82,7 +67,7 @@ def _activity(entry: dict[str, object]) -> Activity:
 
 
 def faults(activities: tuple[Activity, ...], target: str) -> Iterator[Fault]:
-    """Find what is wrong with the tiles and how they hang together; ``target`` is what the journey is about."""
+    """Yield the faults of the activities and their tree; ``target`` is the table of the journey."""
     roots = [activity for activity in activities if activity.kind == _ROOT]
     if len(roots) != 1:
         yield Fault("ErrorWorkflowRootMissing" if not roots else "ErrorWorkflowHasSeveralRoots")
@@ -104,7 +89,7 @@ def faults(activities: tuple[Activity, ...], target: str) -> Iterator[Fault]:
     yield from (fault for activity in activities for fault in _faults_of(activity, kinds, target))
     parents = {activity.activity_id: activity.parent for activity in activities if activity.parent is not None}
     for activity in activities:
-        if _goes_round(activity.activity_id, parents):
+        if _is_own_ancestor(activity.activity_id, parents):
             yield Fault("ErrorActivityIsItsOwnAncestor", activity.activity_id)
 
 
@@ -128,7 +113,7 @@ def _faults_of(activity: Activity, kinds: dict[str, str], target: str) -> Iterat
         yield Fault("ErrorSegmentMissing", name)
 
 
-def _goes_round(start: str, parents: dict[str, str]) -> bool:
+def _is_own_ancestor(start: str, parents: dict[str, str]) -> bool:
     at, seen = start, set()
     while at in parents and at not in seen:
         seen.add(at)
@@ -137,5 +122,5 @@ def _goes_round(start: str, parents: dict[str, str]) -> bool:
 
 
 def segments_of(activity: Activity) -> list[str]:
-    """Return the ids of the segments of a tile, as they are written."""
+    """Return the ids of the segments of an activity, as written."""
     return [str(item.get("ItemId") or "") for item in activity.items if item.get("ActivityTypeId") == "SegmentItem"]

@@ -1,0 +1,1 @@
+"""Segments of real-time journeys."""

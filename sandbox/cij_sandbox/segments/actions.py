@@ -1,0 +1,120 @@
+"""The actions of segments: members, publishing, stopping ("Create a segment using the Web API")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cij_sandbox.core import errors, guid
+from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse.actions import ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY, Action, Parameter, compact
+from cij_sandbox.segments.definitions import segments_of
+from cij_sandbox.segments.members import PAGE, Members
+from cij_sandbox.segments.publishing import Publisher
+
+
+def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple[Action, ...]:
+    """Return the actions."""
+    members = Members(store)
+
+    def segment_id(value: object) -> object:
+        found = _guid("SegmentId")(value)
+        of_definition = segments_of(store.reader(), found) if behaviours.segment_id_is_definition_id else []
+        return of_definition[0] if of_definition else found
+
+    segment = Parameter("SegmentId", STRING, read=segment_id)
+    group = Parameter("GroupId", STRING, read=_guid("GroupId"))
+    ids = Parameter("EntityIds", STRING_ARRAY, read=_packed)
+    page, size = (Parameter(name, INTEGER, read=_positive(name)) for name in ("PageNo", "PageSize"))
+    # Assumption: MembersList is paged by these two; its answer shows pages, no document shows its inputs.
+    # What is printed has no pages, so in that form all members are on the first.
+    default = 2**31 - 1 if behaviours.malformed_members else PAGE
+    paging = (
+        Parameter("PageNumber", INTEGER, True, _positive("PageNumber"), 1),
+        Parameter("PageSize", INTEGER, True, _positive("PageSize"), default),
+    )
+    result = {"StatusCode": INTEGER, "ResultText": STRING}
+    stopped = {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION}
+    list_members = Action("msdynmkt_MembersList", (segment, *paging), result, _call(members.computed_page, _result))
+    return (
+        # Assumption: Remove answers 204 as Add does.
+        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add)),
+        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove)),
+        Action(
+            "msdynmkt_ListGroupMembers",
+            (segment, group, page, size),
+            {"Response": STRING},
+            _call(members.group_page, lambda found: {"Response": compact(found)}),
+        ),
+        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, _call(publisher.publish)),
+        replace(list_members, write=_as_printed) if behaviours.malformed_members else list_members,
+        Action("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result)),
+        Action(
+            "msdynmkt_StopSegments",
+            (Parameter("SegmentIdList", STRING_ARRAY, read=_texts),),
+            stopped,
+            _call(publisher.stop_segments, dict),
+            available=not behaviours.without_stop_segments,
+        ),
+    )
+
+
+def _call(
+    method: Callable[..., object], write: Callable[[Any], Mapping[str, object]] = lambda _: {}
+) -> Callable[[dict[str, object]], Mapping[str, object]]:
+    """Return the run of an action: a method that takes the inputs in their order."""
+    return lambda given: write(method(*given.values()))
+
+
+def _result(found: Mapping[str, object]) -> Mapping[str, object]:
+    return {"StatusCode": 200, "ResultText": compact(found)}
+
+
+def _as_printed(body: Mapping[str, object]) -> bytes:
+    """Write a reply of MembersList the way the documents print it: all ids in one string, one quote not escaped."""
+    result = json.loads(str(body["ResultText"]))
+    names = ("baseEntityLogicalName", "primaryKeyColumnName", "members", "additionalProperties")
+    printed = {name: result[name] for name in names}
+    printed["members"] = [", ".join(result["members"])] if result["members"] else []
+    text = compact({**body, "ResultText": compact(printed)})
+    return text.replace('\\"],', '"],', 1).encode()
+
+
+def _guid(name: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        found = guid.parse(str(value))
+        if found is None:
+            raise errors.plug_in(f"{name} '{value!s:.100}' is not a GUID")
+        return found
+
+    return read
+
+
+def _positive(name: str) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or value < 1:
+            raise errors.plug_in(f"{name} must be a number >= 1, it is {value}")
+        return value
+
+    return read
+
+
+def _packed(written: object) -> list[bytes]:
+    # Assumption: an id that is no GUID refuses the call as a whole, an empty list is a call that does nothing.
+    packed = []
+    for value in written if isinstance(written, list) else ():
+        found = guid.parse(value) if isinstance(value, str) else None
+        if found is None:
+            raise errors.plug_in(f"EntityIds contains {value!r:.100}, which is not a GUID")
+        packed.append(guid.to_bytes(found))
+    return packed
+
+
+def _texts(value: object) -> list[str]:
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    if texts != value:
+        raise errors.bad_payload("", "Microsoft.OData.ODataException: Cannot convert a value to 'Edm.String'.")
+    return texts

@@ -1,0 +1,1 @@
+"""The process: HTTP, login, the command line."""

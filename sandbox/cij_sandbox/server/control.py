@@ -1,0 +1,130 @@
+"""The sandbox's own endpoints under ``/sandbox``: faults, requests, the clock, triggers. The real service has none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from cij_sandbox.core import values
+from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.faults.rules import Faults, read
+from cij_sandbox.server.organisation import Organisation
+
+_REMEMBERED = 10_000
+
+
+@dataclass
+class Entry:
+    """One request, without query, body and token, which hold personal data and secrets."""
+
+    number: int
+    time: float
+    method: str
+    path: str
+    client_request_id: str | None
+    status: int | None = None
+    fault: str | None = None
+
+
+class RequestLog:
+    """The last requests, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=_REMEMBERED)
+        self._number = 0
+
+    def begin(self, method: str, path: str, client_request_id: str | None) -> Entry:
+        """Record a request; its status follows with the response."""
+        self._number += 1
+        entry = Entry(self._number, time.time(), method, path, client_request_id)
+        self._entries.append(entry)
+        return entry
+
+    def since(self, number: int) -> list[dict[str, object]]:
+        """Return the requests after a number."""
+        return [asdict(entry) for entry in self._entries if entry.number > number]
+
+
+class Control:
+    """The endpoints under ``/sandbox``."""
+
+    def __init__(self, rules: Faults, log: RequestLog, organisation: Organisation) -> None:
+        self._triggers = organisation.triggers
+        self._rules = rules
+        self._log = log
+        self._background = organisation.background
+
+    async def faults(self, http: HttpRequest) -> Response:
+        """Return the fault rules; POST adds some, DELETE deletes all."""
+        if http.method == "DELETE":
+            self._rules.clear()
+            return Response(None, 204)
+        if http.method == "POST" and (refusal := await _posted(http, lambda rules: self._rules.add(read(rules)))):
+            return refusal
+        return JSONResponse({"faults": self._rules.shown()})
+
+    async def requests(self, http: HttpRequest) -> Response:
+        """Return the requests after a number."""
+        since = _since(http)
+        return _NO_NUMBER if since is None else JSONResponse({"requests": self._log.since(since)})
+
+    async def events(self, http: HttpRequest) -> Response:
+        """Return the events after a number, of one trigger or of all."""
+        since, name = _since(http), http.query_params.get("trigger")
+        if since is None:
+            return _NO_NUMBER
+        return JSONResponse({"events": await run_in_threadpool(self._triggers.raised, since, name)})
+
+    async def triggers(self, http: HttpRequest) -> Response:
+        """Return the custom triggers; POST adds or changes one."""
+        if http.method == "POST" and (refusal := await _posted(http, self._triggers.define)):
+            return refusal
+        return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
+
+    async def clock(self, http: HttpRequest) -> Response:
+        """Return the organisation's time; POST ``{"advance_seconds": N}`` advances it."""
+        if http.method == "POST":
+            if refusal := await _posted(http, _advance, _ADVANCE):
+                return refusal
+            await run_in_threadpool(self._background.catch_up)
+        return JSONResponse({"now": values.write_moment(values.now())}, headers={"Cache-Control": "no-store"})
+
+
+def _since(http: HttpRequest) -> int | None:
+    since = http.query_params.get("since", "0")
+    return int(since) if since.isascii() and since.isdigit() and len(since) < 19 else None
+
+
+async def _posted(http: HttpRequest, take: Callable[[Any], None], expected: str = "") -> Response | None:
+    """Pass the JSON of a request on; return the response to an invalid one."""
+    # A page of another site can send a form here, but not this type: the browser would ask first.
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _refusal(415, "Content-Type: application/json is expected")
+    try:
+        await run_in_threadpool(take, json.loads(await http.body()))
+    except (ValueError, RecursionError) as problem:
+        return _refusal(400, expected or str(problem))
+    return None
+
+
+def _advance(content: Any) -> None:
+    try:
+        CLOCK.advance(float(content["advance_seconds"]))
+    except (LookupError, TypeError, OverflowError):
+        raise ValueError from None
+
+
+def _refusal(status: int, problem: str) -> Response:
+    return JSONResponse({"error": problem}, status)
+
+
+_NO_NUMBER = _refusal(400, '"since" is the number of the last one that is known')
+_ADVANCE = '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987'

@@ -1,0 +1,78 @@
+"""The organisation: the composition of all subjects."""
+
+from __future__ import annotations
+
+from cij_sandbox.consent import seeding as consent_seeding
+from cij_sandbox.consent import tables as consent
+from cij_sandbox.core.background import Background
+from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core.schema import Schema
+from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse import seeding
+from cij_sandbox.dataverse import tables as platform
+from cij_sandbox.dataverse.actions import Actions
+from cij_sandbox.dataverse.query import Queries
+from cij_sandbox.dataverse.rows import Rows
+from cij_sandbox.journeys import plugins as journey_plugins
+from cij_sandbox.journeys import seeding as journey_seeding
+from cij_sandbox.journeys import tables as journeys
+from cij_sandbox.journeys.actions import ELSEWHERE, JourneyActions
+from cij_sandbox.journeys.triggers import Triggers
+from cij_sandbox.outbound import plugins as outbound_plugins
+from cij_sandbox.outbound import tables as outbound
+from cij_sandbox.outbound.actions import Outbound
+from cij_sandbox.outbound.fetching import take_link
+from cij_sandbox.segments import plugins as segment_plugins
+from cij_sandbox.segments import tables as segments
+from cij_sandbox.segments.actions import actions as segment_actions
+from cij_sandbox.segments.publishing import Publisher
+from cij_sandbox.server.service import Service
+
+SCHEMA = Schema(
+    (*platform.TABLES, *segments.TABLES, *journeys.TABLES, *consent.TABLES, *outbound.TABLES),
+    "".join([platform.INDEXES, segments.STATE, journeys.STATE, consent.STATE, outbound.STATE]),
+)
+PLUGINS = {**segment_plugins.PLUGINS, **journey_plugins.PLUGINS, **outbound_plugins.PLUGINS}
+
+
+class Organisation:
+    """One organisation: the service that answers requests, and the work in the background."""
+
+    def __init__(self, store: Store, compute_seconds: float, behaviours: Behaviours, signing_key: bytes) -> None:
+        self.store = store
+        self.background = Background(store, compute_seconds)
+        self.triggers = Triggers(store)
+        self._publisher = Publisher(store, self.background, behaviours)
+        gate = Outbound(store, compute_seconds, removed=behaviours.outbound_removed)
+        actions = (
+            *segment_actions(store, self._publisher, behaviours),
+            *JourneyActions(store, self.background, behaviours).actions,
+            *gate.actions,
+        )
+        self.service = Service(
+            store,
+            Rows(store, PLUGINS),
+            Queries(store, signing_key, take_link),
+            Actions(store, actions, self.triggers.find, ELSEWHERE),
+            gate.enter,
+            self.background.notify,
+        )
+
+    def start(self) -> None:
+        """Start the work in the background."""
+        self.background.start()
+
+    def stop(self) -> None:
+        """Stop the work in the background; it continues after the next start."""
+        self.background.stop()
+        self._publisher.stop()
+
+
+def seed(store: Store, contacts: int, leads: int, number: int) -> None:
+    """Insert the rows of a new organisation. Rows that were deleted are not inserted again."""
+    seeding.seed(store, contacts, leads, number)
+    if not store.setting("journeys_prepared"):
+        with store.transaction() as connection:
+            journey_seeding.seed(connection)
+            consent_seeding.seed(connection)
+            store.keep("journeys_prepared", "1")
