@@ -1,4 +1,4 @@
-"""The exceptions, as one tree."""
+"""The documented tree of exceptions matches the classes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _lines(kind, depth=0):
             yield from _lines(child, depth + 1)
 
 
-def test_the_documented_tree_is_the_tree():
-    """Each class under its parent, with a star when it is permanent."""
+def test_the_documented_tree_matches_the_classes():
+    """The tree in the docstring of ``errors`` has each class under its parent, with a star when it is permanent."""
     drawn = [
         (len(indent) // 4, name, bool(star))
         for indent, name, star in re.findall(r"^    ([ │├└─]*)(Cij\w+)( \*)?", errors.__doc__, re.MULTILINE)

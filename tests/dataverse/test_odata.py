@@ -59,7 +59,7 @@ def test_a_value_with_a_line_end_is_not_two_ids():
 @given(st.lists(st.uuids()))
 def test_ids_are_written_in_lower_case_with_dashes(ids):
     """Ids are written as the service writes them: lower case, with dashes."""
-    assert unpack_guids(b"".join(one.bytes for one in ids)) == [str(one) for one in ids]
+    assert unpack_guids(b"".join(value.bytes for value in ids)) == [str(value) for value in ids]
 
 
 def test_the_error_for_an_invalid_id_names_the_argument():

@@ -127,7 +127,7 @@ def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
 
 
 def test_an_extra_under_its_former_name_is_read_and_warned_of(scripted, monkeypatch, caplog):
-    """Once per connection; the new name wins."""
+    """An extra under its former name is read with one warning a connection, unless the new name is given."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_OLD", scripted.connection(max_hold_seconds=7))
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_BOTH", scripted.connection(max_hold_seconds=7, max_throttle_wait_seconds=8))
     assert [CijHook("cij_old").settings().max_throttle_wait_seconds for _ in range(2)] == [7, 7]
@@ -137,7 +137,7 @@ def test_an_extra_under_its_former_name_is_read_and_warned_of(scripted, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "warning"),
     [
         ("max_throtle_wait", "'max_throtle_wait' is unknown and has no effect; did you mean 'max_throttle_wait_sec"),
         ("Tenant-ID", "'Tenant-ID' is unknown and has no effect; did you mean 'tenant_id'?"),
@@ -145,17 +145,17 @@ def test_an_extra_under_its_former_name_is_read_and_warned_of(scripted, monkeypa
         ("canary~Q.secret", "with a name that can't be shown"),
     ],
 )
-def test_an_unknown_extra_is_a_warning_that_names_the_nearest(scripted, monkeypatch, caplog, name, said):
-    """Unless it is empty."""
+def test_an_unknown_extra_is_a_warning_that_names_the_nearest(scripted, monkeypatch, caplog, name, warning):
+    """An unknown extra is a warning that names the nearest known one, unless its value is empty."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_TYPO", scripted.connection(**{name: "1", "also_unknown": ""}))
     CijHook("cij_typo").settings()
-    assert said in caplog.text
+    assert warning in caplog.text
     assert "canary" not in caplog.text
     assert "also_unknown" not in caplog.text
 
 
 def test_the_form_shows_every_extra():
-    """And no other."""
+    """The connection form has a field for every extra that is read and for no other."""
     fields = get_provider_info()["connection-types"][0]["conn-fields"]
     assert set(fields) == set(EXTRAS)
 

@@ -26,8 +26,8 @@ STOPPED_NOW = Answer(body={"stopSingleSegmentResults": [{"SegmentId": ID, "WasSt
 BLIP = Answer(200, b"<html>a gateway's page</html>")
 
 
-def _made(cij_sandbox, monkeypatch, generation: str) -> str:
-    """Create a segment of a generation on the sandbox."""
+def _create(cij_sandbox, monkeypatch, generation: str) -> str:
+    """Create a segment of a generation on the sandbox and return its id."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     key = uuid.uuid4().hex
     if generation == "outbound":
@@ -45,7 +45,7 @@ def test_two_concurrent_deletes(cij_sandbox, monkeypatch, generation, missing_ok
     """Of two concurrent deletes one finds no row, which ``missing_ok`` makes a success or an error."""
     kind = CijOutboundDeleteSegmentOperator if generation == "outbound" else CijDeleteSegmentOperator
     for _ in range(3):
-        segment_id = _made(cij_sandbox, monkeypatch, generation)
+        segment_id = _create(cij_sandbox, monkeypatch, generation)
         start, ends = threading.Barrier(2), []
 
         def delete(segment_id=segment_id, start=start, ends=ends):
@@ -57,10 +57,10 @@ def test_two_concurrent_deletes(cij_sandbox, monkeypatch, generation, missing_ok
                 ends.append(str(error))
 
         both = [threading.Thread(target=delete) for _ in range(2)]
-        for one in both:
-            one.start()
-        for one in both:
-            one.join()
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
         failed = [end for end in ends if isinstance(end, str)]
         assert len(ends) == 2
         assert len(failed) == (0 if missing_ok else 1), ends
@@ -81,8 +81,8 @@ def _run(scripted, monkeypatch, *answers: Answer, **arguments):
 ROW, DEFINITION_ROW = f"msdynmkt_segments({ID})", f"msdynmkt_segmentdefinitions({DEFINITION})"
 
 
-def test_a_conflict_is_another_delete_or_change_and_tried_again(scripted, monkeypatch):
-    """The row is gone, or it goes with the next try."""
+def test_a_version_conflict_is_retried(scripted, monkeypatch):
+    """A version conflict reads the row again: it is gone, or it is deleted by the next attempt."""
     state, requests = _run(scripted, monkeypatch, segment(2), BUSY, GONE, GONE)
     assert state == "success"
     assert requests[1:] == [("DELETE", ROW), ("GET", ROW), ("DELETE", DEFINITION_ROW)]
@@ -95,8 +95,8 @@ def test_a_conflict_is_another_delete_or_change_and_tried_again(scripted, monkey
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("first_look", [segment(8), BLIP])
-def test_a_stop_is_asked_for_once_and_waited_for(scripted, monkeypatch, deferrable, first_look):
-    """In the worker or in the triggerer; a look that fails behind the accepted stop does not repeat it."""
+def test_stop_first_sends_one_stop_and_waits(scripted, monkeypatch, deferrable, first_look):
+    """With ``stop_first`` one stop is sent and waited for, in worker or triggerer, also after a failed poll."""
     stopping = (segment(1), STOPPED_NOW, first_look)
     deleting = (segment(9), DONE, DONE)
     state, requests = _run(
@@ -115,8 +115,8 @@ def test_a_stop_is_asked_for_once_and_waited_for(scripted, monkeypatch, deferrab
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, deferrable):
-    """Somebody else has deleted it: fine, or an error, as told."""
+def test_a_segment_deleted_while_stopping_is_missing(scripted, monkeypatch, deferrable):
+    """A segment that is deleted by another writer while it stops is a success or an error by ``missing_ok``."""
     stopping = (segment(1), STOPPED_NOW, segment(8))
     for missing_ok, end in ((True, "success"), (False, "failed")):
         gone = (GONE, NONE) * 2
@@ -134,8 +134,8 @@ def test_a_segment_that_goes_while_it_stops_is_missing(scripted, monkeypatch, de
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_stop_that_does_not_end_deletes_nothing(scripted, monkeypatch, capfd, deferrable):
-    """The task fails in the time given."""
+def test_a_stop_that_times_out_deletes_nothing(scripted, monkeypatch, capfd, deferrable):
+    """A stop that does not end within the timeout fails the task, and nothing is deleted."""
     stopping = (segment(1), STOPPED_NOW, segment(8))
     state, requests = _run(scripted, monkeypatch, *stopping, stop_first=True, deferrable=deferrable, timeout=0.6)
     assert state == "failed"
@@ -146,7 +146,7 @@ def test_a_stop_that_does_not_end_deletes_nothing(scripted, monkeypatch, capfd, 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_live_segment_is_stopped_and_deleted(cij_sandbox, monkeypatch, deferrable):
     """A live segment of the sandbox is stopped and deleted, in worker or triggerer."""
-    segment_id = _made(cij_sandbox, monkeypatch, "real-time")
+    segment_id = _create(cij_sandbox, monkeypatch, "real-time")
 
     async def live(cij):
         await cij.segments.publish(segment_id)

@@ -55,7 +55,7 @@ def test_a_publish_that_falls_back_to_draft_has_failed(run_journey_task, capfd, 
 
 
 def test_publish_without_waiting(run_journey_task):
-    """With ``wait=False``, publish returns the status that the first check found."""
+    """With ``wait=False`` publish returns the status that it read last."""
     answers = [journey(1), NONE, Answer(204), journey(4)]
     ran = run_journey_task(CijPublishJourneyOperator, *answers, journey_id=ID, wait=False)
     assert ran.result("t") == {"journey_id": ID, "status": "publishing"}
@@ -134,8 +134,8 @@ STAIN = {"errorCode": "Odd", "errorMessage": "Hm.", "severity": "Warning"}
         ("always", validation_result(True), "failed"),
     ],
 )
-def test_a_journey_is_validated(run_journey_task, scripted, capfd, fail_on, answer, state):
-    """What is found is shown as a table, and fails the task as told."""
+def test_validation_results_fail_the_task_as_requested(run_journey_task, scripted, capfd, fail_on, answer, state):
+    """Validation results are logged as a table and fail the task as ``fail_on`` says."""
     found = journey(1, msdynmkt_journeyjson='{"name": "Spring"}')
     ran = run_journey_task(CijValidateJourneyOperator, found, answer, journey_id=ID, fail_on=fail_on)
     assert ran.states == {"t": state}

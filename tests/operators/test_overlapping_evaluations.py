@@ -207,8 +207,8 @@ def test_a_skipped_publish_is_repeated_ten_times(run_publish, scripted, capfd, d
 
 @both
 @pytest.mark.parametrize("trouble", [LATER, DOWN], ids=["429", "503"])
-def test_a_refresh_that_is_done_is_not_done_again(run_publish, scripted, monkeypatch, deferrable, trouble):
-    """Whatever becomes of the last read, for when the segment was evaluated, the segment is published once."""
+def test_a_completed_refresh_is_not_repeated(run_publish, scripted, monkeypatch, deferrable, trouble):
+    """A failed read after the evaluation does not lead to a second publish."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     ran = run_publish(
         *[segment(2), NONE, Answer(204), segment(5), segment(1), trouble],
@@ -221,8 +221,8 @@ def test_a_refresh_that_is_done_is_not_done_again(run_publish, scripted, monkeyp
 
 
 @both
-def test_what_fails_after_the_publish_is_waited_out(run_publish, scripted, monkeypatch, deferrable):
-    """A throttled look behind an accepted publish leads to a later look, not to a second publish."""
+def test_a_throttled_poll_does_not_repeat_the_publish(run_publish, scripted, monkeypatch, deferrable):
+    """A throttled poll after an accepted publish leads to a later poll, not to a second publish."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0))
     soon = Answer(LATER.status, LATER.body, {"Retry-After": "1"})
     started = time.monotonic()

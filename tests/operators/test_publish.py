@@ -106,7 +106,7 @@ def test_a_zero_poll_interval_is_refused(run_publish, scripted, capfd):
 
 
 def test_publish_without_waiting(run_publish, scripted):
-    """Then it returns what it sees."""
+    """With ``wait=False`` publish returns the status that it read last."""
     ran = run_publish(segment(2), Answer(204), segment(5), wait=False)
     assert ran.result("publish")["status"] == "exporting"
     assert len(scripted.requests) == 3

@@ -30,8 +30,8 @@ def test_a_journey_becomes_live(run_sensor, scripted, mode):
 
 @every_mode
 @pytest.mark.parametrize(("until", "in_flight", "end"), [("completed", [2, 7], 8), ("stopped", [2, 9, 5], 3)])
-def test_a_journey_ends(run_sensor, mode, until, in_flight, end):
-    """A journey ends by itself or after a stop."""
+def test_a_journey_completes_or_stops(run_sensor, mode, until, in_flight, end):
+    """The sensor waits until a journey completes or is stopped."""
     assert run_sensor(mode, *map(journey, [*in_flight, end]), until=until).states == {"t": "success"}
 
 

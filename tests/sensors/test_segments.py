@@ -242,8 +242,8 @@ def test_members_are_waited_for_whatever_the_status(run_sensor, mode):
 
 @every_mode
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
-def test_too_few_members_are_a_timeout(run_sensor, mode, soft_fail, state):
-    """Failed, or skipped where that is asked for."""
+def test_too_few_members_time_out(run_sensor, mode, soft_fail, state):
+    """Too few members time out, which fails or skips the task."""
     arguments = {"kind": CijSegmentMembersSensor, "min_members": 5, "timeout": 0.5, "soft_fail": soft_fail}
     assert run_sensor(mode, segment(1, 4), **arguments).states == {"wait": state}
 
@@ -288,8 +288,8 @@ def test_member_limits_of_the_sensor(run_sensor, mode, counts, limits, state):
 
 @every_mode
 @pytest.mark.parametrize("trouble", [429, 503])
-def test_no_sensor_asks_earlier_than_it_was_told(run_sensor, scripted, monkeypatch, mode, trouble):
-    """A Retry-After that is longer than the client waits for is kept in each mode, whatever the status."""
+def test_retry_after_beyond_the_limit_is_kept(run_sensor, scripted, monkeypatch, mode, trouble):
+    """A Retry-After longer than the client may wait delays the next poll in each mode, for 429 and 503."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_throttle_wait_seconds=0.5))
     started = time.monotonic()
     told = Answer(trouble, {"error": {"code": "0x0", "message": "busy"}}, {"Retry-After": "3"})

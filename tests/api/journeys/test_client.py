@@ -304,6 +304,6 @@ def test_a_row_without_a_status_is_an_error(run):
 def test_the_failure_reason_is_optional(run):
     """The failure reason is read in either casing, and is empty where there is none."""
     for name in ("msdynmkt_errorDetails", "msdynmkt_errordetails"):
-        assert run(lambda one: one.failure_reason(ID), Answer(body={name: "No."})) == "No."
-    assert run(lambda one: one.failure_reason(ID), Answer(body={})) == ""
-    assert run(lambda one: one.failure_reason(ID), MISSING) == ""
+        assert run(lambda client: client.failure_reason(ID), Answer(body={name: "No."})) == "No."
+    assert run(lambda client: client.failure_reason(ID), Answer(body={})) == ""
+    assert run(lambda client: client.failure_reason(ID), MISSING) == ""

@@ -65,13 +65,13 @@ def test_the_same_ids_give_the_same_batches(chunks, chance):
 
 
 @given(keys, keys)
-def test_sets_are_compared_as_python_compares_them(here, there):
-    """What is here and not there; neither set changes."""
-    one, other = _filled(here), _filled(there)
-    left = one.minus(other)
-    assert len(left) == len(_plain(here) - _plain(there))
-    assert set(_listed(left)) == _plain(here) - _plain(there)
-    assert (set(_listed(one)), set(_listed(other))) == (_plain(here), _plain(there))
+def test_the_difference_matches_python_sets(here, there):
+    """``minus`` agrees with Python's sets and changes neither set."""
+    first, second = _filled(here), _filled(there)
+    difference = first.minus(second)
+    assert len(difference) == len(_plain(here) - _plain(there))
+    assert set(_listed(difference)) == _plain(here) - _plain(there)
+    assert (set(_listed(first)), set(_listed(second))) == (_plain(here), _plain(there))
 
 
 @given(keys, keys)
@@ -84,8 +84,8 @@ def test_ids_can_be_added_after_reading(first, second):
     assert set(_listed(ids)) == _plain(first) | _plain(second)
 
 
-def test_many_duplicates_take_no_room():
-    """A list that repeats itself is made distinct on the way, not at the end only."""
+def test_duplicates_are_removed_while_reading():
+    """Duplicates are removed while reading, not only at the end, so they take no memory."""
     ids = IdSet(min(100, in_memory))
     for _ in range(1000):
         ids.update(uuid.NAMESPACE_OID.bytes * 10)
@@ -98,8 +98,8 @@ def _temporary_files() -> list[str]:
     return [target for target in links if target.startswith(tempfile.gettempdir()) and "(deleted)" in target]
 
 
-def test_the_file_has_no_name_and_goes_with_the_set():
-    """Nobody else can open it; a close, and the collector, end it."""
+def test_the_temporary_file_is_unnamed_and_closed_with_the_set():
+    """The temporary file has no name, and is closed by ``close`` or by garbage collection."""
     before = _temporary_files()
     with _filled([[uuid.uuid4() for _ in range(300)]], 5) as ids:
         assert len(ids) == 300
@@ -116,8 +116,8 @@ def test_the_file_has_no_name_and_goes_with_the_set():
     assert _temporary_files() == before
 
 
-def test_a_full_disk_is_no_fault_of_the_list(monkeypatch):
-    """The error names the folder's trouble, and a retry may mend it."""
+def test_a_full_disk_is_a_retryable_error(monkeypatch):
+    """A temporary folder that cannot be written raises a retryable error that names it."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(CijError, match=r"temporary folder: .*/nowhere/at/all.*TMPDIR") as raised:
         _filled([[uuid.uuid4() for _ in range(300)]], 5)

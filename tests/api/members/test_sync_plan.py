@@ -119,7 +119,7 @@ def test_new_members_are_allocated_to_groups_with_room(groups, missing, removing
     quotas = plan.allocate(removing=removing)
     assert all(count <= space for (_, count), space in zip(quotas, room, strict=True))
     sent = list(batches(plan.missing, quotas, size))
-    assert sorted(one for _, batch in sent for one in batch) == sorted(PEOPLE[:missing])
+    assert sorted(member for _, batch in sent for member in batch) == sorted(PEOPLE[:missing])
     assert Counter({name: n for name, n in quotas if n}) == Counter(name for name, batch in sent for _ in batch)
     assert len(sent) == number_of_batches(quotas, size)
     assert all(len(batch) <= size for _, batch in sent)

@@ -235,7 +235,7 @@ def test_members_on_the_row_are_included_and_excluded(organisation, key):
         assert not (await cij.segments.create(spec)).changed
         await cij.segments.publish(spec.segment_id)
         await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
-        found = {one async for page in cij.members.of_segment(spec.segment_id) for one in page}
+        found = {member async for page in cij.members.of_segment(spec.segment_id) for member in page}
         assert set(people[1:5]) <= found
         assert people[0] not in found
 

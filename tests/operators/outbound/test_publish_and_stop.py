@@ -45,10 +45,10 @@ MOVES = [
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize(("kind", "of", "before", "meanwhile", "after", "word"), MOVES)
-def test_publish_and_stop_wait_for_the_status(
+def test_publish_and_stop_wait_for_the_final_status(
     run_operator, scripted, deferrable, kind, of, before, meanwhile, after, word
 ):
-    """Publish and stop write the status once, and read it until the service is done."""
+    """The status is written once and then read until it is final, in the worker or in the triggerer."""
     answers = [of(before), MADE, of(meanwhile), of(meanwhile), of(after)]
     ran = run_operator(kind, *answers, deferrable=deferrable)
     assert ran.result("move")["status"] == word
@@ -58,7 +58,7 @@ def test_publish_and_stop_wait_for_the_status(
 
 @pytest.mark.parametrize(("kind", "of", "before", "meanwhile", "after", "word"), MOVES)
 def test_publish_and_stop_without_waiting(run_operator, scripted, kind, of, before, meanwhile, after, word):
-    """With ``wait=False``, publish and stop return the status that the first check found."""
+    """Without waiting, publish and stop return the status that they read last."""
     ran = run_operator(kind, of(before), MADE, of(meanwhile), wait=False)
     assert ran.result("move")["status"] == {GOING_LIVE: "going_live", STOPPING: "stopping"}[meanwhile]
     assert len(scripted.requests) == 3

@@ -238,8 +238,8 @@ def test_an_execution_timeout_stops_sending(airflow, sandbox, people):
     _until(lambda: _quiet(sandbox, 3))
 
 
-def test_a_service_that_wants_patience_gets_it_without_a_worker(airflow, sandbox, people):
-    """Longer than max_throttle_wait_seconds: the task is deferred, and goes on where it was."""
+def test_a_long_retry_after_defers_the_task(airflow, sandbox, people):
+    """A Retry-After beyond the limit defers the task, which then continues where it was."""
     airflow.wait_for_dag("upload")
     sandbox.faults.add("429", path=CALL, after=24, count=1, code="0x80072321", retry_after=8)
     sandbox.faults.add("slow", path=CALL, delay=0.3)
