@@ -1,4 +1,4 @@
-"""Check arguments that decide about irreversible things, after rendering and before the first request."""
+"""Check rendered arguments of tasks, before the first request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def switch(name: str, value: object, hint: str = "Give True or False.") -> bool:
 
     :param name: the argument's name, for the error
     :param value: a bool, or the text ``true`` or ``false`` in any case, as a template renders it
-    :param hint: what to give, for the error
+    :param hint: what to give, for the error; default ``Give True or False.``
     :raises CijInputError: the value is anything else
     """
     if isinstance(value, bool):
@@ -51,12 +51,12 @@ def set_switches(task: Any, *names: str, or_none: bool = False) -> None:
 
 
 def one_of(name: str, value: object, *words: str) -> str:
-    """Return a word, checked against those that are known.
+    """Return a word, checked against the accepted ones.
 
     :param name: the argument's name, for the error
     :param value: the argument
-    :param words: the accepted values
-    :raises CijInputError: the value is none of them
+    :param words: the accepted words
+    :raises CijInputError: the value is none of these words
     """
     if isinstance(value, str) and value in words:
         return value
@@ -65,9 +65,9 @@ def one_of(name: str, value: object, *words: str) -> str:
 
 
 def positive(hint: str = "Give seconds, more than 0.", /, **numbers: object) -> None:
-    """Check numbers that must be more than 0, such as seconds, and that a moment can be as far away as they say.
+    """Check seconds and other numbers that must be more than 0, and at most ten years of seconds.
 
-    :param hint: what to give, for the error
+    :param hint: what to give, for the error; default ``Give seconds, more than 0.``
     :param numbers: the arguments by their names
     :raises CijInputError: one is no number, not more than 0, or more than ten years of seconds
     """
@@ -79,7 +79,7 @@ def positive(hint: str = "Give seconds, more than 0.", /, **numbers: object) -> 
 
 
 def whole(**numbers: object) -> None:
-    """Check whole numbers of 1 or more; None is a number that was left out.
+    """Check whole numbers of 1 or more; None, an argument that was left out, is accepted.
 
     :param numbers: the arguments by their names
     :raises CijInputError: one is no whole number, or less than 1
@@ -108,5 +108,5 @@ def row_ids(**given: object) -> None:
     """
     from airflow_provider_cij.dataverse.guids import normalize_guid
 
-    for name, one in given.items():
-        normalize_guid(one, name)
+    for name, row_id in given.items():
+        normalize_guid(row_id, name)

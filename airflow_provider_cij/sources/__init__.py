@@ -1,7 +1,7 @@
-"""Where members come from. Every source streams, and knows the line of what it gives.
+"""Sources of members: files, databases, the organisation itself, and plain values.
 
-A source has ``chunks(client)``, which gives some rows at a time as their line numbers and what stands where an id
-should. ``client`` is the open client of the task, for a source that reads from the organisation itself.
+A source has ``chunks(client)``, which streams rows in chunks: their line numbers, and the values of the column that
+holds the ids. ``client`` is the task's open client, for a source that reads from the organisation itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What sources share: what one is, which column it reads, and how a value is written."""
+"""What sources share: their protocol, the thread they read in, the column they read, and values as text."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROWS = 1000
-"""How many a source gives at a time."""
+"""The number of rows in a chunk."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that gives members."""
+    """Anything that streams members."""
 
     def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Give the rows, some at a time."""
+        """Yield the rows in chunks: their line numbers, and the values of the column.
+
+        :param client: the task's open client
+        """
 
 
 class InThread(Generic[T]):
     """Run a generator in one thread of its own, outside the running event loop.
 
     What a source reads from (a file system, an object store, a driver) blocks, may run an event loop itself, and may
-    know only the thread that opened it. This is no asynchronous generator: at its end, a loop closes all of those at
-    once, in no order.
+    be bound to the thread that opened it. This is no asynchronous generator, because a loop that ends closes all of
+    those at once, in no order.
 
     :param items: the generator; it is closed in that thread
-    :param name: of the thread
+    :param name: the thread's name
     """
 
     def __init__(self, items: Generator[T, None, None], name: str) -> None:
@@ -62,10 +65,11 @@ class InThread(Generic[T]):
 
 
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:
-    """Find the column that holds the ids.
+    """Return the position of the column that holds the ids.
 
-    :param names: of all columns
-    :param wanted: its name, or its number from 0. None for the only one, or the one named like an id
+    :param names: the names of all columns
+    :param wanted: the column's name, or its number from 0. None finds the only column, or the one named ``contactid``,
+        ``leadid`` or ``id``
     :param where: what has these columns, for the error
     :raises CijInputError: there is no such column, or more than one
     """
@@ -81,7 +85,7 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
         places = [place for place, name in enumerate(names) if name.lower() in ("contactid", "leadid", "id")]
     if len(places) == 1:
         return places[0]
-    if any("@" in name or parse_guid(name) for name in names):  # somebody's address: not to be shown
+    if any("@" in name or parse_guid(name) for name in names):  # may be a person's address: not to be shown
         raise CijInputError(
             f"{where}: its first row is no header, but holds values already.",
             hint="Give the column's number, from 0, as column.",
@@ -94,7 +98,10 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
 
 
 def texts(values: Iterable[object]) -> list[str]:
-    """Write values as a CSV file would: ids of whatever type as ids, nothing as nothing."""
+    """Return values as text, as a CSV file holds them: ids of any type as ids, None as an empty text.
+
+    :param values: the values of a column
+    """
     return [value if type(value) is str else _text(value) for value in values]
 
 

@@ -21,10 +21,10 @@ class FromDataverse:
 
     :param table: ``contact``, ``lead``, or the entity set of another table, such as ``msdyncrm_marketinglists``
         (templated)
-    :param filter: which rows, as an OData filter: ``creditlimit ge 18000 and statecode eq 0``. By default all
-        (templated)
-    :param column: what holds the ids, such as ``_parentcustomerid_value`` for a lookup; by default the contact's or
-        the lead's own id (templated)
+    :param filter: an OData filter that selects rows, such as ``creditlimit ge 18000 and statecode eq 0``. Default None,
+        all rows (templated)
+    :param column: the column that holds the ids, such as ``_parentcustomerid_value`` for a lookup. Default None, the
+        contact's or the lead's own id (templated)
     """
 
     template_fields = ("table", "filter", "column")
@@ -35,14 +35,15 @@ class FromDataverse:
         self.column = column
 
     def __repr__(self) -> str:
-        # The filter may name somebody.
+        # The filter may name a person.
         return f"FromDataverse({self.table!r}, column={self.column!r})"
 
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Give the rows, some at a time; their lines are numbers of rows.
+        """Yield the rows in chunks: their numbers as lines, and the values of the column.
 
-        :raises CijInputError: which column holds the ids is not known
-        :raises CijError: the service refuses, or gives no whole list
+        :param client: the task's open client
+        :raises CijInputError: an argument is no text, or which column holds the ids is not clear
+        :raises CijError: the service refuses, or does not return the whole list
         """
         from airflow_provider_cij.dataverse.odata import query
 

@@ -25,13 +25,13 @@ _BUFFER = 1 << 20
 class FromFile:
     """Members from a column of a file: CSV, JSON lines or Parquet.
 
-    :param path: where the file is: a path, or a URL that Airflow's ``ObjectStoragePath`` opens (templated)
-    :param column: the column's header, or its number from 0 in a CSV file without a header (templated). By default the
-        only column, or the one named like an id: ``contactid``, ``leadid``, ``id``
-    :param format: ``csv``, ``jsonl`` (an object a line) or ``parquet`` (the extra ``[parquet]``); by default as the
-        file is named: ``.jsonl``, ``.ndjson``, ``.json`` or ``.parquet``, otherwise CSV. Text may be gzipped, ``.gz``
-    :param delimiter: between columns; by default a comma, or a tab in ``.tsv``
-    :param encoding: a byte order mark is skipped
+    :param path: a path, or a URL that Airflow's ``ObjectStoragePath`` opens (templated)
+    :param column: the column's header, or its number from 0 in a CSV file without a header. Default None, the only
+        column, or the one named ``contactid``, ``leadid`` or ``id`` (templated)
+    :param format: ``csv``, ``jsonl`` (an object a line) or ``parquet`` (needs the extra ``parquet``). Default None, by
+        the file's name: ``.jsonl``, ``.ndjson``, ``.json`` or ``.parquet``, otherwise CSV. Text may be gzipped, ``.gz``
+    :param delimiter: the character between columns of a CSV file. Default None, a comma, or a tab in ``.tsv``
+    :param encoding: the text's encoding; default ``utf-8-sig``, UTF-8 with or without a byte order mark
     """
 
     template_fields = ("path", "column")
@@ -57,10 +57,12 @@ class FromFile:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
 
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Give the rows, some at a time; the lines of a Parquet file are numbers of rows.
+        """Yield the rows in chunks: their line numbers (in a Parquet file the rows' numbers), and the values.
 
-        :raises CijInputError: there is no such file or column, or it is of another format; the error names file and
-            line
+        :param client: the task's open client; not used
+        :raises CijInputError: there is no such file or column, or the file has another format; the error names file
+            and line
+        :raises CijError: the file can't be read to its end
         """
         async with aclosing(InThread(self._pages(), "FromFile")) as pages:
             async for chunk in pages:
@@ -78,9 +80,9 @@ class FromFile:
                 yield from self._csv(text) if form == CSV else self._json_lines(text)
         except CijError:
             raise
-        except Exception as error:  # of whatever library reads it, such as an object store's
-            said = f"{type(error).__name__}: {error}"
-            raise CijError(f"The file {path!r} can't be read to its end: {said}.") from None
+        except Exception as error:  # raised by any library that reads it, such as an object store's
+            reason = f"{type(error).__name__}: {error}"
+            raise CijError(f"The file {path!r} can't be read to its end: {reason}.") from None
 
     def _csv(self, text: IO[str]) -> Iterator[Chunk]:
         delimiter = self.delimiter or delimiter_of(str(self.path))
@@ -123,7 +125,7 @@ class FromFile:
             if not isinstance(column, str):
                 names = list(part[0][1])
                 column = names[position_of(names, column, str(self.path))]
-            # An object may leave out what it has not.
+            # An object may leave out a field that is empty.
             yield [line for line, _ in part], texts(row.get(column) for _, row in part)
 
     def _object(self, line: int, text: str) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class FromFile:
                 yield range(first, first + len(batch)), texts(batch.column(0).to_pylist())
                 first += len(batch)
         except (pyarrow.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
-            if getattr(error, "errno", None):  # the disk's trouble, not the file's
+            if getattr(error, "errno", None):  # an error of the disk, not of the file
                 raise
             raise self._broken(first, str(error)) from None
 
@@ -157,6 +159,6 @@ class FromFile:
 
 
 def _last_lines(rows: list[list[str]], first: int) -> list[int]:
-    """Give each row the number of its last line, as Python's reader does, where some go over several."""
+    """Return the number of each row's last line, as Python's reader counts, where rows go over several lines."""
     spans = (1 + sum(len(_LINE_END.findall(field)) for field in row) for row in rows)
     return list(accumulate(spans, initial=first - 1))[1:]

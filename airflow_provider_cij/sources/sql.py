@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 _PAGE = 5000
 # What no retry can mend when a query runs, as PEP 249 names it: drivers share the names, not the classes.
 _QUERY = frozenset({"ProgrammingError", "NotSupportedError"})
-# And when a connection opens: a driver that is not installed. Airflow answers "not found" also for a connection that it
-# could not ask for, so that is none.
+# When a connection opens, a driver that is not installed is permanent. Airflow says "not found" also of a connection
+# that it could not ask for, so that is not.
 _OPENING = frozenset({"ImportError"})
 _NO_HOOK = "Unknown hook type"
-# What a driver quotes may be somebody's value, so its words end there; unless it says that it is a name.
+# What a driver quotes may be personal data, so its words are cut there, unless it says that it is a name.
 _QUOTED = re.compile(
     r"""((?:table|relation|column|schema|database|view|function|object name) (["'`])[\w.$]+\2)|["'`].*""", re.IGNORECASE
 )
 
 
 class FromSql:
-    """Members from a query on any database that Airflow has a provider for. It reads only: nothing is committed.
+    """Members from a query on any database that Airflow has a provider for. Nothing is committed.
 
     :param sql: the query (templated)
     :param conn_id: the database's Airflow connection (templated)
-    :param column: the column's name, or its number from 0 (templated). By default the only column, or the one named
-        like an id: ``contactid``, ``leadid``, ``id``
-    :param parameters: for the query's placeholders, in the driver's style; they never become part of the text
-        (templated)
+    :param column: the column's name, or its number from 0. Default None, the only column, or the one named
+        ``contactid``, ``leadid`` or ``id`` (templated)
+    :param parameters: values for the query's placeholders, in the driver's style; they never become part of the text.
+        Default None, the query has no placeholders (templated)
     """
 
     template_fields = ("sql", "conn_id", "column", "parameters")
@@ -55,13 +55,14 @@ class FromSql:
         self.parameters = parameters
 
     def __repr__(self) -> str:
-        # The query may name somebody.
+        # The query may name a person.
         return f"FromSql(conn_id={self.conn_id!r}, column={self.column!r})"
 
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Give the rows, some at a time; their lines are numbers of rows.
+        """Yield the rows in chunks: their numbers as lines, and the values of the column.
 
-        :raises CijInputError: the connection is none to a database, the query is wrong, or has no such column
+        :param client: the task's open client; not used
+        :raises CijInputError: the connection leads to no database, the query is wrong, or has no such column
         :raises CijError: the database does not answer
         """
         for name, value in (("sql", self.sql), ("conn_id", self.conn_id)):
@@ -79,7 +80,9 @@ class FromSql:
             except CijError:
                 raise
             except Exception as error:
-                raise _told(error, f"The query on connection {self.conn_id!r} failed", _QUERY, quoting=False) from None
+                raise _driver_error(
+                    error, f"The query on connection {self.conn_id!r} failed", _QUERY, quoting=False
+                ) from None
             finally:
                 with suppress(Exception):  # of its own: it would hide the first
                     cursor.close()
@@ -94,7 +97,9 @@ class FromSql:
             if isinstance(hook, DbApiHook):
                 return hook.get_conn()
         except Exception as error:
-            raise _told(error, f"The database of connection {self.conn_id!r} can't be opened", _OPENING) from None
+            raise _driver_error(
+                error, f"The database of connection {self.conn_id!r} can't be opened", _OPENING
+            ) from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 
     def _read(self, cursor: Any) -> Generator[Chunk, None, None]:
@@ -116,9 +121,9 @@ class FromSql:
 
 
 def _cursor(connection: Any) -> Any:
-    """Open a cursor that streams.
+    """Return a cursor that streams.
 
-    These drivers load the whole result at ``execute`` unless told otherwise; the others fetch page by page.
+    The drivers named here load the whole result at ``execute`` by default; the others fetch page by page.
     """
     driver = type(connection).__module__.partition(".")[0]
     if driver in ("psycopg", "psycopg2"):
@@ -128,13 +133,13 @@ def _cursor(connection: Any) -> Any:
     return connection.cursor()
 
 
-def _told(error: Exception, what: str, permanent: frozenset[str] = _QUERY, *, quoting: bool = True) -> CijError:
-    """Say what a driver says, without the values in it.
+def _driver_error(error: Exception, what: str, permanent: frozenset[str] = _QUERY, *, quoting: bool = True) -> CijError:
+    """Return a driver's error as ours, without the values in it.
 
-    :param error: the driver's, or Airflow's
+    :param error: the driver's error, or Airflow's
     :param what: what failed
-    :param permanent: the names of the errors that no retry can mend
-    :param quoting: False cuts what the driver quotes, unless it says that it is a name
+    :param permanent: the names of error classes that no retry can mend; default those of a query
+    :param quoting: False cuts what the driver quotes, unless it says that it is a name; default True
     """
     words = [word for word in error.args if isinstance(word, str)] or [str(error)]
     line = (words[-1].strip().splitlines() or [""])[0]

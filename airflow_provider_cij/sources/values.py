@@ -1,4 +1,4 @@
-"""Members given as they are, and what an operator makes of its ``members``."""
+"""Members given as values, and the conversion of an operator's ``members`` into a source."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
 
 class FromValues:
-    """Members given as they are: a list, a set, a generator.
+    """Members given as values: a list, a set, a generator.
 
-    :param values: ids, or rows of one column as SQL operators give them; lines count from 1
+    :param values: ids, or rows of one column as SQL operators return them; lines count from 1
     """
 
     def __init__(self, values: Iterable[object]) -> None:
         self.values = values
 
     async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Give the rows, some at a time."""
+        """Yield the rows in chunks: their line numbers, and the values.
+
+        :param client: the task's open client; not used
+        """
         # Another task's output is fetched by blocking calls.
         async with aclosing(InThread(self._parts(), "FromValues")) as parts:
             async for part in parts:
@@ -40,14 +43,14 @@ class FromValues:
             first += len(part)
 
     def __repr__(self) -> str:
-        # Shown as the rendered template: how many, never who.
+        # Shown as the rendered template: the count, never the ids.
         return f"{len(self.values)} values" if isinstance(self.values, Sequence) else type(self.values).__name__
 
 
 class Private:
-    """A field that the UI must not show, such as a person's id.
+    """A field whose value the UI must not show, such as a person's id.
 
-    Airflow keeps the text of a rendered field, and the serialized DAG has it too: of this one there is none.
+    Airflow stores the text of a rendered field, also in the serialized DAG. This one's text does not hold the value.
 
     :param value: the field as given (templated)
     """
@@ -62,7 +65,7 @@ class Private:
 
 
 def private(value: Any) -> Any:
-    """Return a field that the UI must not show; None and what Airflow has yet to resolve stay as they are.
+    """Return a field whose value the UI must not show; None, and what Airflow resolves later, stay as they are.
 
     :param value: the field as given, or as rendered
     """
@@ -70,7 +73,7 @@ def private(value: Any) -> Any:
 
 
 def revealed(value: Any) -> Any:
-    """Return what a field holds.
+    """Return the value of a field.
 
     :param value: the field, private or not
     """
@@ -78,9 +81,9 @@ def revealed(value: Any) -> Any:
 
 
 def as_source(members: Any) -> Any:
-    """Return a source of a list or the like, a source as it is, and anything else as a private field.
+    """Return an iterable as a source, a source unchanged, and anything else as a private field.
 
-    A template stays templated; it must not show the ids that it renders to.
+    A template stays templated. The UI must not show the ids that it renders to.
 
     :param members: the field as given, or as rendered
     """
@@ -91,10 +94,10 @@ def as_source(members: Any) -> Any:
 
 
 def checked(members: Any) -> Source:
-    """Return the source that members have become.
+    """Return the source that the rendered ``members`` are.
 
     :param members: the rendered field
-    :raises CijInputError: they are none
+    :raises CijInputError: they are no source
     """
     found = as_source(revealed(members))
     if isinstance(found, Source):

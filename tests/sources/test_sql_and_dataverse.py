@@ -182,7 +182,7 @@ def test_quoted_values_in_driver_errors_are_withheld(message, shown):
     """Quoted texts in a driver's error are withheld unless they are names of tables or columns."""
     kind = type("UndefinedTable", (type("ProgrammingError", (Exception,), {}),), {})
     for error in (kind(message), kind(1064, message)):
-        told = sql_source._told(error, "It failed", quoting=False)
+        told = sql_source._driver_error(error, "It failed", quoting=False)
         assert str(told) == f"It failed: UndefinedTable: {shown}"
         assert told.permanent
 
