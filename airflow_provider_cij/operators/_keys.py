@@ -73,9 +73,9 @@ class _KeyedPartial(OperatorPartial):
             why = f"has the one key {key!r} for all of its entries" if isinstance(key, str) else "has one key for all"
         elif not named:
             why = "has no key"
-        elif twice := [one for one in listed if listed.count(one) > 1]:
+        elif twice := [entry for entry in listed if listed.count(entry) > 1]:
             why = f"has the key {twice[0]!r} for two of its entries"
-        elif any("map_index" in one for one in listed if isinstance(one, str)):
+        elif any("map_index" in entry for entry in listed if isinstance(entry, str)):
             why = "has its map index in a key"
         if why:
             self._expand_called = True  # else Airflow warns on top that it was never mapped

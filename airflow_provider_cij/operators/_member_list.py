@@ -111,7 +111,7 @@ class MemberListOperator(MembersArgument):
     """Change static groups with a list of people."""
 
     template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
-    # FromSql("audience.sql", …) is the file of this name.
+    # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
 

@@ -32,28 +32,29 @@ __all__ = [
 
 
 class CijCreateSegmentOperator(Keyed):
-    """Creates a segment as a draft, or brings the one of this key to what the DAG says.
+    """Creates a segment as a draft, or updates the segment that has the same key.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
-    segment, and none makes a second one. A segment that is live stays live; publish it for a change to take effect.
+    segment, and none creates a second one. A live segment stays live; publish it for a change to take effect.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
     :param display_name: what people see, up to 100 characters (templated)
-    :param query: whom it finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))`` (templated)
+    :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
+        (templated)
     :param base_table: ``contact`` or ``lead`` (templated)
-    :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to keep out
+    :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to exclude
         (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
         (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: a text for people (templated)
+    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
     :param static_snapshot: True freezes the members as of each publish
-    :param refresh_interval_minutes: wished for; the service has a cadence of its own
+    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
     :param business_unit_id: the owner, where business units are in use (templated)
-    :param included_members: ids who are always in, in the API's oldest way; for organisations without groups, and
-        never together with them
-    :param excluded_members: ids who are never in, likewise; 108 at the most
+    :param included_members: ids that are always members, by the API's first generation; for organisations without
+        groups, and never together with groups
+    :param excluded_members: ids that are never members, by the API's first generation; 108 at the most
     :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
         False such a group fails the task before anything is written. A renamed group is a dropped one
     :param cij_conn_id: the Airflow connection
@@ -109,7 +110,7 @@ class CijCreateSegmentOperator(Keyed):
         self.allow_dropping_members = allow_dropping_members
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create it."""
+        """Create the segment, or update it."""
         from airflow_provider_cij.api.segments.spec import SegmentSpec, check
 
         with permanent_failures():
@@ -131,7 +132,7 @@ class CijCreateSegmentOperator(Keyed):
             )
             check(spec)
             CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
-        # So that the next task can say create.output["segment_id"]: Airflow takes that for an XCom of this name.
+        # create.output["segment_id"] reads the XCom that has this key.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
             self.log.info("Key %s, over %s, query: %s", spec.key, spec.base_table, spec.query or "none")
@@ -168,7 +169,7 @@ def _members(ids: Any) -> tuple[str, ...]:
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         what = type(ids).__name__
         raise CijInputError(f"included_members or excluded_members is a {what}.", hint="Give a list of ids.")
-    return tuple(str(one) for one in ids)
+    return tuple(str(member_id) for member_id in ids)
 
 
 class CijUpdateSegmentOperator(CijOperator):
@@ -180,17 +181,18 @@ class CijUpdateSegmentOperator(CijOperator):
 
     :param segment_id: the segment; a definition's id is taken too (templated)
     :param display_name: what people see, up to 100 characters (templated)
-    :param query: whom it finds (templated)
-    :param groups: all static groups as they shall be: one of a name that is there keeps its members, a new one is
-        empty, and one that is not named is dropped (templated)
+    :param query: the query that finds its members (templated)
+    :param groups: all static groups as wanted: one whose name exists keeps its members, a new one is empty, and one
+        that is not named is dropped (templated)
     :param static_snapshot: True freezes the members as of each publish
-    :param refresh_interval_minutes: wished for; the service has a cadence of its own
-    :param description: a text for people (templated)
+    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
+    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
     :param business_unit_id: the owner, where business units are in use (templated)
     :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
         the task before anything is written. A renamed group is a dropped one
     :param cij_conn_id: the Airflow connection
-    :return: as ``CijCreateSegmentOperator``
+    :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": False, "changed": bool, "changes":
+        {argument: {"old", "new"}}}``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
 
@@ -233,7 +235,7 @@ class CijUpdateSegmentOperator(CijOperator):
         self.business_unit_id = business_unit_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Update it."""
+        """Update the segment."""
         from airflow_provider_cij.api.segments.spec import check_interval
 
         with permanent_failures():
@@ -269,7 +271,7 @@ class CijUpdateSegmentOperator(CijOperator):
 
 
 def _warn_of_turned(log: Any, made: CreatedSegment) -> None:
-    """Warn of groups whose members were in and are kept out from now on, or the other way round."""
+    """Warn of groups that turn from include to exclude, or back."""
     change = made.changes.get("groups") or {"old": {}, "new": {}}
     for name, new in change["new"].items():
         if (old := change["old"].get(name, new)) != new:

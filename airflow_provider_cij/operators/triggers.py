@@ -97,7 +97,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         *("trigger", "profile_id", "attributes", "unclear_path", "table", "raise_again"),
         *LIST_FIELDS,
     )
-    # FromSql("audience.sql", …) is the file of this name.
+    # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
 
@@ -239,7 +239,7 @@ class CijRaiseTriggerOperator(MembersArgument):
             # A try that gets here stores its progress, so a cleared task without any has lost it.
             if try_number > 1 and max_tries > (self.retries or 0) and not self.raise_again:
                 raise CijInputError(
-                    "This task was cleared, and the note of whom it has raised is gone, as with Airflow's setting "
+                    "This task was cleared, and the note of who was raised is gone, as with Airflow's setting "
                     "[state_store] clear_on_success: it may have raised everybody.",
                     hint="Nobody was raised now. Find out who was. raise_again=True raises the trigger for all.",
                 )

@@ -1,1 +1,1 @@
-"""Segments: their rows, what they shall be, and waiting for them."""
+"""Real-time segments: their rows, their verbs, and waiting for them."""

@@ -145,16 +145,17 @@ class Segments:
     async def create(
         self, spec: SegmentSpec, if_exists: IfExists = "update", allow_dropping_members: bool = False
     ) -> CreatedSegment:
-        """Bring both rows of a segment to what ``spec`` says; a row that agrees already is not written.
+        """Create both rows of a segment, or update those that differ from ``spec``.
 
-        The definition comes first, so what a run leaves that dies between the two, the next run completes. A live
-        segment stays live; what changed takes effect with its next publish.
+        The definition is written first: when a run is cut off between the two, the next run completes the segment. A
+        live segment stays live; a change takes effect with its next publish.
 
-        :param spec: what it shall be
+        :param spec: what is wanted
         :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
         :param allow_dropping_members: True drops a group that has members; False refuses to, before anything is written
-        :raises CijInputError: ``spec`` can't be right, or ``if_exists`` is none of these
-        :raises CijConflictError: it exists and must not, has another base table, or somebody changes it meanwhile
+        :return: what was created and changed
+        :raises CijInputError: ``spec`` is invalid, or ``if_exists`` unknown
+        :raises CijConflictError: it exists and must not, has another base table, or another client changes it
         """
         check(spec)
         check_if_exists(if_exists)
@@ -176,7 +177,7 @@ class Segments:
         )
         old_groups = groups_of((defined or {}).get("msdynmkt_staticlistmembers"))
         spec = spec.with_group_ids(old_groups)
-        if there is not None:  # a definition alone holds nobody
+        if there is not None:  # a definition alone has no members
             await self._check_dropped(spec.segment_id, old_groups, spec.groups, allow_dropping_members)
         made_definition, changed_definition = await create_or_update(
             self._client, DEFINITIONS, spec.definition_id, definition_row(spec), defined
@@ -209,7 +210,7 @@ class Segments:
         business_unit_id: str | None = None,
         allow_dropping_members: bool = False,
     ) -> CreatedSegment:
-        """Change what is given of a segment that exists; the rest stays. Its status stays too.
+        """Update the given properties of a segment; the others, and its status, stay as they are.
 
         :param segment: the segment, read with ``models.FOR_UPDATE``, or its id
         :param display_name: what people see, up to 100 characters; None leaves it, as it does below

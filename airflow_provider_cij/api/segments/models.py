@@ -28,9 +28,9 @@ SEGMENT_COLUMNS = (
     "statuscode",
 )
 FOR_UPDATE = ("msdynmkt_description", "_owningbusinessunit_value")
-"""What an update compares besides."""
+"""The columns that an update compares besides."""
 FOR_DELETE = ("msdynmkt_publishedjourneycount",)
-"""What a delete looks at besides."""
+"""The columns that a delete checks besides."""
 DEFINITION_COLUMNS = (
     "msdynmkt_segmentquery",
     "msdynmkt_staticlistmembers",
@@ -197,11 +197,11 @@ def groups_text(groups: tuple[MemberGroup, ...]) -> str:
 def with_ids(
     segment_id: str, groups: tuple[MemberGroup, ...], there: tuple[MemberGroup, ...] = ()
 ) -> tuple[MemberGroup, ...]:
-    """Give every group its id: the one it has, or one that derives from the segment and the group's name.
+    """Return groups with their ids: the id it has, or one that derives from the segment and the group's name.
 
     :param segment_id: the segment
-    :param groups: as they shall be
-    :param there: as they are; a group of the same name or id is the same group, and keeps its members
+    :param groups: as wanted
+    :param there: as they are; a group with the same name or id is the same group, and keeps its members
     """
     by_name, by_id = {group.name: group for group in there}, {group.group_id: group for group in there}
 
@@ -277,10 +277,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class CreatedSegment:
-    """What creating a segment came to.
+    """What a create or update has done.
 
-    :param created: a row was missing and has been made
-    :param changed: a row was there and differed
+    :param segment_id: the segment
+    :param definition_id: its definition
+    :param groups: ids of its groups by their names
+    :param created: True when a row was missing and was created
+    :param changed: True when a row existed and differed
     :param changes: what was written, by argument: ``{"old": …, "new": …}``, counts where a value holds people
     """
 
@@ -294,7 +297,7 @@ class CreatedSegment:
 
 @dataclass(frozen=True)
 class MemberReport:
-    """What became of a list of members; ``read`` = ``invalid`` + ``duplicate`` + the distinct ids."""
+    """What was done with a list of members; ``read`` = ``invalid`` + ``duplicate`` + the distinct ids."""
 
     read: int = 0
     invalid: int = 0
@@ -306,8 +309,8 @@ class MemberReport:
     batches: int = 0
     resumed_from: int = 0
     opted_out: int | None = None
-    """Who was left out for it; None when nobody asked."""
+    """How many were left out because they have opted out; None when consent was not required."""
 
     def as_dict(self) -> dict[str, int]:
-        """Give plain JSON of it, for XCom."""
+        """Return plain JSON, for XCom."""
         return {name: count for name, count in asdict(self).items() if count is not None}

@@ -1,4 +1,4 @@
-"""What a segment shall be, and the rows that say so. Pure.
+"""What a segment is created or updated to, and the rows that hold it. Pure.
 
 Source: "Create a Customer Insights - Journeys segment using the Web API".
 """
@@ -58,7 +58,7 @@ DEFINITIONS = Table(
 
 IfExists = Literal["update", "reuse", "fail"]
 
-# Ids derive from it for good: changing it would make every DAG create its segments a second time.
+# All ids derive from it. Never change it: every DAG would create its segments a second time.
 _NAMESPACE = uuid.UUID("6f3c1a52-6a0e-5d0b-9c11-3d2a0c5f7e84")
 _REAL_TIME = 12
 _STATIC, _DYNAMIC = 10, 11
@@ -69,35 +69,38 @@ _LONGEST = {"included_members": 1_048_576, "excluded_members": 4_000}
 
 
 def id_of(key: str) -> str:
-    """Derive a row's id from what names it for good."""
+    """Return the id of a row, derived from its key.
+
+    :param key: names the row, in each organisation the same
+    """
     return str(uuid.uuid5(_NAMESPACE, key))
 
 
 def check_if_exists(if_exists: str) -> None:
-    """Refuse what is no way to deal with a row that is there."""
+    """Raise CijInputError for an unknown value of ``if_exists``."""
     if if_exists not in ("update", "reuse", "fail"):
         raise CijInputError(f"if_exists is {if_exists!r}.", hint="Use 'update', 'reuse' or 'fail'.")
 
 
 def definition_id_of(segment_id: str) -> str:
-    """Derive the definition's id from the segment's: so it goes for segments that this package has made."""
+    """Return the id of the definition of a segment that this package has created."""
     return str(uuid.uuid5(uuid.UUID(segment_id), "definition"))
 
 
 @dataclass(frozen=True)
 class SegmentSpec:
-    """What a segment shall be.
+    """What a segment is created or updated to.
 
-    :param key: names the segment for good; every id derives from it, the same in each organisation
+    :param key: names the segment; every id derives from it, the same in each organisation
     :param display_name: what people see, up to 100 characters
-    :param query: whom it finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
+    :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
     :param groups: static groups, 10 at the most
-    :param included_members: ids who are always in, by the oldest generation of the API; not together with groups
-    :param excluded_members: ids who are never in, likewise
+    :param included_members: ids that are always members, by the API's first generation; not together with groups
+    :param excluded_members: ids that are never members, by the API's first generation; not together with groups
     :param base_table: ``contact`` or ``lead``
-    :param description: a text for people
+    :param description: what the segment is for, as people read it in Dynamics 365
     :param static_snapshot: True freezes the members as of each publish
-    :param refresh_interval_minutes: wished for; the service has a cadence of its own
+    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
     :param business_unit_id: the owner, where business units are in use
     """
 
@@ -124,16 +127,17 @@ class SegmentSpec:
         return definition_id_of(self.segment_id)
 
     def with_group_ids(self, there: tuple[MemberGroup, ...] = ()) -> SegmentSpec:
-        """Give every group its id.
+        """Return the spec with the id of each group.
 
-        :param there: the groups as they are
+        :param there: the groups of the segment as it is
         """
         return replace(self, groups=with_ids(self.segment_id, self.groups, there))
 
 
 def check(spec: SegmentSpec) -> None:
-    """Refuse what the service would refuse, or silently misread.
+    """Check what the service would refuse, or misread without an error.
 
+    :param spec: the segment
     :raises CijInputError: naming what is wrong
     """
     name = f"The segment {spec.display_name!r}"
@@ -151,13 +155,13 @@ def check(spec: SegmentSpec) -> None:
 
 
 def check_name(name: str, display_name: str) -> None:
-    """Refuse a name that is empty or too long."""
+    """Check that a name is neither empty nor too long."""
     if not isinstance(display_name, str) or not display_name.strip() or len(display_name) > LONGEST_NAME:
         raise CijInputError(f"{name}: display_name must have 1 to {LONGEST_NAME} characters.")
 
 
 def check_query(name: str, query: str, base_table: str = "") -> None:
-    """Refuse a query that can't be whole, or that finds rows of another table for certain.
+    """Check that a query is whole, and does not certainly find rows of another table.
 
     :param name: what the query belongs to, for the error
     :param query: the text
@@ -191,13 +195,13 @@ def tables_found(query: str) -> list[str]:
 
 
 def check_interval(name: str, minutes: int | None) -> None:
-    """Refuse a refresh interval that is none."""
+    """Check a refresh interval, in minutes."""
     if minutes is not None:
         whole_number(f"{name}: refresh_interval_minutes", minutes, 1)
 
 
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
-    """Refuse groups that can't be told apart, and too many of them."""
+    """Check the number of groups, and that their names and ids differ."""
     if len(groups) > MOST_GROUPS:
         raise CijInputError(f"{name} has {len(groups)} groups; the service allows {MOST_GROUPS}.")
     for group in groups:
@@ -230,13 +234,13 @@ def _check_older_generation(name: str, spec: SegmentSpec) -> None:
 
 def _joined(ids: tuple[str, ...]) -> str:
     keys, bad = pack_guids(ids)
-    if bad:  # which one stays out of the error: it may be somebody's address
+    if bad:  # its text stays out of the error: it may be an address
         raise CijInputError(f"Entry {bad[0] + 1} of included_members or excluded_members is no GUID.")
     return ",".join(unpack_guids(keys))
 
 
 def unbalanced(text: str) -> str:
-    """Say which bracket or quote of a query has no partner; ``""`` when all have. The rest the service judges."""
+    """Return which bracket or quote of a query has no partner; ``""`` when all have one."""
     depth, quoted = 0, False
     for position, letter in enumerate(text, start=1):
         if letter == "'":
@@ -251,7 +255,7 @@ def unbalanced(text: str) -> str:
 
 
 def definition_row(spec: SegmentSpec) -> dict[str, Any]:
-    """Give the columns of the definition, its id and status apart."""
+    """Return the columns of the definition, without its id and status."""
     row: dict[str, Any] = {
         "msdynmkt_segmentquery": spec.query.strip(),
         "msdynmkt_disablesegmentrefresh": spec.static_snapshot,
@@ -268,7 +272,7 @@ def definition_row(spec: SegmentSpec) -> dict[str, Any]:
 
 
 def segment_row(spec: SegmentSpec) -> dict[str, Any]:
-    """Give the columns of the segment, its id and status apart."""
+    """Return the columns of the segment, without its id and status."""
     row: dict[str, Any] = {
         "msdynmkt_displayname": spec.display_name,
         "msdynmkt_type": _DYNAMIC if spec.query.strip() else _STATIC,
@@ -284,7 +288,7 @@ def segment_row(spec: SegmentSpec) -> dict[str, Any]:
 
 
 def owner(business_unit_id: str) -> dict[str, str]:
-    """Bind the business unit that owns a segment; writable only where modernised business units are on."""
+    """Return the column that binds the owning business unit; writable where modernised business units are on."""
     return {"owningbusinessunit@odata.bind": f"/businessunits({business_unit(business_unit_id)})"}
 
 
