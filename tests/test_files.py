@@ -74,14 +74,14 @@ def test_the_layout_of_a_csv_file(tmp_path):
     assert path.read_bytes() == b"a,b\nx,\ny,1\n"
 
 
-def test_parquet_row_groups_are_large(tmp_path, monkeypatch):
+def test_parquet_row_groups_are_large(tmp_path):
     """Parquet row groups span several pages of the service, and every column is a string."""
-    monkeypatch.setattr(files, "_PARQUET_ROWS", 10)
     path = tmp_path / "members.parquet"
-    _written(str(path), ["contactid"], *([str(number)] for number in range(25)))
+    texts = [str(number) for number in range(120_000)]
+    _written(str(path), ["contactid"], *(texts[start : start + 5000] for start in range(0, 120_000, 5000)))
     read = pyarrow.parquet.ParquetFile(path)
     assert read.metadata.num_row_groups == 3
-    assert read.read().to_pydict() == {"contactid": [str(number) for number in range(25)]}
+    assert read.read().to_pydict() == {"contactid": texts}
     _written(str(path), ["a", "b"], [("x", None), ("y", 1)])
     assert pyarrow.parquet.read_table(path).to_pydict() == {"a": ["x", "y"], "b": [None, "1"]}
     _written(str(path), ["a", "b"])

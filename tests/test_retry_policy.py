@@ -15,7 +15,7 @@ if not hasattr(sdk, "RetryPolicy"):
 from airflow.sdk import DAG, RetryDecision, task  # noqa: E402
 from airflow.sdk.definitions.retry_policy import RetryAction  # noqa: E402
 
-from airflow_provider_cij import errors, retry_policy  # noqa: E402
+from airflow_provider_cij import errors  # noqa: E402
 from airflow_provider_cij.errors import CijError, CijServerError, CijThrottledError, CijUnreachableError  # noqa: E402
 from airflow_provider_cij.hooks.cij import CijHook  # noqa: E402
 from airflow_provider_cij.operators.segments import CijStopSegmentsOperator  # noqa: E402
@@ -100,7 +100,7 @@ def run_scripted_task(scripted, monkeypatch):
     connection = json.loads(scripted.connection())
     connection["extra"]["max_hold_seconds"] = 0
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(retry_policy, "_SPREAD", 0.1)
+    monkeypatch.setattr("random.random", lambda: 0.0)
 
     def run(name: str, *answers: Answer) -> str:
         scripted.script = list(answers)

@@ -59,7 +59,6 @@ _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
 # Pages in a row without a row, and pages in all: 100 million rows.
 _MAX_EMPTY_PAGES = 100
-_MAX_PAGES = 20_000
 # Bytes. A page of 5000 rows has a few megabytes; what goes on past this would end a worker, not a task.
 _LARGEST_BODY = 256 * 2**20
 _NO_SUCH_ROW = "0x80040217"
@@ -202,11 +201,14 @@ class DataverseClient:
         read = outputs_of if refusals else value_of
         return await self._send(read, "POST", name, parameters, repeatable=repeatable)
 
-    async def pages(self, path: str, *, page_size: int = _PAGE_SIZE) -> AsyncIterator[list[dict[str, Any]]]:
+    async def pages(
+        self, path: str, *, page_size: int = _PAGE_SIZE, max_pages: int = 20_000
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         """Read rows page by page, following ``@odata.nextLink`` unchanged (Dataverse docs, Page results).
 
         :param path: an entity set with query options but without ``$top``
         :param page_size: rows a page, by default 5000, the service's maximum
+        :param max_pages: more pages than this are an error: no table has as many rows. Default 20,000
         :return: an iterator over the pages, each a list of rows
         :raises CijIncompleteError: the pages repeat, or do not end
         """
@@ -215,7 +217,7 @@ class DataverseClient:
         while link:
             if hash(link) in seen:
                 raise CijIncompleteError("The service gave the same page of rows twice: it does not turn pages.")
-            if len(seen) >= _MAX_PAGES or empty >= _MAX_EMPTY_PAGES:
+            if len(seen) >= max_pages or empty >= _MAX_EMPTY_PAGES:
                 raise CijIncompleteError(
                     f"The service's pages of rows did not end: {len(seen):,} were read, the last {empty:,} empty.",
                     hint="Narrow the query, or try again later.",

@@ -14,7 +14,6 @@ from dataclasses import asdict
 
 import pytest
 
-from airflow_provider_cij.dataverse import client as client_module
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import (
@@ -193,16 +192,15 @@ def test_endless_empty_pages_end(scripted):
     assert len(scripted.requests) == 100
 
 
-def test_endless_pages_with_rows_end(scripted, monkeypatch):
+def test_endless_pages_with_rows_end(scripted):
     """Pages with rows end with an error when there are more than any table can have."""
-    monkeypatch.setattr(client_module, "_MAX_PAGES", 20)
     pages = [
         Answer(body={"value": [{}], "@odata.nextLink": f"{scripted.url}/api/data/v9.2/contacts?page={number}"})
         for number in range(50)
     ]
 
     async def read(client):
-        return [page async for page in client.pages("contacts")]
+        return [page async for page in client.pages("contacts", max_pages=20)]
 
     with pytest.raises(CijIncompleteError, match="20 were read"):
         run_client(scripted, *pages, work=read)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
-from airflow_provider_cij.dataverse import client
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijIncompleteError,
@@ -175,11 +176,11 @@ def test_a_loop_of_next_links_is_an_error(scripted):
     assert len(scripted.requests) == 3
 
 
-def test_a_response_beyond_the_size_limit_is_an_error(scripted, monkeypatch):
+def test_a_response_beyond_the_size_limit_is_an_error(scripted):
     """A response beyond the size limit is an error of the task, not of the worker's memory."""
-    monkeypatch.setattr(client, "_LARGEST_BODY", 2**20)
-    with pytest.raises(CijReplyError, match="more than 1 MiB"):
-        run_client(scripted, Answer(200, b"[" * (2**20 + 1)), work=lambda client: client.get("WhoAmI"))
+    answer = Answer(200, gzip.compress(bytes(2**28 + 1), 1), {"Content-Encoding": "gzip"})
+    with pytest.raises(CijReplyError, match="more than 256 MiB"):
+        run_client(scripted, answer, work=lambda client: client.get("WhoAmI"))
     assert len(scripted.requests) == 1
 
 

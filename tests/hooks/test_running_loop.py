@@ -18,7 +18,6 @@ from tests.scripted import Answer
 def hook(scripted, monkeypatch) -> CijHook:
     """Return a hook on the scripted server."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr("airflow_provider_cij.dataverse.client._LAST_SECONDS", 0.2)
     scripted.script = [Answer(body={"a": 1})]
     return CijHook()
 

@@ -139,15 +139,12 @@ def _run(server, values, size=1000, rules=None, **options):
     )
     given = {"table": "contact", "column": "code"} | options
     concurrency = given.pop("max_concurrency", 8)
-    most = given.pop("a_query", matching._VALUES_A_QUERY)
 
     async def main():
         async with DataverseClient(server.settings(max_concurrency=concurrency), retry_policy=rules) as client:
             return await match(client, chunks, **given)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_VALUES_A_QUERY", most)
-        return asyncio.run(main())
+    return asyncio.run(main())
 
 
 def _ids(intake):
@@ -173,7 +170,7 @@ def test_matches_agree_with_plain_python(directory, kept, values, size):
         with pytest.raises(CijInputError, match="None of the"):
             _run(directory, values, size)
         return
-    intake = _run(directory, values, size, on_not_found=told.extend, a_query=3)
+    intake = _run(directory, values, size, on_not_found=told.extend, values_per_query=3)
     people = zip(ids, kept, strict=False)
     assert _ids(intake) == sorted(
         contact_id for contact_id, code in people if _same(code) in set(wanted) and code.strip()
@@ -191,7 +188,7 @@ def test_a_repeated_value_is_queried_and_reported_once(directory):
     directory.keep("a")
     told = []
     values = ["a", "b", "c", "d", "A", "B", "e", "d ", "b"]
-    intake = _run(directory, values, 2, on_not_found=told.extend, a_query=3)
+    intake = _run(directory, values, 2, on_not_found=told.extend, values_per_query=3)
     assert sorted(directory.wanted()) == ["a", "b", "c", "d", "e"]
     assert sorted(told) == [(2, "b"), (3, "c"), (4, "d"), (7, "e")]
     assert (intake.read, intake.duplicate, intake.not_found) == (9, 4, 4)
@@ -201,7 +198,7 @@ def test_progress_is_reported_after_every_query(directory):
     """Progress reports the queries, the values queried and the values that matched."""
     directory.keep("1", "2", "2", "7")
     told = []
-    _run(directory, list("12345678"), max_concurrency=1, a_query=3, on_progress=lambda *now: told.append(now))
+    _run(directory, list("12345678"), max_concurrency=1, values_per_query=3, on_progress=lambda *now: told.append(now))
     assert told == [(1, 3, 2), (2, 6, 2), (3, 8, 3)]
 
 
@@ -319,15 +316,13 @@ def test_the_list_is_not_read_ahead(directory):
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(1, 4))
 def test_recent_values_are_remembered_in_bounded_memory(values, size):
     """The most recent values are remembered, older ones are dropped, and none is invented."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_REMEMBERED", size)
-        lately, fresh = matching._RecentlySeen(), []
-        for place, value in enumerate(values):
-            met = lately.met(bytes([value]))
-            assert not met or value in values[:place]
-            assert met or value not in fresh[-size:]
-            fresh += [] if met else [value]
-            assert len(lately._recent) + len(lately._older) <= 2 * size
+    recent, fresh = matching._RecentlySeen(size), []
+    for place, value in enumerate(values):
+        met = recent.met(bytes([value]))
+        assert not met or value in values[:place]
+        assert met or value not in fresh[-size:]
+        fresh += [] if met else [value]
+        assert len(recent._recent) + len(recent._older) <= 2 * size
 
 
 ADDRESS = "ada.lovelace@contoso.test"
