@@ -79,7 +79,8 @@ def test_the_example_dags_run(airflow, sandbox, tmp_path):
     for words in ("::group::Add 1,500 members to group 'Invited'", "Batch 2 of 2: 1,500 members sent", "::endgroup::"):
         assert words in log
     # State changes rather than every poll.
-    assert len(re.findall(rf"\({segment_id}\) is live\b", airflow.log(DAG_ID, run_id, "publish"))) == 2
+    changes = rf'"event": "Segment [^"]*\({segment_id}\) is live'
+    assert len(re.findall(changes, airflow.log(DAG_ID, run_id, "publish"))) == 2
 
     # Neither the client secret nor a person is left in Airflow.
     assert _places_with(airflow, segment_id)
