@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.journeys.models import Finding, Verdict
     from airflow_provider_cij.api.journeys.wait import JourneyWait
+    from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
 
 
 class CijCreateJourneyOperator(CijOperator):
     """Creates a journey from a template, or from another journey: as a draft, unless told to publish it.
 
-    Journeys are unique by name. One of this name counts as made by an earlier try, and is returned as it is, when this
-    application user made it since the DAG run was due; any other fails the task. So put the run into the name, such as
-    ``Newsletter {{ ds }}``. A lost reply, a server error and the service's own timeout are looked into by name before
-    anything is sent again.
+    Journeys are unique by name. One that has the same name counts as made by an earlier try, and is returned as it
+    is, when this application user made it since the DAG run was due; any other fails the task. So put the run into
+    the name, such as ``Newsletter {{ ds }}``. A lost reply, a server error and the service's own timeout are looked
+    into by name before anything is sent again.
 
     Source: "Use the Create Journey From Template API" (documented in November 2025).
 
@@ -36,7 +36,7 @@ class CijCreateJourneyOperator(CijOperator):
     :param modifications: values by JSONPath, such as ``{"$.actions['…'].parameters.count": 2}``; numbers, lists and
         dicts as they are (templated, but for the paths)
     :param starts_at: a datetime with its time zone, or ISO 8601; in the future (templated)
-    :param ends_at: likewise; up to 365 days after the start (templated)
+    :param ends_at: a datetime with its time zone, or ISO 8601; up to 365 days after the start (templated)
     :param publish: True makes it live at once: it sends real mail to real people (templated)
     :param audience_segment_id: the segment it starts with, which must be live (templated)
     :param exclusion_segment_ids: segments whose members do not start (templated)
@@ -46,8 +46,8 @@ class CijCreateJourneyOperator(CijOperator):
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "valid", "errors"}``; ``valid`` is None when an earlier try's draft can't be validated,
         ``errors`` what a draft may have
-    :raises AirflowFailException: the service finds mistakes in it: each with its code; there is a journey of this name
-        that is not ours; or the audience is not live
+    :raises AirflowFailException: the service finds mistakes in it: each with its code; another journey has the
+        same name; or the audience is not live
     """
 
     template_fields: Sequence[str] = (
@@ -87,7 +87,7 @@ class CijCreateJourneyOperator(CijOperator):
         self.business_unit_id = business_unit_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create it."""
+        """Create the journey."""
         from airflow_provider_cij.api.journeys.spec import JourneySpec
 
         with permanent_failures():
@@ -108,20 +108,21 @@ class CijCreateJourneyOperator(CijOperator):
             )
         since = context["dag_run"].run_after
 
-        async def create(cij: Cij) -> Verdict:
-            verdict = await cij.journeys.create(spec, since)
-            CijJourneyLink().show(self, context, cij.journey_url(verdict.journey_id), spec.name)
-            return verdict
+        async def create(cij: Cij) -> ValidationResult:
+            created = await cij.journeys.create(spec, since)
+            CijJourneyLink().show(self, context, cij.journey_url(created.journey_id), spec.name)
+            return created
 
         with log_group(self.log, f"Create journey {spec.name!r}"):
-            made = self.call(create)
-        # So that the next task can say create.output["journey_id"]: Airflow takes that for an XCom of this name.
-        context["ti"].xcom_push(key="journey_id", value=made.journey_id)
+            created = self.call(create)
+        # create.output["journey_id"] reads the XCom that has this key.
+        context["ti"].xcom_push(key="journey_id", value=created.journey_id)
         mode = "sent for publishing" if spec.publish else "a draft"
-        self.log.info("Journey %r is %s: %s", spec.name, mode, made.journey_id)
-        for one in made.findings:
-            self.log.warning("%s: %s", one.code, one.message)
-        return {"journey_id": made.journey_id, "valid": made.valid, "errors": [one.as_dict() for one in made.findings]}
+        self.log.info("Journey %r (%s) is %s", spec.name, created.journey_id, mode)
+        for issue in created.issues:
+            self.log.warning("%s: %s", issue.code, issue.message)
+        issues = [issue.as_dict() for issue in created.issues]
+        return {"journey_id": created.journey_id, "valid": created.valid, "errors": issues}
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
@@ -135,7 +136,7 @@ def _ids(name: str, ids: Any) -> tuple[str, ...]:
     if isinstance(ids, (str, Mapping)) or not isinstance(ids or (), Iterable):
         said = repr(ids) if isinstance(ids, str) else f"a {type(ids).__name__}"
         raise CijInputError(f"{name} is {said}.", hint="Give a list of ids.")
-    return tuple(str(one) for one in ids or ())
+    return tuple(str(row_id) for row_id in ids or ())
 
 
 class CijValidateJourneyOperator(CijOperator):
@@ -170,7 +171,7 @@ class CijValidateJourneyOperator(CijOperator):
         self.fail_on = fail_on
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Validate it."""
+        """Validate the journey."""
         from airflow_provider_cij.api.column_values import json_text
         from airflow_provider_cij.api.journeys.models import FOR_VALIDATION
 
@@ -183,39 +184,30 @@ class CijValidateJourneyOperator(CijOperator):
             given = self.journey_json
             text = given if isinstance(given, str) else json_text("journey_json", given)
 
-        async def validate(cij: Cij) -> Verdict:
+        async def validate(cij: Cij) -> ValidationResult:
             if self.journey_id is None:
                 return await cij.journeys.validate(text)
             journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
             CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
             return await cij.journeys.validate(journey.definition)
 
-        verdict = self.call(validate)
-        for line in _table(verdict.findings):
+        validation = self.call(validate)
+        for line in _table(validation.issues):
             self.log.info("%s", line)
-        result = {
-            "valid": verdict.valid,
-            "errors": [_plain(one) for one in verdict.errors],
-            "warnings": [_plain(one) for one in verdict.warnings],
-        }
+        result = validation.as_dict()
         context["ti"].xcom_push(key="validation", value=result)
-        bad = not verdict.valid or (self.fail_on == "warning" and verdict.warnings)
-        if bad and self.fail_on != "never":
+        if validation.fails(self.fail_on):
             with permanent_failures():
-                what = verdict.in_words() if not verdict.valid else f"{len(verdict.warnings)} warnings"
+                what = validation.in_words() if not validation.valid else f"{len(validation.warnings):,} warnings"
                 raise CijJourneyInvalidError(f"The journey is not as it should be: {what}.", hint="The log lists them.")
         return result
 
 
-def _plain(one: Finding) -> dict[str, str]:
-    return {**one.as_dict(), "where": one.activity}
-
-
-def _table(findings: Sequence[Finding]) -> list[str]:
-    if not findings:
+def _table(issues: Sequence[ValidationIssue]) -> list[str]:
+    if not issues:
         return ["The service finds nothing wrong with the journey"]
     rows = [("", "activity", "code", "message")]
-    rows += [("warning" if one.warning else "error", one.activity, one.code, one.message) for one in findings]
+    rows += [("warning" if issue.warning else "error", issue.where, issue.code, issue.message) for issue in issues]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows]
 
@@ -223,8 +215,8 @@ def _table(findings: Sequence[Finding]) -> list[str]:
 class CijPublishJourneyOperator(WaitingOperator):
     """Publishes a draft journey and waits until it is live: it sends real mail to real people.
 
-    The journey is looked at first, and only a draft is sent for; one that is live or on its way is waited for. An
-    unclear end is looked into, and nothing is sent again before the journey was seen to be a draft still.
+    The journey is read first, and only a draft is published; one that is live or publishing is waited for. When the
+    response is lost, nothing is sent again before the journey has been read and is still a draft.
 
     Source: "Use the Create Journey From Template API", related APIs. What the action takes is in no document: the
     organisation is asked.

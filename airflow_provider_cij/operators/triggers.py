@@ -103,7 +103,7 @@ class CijRaiseTriggerOperator(MembersArgument):
 
     @property
     def profile_id(self) -> Any:
-        """For whom the trigger is raised. Not shown in the UI."""
+        """The people that the trigger is raised for. Not shown in the UI."""
         return self._profile_id
 
     @profile_id.setter

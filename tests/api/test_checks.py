@@ -13,10 +13,11 @@ from airflow_provider_cij._arguments import positive
 from airflow_provider_cij.api.column_values import MAX_INT, json_text, whole_number
 from airflow_provider_cij.api.custom_triggers.client import CustomTrigger, attributes_of
 from airflow_provider_cij.api.journeys.client import _moment as created_at
-from airflow_provider_cij.api.journeys.models import Journey, verdict_of
-from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, checked_of, journey_row
+from airflow_provider_cij.api.journeys.models import Journey, validation_of
+from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec, journey_row
+from airflow_provider_cij.api.outbound.journeys import validation_of as outbound_validation_of
 from airflow_provider_cij.api.outbound.models import JOURNEY, OutboundJourney, OutboundSegment
-from airflow_provider_cij.api.outbound.segments import faults_of
+from airflow_provider_cij.api.outbound.segments import validation_of as segment_validation_of
 from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError, CijReplyError
@@ -173,12 +174,12 @@ def test_seconds_out_of_range_are_refused_by_name(number):
 
 def test_json_nested_too_deeply_is_a_cij_error():
     """JSON text nested too deeply gives a CijError in every response that holds such text."""
-    for read in (checked_of, faults_of):
+    for read in (outbound_validation_of, segment_validation_of):
         with pytest.raises(CijReplyError, match="can't be read"):
             read({"ValidationResult": DEEP_TEXT})
-    (finding,) = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": DEEP_TEXT}).findings
-    assert finding.message == "It is nested too deeply to be read."
-    assert verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": [deep(100_000)]}).findings
+    (issue,) = validation_of({"msdynmkt_isvalid": False, "msdynmkt_errors": DEEP_TEXT}).issues
+    assert issue.message == "It is nested too deeply to be read."
+    assert validation_of({"msdynmkt_isvalid": False, "msdynmkt_errors": [deep(100_000)]}).issues
     assert not JOURNEY.table.column("msdyncrm_workflowdefinition").same("[]", DEEP_TEXT)
     for value in (deep(100_000), DEEP_TEXT):
         with pytest.raises(CijError):

@@ -113,7 +113,7 @@ class RaiseProgress:
         self.next = max(self.next, max(positions) + 1)
 
     def mark_unclear(self) -> None:
-        """Note as unclear whom an earlier try left in flight."""
+        """Note as unclear the people that an earlier try left in flight."""
         self.unclear += self.in_flight
         self.in_flight = []
 

@@ -19,13 +19,13 @@ from airflow_provider_cij.api.journeys.models import (
     SUPERSEDED,
     Journey,
     JourneyStatus,
-    Verdict,
     superseded,
-    verdict_of,
+    validation_of,
 )
 from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
+from airflow_provider_cij.api.validation import ValidationResult
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
@@ -106,10 +106,10 @@ class Journeys:
             "",
         )
 
-    async def create(self, spec: JourneySpec, made_since: datetime) -> Verdict:
+    async def create(self, spec: JourneySpec, made_since: datetime) -> ValidationResult:
         """Create a journey, unless it was by an earlier try: journeys are unique by name.
 
-        One of this name counts as made by an earlier try when this application user made it at or after
+        A journey with this name counts as made by an earlier try when this application user made it at or after
         ``made_since``; five minutes are allowed for clocks that differ. When an end is unclear (a lost reply, a 5xx,
         the service's own timeout) it is looked for, and never sent again here.
 
@@ -118,7 +118,7 @@ class Journeys:
         :return: with the journey's id
         :raises CijInputError: the spec can't be right, or the audience is not live; nothing was sent
         :raises CijJourneyInvalidError: the service finds mistakes in it
-        :raises CijConflictError: there is a journey of this name that is not ours
+        :raises CijConflictError: another journey has this name
         """
         body = body_of(spec)
         if earlier := await self._ours(spec, made_since):
@@ -126,7 +126,7 @@ class Journeys:
         check_times(spec, datetime.fromtimestamp(self._clock.now(), UTC))
         await self._check_audience(spec)
         made = await self._send(spec, body)
-        if isinstance(made, Verdict):
+        if isinstance(made, ValidationResult):
             return made
         for pause in LOOKS:
             await self._clock.sleep(pause)
@@ -135,22 +135,22 @@ class Journeys:
         made.hint = f"{made.hint} There is no journey {spec.name!r} yet: a retry looks for it first.".strip()
         raise made
 
-    async def _send(self, spec: JourneySpec, body: Mapping[str, Any]) -> Verdict | CijError:
+    async def _send(self, spec: JourneySpec, body: Mapping[str, Any]) -> ValidationResult | CijError:
         """Have it created; an error that is returned, not raised, leaves open whether it was."""
         try:
-            verdict = verdict_of(await self._client.action(_CREATE, body, repeatable=False))
+            validation = validation_of(await self._client.action(_CREATE, body, repeatable=False))
         except CijUnavailableError as error:
             raise _too_old(error) from None
         except CijError as error:
             if not error.may_have_executed and not isinstance(error, CijReplyError):
                 raise
             return error
-        if verdict.valid:
+        if validation.valid:
             unnamed = CijReplyError(f"Journey {spec.name!r} was created, but the answer has no id.")
-            return verdict if verdict.journey_id else unnamed
-        if verdict.codes & {_TIMED_OUT, _DUPLICATE}:
-            return CijServerError(f"Journey {spec.name!r} may have been created: {verdict.in_words()}.")
-        raise _invalid(spec, verdict)
+            return validation if validation.journey_id else unnamed
+        if validation.codes & {_TIMED_OUT, _DUPLICATE}:
+            return CijServerError(f"Journey {spec.name!r} may have been created: {validation.in_words()}.")
+        raise _invalid(spec, validation)
 
     async def _ours(self, spec: JourneySpec, made_since: datetime) -> dict[str, Any] | None:
         where = f"msdynmkt_name eq {literal(spec.name)}"
@@ -173,21 +173,21 @@ class Journeys:
             hint="Choose another name, with the run's date in it for example, or delete that journey if it is a draft.",
         )
 
-    async def _as_found(self, spec: JourneySpec, row: Mapping[str, Any]) -> Verdict:
+    async def _as_found(self, spec: JourneySpec, row: Mapping[str, Any]) -> ValidationResult:
         journey = Journey.of(row)
         log.info("Journey %r was made by an earlier try: %s, %s", spec.name, journey.journey_id, journey.status_name)
         if spec.publish:
             await self.publish(journey)
-            return Verdict(True, journey_id=journey.journey_id)
+            return ValidationResult(True, journey_id=journey.journey_id)
         try:
-            verdict = await self.validate(str(row.get("msdynmkt_journeyjson") or ""))
+            validation = await self.validate(str(row.get("msdynmkt_journeyjson") or ""))
         except CijError as error:
             log.warning("Whether it is valid could not be asked: %s", error)
-            return Verdict(None, journey_id=journey.journey_id)
-        verdict = Verdict(verdict.valid, verdict.findings, journey.journey_id)
-        if verdict.codes - _NOT_YET:
-            raise _invalid(spec, verdict)
-        return verdict
+            return ValidationResult(None, journey_id=journey.journey_id)
+        validation = ValidationResult(validation.valid, validation.issues, journey.journey_id)
+        if validation.codes - _NOT_YET:
+            raise _invalid(spec, validation)
+        return validation
 
     async def _check_audience(self, spec: JourneySpec) -> None:
         if not spec.audience_segment_id:
@@ -203,15 +203,15 @@ class Journeys:
                 hint="A journey needs a live one: publish it first, with CijPublishSegmentOperator. Nothing was sent.",
             )
 
-    async def validate(self, journey_json: str) -> Verdict:
-        """Have the service check a journey's definition. Changes nothing."""
+    async def validate(self, journey_json: str) -> ValidationResult:
+        """Have the service validate a journey's definition. Changes nothing."""
         body = {
             "msdynmkt_conversationid": str(uuid.uuid4()),
             "msdynmkt_shouldvalidatecontract": True,
             "msdynmkt_journeyjson": journey_json,
         }
         try:
-            return verdict_of(await self._client.action(_VALIDATE, body, repeatable=True))
+            return validation_of(await self._client.action(_VALIDATE, body, repeatable=True))
         except CijUnavailableError as error:
             raise _too_old(error) from None
 
@@ -252,8 +252,11 @@ class Journeys:
                     return
             error.hint = f"{error.hint} The journey is a draft still: a retry looks at it first.".strip()
             raise
-        if any(name.lower() == "msdynmkt_isvalid" for name in answer) and not (verdict := verdict_of(answer)).valid:
-            raise CijJourneyInvalidError(f"Journey {journey.name!r} was not published: {verdict.in_words()}.")
+        if (
+            any(name.lower() == "msdynmkt_isvalid" for name in answer)
+            and not (validation := validation_of(answer)).valid
+        ):
+            raise CijJourneyInvalidError(f"Journey {journey.name!r} was not published: {validation.in_words()}.")
 
     async def _publish_inputs(self, journey_id: str) -> dict[str, Any]:
         try:
@@ -288,11 +291,11 @@ def publish_inputs(inputs: Sequence[Mapping[str, Any]], journey_id: str) -> dict
     return {name: {"@odata.type": "Microsoft.Dynamics.CRM.msdynmkt_journey", _ID: journey_id} if row else journey_id}
 
 
-def _invalid(spec: JourneySpec, verdict: Verdict) -> CijJourneyInvalidError:
+def _invalid(spec: JourneySpec, validation: ValidationResult) -> CijJourneyInvalidError:
     # In Publish mode none is made that is not valid.
-    left = verdict.journey_id and not spec.publish
-    hint = f"A draft of it may be there, {verdict.journey_id}: delete it before you try again." if left else ""
-    return CijJourneyInvalidError(f"Journey {spec.name!r} is not valid: {verdict.in_words()}.", hint=hint)
+    left = validation.journey_id and not spec.publish
+    hint = f"A draft of it may be there, {validation.journey_id}: delete it before you try again." if left else ""
+    return CijJourneyInvalidError(f"Journey {spec.name!r} is not valid: {validation.in_words()}.", hint=hint)
 
 
 def _too_old(error: CijUnavailableError) -> CijUnavailableError:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.texts import wrong_with
@@ -45,7 +46,7 @@ def superseded(row: Mapping[str, Any]) -> bool:
 
 
 def journey_status_name(code: int) -> str:
-    """Say a journey's status in one word; an unknown code as its number."""
+    """Return a journey's status in one word; an unknown code as its number."""
     try:
         return JourneyStatus(code).name.lower()
     except ValueError:
@@ -93,83 +94,29 @@ class Journey:
         return {"journey_id": self.journey_id, "status": self.status_name}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong with a journey.
+def validation_of(answer: Mapping[str, Any]) -> ValidationResult:
+    """Read the outputs of an action that validates a journey.
 
-    :param code: such as ``SegmentNotInLiveState``
-    :param message: the service's words
-    :param activity: the part of the journey that it is about, ``""`` for all of it
-    :param warning: the journey may be published all the same
-    """
-
-    code: str
-    message: str
-    activity: str = ""
-    warning: bool = False
-
-    def as_dict(self) -> dict[str, str]:
-        """Give plain JSON of it, for XCom."""
-        return {name: value for name, value in asdict(self).items() if name != "warning"}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the service says of a journey.
-
-    :param valid: whether it is; None when nobody could be asked
-    :param findings: what is wrong with it
-    :param journey_id: of the journey that was made, ``""`` when none was, or it is not known
-    """
-
-    valid: bool | None
-    findings: tuple[Finding, ...] = ()
-    journey_id: str = ""
-
-    @property
-    def errors(self) -> list[Finding]:
-        """What makes it invalid."""
-        return [finding for finding in self.findings if not finding.warning]
-
-    @property
-    def warnings(self) -> list[Finding]:
-        """What does not."""
-        return [finding for finding in self.findings if finding.warning]
-
-    @property
-    def codes(self) -> set[str]:
-        """The codes of what makes it invalid."""
-        return {finding.code for finding in self.errors}
-
-    def in_words(self) -> str:
-        """Say what makes it invalid."""
-        words = [f"{one.code or 'no code'}: {one.message or 'no message'}" for one in self.errors]
-        return "; ".join(word.rstrip(".") for word in words) or "the service gives no reason"
-
-
-def verdict_of(answer: Mapping[str, Any]) -> Verdict:
-    """Read what an action says of a journey.
-
-    :param answer: its outputs, in whatever case their names are
-    :raises CijReplyError: it says neither yes nor no: never a success
+    :param answer: its outputs, in any casing of their names
+    :raises CijReplyError: it says neither valid nor invalid: never a success
     """
     said = {name.lower(): value for name, value in answer.items()}
     valid = said.get("msdynmkt_isvalid")
     if not isinstance(valid, bool):
         raise CijReplyError("The answer does not say whether the journey is valid.")
-    findings = (
-        *_findings(said.get("msdynmkt_errors"), warning=valid),
-        *_findings(said.get("msdynmkt_warnings"), warning=True),
+    issues = (
+        *_issues(said.get("msdynmkt_errors"), warning=valid),
+        *_issues(said.get("msdynmkt_warnings"), warning=True),
     )
     try:
         journey_id = normalize_guid(said.get("msdynmkt_journeyid"))
     except CijInputError:
         journey_id = ""
     # A row of zeros is how the service writes "none".
-    return Verdict(valid, findings, journey_id if journey_id.strip("0-") else "")
+    return ValidationResult(valid, issues, journey_id if journey_id.strip("0-") else "")
 
 
-def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
+def _issues(text: Any, *, warning: bool) -> Iterable[ValidationIssue]:
     """Read a list of what is wrong: JSON in a string as documented, ``null``, nothing, or a list as it is."""
     try:
         entries = json.loads(text) if isinstance(text, str) and text.strip() else text
@@ -179,19 +126,23 @@ def _findings(text: Any, *, warning: bool) -> Iterable[Finding]:
         entries = ["It is nested too deeply to be read."]
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         if not isinstance(entry, Mapping):
-            yield Finding("", _said(entry), warning=warning)
+            yield _issue("", _said(entry), "", warning=warning)
             continue
         fields = {name.lower(): value for name, value in entry.items()}
 
         def first(*names: str, fields: Mapping[str, Any] = fields) -> str:
             return next((_said(fields[name]) for name in names if fields.get(name) not in (None, "")), "")
 
-        yield Finding(
-            code=first("errorcode", "code"),
-            message=first("errormessage", "message", "description"),
-            activity=first("activityname", "activityid", "actionname", "actionid", "nodeid"),
+        yield _issue(
+            first("errorcode", "code"),
+            first("errormessage", "message", "description"),
+            first("activityname", "activityid", "actionname", "actionid", "nodeid"),
             warning=warning or "warn" in first("severity", "level", "errortype", "type").lower(),
         )
+
+
+def _issue(code: str, message: str, activity: str, *, warning: bool) -> ValidationIssue:
+    return ValidationIssue(code, message, activity, warning, {"activity": activity})
 
 
 def _said(value: Any) -> str:

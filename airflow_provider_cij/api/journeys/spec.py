@@ -1,4 +1,4 @@
-"""What a journey shall be made of: checked, and written as the service wants it. Pure.
+"""What a journey is created from: checked, and written as the service takes it. Pure.
 
 Source: "Use the Create Journey From Template API": parameters, "JSONPath modifications", error codes.
 """
@@ -29,7 +29,7 @@ class JourneySpec:
     :param name: unique in the organisation
     :param modifications: values by JSONPath
     :param starts_at: a datetime with its time zone, or ISO 8601
-    :param ends_at: likewise
+    :param ends_at: a datetime with its time zone, or ISO 8601
     :param publish: make it live at once
     :param audience_segment_id: the segment it starts with
     :param exclusion_segment_ids: who is in them does not start
@@ -78,7 +78,7 @@ def body_of(spec: JourneySpec) -> dict[str, Any]:
 
 
 def check_times(spec: JourneySpec, now: datetime) -> None:
-    """Refuse times that have passed.
+    """Check that no time has passed.
 
     :raises CijInputError: naming it
     """
@@ -90,8 +90,8 @@ def check_times(spec: JourneySpec, now: datetime) -> None:
 
 def _changes(spec: JourneySpec) -> dict[str, Any]:
     changes = dict(spec.modifications)
-    exclusions = [normalize_guid(one, "an exclusion segment") for one in spec.exclusion_segment_ids]
-    suppressions = [normalize_guid(one, "a suppression segment") for one in spec.suppression_segment_ids]
+    exclusions = [normalize_guid(segment_id, "an exclusion segment") for segment_id in spec.exclusion_segment_ids]
+    suppressions = [normalize_guid(segment_id, "a suppression segment") for segment_id in spec.suppression_segment_ids]
     # One that a template renders to nothing would leave the audience to the journey's template.
     audience = spec.audience_segment_id
     named = {

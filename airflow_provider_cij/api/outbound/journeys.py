@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.column_values import whole_number
 from airflow_provider_cij.api.outbound.models import JOURNEY, OutboundJourney, OutboundStatus, removal_explained
 from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
-from airflow_provider_cij.api.outbound.workflow import Workflow, compact, workflow_text
+from airflow_provider_cij.api.outbound.workflow import Workflow, compact, titles_of, workflow_text
 from airflow_provider_cij.api.row_sync import read_columns, read_name
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, id_of
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
+from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.texts import wrong_with
@@ -40,13 +41,13 @@ TYPES = {"automated": 192350000, "linkedin": 192350001}
 
 @dataclass(frozen=True)
 class OutboundJourneySpec:
-    """What an outbound journey shall be; None is left to the service, or as it is.
+    """What an outbound journey is created or updated to; None is left to the service, or as it is.
 
     :param name: what people see, up to 100 characters
     :param workflow: its tiles: JSON text, or what it would be in Python
     :param content_settings_id: the content settings that its e-mails use
     :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param ends_at: likewise
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
     :param time_zone: the number of the time zone that people see it in
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
         ``profiling``
@@ -78,12 +79,12 @@ class OutboundJourneySpec:
 
 
 def journey_id_of(key: str) -> str:
-    """Derive a journey's id from what names it for good."""
+    """Return the id of a journey, derived from its key."""
     return id_of(f"outbound journey:{key}")
 
 
 def journey_row(spec: OutboundJourneySpec) -> dict[str, Any]:
-    """Give the columns of what is given.
+    """Return the columns of what is given.
 
     :raises CijInputError: naming what can't be right
     """
@@ -165,7 +166,7 @@ _CHECKED: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 
 
 def check_request(journey_id: str, row: Mapping[str, Any], status: int = OutboundStatus.DRAFT) -> dict[str, Any]:
-    """Build the request of "Check for Errors".
+    """Return the request of "Check for Errors".
 
     :param journey_id: of the journey, there or not
     :param row: its columns, as they are written or as they are read
@@ -182,79 +183,38 @@ def check_request(journey_id: str, row: Mapping[str, Any], status: int = Outboun
     return fields
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What the check found.
+def validation_of(answer: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> ValidationResult:
+    """Read the response of msdyncrm_CustomerJourneyValidate: JSON in a string.
 
-    :param activity_id: the tile; ``""`` for the whole journey
-    :param fault: the service's code
-    :param severity: ``Valid``, ``Warning`` or ``Error``, or a word that no document has
-    :param arguments: details, such as the id of what is at fault
-    """
-
-    activity_id: str
-    fault: str
-    severity: str
-    arguments: tuple[str, ...] = ()
-
-    def said(self, titles: Mapping[str, str] | None = None) -> str:
-        """Say it in words.
-
-        :param titles: what the tiles are, by their ids (``outbound_workflow.titles_of``)
-        """
-        title = (titles or {}).get(self.activity_id)
-        where = f"activity {self.activity_id}" + (f" ({title})" if title else "") if self.activity_id else "journey"
-        return words_of(f"{where}: {self.fault}" + (f" ({', '.join(self.arguments)})" if self.arguments else ""), bool)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a check came to.
-
-    :param result: ``Valid``, ``Warning`` or ``Error``, or a word that no document has
-    :param findings: one by one
-    """
-
-    result: str
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def errors(self) -> list[Finding]:
-        """Those that block; so does what nobody knows."""
-        return [one for one in self.findings if one.severity not in ("Valid", "Warning")]
-
-    @property
-    def warnings(self) -> list[Finding]:
-        """Those that do not."""
-        return [one for one in self.findings if one.severity == "Warning"]
-
-    @property
-    def valid(self) -> bool:
-        """Whether nothing blocks; warnings do not."""
-        return self.result in ("Valid", "Warning") and not self.errors
-
-
-def checked_of(answer: Mapping[str, Any]) -> Checked:
-    """Read the answer of msdyncrm_CustomerJourneyValidate: JSON in a string.
-
+    :param answer: the response
+    :param titles: what the activities are, by their ids (``workflow.titles_of``)
     :raises CijReplyError: there is no result in it: never "valid"
     """
     text = answer.get("ValidationResult")
     try:
         said: Any = json.loads(text) if isinstance(text, str) else text
-        result = said["Result"]
-        findings = tuple(
-            Finding(
-                str(one.get("ActivityId") or ""),
-                str(one.get("Fault") or "unnamed"),
-                str(one["Result"]),
-                tuple(str(argument) for argument in one.get("ErrorMessageArguments") or ()),
-            )
-            for one in said.get("ActivityValidationResults") or ()
-        )
+        result = str(said["Result"])
+        read = [_issue(entry, titles or {}) for entry in said.get("ActivityValidationResults") or ()]
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"The result of the check for errors can't be read: {wrong_with(error)}.") from None
-    return Checked(str(result), findings)
+    # An unknown word is no "valid".
+    issues = tuple(issue for issue in read if issue)
+    valid = result in ("Valid", "Warning") and all(issue.warning for issue in issues)
+    return ValidationResult(valid, issues, result=result)
+
+
+def _issue(entry: Mapping[str, Any], titles: Mapping[str, str]) -> ValidationIssue | None:
+    """Read one result; None when it says that its activity is valid."""
+    severity = str(entry["Result"])
+    if severity == "Valid":
+        return None
+    activity, code = str(entry.get("ActivityId") or ""), str(entry.get("Fault") or "unnamed")
+    arguments = [str(argument) for argument in entry.get("ErrorMessageArguments") or ()]
+    title = titles.get(activity)
+    where = f"activity {activity}" + (f" ({title})" if title else "") if activity else "journey"
+    message = words_of(f"{where}: {code}" + (f" ({', '.join(arguments)})" if arguments else ""), bool)
+    details = {"activity_id": activity, "fault": code, "arguments": arguments}
+    return ValidationIssue(code, message, activity, severity == "Warning", details)
 
 
 class OutboundJourneys(OutboundRows[OutboundJourney]):
@@ -264,13 +224,13 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         super().__init__(client, JOURNEY, OutboundJourney.of)
 
     async def create(self, key: str, spec: OutboundJourneySpec, if_exists: IfExists = "update") -> CreatedOutbound:
-        """Make a journey as a draft, or bring the one of this key to what ``spec`` says; its status stays then.
+        """Create a journey as a draft, or update the one with the same key; its status stays then.
 
-        :param key: names it for good; its id derives from it
-        :param spec: what it shall be
+        :param key: its id derives from it
+        :param spec: what is wanted
         :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
         :raises CijInputError: ``spec`` can't be right
-        :raises CijConflictError: it exists and must not, or somebody changes it meanwhile
+        :raises CijConflictError: it exists and must not, or another client changes it
         """
         if not isinstance(key, str) or not key.strip() or not spec.name:
             raise CijInputError("An outbound journey needs a key and a name.")
@@ -294,8 +254,17 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
             raise CijNotFoundError(f"There is no outbound journey {journey_id}.")
         return row
 
-    async def validate(self, journey_id: str, row: Mapping[str, Any], status: int = OutboundStatus.DRAFT) -> Checked:
-        """Check for errors; nothing is written. The parameters are those of ``check_request``."""
+    async def validate(
+        self, journey_id: str, row: Mapping[str, Any], status: int = OutboundStatus.DRAFT
+    ) -> ValidationResult:
+        """Have the service check a journey for errors; nothing is written.
+
+        :param journey_id: of the journey, which need not exist
+        :param row: its columns, as they are written or as they are read
+        :param status: its statuscode
+        """
         body = check_request(journey_id, row, status)
+        titles = titles_of(row.get("msdyncrm_workflowdefinition") or "[]")
         with removal_explained():
-            return checked_of(await self._client.action("msdyncrm_CustomerJourneyValidate", body, repeatable=True))
+            answer = await self._client.action("msdyncrm_CustomerJourneyValidate", body, repeatable=True)
+        return validation_of(answer, titles)

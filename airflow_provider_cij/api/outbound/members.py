@@ -44,7 +44,7 @@ _MORE = "@Microsoft.Dynamics.CRM.morerecords"
 
 
 def by_ids(segment_id: str, operation: Operation, ids: Sequence[str]) -> dict[str, str]:
-    """Build a change of members by their ids: JSON in a string, here without the prefix ``crm``."""
+    """Return the request for a change of members by their ids: JSON in a string, here without the prefix ``crm``."""
     return {
         "msdyncrm_segmentid": segment_id,
         "msdyncrm_operation": f"{operation}ByIds",
@@ -53,7 +53,7 @@ def by_ids(segment_id: str, operation: Operation, ids: Sequence[str]) -> dict[st
 
 
 def by_query(segment_id: str, operation: Operation, query: str) -> dict[str, str]:
-    """Build a change of members by a query."""
+    """Return the request for a change of members by a query."""
     return {
         "msdyncrm_segmentid": segment_id,
         "msdyncrm_operation": f"{operation}ByQuery",
@@ -62,7 +62,7 @@ def by_query(segment_id: str, operation: Operation, query: str) -> dict[str, str
 
 
 def get_state(segment_id: str) -> dict[str, str]:
-    """Build the question how far the changes are."""
+    """Return the request for the state of the changes."""
     return {"msdyncrm_segmentid": segment_id, "msdyncrm_operation": "getState"}
 
 
@@ -74,7 +74,7 @@ def fetch_by_query(
     order: str = "contactid",
     columns: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Build the request for a page of members.
+    """Return the request for a page of members.
 
     :param segment: the segment
     :param number: of the page, from 1; the query and the FetchXML must mean the same
@@ -121,15 +121,15 @@ class OutboundMembers:
     ) -> int:
         """Add contacts to a static segment or remove them, 20,000 a call.
 
-        The service does it behind its reply: ask ``state``. It ignores ids of nobody. Twice is as good as once.
+        The service does it later: read ``state``. It ignores unknown ids. Idempotent.
 
         :param segment: the segment
         :param operation: ``add`` or ``remove``
-        :param ids: whom
+        :param ids: of the contacts
         :param on_batch: is told of every call that succeeded
         :return: the number of calls
         :raises CijInputError: it is no static segment, or this is no operation; nothing was sent
-        :raises CijError: a call failed for good; the error says how many had succeeded
+        :raises CijError: a call failed after all retries; the error says how many had succeeded
         """
         _check(segment, operation)
         total, done, sent = -(-len(ids) // IDS_A_CALL), 0, 0
@@ -147,7 +147,7 @@ class OutboundMembers:
         return total
 
     async def update_by_query(self, segment: OutboundSegment, operation: Operation, query: str) -> None:
-        """Add the contacts that a query finds to a static segment, or remove them; likewise behind the reply."""
+        """Add the contacts that a query finds to a static segment, or remove them. The service does it later."""
         _check(segment, operation)
         check_query(f"Outbound segment {segment.name!r}", query, MEMBERS)
         if not query.strip():
@@ -163,11 +163,14 @@ class OutboundMembers:
         with removal_explained():
             return await self._client.action(_ACTION, body, repeatable=True, refusals=refusals)
 
-    async def of_segment(self, segment: OutboundSegment, how: How = "query") -> AsyncIterator[list[str]]:
+    async def of_segment(
+        self, segment: OutboundSegment, how: How = "query", page_size: int = PAGE_SIZE
+    ) -> AsyncIterator[list[str]]:
         """List the members, page by page, until a page is empty.
 
         :param segment: the segment
         :param how: ``query``, or ``fetchxml``, which is deprecated and whose pages end at 50,000 contacts
+        :param page_size: contacts a page; default 5000
         :raises CijInputError: there is no such way
         :raises CijIncompleteError: a page was cut short, pages came twice, or the members changed meanwhile
         :raises CijReplyError: the answer can't be understood
@@ -175,7 +178,7 @@ class OutboundMembers:
         if how not in ("query", "fetchxml"):
             raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
         ask = self._by_query if how == "query" else self._by_fetchxml
-        listed, size, last = PageConsistencyCheck(), PAGE_SIZE, Page([])
+        listed, size, last = PageConsistencyCheck(), page_size, Page([])
         total = 0
         while True:
             page = await ask(segment, listed.pages + 1, size)
@@ -223,6 +226,6 @@ def _check(segment: OutboundSegment, operation: str) -> None:
     if operation == "add" and segment.scope != ORGANISATION_SCOPE:
         log.warning(
             "Outbound segment %r may be scoped to a business unit. A contact of another unit, one that the segment's "
-            "owner may not access, makes it hang for good: add none of those",
+            "owner may not access, makes it hang forever: add none of those",
             segment.name,
         )

@@ -62,7 +62,7 @@ _AFTER_DRAFT = {
 
 
 def status_name(code: int) -> str:
-    """Say a status in one word; an unknown code as its number."""
+    """Return a status in one word; an unknown code as its number."""
     try:
         return OutboundStatus(code).name.lower()
     except ValueError:
@@ -252,12 +252,12 @@ def _number(value: Any) -> int | None:
 
 
 def query_name(segment_id: str) -> str:
-    """Give the name that a segment has in queries."""
+    """Return the name that a segment has in queries."""
     return f"SEGMENT_CRM_ID_{segment_id.replace('-', '')}"
 
 
 def check_move(kind: Kind, row: OutboundRow, wanted: OutboundStatus) -> None:
-    """Refuse a change of status that the service would refuse. A status that nobody knows is left to the service.
+    """Check that the service allows a change of status. An unknown status is left to the service.
 
     :raises CijInputError: naming both states, and those that it can go to
     """

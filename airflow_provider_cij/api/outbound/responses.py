@@ -15,7 +15,7 @@ from airflow_provider_cij.api.members.pages import Page
 from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijReplyError
 
-Verdict = Literal["finished", "pending", "failed", "unknown"]
+OperationsOutcome = Literal["finished", "pending", "failed", "unknown"]
 
 _FINISHED = {"completed", "complete", "done", "finished", "idle"}
 _SUCCEEDED = {"succeeded", "success"}
@@ -36,7 +36,7 @@ class OperationsState:
     :param raw: the answer as it came. It may name people: show ``shown`` instead
     """
 
-    verdict: Verdict
+    verdict: OperationsOutcome
     raw: Mapping[str, Any]
 
     @property
@@ -49,12 +49,12 @@ def state_of(answer: Mapping[str, Any]) -> OperationsState:
     """Read the answer to ``getState``: a sign of trouble counts most, then one of work to do, then one of its end."""
     raw = {name: value for name, value in answer.items() if not name.startswith("@")}
     signs = set(_signs(raw))
-    order: tuple[Verdict, ...] = ("failed", "pending", "unknown", "finished")
+    order: tuple[OperationsOutcome, ...] = ("failed", "pending", "unknown", "finished")
     return OperationsState(next((verdict for verdict in order if verdict in signs), "unknown"), raw)
 
 
-def _signs(value: Any, name: str = "", *, listed: bool = False) -> Iterator[Verdict]:
-    """Give what each part of an answer stands for, if anything.
+def _signs(value: Any, name: str = "", *, listed: bool = False) -> Iterator[OperationsOutcome]:
+    """Return what each part of an answer stands for, if anything.
 
     :param value: the part
     :param name: the names it lies under
@@ -81,7 +81,7 @@ def _signs(value: Any, name: str = "", *, listed: bool = False) -> Iterator[Verd
         yield "pending" if value else "finished"
 
 
-def _said(word: str, name: str, *, listed: bool) -> Verdict | None:
+def _said(word: str, name: str, *, listed: bool) -> OperationsOutcome | None:
     """Read a state that is given in a word; None where it is none."""
     if not _STATE_NAME.search(name):
         return None
@@ -105,7 +105,7 @@ def contacts_of(answer: Mapping[str, Any]) -> Page:
     lists: list[list[Any]] = []
     said: dict[str, Any] = {}
     _collect({name: value for name, value in answer.items() if not name.startswith("@")}, lists, said)
-    full = [one for one in lists if one]
+    full = [contacts for contacts in lists if contacts]
     if len(full) > 1 or not lists:
         raise CijReplyError(
             f"The answer of msdyncrm_FetchContactsByQuery holds {len(full)} lists of contacts, not one.",

@@ -1,6 +1,6 @@
 """What outbound segments and journeys have in common: read, find, publish, stop, delete.
 
-Sources: as in ``outbound_models``. A status is changed by writing it: Going live publishes, Stopping stops, and the
+Sources: those of ``outbound.models``. A status is changed by writing it: Going live publishes, Stopping stops, and the
 service does the rest behind its reply.
 """
 
@@ -39,11 +39,11 @@ R = TypeVar("R", bound=OutboundRow)
 
 @dataclass(frozen=True)
 class CreatedOutbound:
-    """What creating or updating came to.
+    """What a create or update has done.
 
     :param row_id: the segment's or the journey's id
-    :param created: it was missing and has been made
-    :param changed: it was there and differed
+    :param created: True when it was missing and was created
+    :param changed: True when it existed and differed
     :param status: in one word
     :param changes: what was written, by argument: ``{"old": …, "new": …}``
     """
@@ -72,7 +72,7 @@ class OutboundRows(Generic[R]):
         return row_path(self.kind.table.entity_set, normalize_guid(row_id, f"{self.kind.word}_id"))
 
     async def get(self, row_id: str) -> R:
-        """Read one.
+        """Read a row.
 
         :raises CijNotFoundError: there is none of this id
         """
@@ -147,7 +147,7 @@ class OutboundRows(Generic[R]):
                 return replace(row, status=int(wanted))
 
     async def delete(self, row_id: str) -> bool:
-        """Delete one.
+        """Delete a row.
 
         :return: False when there is none
         :raises CijInUseError: another row needs it
@@ -166,7 +166,7 @@ class OutboundRows(Generic[R]):
     async def _bring(
         self, row_id: str, row: Mapping[str, Any], if_exists: IfExists, initial_values: Mapping[str, Any]
     ) -> tuple[bool, Changes]:
-        """Make a row with an id of our own, or bring what is there to the values given.
+        """Create a row with an id of our own, or update what differs.
 
         :return: whether it was made, and what was changed in it
         """
@@ -185,7 +185,7 @@ class OutboundRows(Generic[R]):
             return await create_or_update(self._client, table, row_id, row, there)
 
     def _check_same_kind(self, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any]) -> None:
-        """Refuse to make something else of what is there."""
+        """Check that an existing row is of the wanted kind."""
 
     async def _change(self, row_id: str, row: Mapping[str, Any]) -> CreatedOutbound:
         """Write what differs in a row that exists."""

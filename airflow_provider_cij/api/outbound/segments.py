@@ -22,6 +22,7 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
 from airflow_provider_cij.api.segments.spec import IfExists, check_name, check_query, id_of
+from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.texts import wrong_with
@@ -36,14 +37,14 @@ _LONGEST_MEMBERS = 1_000_000
 
 @dataclass(frozen=True)
 class OutboundSegmentSpec:
-    """What an outbound segment shall be.
+    """What an outbound segment is created or updated to.
 
-    :param key: names it for good; its id derives from it
+    :param key: its id derives from it
     :param display_name: what people see, up to 100 characters
     :param segment_type: ``static``, ``dynamic`` or ``compound``
-    :param query: whom a dynamic one finds, or what a compound one is made of
+    :param query: the query of a dynamic one, or what a compound one is made of
     :param member_ids: contacts that a new static one begins with
-    :param description: a text for people
+    :param description: what the segment is for, as people read it
     """
 
     key: str
@@ -60,7 +61,7 @@ class OutboundSegmentSpec:
 
 
 def check(spec: OutboundSegmentSpec) -> None:
-    """Refuse what the service would refuse.
+    """Check what the service would refuse.
 
     :raises CijInputError: naming what is wrong
     """
@@ -87,11 +88,13 @@ def check(spec: OutboundSegmentSpec) -> None:
 
 def member_ids_text(member_ids: Sequence[str]) -> str:
     """Write members as a row holds them: JSON in a string, each id with the prefix ``crm``."""
-    return json.dumps([f"crm{normalize_guid(one, 'a member')}" for one in member_ids], separators=(",", ":"))
+    return json.dumps(
+        [f"crm{normalize_guid(member_id, 'a member')}" for member_id in member_ids], separators=(",", ":")
+    )
 
 
 def segment_row(spec: OutboundSegmentSpec) -> dict[str, Any]:
-    """Give the columns of the row, its id, its status and its first members apart."""
+    """Return the columns of the row, without its id, status and first members."""
     row: dict[str, Any] = {
         "msdyncrm_segmentname": spec.display_name,
         "msdyncrm_segmenttype": SEGMENT_TYPES[spec.segment_type],
@@ -104,27 +107,16 @@ def segment_row(spec: OutboundSegmentSpec) -> dict[str, Any]:
 
 
 def initial_values(spec: OutboundSegmentSpec, *, publish: bool) -> dict[str, Any]:
-    """Give the columns that only a new row is given."""
+    """Return the columns that only a new row is given."""
     status = OutboundStatus.GOING_LIVE if publish else OutboundStatus.DRAFT
     first = {"msdyncrm_segmentmemberids": member_ids_text(spec.member_ids)} if spec.member_ids else {}
     return {**first, "statuscode": int(status)}
 
 
-@dataclass(frozen=True)
-class SegmentFault:
-    """An error in a segment.
+def validation_of(answer: Mapping[str, Any]) -> ValidationResult:
+    """Read the response of msdyncrm_ValidateSegment: JSON in a string, an empty list for a valid segment.
 
-    :param code: the service's, such as ``SegmentDciValidator_SegmentInvalid``
-    :param field: the column; the service speaks of ``msdyncrm_query`` as well as of ``msdyncrm_segmentquery``
-    """
-
-    code: str
-    field: str = ""
-
-
-def faults_of(answer: Mapping[str, Any]) -> list[SegmentFault]:
-    """Read the answer of msdyncrm_ValidateSegment: JSON in a string, an empty list when all is well.
-
+    :param answer: the response
     :raises CijReplyError: there is no list in it: never "valid"
     """
     text = answer.get("ValidationResult")
@@ -132,10 +124,13 @@ def faults_of(answer: Mapping[str, Any]) -> list[SegmentFault]:
         entries = json.loads(text) if isinstance(text, str) else text
         if not isinstance(entries, list):
             raise TypeError("it is no list")
-        faults = [{name.lower(): value for name, value in entry.items()} for entry in entries]
+        rows = [{name.lower(): str(value or "") for name, value in entry.items()} for entry in entries]
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise CijReplyError(f"The result of the validation can't be read: {wrong_with(error)}.") from None
-    return [SegmentFault(str(one.get("errorcode") or "unnamed"), str(one.get("fieldname") or "")) for one in faults]
+    # The service speaks of the column msdyncrm_query as well as of msdyncrm_segmentquery, and gives no message.
+    columns = [(row.get("errorcode") or "unnamed", row.get("fieldname") or "") for row in rows]
+    issues = tuple(ValidationIssue(code, where=column, details={"field": column}) for code, column in columns)
+    return ValidationResult(not issues, issues)
 
 
 class OutboundSegments(OutboundRows[OutboundSegment]):
@@ -147,14 +142,14 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
     async def create(
         self, spec: OutboundSegmentSpec, if_exists: IfExists = "update", *, publish: bool = False
     ) -> CreatedOutbound:
-        """Make a segment, or bring the one of this key to what ``spec`` says; what agrees already is not written.
+        """Create a segment, or update what differs from ``spec``.
 
-        :param spec: what it shall be; ``member_ids`` are for a new one only
+        :param spec: what is wanted; ``member_ids`` are for a new one only
         :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
         :param publish: True makes it in Going live, where the service validates it; one that is there goes live when it
             was changed or is not live
         :raises CijInputError: ``spec`` can't be right
-        :raises CijConflictError: it exists and must not, is of another type, or somebody changes it meanwhile
+        :raises CijConflictError: it exists and must not, is of another type, or another client changes it
         """
         check(spec)
         row_id = spec.segment_id
@@ -182,7 +177,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
 
         :raises CijInputError: a value can't be right
         :raises CijNotFoundError: there is no such segment
-        :raises CijConflictError: somebody changes it meanwhile
+        :raises CijConflictError: another client changes it
         """
         name, row = f"Outbound segment {segment_id}", dict[str, Any]()
         if display_name is not None:
@@ -199,16 +194,16 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
             row["msdyncrm_description"] = description
         return await self._change(segment_id, row)
 
-    async def validate(self, spec: OutboundSegmentSpec, *, publish: bool = False) -> list[SegmentFault]:
+    async def validate(self, spec: OutboundSegmentSpec, *, publish: bool = False) -> ValidationResult:
         """Ask the service whether a segment would be right; nothing is written.
 
         :param spec: what it would be
         :param publish: True when it would be made in Going live
-        :return: its errors, none when all is well
+        :return: its errors; the service gives no warnings
         """
         body = {**segment_row(spec), **initial_values(spec, publish=publish)}
         with removal_explained():
-            return faults_of(await self._client.action("msdyncrm_ValidateSegment", body, repeatable=True))
+            return validation_of(await self._client.action("msdyncrm_ValidateSegment", body, repeatable=True))
 
     async def _users(self, row_id: str) -> str:
         where = f"_msdyncrm_suppressionsegmentid_value eq {normalize_guid(row_id)}"

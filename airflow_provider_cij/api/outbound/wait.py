@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_cij.api.outbound.journeys import checked_of
+from airflow_provider_cij.api.outbound.journeys import validation_of
 from airflow_provider_cij.api.outbound.models import LIVE, STOPPED, OutboundJourney, OutboundSegment, OutboundStatus
-from airflow_provider_cij.api.outbound.responses import Verdict
+from airflow_provider_cij.api.outbound.responses import OperationsOutcome
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijOutboundFailedError, CijReplyError
 
@@ -20,7 +20,7 @@ Until = Literal["live", "stopped", "finished"]
 Outcome = Literal["waiting", "done", "failed"]
 
 _ENDS = {"live": LIVE, "stopped": STOPPED}
-_OF_OPERATIONS: Mapping[Verdict, Outcome] = {"finished": "done", "failed": "failed"}
+_OF_OPERATIONS: Mapping[OperationsOutcome, Outcome] = {"finished": "done", "failed": "failed"}
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def check_row(row: OutboundSegment | OutboundJourney, until: str, issues: str = 
 def _issues(findings: str) -> str:
     """Read what a journey's row keeps of its last check, which looks like the response of one."""
     try:
-        return "; ".join(issue.said() for issue in checked_of({"ValidationResult": findings}).findings)
+        return "; ".join(issue.message for issue in validation_of({"ValidationResult": findings}).issues)
     except CijReplyError:
         return findings[:1000]

@@ -24,24 +24,24 @@ Workflow = str | Sequence[Mapping[str, Any]]
 
 
 def workflow_text(workflow: Workflow) -> str:
-    """Give a workflow as the service takes it. A text stays as it is.
+    """Return a workflow as the service takes it. A text stays as it is.
 
     :raises CijInputError: it can't be right: no JSON list of activities, an id that comes twice, a parent that is
         missing, no single root
     """
     activities = activities_of(workflow)
-    ids = [str(one.get("ActivityId") or "") for one in activities]
-    items = [item for one in activities for item in _items(one)]
+    ids = [str(activity.get("ActivityId") or "") for activity in activities]
+    items = [item for activity in activities for item in _items(activity)]
     _distinct(ids, "ActivityId")
     _distinct([item["ActivityItemId"] for item in items if item.get("ActivityItemId") is not None], "ActivityItemId")
-    roots = [one for one in activities if one.get("ActivityTypeId") == _ROOT]
+    roots = [activity for activity in activities if activity.get("ActivityTypeId") == _ROOT]
     if len(roots) != 1:
         raise CijInputError(f"The workflow has {len(roots)} activities of the type {_ROOT}.", hint="It needs one.")
-    for one, activity_id in zip(activities, ids, strict=True):
-        if not activity_id or not one.get("ActivityTypeId"):
+    for activity, activity_id in zip(activities, ids, strict=True):
+        if not activity_id or not activity.get("ActivityTypeId"):
             raise CijInputError(f"The workflow has an activity without ActivityId or ActivityTypeId: {activity_id!r}.")
-        parent = one.get("ParentActivityId")
-        if one is not roots[0] and (parent not in ids or parent == activity_id):
+        parent = activity.get("ParentActivityId")
+        if activity is not roots[0] and (parent not in ids or parent == activity_id):
             raise CijInputError(f"The workflow's activity {activity_id!r} is under {parent!r}, which is not there.")
     text = workflow if isinstance(workflow, str) else compact(workflow)
     if len(text) > _LONGEST:
@@ -58,7 +58,7 @@ def activities_of(workflow: Workflow) -> list[Mapping[str, Any]]:
         activities = json.loads(workflow) if isinstance(workflow, str) else list(workflow)
     except (TypeError, ValueError, RecursionError) as error:
         raise CijInputError(f"The workflow is no JSON: {error}.") from None
-    if not isinstance(activities, list) or not all(isinstance(one, Mapping) for one in activities):
+    if not isinstance(activities, list) or not all(isinstance(activity, Mapping) for activity in activities):
         raise CijInputError("The workflow is no list of activities.", hint="The document shows one: [{…}, {…}].")
     return activities
 
@@ -66,7 +66,7 @@ def activities_of(workflow: Workflow) -> list[Mapping[str, Any]]:
 def _items(activity: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     properties = activity.get("Properties")
     items = properties.get("Items") if isinstance(properties, Mapping) else None
-    return [one for one in items if isinstance(one, Mapping)] if isinstance(items, list) else []
+    return [activity for activity in items if isinstance(activity, Mapping)] if isinstance(items, list) else []
 
 
 def _distinct(values: Sequence[object], what: str) -> None:
@@ -77,11 +77,13 @@ def _distinct(values: Sequence[object], what: str) -> None:
 
 
 def titles_of(workflow: Workflow) -> dict[str, str]:
-    """Name each activity for people, by its id: its type, and what its last item is called."""
+    """Return a title of each activity by its id: its type, and the name of its last item."""
     titles = {}
-    for one in activities_of(workflow):
-        names = [str(item["Name"]) for item in _items(one) if item.get("Name")]
-        titles[str(one.get("ActivityId"))] = f"{one.get('ActivityTypeId')}" + (f" {names[-1]!r}" if names else "")
+    for activity in activities_of(workflow):
+        names = [str(item["Name"]) for item in _items(activity) if item.get("Name")]
+        titles[str(activity.get("ActivityId"))] = f"{activity.get('ActivityTypeId')}" + (
+            f" {names[-1]!r}" if names else ""
+        )
     return titles
 
 
@@ -107,9 +109,9 @@ class Tile:
 def segment_email_workflow(
     segments: Sequence[Tile], email: Tile, *, item_ids: Iterable[int] = (), email_activity: int = 1
 ) -> list[dict[str, Any]]:
-    """Build the workflow that sends an e-mail to the contacts of one or more segments.
+    """Return the workflow that sends an e-mail to the contacts of one or more segments.
 
-    :param segments: whose contacts; somebody in two of them gets one e-mail
+    :param segments: the segments of the contacts; a contact in two of them gets one e-mail
     :param email: what they get
     :param item_ids: the numbers of the group of segments, of each segment and of the e-mail; from 1 on by default
     :param email_activity: the number of the e-mail's tile

@@ -370,7 +370,7 @@ class Segments:
         )
 
     async def _named(self, entity_set: str, name_column: str, users: Any) -> list[str]:
-        """Name what uses a segment. Whether the service gives ids or more is in no document."""
+        """Return the names of what uses a segment. Whether the service gives ids or more is in no document."""
         names = []
         for user in users if isinstance(users, list) else [users] if users else []:
             try:

@@ -55,7 +55,7 @@ class SizeLimits:
         return replace(self, count_before=known, first=known is None)
 
     def check(self, segment: Segment, evaluated: Execution | None = None) -> None:
-        """Refuse a segment with more members than it may have.
+        """Check that a segment has no more members than it may have.
 
         :param segment: the segment, with the count of its last evaluation
         :param evaluated: the evaluation itself, if it was read: the count of the row may come later

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.outbound.wait import OutboundWait, Until
 
 
-def fails_on(fail_on: str, *, errors: bool, warnings: bool = False) -> bool:
-    """Tell whether what was found is to fail the task."""
-    return (errors and fail_on != "never") or (warnings and fail_on == "warning")
-
-
 class OutboundTask(CijOperator):
     """A task on one outbound segment or journey."""
 
@@ -163,7 +158,7 @@ class DeleteMixin(OutboundTask):
 
 
 def made(created: CreatedOutbound, what: str, log: Any) -> dict[str, Any]:
-    """Say what creating or updating came to, for the log and for XCom."""
+    """Log what a create or update has done, and return it for XCom."""
     done = "created" if created.created else "updated" if created.changed else "left as it is"
     log.info("Outbound %s %s %s; it is %s", what, created.row_id, done, created.status)
     warn_of_rename(log, f"Outbound {what}", created.row_id, created.changes)

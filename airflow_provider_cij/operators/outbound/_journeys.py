@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij._arguments import one_of, row_ids, set_switches
 from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
-from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.errors import CijInputError, CijOutboundInvalidError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
@@ -17,7 +17,6 @@ from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
     OutboundJourneyTask,
-    fails_on,
     made,
 )
 
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.outbound.journeys import Checked, Finding, OutboundJourneySpec
+    from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
     from airflow_provider_cij.api.outbound.rows import CreatedOutbound
     from airflow_provider_cij.api.segments.spec import IfExists
+    from airflow_provider_cij.api.validation import ValidationResult
 
 # Of OutboundJourneySpec, all but what is no text, which a template can't give.
 _TEXTS = (
@@ -37,7 +37,7 @@ _TEXTS = (
 
 
 class _Described(CijOperator):
-    """A task that is given what a journey shall be."""
+    """A task with the properties of a journey as arguments."""
 
     operator_extra_links = (CijJourneyLink(),)
 
@@ -82,7 +82,7 @@ class _Described(CijOperator):
         from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
 
         set_switches(self, "recurring", or_none=True)
-        given = {one.name: getattr(self, one.name) for one in fields(OutboundJourneySpec)}
+        given = {column.name: getattr(self, column.name) for column in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
     def _show_journey(self, context: Context, journey_id: str, name: str) -> None:
@@ -115,7 +115,7 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
     :param content_settings_id: the content settings that its e-mails use (templated)
     :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
-    :param ends_at: likewise (templated)
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
     :param time_zone: the number of the time zone that people see it in
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
         ``profiling`` (templated)
@@ -175,7 +175,7 @@ class CijOutboundUpdateJourneyOperator(_Described):
     :param journey_id: the journey (templated)
     :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
     :param cij_conn_id: the Airflow connection
-    :return: as there
+    :return: ``{"journey_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
     """
 
@@ -242,7 +242,6 @@ class CijOutboundValidateJourneyOperator(_Described):
         """Check it."""
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
         from airflow_provider_cij.api.outbound.models import OutboundStatus
-        from airflow_provider_cij.api.outbound.workflow import titles_of
 
         with permanent_failures():
             one_of("fail_on", self.fail_on, "error", "warning", "never")
@@ -253,7 +252,7 @@ class CijOutboundValidateJourneyOperator(_Described):
             row = journey_row(self._spec())
             key = key_of(self, context) if self.journey_id is None else ""
 
-        async def check(cij: Cij) -> tuple[str, Checked, dict[str, str]]:
+        async def check(cij: Cij) -> tuple[str, ValidationResult]:
             journeys, whole = cij.outbound.journeys, {"statuscode": int(OutboundStatus.DRAFT), **row}
             if self.journey_id is not None:
                 whole = {**await journeys.columns(self.journey_id), **row}
@@ -261,34 +260,21 @@ class CijOutboundValidateJourneyOperator(_Described):
             journey_id = self.journey_id or journey_id_of(key)
             if self.journey_id:
                 self._show_journey(context, journey_id, name)
-            checked = await journeys.validate(journey_id, whole, whole["statuscode"])
-            return name, checked, titles_of(whole.get("msdyncrm_workflowdefinition") or "[]")
+            return name, await journeys.validate(journey_id, whole, whole["statuscode"])
 
-        name, checked, titles = self.call(check)
-        for severity, findings in (("Error", checked.errors), ("Warning", checked.warnings)):
-            for one in findings:
-                self.log.warning("%s: %s", severity, one.said(titles))
-        result = {
-            "valid": checked.valid,
-            "result": checked.result,
-            "errors": [_plain(one, titles) for one in checked.errors],
-            "warnings": [_plain(one, titles) for one in checked.warnings],
-        }
+        name, validation = self.call(check)
+        for issue in validation.issues:
+            self.log.warning("%s: %s", "Warning" if issue.warning else "Error", issue.message)
+        result = validation.as_dict()
         context["ti"].xcom_push(key="validation", value=result)
-        with permanent_failures():
-            warned = bool(checked.warnings) or checked.result == "Warning"
-            if fails_on(self.fail_on, errors=not checked.valid, warnings=warned):
-                said = "; ".join(one.said(titles) for one in (*checked.errors, *checked.warnings))
-                raise CijRefusedError(
-                    f"The check of the outbound journey {name!r} ended in {checked.result}: {said or 'no details'}."
+        if validation.fails(self.fail_on):
+            said = "; ".join(issue.message for issue in (*validation.errors, *validation.warnings))
+            with permanent_failures():
+                raise CijOutboundInvalidError(
+                    f"The check of the outbound journey {name!r} ended in {validation.result}: {said or 'no details'}."
                 )
-        self.log.info("The check of the outbound journey %r ended in %s", name, checked.result)
+        self.log.info("The check of the outbound journey %r ended in %s", name, validation.result)
         return result
-
-
-def _plain(one: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
-    shared = {"code": one.fault, "message": one.said(titles), "where": one.activity_id}
-    return {**shared, "activity_id": one.activity_id, "fault": one.fault, "arguments": list(one.arguments)}
 
 
 class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):

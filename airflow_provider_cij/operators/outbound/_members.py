@@ -29,9 +29,9 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     """Adds contacts to a static outbound segment, or removes them: those of a list, or those that a query finds.
 
     A list is read and checked whole before the first call, and sent 20,000 ids a call. The service makes the changes
-    behind its reply: wait with ``CijOutboundMemberOperationsSensor``. Doing it twice is as good as once.
+    behind its reply: wait with ``CijOutboundMemberOperationsSensor``. Idempotent.
 
-    With business unit scoping, a contact that the segment's owner may not access makes the segment hang for good, so
+    With business unit scoping, a contact that the segment's owner may not access makes the segment hang forever, so
     add no contacts of other business units. The log warns of it where the segment may be scoped.
 
     Source: "Basic operations on segments using API in outbound marketing", section "Add/Remove contacts to static
@@ -41,7 +41,8 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :param operation: ``"add"`` or ``"remove"`` (templated)
     :param members: contact ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``; the
         service ignores ids of nobody (templated)
-    :param query: instead of ``members``: whom to add or remove, such as ``PROFILE(contact).FILTER(…)`` (templated)
+    :param query: instead of ``members``: a query for the contacts to add or remove, such as
+        ``PROFILE(contact).FILTER(…)`` (templated)
     :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids
         (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
@@ -93,7 +94,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
                 await cij.outbound.members.update_by_query(segment, self.operation, query)
 
             self.call(by_query)
-            self.log.info("The service was asked to %s whom the query finds", self.operation)
+            self.log.info("The service was asked to %s the contacts that the query finds", self.operation)
             return {"segment_id": self.segment_id, "operation": self.operation}
 
         async def by_ids(cij: Cij) -> MemberReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cij._arguments import filled, one_of, set_switches
 from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.errors import CijRefusedError
+from airflow_provider_cij.errors import CijOutboundInvalidError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
 from airflow_provider_cij.operators._member_list import ListRules, MembersArgument, checked_on_empty
@@ -16,7 +16,6 @@ from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
     OutboundSegmentTask,
-    fails_on,
     made,
 )
 from airflow_provider_cij.sources import FromValues, Source, checked
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
-    """Creates an outbound segment, or brings the one of this key to what the DAG says.
+    """Creates an outbound segment, or updates the one with the same key.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
 
@@ -41,7 +40,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
     :param display_name: what people see, up to 100 characters (templated)
     :param segment_type: ``static``, ``dynamic`` or ``compound`` (templated)
-    :param query: whom a dynamic one finds, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
+    :param query: the query of a dynamic one, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
         compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)`` (templated)
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
         20,000 at the most; one that is there keeps its members. None gives no list (templated)
@@ -52,7 +51,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
         (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: a text for people (templated)
+    :param description: what the segment is for, as people read it (templated)
     :param publish: True makes it in Going live, where the service validates it, instead of as a draft; one that is
         there goes live when it was changed or is not live
     :param cij_conn_id: the Airflow connection
@@ -63,7 +62,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     template_fields: Sequence[str] = (
         *("display_name", "segment_type", "query", "members", "max_invalid", "on_empty", "key", "description"),
     )
-    # FromSql("audience.sql", …) is the file of this name.
+    # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
@@ -119,7 +118,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
                     display_name=self.display_name,
                     segment_type=self.segment_type,
                     query=self.query,
-                    member_ids=tuple(one for batch in ids.batches(1000) for one in batch),
+                    member_ids=tuple(member_id for batch in ids.batches(1000) for member_id in batch),
                     description=self.description,
                 )
             check(spec)
@@ -143,9 +142,9 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
     :param segment_id: the segment (templated)
     :param display_name: what people see, up to 100 characters (templated)
     :param query: of a dynamic or compound one (templated)
-    :param description: a text for people (templated)
+    :param description: what the segment is for, as people read it (templated)
     :param cij_conn_id: the Airflow connection
-    :return: as ``CijOutboundCreateSegmentOperator``
+    :return: ``{"segment_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
 
@@ -289,14 +288,13 @@ class CijOutboundValidateSegmentOperator(CijOperator):
             set_switches(self, "publish")
             one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
         spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
-        faults = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
-        errors = [{"code": one.code, "message": "", "where": one.field, "field": one.field} for one in faults]
-        for error in errors:
-            self.log.warning("Error: %(code)s in %(field)s", error)
-        result = {"valid": not errors, "errors": errors, "warnings": []}
+        validation = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
+        for issue in validation.errors:
+            self.log.warning("Error: %s in %s", issue.code, issue.where)
+        result = validation.as_dict()
         context["ti"].xcom_push(key="validation", value=result)
-        with permanent_failures():
-            if fails_on(self.fail_on, errors=bool(errors)):
-                said = ", ".join(f"{error['code']} in {error['field']}" for error in errors)
-                raise CijRefusedError(f"The outbound segment {self.display_name!r} is not valid: {said}.")
+        if validation.fails(self.fail_on):
+            said = ", ".join(f"{issue.code} in {issue.where}" for issue in validation.errors)
+            with permanent_failures():
+                raise CijOutboundInvalidError(f"The outbound segment {self.display_name!r} is not valid: {said}.")
         return result

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.journeys.models import JourneyStatus, verdict_of
+from airflow_provider_cij.api.journeys.models import JourneyStatus, validation_of
 from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times, encoded
 from airflow_provider_cij.api.journeys.wait import Journey, JourneyWait, classify
 from airflow_provider_cij.dataverse.redact import words_of
@@ -41,8 +41,8 @@ def test_validation_errors_are_read_in_any_casing(words, code, spelling):
     upper = [{"ErrorCode": code, "ErrorMessage": word} for word in words]
     lower = [{"errorCode": code, "errorMessage": word} for word in words]
     for errors in (upper, lower, json.dumps(upper), json.dumps(lower)):
-        verdict = verdict_of({f"msdynmkt_{spelling}": False, "msdynmkt_errors": errors})
-        assert [(finding.code, finding.message) for finding in verdict.errors] == [
+        validation = validation_of({f"msdynmkt_{spelling}": False, "msdynmkt_errors": errors})
+        assert [(issue.code, issue.message) for issue in validation.errors] == [
             (words_of(code, bool), words_of(word, bool)) for word in words
         ]
 
@@ -50,32 +50,36 @@ def test_validation_errors_are_read_in_any_casing(words, code, spelling):
 @pytest.mark.parametrize("nothing", [None, "", "null", "[]", []])
 def test_an_empty_error_list_means_valid(nothing):
     """Every way of writing an empty list of errors means that the journey is valid."""
-    verdict = verdict_of({"msdynmkt_isvalid": True, "msdynmkt_errors": nothing, "msdynmkt_journeyid": A.upper()})
-    assert (verdict.valid, verdict.findings, verdict.journey_id) == (True, (), A)
+    validation = validation_of({"msdynmkt_isvalid": True, "msdynmkt_errors": nothing, "msdynmkt_journeyid": A.upper()})
+    assert (validation.valid, validation.issues, validation.journey_id) == (True, (), A)
 
 
 def test_an_invalid_journey_without_a_reason_is_invalid():
     """A journey reported as invalid without errors stays invalid, and the null id is read as no id."""
     nobody = "00000000-0000-0000-0000-000000000000"
-    verdict = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": "null", "msdynmkt_journeyid": nobody})
-    assert (verdict.valid, verdict.journey_id, verdict.in_words()) == (False, "", "the service gives no reason")
+    validation = validation_of({"msdynmkt_isvalid": False, "msdynmkt_errors": "null", "msdynmkt_journeyid": nobody})
+    assert (validation.valid, validation.journey_id, validation.in_words()) == (
+        False,
+        "",
+        "the service gives no reason",
+    )
 
 
 def test_warnings_are_separated_from_errors():
     """Entries marked as warnings, and all entries of a valid journey, are warnings."""
     entries = [{"errorCode": "a", "severity": "Warning"}, {"errorCode": "b", "ActivityName": "Mail"}]
-    verdict = verdict_of({"msdynmkt_isvalid": False, "msdynmkt_errors": json.dumps(entries)})
-    assert ([finding.code for finding in verdict.warnings], verdict.codes) == (["a"], {"b"})
-    assert verdict.errors[0].as_dict() == {"activity": "Mail", "code": "b", "message": ""}
-    valid = verdict_of({"msdynmkt_isvalid": True, "msdynmkt_errors": "all the same"})
-    assert [(finding.message, finding.warning) for finding in valid.findings] == [("all the same", True)]
+    validation = validation_of({"msdynmkt_isvalid": False, "msdynmkt_errors": json.dumps(entries)})
+    assert ([issue.code for issue in validation.warnings], validation.codes) == (["a"], {"b"})
+    assert validation.errors[0].as_dict() == {"activity": "Mail", "code": "b", "message": "", "where": "Mail"}
+    valid = validation_of({"msdynmkt_isvalid": True, "msdynmkt_errors": "all the same"})
+    assert [(issue.message, issue.warning) for issue in valid.issues] == [("all the same", True)]
 
 
 @pytest.mark.parametrize("answer", [{}, {"msdynmkt_isvalid": None}, {"msdynmkt_isvalid": "true"}])
 def test_a_result_without_a_validity_flag_is_an_error(answer):
     """A validation result that says neither valid nor invalid is an unreadable response."""
     with pytest.raises(CijReplyError, match="does not say"):
-        verdict_of(answer)
+        validation_of(answer)
 
 
 def test_named_arguments_become_modifications():

@@ -170,9 +170,8 @@ def test_an_invalid_segment_is_reported(outbound, key):
     bad = OutboundSegmentSpec(key, "B", "dynamic", "PROFILE(contact).FILTER(no_such_column == 1)")
 
     async def work(outbound):
-        assert await outbound.segments.validate(replace(bad, query=QUERY)) == []
-        (fault,) = await outbound.segments.validate(bad)
-        assert fault.code == "SegmentDciValidator_SegmentInvalid"
+        assert (await outbound.segments.validate(replace(bad, query=QUERY))).valid
+        assert (await outbound.segments.validate(bad)).codes == {"SegmentDciValidator_SegmentInvalid"}
         with pytest.raises(CijRefusedError):
             await outbound.segments.create(bad, publish=True)
         assert (await outbound.segments.create(bad)).created
@@ -257,7 +256,7 @@ def test_errors_of_a_journey_are_named(outbound, key):
         await outbound.journeys.publish(made.row_id)
         with pytest.raises(CijOutboundFailedError, match=r"is error\. Its check for errors found ") as caught:
             await _until(outbound, "journey", made.row_id, "live")
-        assert checked.errors[0].fault in str(caught.value)
+        assert checked.errors[0].code in str(caught.value)
 
     outbound(work)
 

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.outbound import members as outbound_members
-from airflow_provider_cij.api.outbound.journeys import checked_of
+from airflow_provider_cij.api.outbound.journeys import validation_of
 from airflow_provider_cij.api.outbound.models import OutboundSegment
 from airflow_provider_cij.api.outbound.responses import contacts_of, state_of
-from airflow_provider_cij.api.outbound.segments import faults_of
+from airflow_provider_cij.api.outbound.segments import validation_of as segment_validation_of
 from airflow_provider_cij.errors import CijIncompleteError, CijInputError, CijReplyError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.scripted import Answer
@@ -142,13 +141,14 @@ def test_contact_ids_come_only_from_the_response(answer):
 def export(scripted, monkeypatch):
     """Return a function that lists a segment's members against these responses, in pages of three."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
-    monkeypatch.setattr(outbound_members, "PAGE_SIZE", 3)
 
     def run(*answers: Answer, how: str = "query") -> list[str]:
         scripted.script = list(answers)
 
         async def read(cij):
-            return [contact_id async for page in cij.outbound.members.of_segment(SEGMENT, how) for contact_id in page]
+            return [
+                contact_id async for page in cij.outbound.members.of_segment(SEGMENT, how, 3) for contact_id in page
+            ]
 
         return CijHook().run(read)
 
@@ -213,16 +213,16 @@ def test_the_deprecated_fetch_is_opt_in(export, scripted):
 def test_segment_validation_errors_are_read():
     """Validation errors of a segment are read as documented, in other casings, and as an empty list."""
     shown = '[{"ErrorCode":"SegmentDciValidator_SegmentInvalid","FieldName":"msdyncrm_query"}]'
-    (fault,) = faults_of({"ValidationResult": shown})
-    assert (fault.code, fault.field) == ("SegmentDciValidator_SegmentInvalid", "msdyncrm_query")
-    assert faults_of({"ValidationResult": "[]"}) == []
-    assert faults_of({"ValidationResult": '[{"errorCode":"x"}]'})[0].code == "x"
+    (issue,) = segment_validation_of({"ValidationResult": shown}).errors
+    assert (issue.code, issue.where) == ("SegmentDciValidator_SegmentInvalid", "msdyncrm_query")
+    assert segment_validation_of({"ValidationResult": "[]"}).valid
+    assert segment_validation_of({"ValidationResult": '[{"errorCode":"x"}]'}).codes == {"x"}
 
 
 @pytest.mark.parametrize("answer", [{}, {"ValidationResult": None}, {"ValidationResult": "null"}, {"x": "[]"}])
 def test_an_empty_validation_response_is_an_error(answer):
     """A validation response of a segment or a journey without a result is an error."""
-    for read in (faults_of, checked_of):
+    for read in (segment_validation_of, validation_of):
         with pytest.raises(CijReplyError):
             read(answer)
 
@@ -233,9 +233,9 @@ def test_journey_validation_results_are_read():
         '{"ActivityValidationResults":[{"ActivityId":"","Fault":"ErrorRecurringCampaignEndDateDoesNotFitRequested'
         'Iterations","Result":"Error","ErrorMessageArguments":[]}],"Result":"Error"}'
     )
-    checked = checked_of({"ValidationResult": shown})
+    checked = validation_of({"ValidationResult": shown})
     assert not checked.valid
-    assert checked.errors[0].said() == "journey: ErrorRecurringCampaignEndDateDoesNotFitRequestedIterations"
+    assert checked.errors[0].message == "journey: ErrorRecurringCampaignEndDateDoesNotFitRequestedIterations"
 
 
 @pytest.mark.parametrize(
@@ -254,6 +254,7 @@ def test_only_blocking_results_make_a_journey_invalid(overall, severity, valid):
     """Warnings leave a journey valid; errors and unknown results do not."""
     found = {"ActivityId": "01_0", "Fault": "F", "Result": severity, "ErrorMessageArguments": ["a", 1]}
     text = json.dumps({"Result": overall, "ActivityValidationResults": [found]})
-    checked = checked_of({"ValidationResult": text})
+    checked = validation_of({"ValidationResult": text}, {"01_0": "Email 'x'"})
     assert checked.valid == valid
-    assert checked.findings[0].said({"01_0": "Email 'x'"}) == "activity 01_0 (Email 'x'): F (a, 1)"
+    if severity != "Valid":
+        assert checked.issues[0].message == "activity 01_0 (Email 'x'): F (a, 1)"
