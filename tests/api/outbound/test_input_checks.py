@@ -47,7 +47,7 @@ def test_a_business_unit_scope_is_warned_about(sent_by, caplog, scope, warned):
     """A change by query logs a warning unless the segment's scope is the whole organisation."""
     of = OutboundSegment(ID, "x", 192350001, "*", 192350001, "S", scope=scope)
     sent_by(lambda outbound: outbound.members.update_by_query(of, "add", "PROFILE(contact)"), MADE)
-    assert ("makes it hang for good" in caplog.text) == warned
+    assert ("makes it hang forever" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(
