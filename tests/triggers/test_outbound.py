@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
-from tests.outbound_responses import DRAFT, ID, segment
+from tests.outbound_responses import DRAFT, GOING_LIVE, ID, LIVE, segment
+from tests.scripted import Answer
 
 ARGUMENTS = {"cij_conn_id": "x", "what": "journey", "row_id": ID, "until": "stopped", "poll_interval": 1.0}
 
@@ -33,3 +35,21 @@ def test_unexpected_errors_become_events(scripted, monkeypatch, arguments):
         return (await anext(aiter(CijOutboundTrigger(**given).run()))).payload
 
     assert asyncio.run(event())["status"] == "error"
+
+
+def test_many_triggers_share_one_query(scripted, monkeypatch):
+    """Triggers of outbound segments that wait at the same time share one query a poll."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+    ids = [str(uuid.UUID(int=number)) for number in range(1, 21)]
+
+    def rows(status: int) -> Answer:
+        return Answer(body={"value": [segment(status).body | {"msdyncrm_segmentid": row_id} for row_id in ids]})
+
+    scripted.script = [rows(GOING_LIVE), rows(LIVE)]
+
+    async def main():
+        waits = [CijOutboundTrigger(row_id=row_id, poll_interval=1, deadline=time.time() + 20) for row_id in ids]
+        return [event.payload for event in await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in waits))]
+
+    assert [event["outbound"]["segment_id"] for event in asyncio.run(main())] == ids
+    assert len(scripted.requests) == 2
