@@ -226,7 +226,7 @@ class CijPublishJourneyOperator(WaitingOperator):
         former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
-    :param timeout: seconds to wait in all, default 1 hour
+    :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
@@ -238,8 +238,8 @@ class CijPublishJourneyOperator(WaitingOperator):
     operator_extra_links = (CijJourneyLink(),)
     event_key = "journey"
 
-    def __init__(self, *, journey_id: str, timeout: float = 3600, **kwargs: Any) -> None:
-        super().__init__(timeout=timeout, **kwargs)
+    def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.journey_id = journey_id
 
     def _check_arguments(self) -> None:
