@@ -107,13 +107,16 @@ def strike_secrets(text: str) -> str:
     :param text: any text
     :return: the text; or a note in its place when a secret is spread over it, with blanks or tags between its letters
     """
-    for form in _forms_known:
-        if form in text:
-            text = text.replace(form, "***")
-    text = _SECRET_LIKE.sub("***", text)
-    squeezed = _BETWEEN.sub("", html.unescape(text[:_LONGEST_READ]))
-    parted = any(form in squeezed for form in _forms_known if len(form) >= _LONG_ENOUGH)
-    return "… (withheld: it repeats a secret)" if parted else text
+    # The longest first: striking a short secret that stands in a long one would hide that the rest belongs to it.
+    long = [form for form in _forms_known if len(form) >= _LONG_ENOUGH]
+    for form in long:
+        text = text.replace(form, "***")
+    squeezed = _BETWEEN.sub("", html.unescape(_SECRET_LIKE.sub("***", text)[:_LONGEST_READ]))
+    if any(form in squeezed for form in long):
+        return "… (withheld: it repeats a secret)"
+    for form in _forms_known[len(long) :]:
+        text = text.replace(form, "***")
+    return _SECRET_LIKE.sub("***", text)
 
 
 def without_people(text: str, known: Callable[[str], bool] = lambda _: False) -> str:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import refusal_of
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -177,3 +178,15 @@ def test_a_body_with_only_an_error_is_no_success(scripted, call):
     """A 200 whose body holds nothing but an error is an error for every request."""
     with pytest.raises(CijRefusedError, match="not today"):
         run_client(scripted, Answer(body={"error": {"code": "0x1", "message": "not today"}}), work=CALLS[call])
+
+
+def test_a_secret_inside_another_does_not_uncover_the_rest(scripted):
+    """A folded token is withheld even when a shorter secret of the process stands in it."""
+    register_tokens("canary")
+    with pytest.raises(CijError) as caught:
+        run_client(
+            scripted,
+            Answer(400, b"<html><body>canary\r\n -token\t-1"),
+            work=lambda client: client.action("A", {}, repeatable=False),
+        )
+    assert "token" not in str(caught.value)

@@ -202,7 +202,7 @@ def test_a_kill_after_execute_raises_no_person_twice(airflow, sandbox, tmp_path)
     # As [state_store] clear_on_success does when the success is recorded.
     airflow.rest("DELETE", f"dags/raise_and_die/dagRuns/{run_id}/taskInstances/raise/state-store/cij_raised")
     assert clear() == "failed"
-    assert "the note of whom it has raised is gone" in airflow.log("raise_and_die", run_id, "raise", 4)
+    assert "the note of who was raised is gone" in airflow.log("raise_and_die", run_id, "raise", 4)
     assert times() == {1}
 
     airflow.rest("POST", "variables", json={"key": "raise_again", "value": "True"})
