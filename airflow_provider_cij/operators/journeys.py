@@ -149,7 +149,7 @@ class CijValidateJourneyOperator(CijOperator):
     :param journey_json: or its definition, a text or a dict (templated)
     :param fail_on: ``"error"``; ``"warning"``, then both fail the task; or ``"never"``
     :param cij_conn_id: the Airflow connection
-    :return: ``{"valid", "errors", "warnings"}``; of each finding ``activity``, ``code`` and ``message``
+    :return: ``{"valid", "errors", "warnings"}``; each issue has ``code``, ``message``, ``where`` and ``activity``
     :raises AirflowFailException: it is not valid, or the organisation's version has no such action
     """
 

@@ -92,7 +92,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
-        operator does not look who is in it already
+        operator does not read the group
     :raises AirflowFailException: there is no such file, column or group, too many rows are invalid, there are too many
         ids for the groups, or the service refuses
     """

@@ -227,7 +227,7 @@ class Journeys:
         if isinstance(journey, str):
             journey = await self.get(journey)
         if journey.status in (_S.LIVE, _S.PUBLISHING, _S.COMPLETING, _S.COMPLETED):
-            log.info("Journey %r is %s already", journey.name, journey.status_name)
+            log.info("Journey %r (%s) is %s already", journey.name, journey.journey_id, journey.status_name)
             return
         if journey.status != _S.DRAFT:
             later = await self.failure_reason(journey.journey_id) == SUPERSEDED

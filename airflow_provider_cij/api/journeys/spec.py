@@ -32,7 +32,7 @@ class JourneySpec:
     :param ends_at: a datetime with its time zone, or ISO 8601
     :param publish: make it live at once
     :param audience_segment_id: the segment it starts with
-    :param exclusion_segment_ids: who is in them does not start
+    :param exclusion_segment_ids: segments whose members do not start
     :param suppression_segment_ids: who gets into one of them leaves
     :param message_ids: e-mail ids by the id of the action that sends them
     :param business_unit_id: the owner

@@ -264,7 +264,6 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         :param status: its statuscode
         """
         body = check_request(journey_id, row, status)
-        titles = titles_of(row.get("msdyncrm_workflowdefinition") or "[]")
         with removal_explained():
             answer = await self._client.action("msdyncrm_CustomerJourneyValidate", body, repeatable=True)
-        return validation_of(answer, titles)
+        return validation_of(answer, titles_of(row.get("msdyncrm_workflowdefinition") or "[]"))

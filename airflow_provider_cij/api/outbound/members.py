@@ -1,4 +1,4 @@
-"""Members of outbound segments: add, remove, ask how far that is, list who is in.
+"""Members of outbound segments: add, remove, read how far that is, list.
 
 Source: "Basic operations on segments using API in outbound marketing", sections "Add/Remove contacts to static
 segments" and "Retrieve segment members".

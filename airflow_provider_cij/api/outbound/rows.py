@@ -131,7 +131,7 @@ class OutboundRows(Generic[R]):
             if isinstance(row, str):
                 row = await self.get(row)
             if row.status in kept:
-                log.info("Outbound %s %r is %s already", self.kind.word, row.name, row.status_name)
+                log.info("Outbound %s %r (%s) is %s already", self.kind.word, row.name, row.row_id, row.status_name)
                 return row
             check_move(self.kind, row, wanted)
             try:

@@ -156,7 +156,7 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         made, changed = await self._bring(row_id, segment_row(spec), if_exists, initial_values(spec, publish=publish))
         segment = await self.get(row_id)
         if publish and not made and if_exists == "update" and (changed or segment.status != OutboundStatus.LIVE):
-            segment = await self.publish(row_id)
+            segment = await self.publish(segment)
         return CreatedOutbound(row_id, made, bool(changed), segment.status_name, changed)
 
     def _check_same_kind(self, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any]) -> None:

@@ -141,7 +141,7 @@ class DeleteMixin(OutboundTask):
         self.missing_ok = missing_ok
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Delete it."""
+        """Delete the segment or journey."""
         with permanent_failures():
             set_switches(self, "missing_ok")
             self._check_id()

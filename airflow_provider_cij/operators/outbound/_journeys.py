@@ -98,7 +98,7 @@ def _workflow(workflow: Any) -> Any:
 
 
 class CijOutboundCreateJourneyOperator(Keyed, _Described):
-    """Creates an outbound journey as a draft, or brings the one of this key to what the DAG says; it keeps its status.
+    """Creates an outbound journey as a draft, or updates the one with the same key, which keeps its status.
 
     Its id derives from ``key``: each run and each retry finds the same journey. What agrees already is not written.
     The workflow is checked before anything is sent: ids that come twice, parents that are missing.
@@ -120,9 +120,9 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
         ``profiling`` (templated)
     :param suppression_segment_id: an outbound segment of people who get nothing (templated)
-    :param recurring: whether it goes through iterations
-    :param recurrence_interval_days: how long one takes
-    :param recurrence_count: how many there are
+    :param recurring: True when it goes through iterations
+    :param recurrence_interval_days: days of an iteration
+    :param recurrence_count: the number of iterations
     :param target: ``contact`` or ``account`` (templated)
     :param journey_type: ``automated`` or ``linkedin`` (templated)
     :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
@@ -149,7 +149,7 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
         self.if_exists = if_exists
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create it."""
+        """Create the journey, or update it."""
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
         from airflow_provider_cij.api.segments.spec import check_if_exists
 
@@ -173,7 +173,23 @@ class CijOutboundUpdateJourneyOperator(_Described):
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey (templated)
-    :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
+    :param name: what people see, up to 100 characters (templated)
+    :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
+        ``segment_email_workflow`` builds a simple one (templated)
+    :param content_settings_id: the content settings that its e-mails use (templated)
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param time_zone: the number of the time zone that people see it in
+    :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
+        ``profiling`` (templated)
+    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+    :param recurring: True when it goes through iterations
+    :param recurrence_interval_days: days of an iteration
+    :param recurrence_count: the number of iterations
+    :param target: ``contact`` or ``account`` (templated)
+    :param journey_type: ``automated`` or ``linkedin`` (templated)
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
+    :param owner_id: a user (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
@@ -187,7 +203,7 @@ class CijOutboundUpdateJourneyOperator(_Described):
         self.journey_id = journey_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Update it."""
+        """Update the journey."""
         from airflow_provider_cij.api.outbound.journeys import journey_row
 
         with permanent_failures():
@@ -211,7 +227,23 @@ class CijOutboundValidateJourneyOperator(_Described):
     Source: "Basic outbound marketing customer journey API operations", section "Check for Errors".
 
     :param journey_id: a journey that is there (templated)
-    :param name: this and all others as in ``CijOutboundCreateJourneyOperator``
+    :param name: what people see, up to 100 characters (templated)
+    :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
+        ``segment_email_workflow`` builds a simple one (templated)
+    :param content_settings_id: the content settings that its e-mails use (templated)
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param time_zone: the number of the time zone that people see it in
+    :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
+        ``profiling`` (templated)
+    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+    :param recurring: True when it goes through iterations
+    :param recurrence_interval_days: days of an iteration
+    :param recurrence_count: the number of iterations
+    :param target: ``contact`` or ``account`` (templated)
+    :param journey_type: ``automated`` or ``linkedin`` (templated)
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
+    :param owner_id: a user (templated)
     :param key: names a journey that is not there; by default ``dag_id.task_id``, and a mapped task must give one
         (templated)
     :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
@@ -239,7 +271,7 @@ class CijOutboundValidateJourneyOperator(_Described):
         self.fail_on = fail_on
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Check it."""
+        """Check the journey."""
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
         from airflow_provider_cij.api.outbound.models import OutboundStatus
 

@@ -106,7 +106,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
             return intake.report(**{done: len(intake.ids), "batches": batches})
 
         report = self.call(by_ids)
-        self.log.info("%s", ", ".join(f"{name} {count}" for name, count in report.as_dict().items()))
+        self.log.info("%s", ", ".join(f"{name} {count:,}" for name, count in report.as_dict().items()))
         return report.as_dict()
 
     async def _outbound(self, cij: Cij, context: Context) -> OutboundSegment:
@@ -168,7 +168,7 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
             self._show(context, segment.summary(), segment.name)
             # Before it was first evaluated the service knows of no members.
             level = INFO if segment.status_name in ("live", "stopped") else WARNING
-            self.log.log(level, "Outbound segment %r is %s", segment.name, segment.status_name)
+            self.log.log(level, "Outbound segment %r (%s) is %s", segment.name, segment.row_id, segment.status_name)
 
             async def read() -> EvaluationState:
                 row = await cij.outbound.segments.get(segment.row_id)
@@ -181,5 +181,5 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
 
         with log_group(self.log, f"Export to {target}"):
             count = self.call(work)
-        self.log.info("Wrote %d members to %s", count, target)
+        self.log.info("Wrote %s members to %s", f"{count:,}", target)
         return {"count": count, "path": target}

@@ -93,7 +93,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
         self.publish = publish
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create it."""
+        """Create the segment, or update it."""
         from airflow_provider_cij.api.members.id_list import read_member_ids
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
         from airflow_provider_cij.api.segments.spec import check_if_exists
@@ -165,7 +165,7 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
         self.description = description
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Update it."""
+        """Update the segment."""
         with permanent_failures():
             self._check_id()
             if self.display_name is not None:
