@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
-from xml.sax.saxutils import quoteattr
 
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.pages import Page, PageConsistencyCheck
@@ -66,44 +65,37 @@ def get_state(segment_id: str) -> dict[str, str]:
     return {"msdyncrm_segmentid": segment_id, "msdyncrm_operation": "getState"}
 
 
-def fetch_by_query(
-    segment: OutboundSegment,
-    number: int,
-    size: int = PAGE_SIZE,
-    *,
-    order: str = "contactid",
-    columns: Sequence[str] = (),
-) -> dict[str, Any]:
+def fetch_by_query(segment: OutboundSegment, number: int, size: int = PAGE_SIZE) -> dict[str, Any]:
     """Return the request for a page of members.
 
     :param segment: the segment
     :param number: of the page, from 1; the query and the FetchXML must mean the same
     :param size: contacts a page
-    :param order: a column; one that is the same for several people may lose some between pages
-    :param columns: to read; by default the id
     """
-    attributes = "".join(f"<attribute name={quoteattr(column)}/>" for column in columns or ("contactid",))
+    # Ordered by the id: a column that is the same for several people may lose some between pages.
     return {
-        "Query": f"(SEGMENT({segment.query_name})).ORDERBY({order} ASC)"
+        "Query": f"(SEGMENT({segment.query_name})).ORDERBY(contactid ASC)"
         f".SKIP({(number - 1) * size}).TAKE({size}).SELECT(contactid)",
         "FetchXml": '<fetch version="1.0" output-format="xml-platform" mapping="logical" '
-        f'count="{size}" page="{number}" returntotalrecordcount="true"><entity name="contact">{attributes}'
-        f'<order attribute={quoteattr(order)} descending="false"/></entity></fetch>',
+        f'count="{size}" page="{number}" returntotalrecordcount="true"><entity name="contact">'
+        '<attribute name="contactid"/><order attribute="contactid" descending="false"/></entity></fetch>',
         "OwningBusinessUnit": segment.business_unit_id,
         "Scope": ORGANISATION_SCOPE if segment.scope is None else segment.scope,
         "TimeZone": None,
     }
 
 
-def fetchxml(
-    segment_id: str, number: int, size: int = PAGE_SIZE, *, order: str = "contactid", columns: Sequence[str] = ()
-) -> str:
-    """Build the deprecated FetchXML for a page of members; the parameters are those of ``fetch_by_query``."""
-    attributes = "".join(f"<attribute name={quoteattr(column)}/>" for column in columns or ("contactid",))
+def fetchxml(segment_id: str, number: int, size: int = PAGE_SIZE) -> str:
+    """Return the deprecated FetchXML for a page of members.
+
+    :param segment_id: the segment
+    :param number: of the page, from 1
+    :param size: contacts a page
+    """
     return (
         '<fetch version="1.0" output-format="xml-platform" mapping="logical" returntotalrecordcount="true" '
-        f'page="{number}" count="{size}" no-lock="false"><entity name="contact">{attributes}'
-        f'<order attribute={quoteattr(order)} descending="false"/>'
+        f'page="{number}" count="{size}" no-lock="false"><entity name="contact">'
+        '<attribute name="contactid"/><order attribute="contactid" descending="false"/>'
         '<link-entity name="msdyncrm_segment" from="msdyncrm_segmentid" to="msdyncrm_segmentmemberid" alias="bb">'
         '<filter type="and"><condition attribute="msdyncrm_segmentid" operator="eq" uitype="msdyncrm_segment" '
         f'value="{segment_id}"/></filter></link-entity></entity></fetch>'

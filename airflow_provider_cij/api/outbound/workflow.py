@@ -6,7 +6,7 @@ Source: "Basic outbound marketing customer journey API operations", msdyncrm_wor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -106,19 +106,15 @@ class Tile:
     unique_name: str = ""
 
 
-def segment_email_workflow(
-    segments: Sequence[Tile], email: Tile, *, item_ids: Iterable[int] = (), email_activity: int = 1
-) -> list[dict[str, Any]]:
+def segment_email_workflow(segments: Sequence[Tile], email: Tile) -> list[dict[str, Any]]:
     """Return the workflow that sends an e-mail to the contacts of one or more segments.
 
     :param segments: the segments of the contacts; a contact in two of them gets one e-mail
     :param email: what they get
-    :param item_ids: the numbers of the group of segments, of each segment and of the e-mail; from 1 on by default
-    :param email_activity: the number of the e-mail's tile
     """
     if not segments:
         raise CijInputError("The workflow is for no segment.")
-    numbers: Iterator[int] = iter(item_ids or count(1))
+    numbers = count(1)
 
     def item(kind: str, name: str, row_id: str | None = None, number: int | None = None) -> dict[str, Any]:
         return {
@@ -155,5 +151,5 @@ def segment_email_workflow(
     return [
         tile(_ROOT, "", "01", [item(_ROOT, "New ActivityTypeName_bpf_root_TitleText", number=0)]),
         tile("Segment", "01", "01_0", [group, *map(member, segments)]),
-        tile("Email", "01_0", f"01_0_{email_activity}", [item("Email", email.name, email.row_id)]),
+        tile("Email", "01_0", "01_0_1", [item("Email", email.name, email.row_id)]),
     ]

