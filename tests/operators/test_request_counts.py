@@ -171,11 +171,14 @@ def test_journeys(sent):
 
 def test_outbound_segments(sent):
     """An outbound segment is read once before a change, and once after it."""
-    spec = OutboundSegmentSpec(uuid.uuid4().hex, "Test", "dynamic", "PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))")
-    CijHook().run(lambda cij: cij.outbound.segments.create(spec))
+    specs = [OutboundSegmentSpec(uuid.uuid4().hex, "Test", "dynamic", QUERY) for _ in range(2)]
+    for spec in specs:
+        CijHook().run(lambda cij, spec=spec: cij.outbound.segments.create(spec))
+    live, draft = (spec.segment_id for spec in specs)
     rows = "msdyncrm_segments"
-    publish = sent(CijOutboundPublishSegmentOperator, segment_id=spec.segment_id, wait=False)
+    publish = sent(CijOutboundPublishSegmentOperator, segment_id=live, wait=False)
     assert publish == [f"GET {rows}", f"PATCH {rows}", f"GET {rows}"]
-    update = sent(CijOutboundUpdateSegmentOperator, segment_id=spec.segment_id, display_name="New")
+    # The row is not going live: the service writes to one that is, and a change meets a conflict then.
+    update = sent(CijOutboundUpdateSegmentOperator, segment_id=draft, display_name="New")
     assert [request.partition(" ")[0] for request in update].count("PATCH") == 1
-    assert sent(CijOutboundDeleteSegmentOperator, segment_id=spec.segment_id) == [f"DELETE {rows}"]
+    assert sent(CijOutboundDeleteSegmentOperator, segment_id=draft) == [f"DELETE {rows}"]
