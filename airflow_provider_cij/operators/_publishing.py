@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import row_ids
 from airflow_provider_cij._base import best_effort, permanent_failures
-from airflow_provider_cij.errors import CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
@@ -112,8 +112,14 @@ class CijPublishSegmentOperator(SegmentWaiting):
         wait, publishes = SegmentWait(segment.segment_id), int(state.get("publishes", 0)) + 1
         if not self.wait:
             await cij.segments.publish(segment)
-            check, _ = await self._check_once(cij, wait, found(segment, wait))
-            return Started(wait, replace(check, status=""))
+            # Read, not judged: a segment that was in Error may still show it, before its evaluation has begun.
+            try:
+                segment = await cij.segments.get(segment.segment_id)
+            except CijError as error:
+                if error.permanent or isinstance(error, CijStoppedError):
+                    raise
+                self.log.warning("Published; the segment could not be read: %s", error)
+            return Started(wait, found(segment, wait))
         baseline = await capture_baseline(cij.segments, segment)
         if baseline.under_way:
             self.log.info("Another evaluation is under way: it may have begun too early to count")

@@ -156,7 +156,9 @@ class WaitingOperator(CijOperator):
         try:
             check = check_of_event(event, self.event_key)
         except CijError as error:
-            check = self.call(partial(self._recover, error=error, state=state))
+            # Not by ``call``: a throttled task would begin again, and change once more what was changed already.
+            with permanent_failures():
+                check = self.hook.run(partial(self._recover, error=error, state=state))
         else:
             with best_effort(self.log, "The link"):
                 self._show(context, check.result, check.name)

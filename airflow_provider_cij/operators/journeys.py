@@ -247,13 +247,14 @@ class CijPublishJourneyOperator(WaitingOperator):
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Publish, and check once."""
+        from airflow_provider_cij.api.journeys.models import JourneyStatus
         from airflow_provider_cij.api.journeys.wait import JourneyWait, found
 
         journey = await cij.journeys.get(self.journey_id)
         self._show(context, journey.summary(), journey.name)
         self.log.info("Publishing journey %r (%s), which is %s", journey.name, journey.journey_id, journey.status_name)
         await cij.journeys.publish(journey)
-        wait = JourneyWait(journey.journey_id)
+        wait = JourneyWait(journey.journey_id, publishing=journey.status == JourneyStatus.PUBLISHING)
         return Started(wait, *await self._check_once(cij, wait, found(journey, done=False)))
 
     def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:

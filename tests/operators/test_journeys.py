@@ -165,3 +165,12 @@ def test_a_definition_is_validated_without_a_journey(run_journey_task, scripted)
     )
     assert ran.result("t") == {"valid": True, "errors": [], "warnings": []}
     assert sent(scripted, "msdynmkt_ValidateJourneyJson")[0]["msdynmkt_journeyjson"] == '{"name": "journeys"}'
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_journey_that_falls_back_from_publishing_to_draft_fails(run_journey_task, capfd, deferrable):
+    """A journey that was in Publishing before the task asked, and is a draft after that, has failed to publish."""
+    answers = [journey(4), journey(1), Answer(body={"msdynmkt_errordetails": "No mail."})]
+    given = {"journey_id": ID, "poll_interval": 0.1, "deferrable": deferrable}
+    assert run_journey_task(CijPublishJourneyOperator, *answers, **given).states == {"t": "failed"}
+    assert "was to become live: No mail." in capfd.readouterr().out

@@ -118,3 +118,10 @@ def test_publish_times_out_with_the_last_status(run_publish, capfd, deferrable):
     ran = run_publish(segment(2), NONE, Answer(204), segment(6), timeout=0.5, deferrable=deferrable)
     assert ran.states == {"publish": "failed"}
     assert "is computing" in capfd.readouterr().out
+
+
+def test_publish_without_waiting_does_not_judge_a_stale_error(run_publish, scripted):
+    """With ``wait=False``, a segment whose row still shows Error after the accepted publish is no failure."""
+    ran = run_publish(segment(3), Answer(204), segment(3), wait=False)
+    assert ran.result("publish")["status"] == "error"
+    assert [request.method for request in scripted.requests] == ["GET", "POST", "GET"]

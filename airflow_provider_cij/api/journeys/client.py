@@ -204,7 +204,7 @@ class Journeys:
             )
 
     async def validate(self, journey_json: str) -> ValidationResult:
-        """Have the service validate a journey's definition. Changes nothing."""
+        """Validate a journey's definition by the service. Changes nothing."""
         body = {
             "msdynmkt_conversationid": str(uuid.uuid4()),
             "msdynmkt_shouldvalidatecontract": True,

@@ -257,7 +257,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
     async def validate(
         self, journey_id: str, row: Mapping[str, Any], status: int = OutboundStatus.DRAFT
     ) -> ValidationResult:
-        """Have the service check a journey for errors; nothing is written.
+        """Check a journey for errors by the service; nothing is written.
 
         :param journey_id: of the journey, which need not exist
         :param row: its columns, as they are written or as they are read
