@@ -78,6 +78,32 @@ def text_or_texts(name: str, value: object) -> object:
     return value
 
 
+def group_list(name: str, value: object) -> list[object]:
+    """Return a list of groups with its whole numbers as texts.
+
+    :param name: the argument's name, for the error
+    :param value: names and ``MemberGroup``
+    :raises CijInputError: the value is no list, or an entry is a number that is no text
+    """
+    value = _literal(value, "[")
+    # A single name would be read letter by letter.
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _wrong(name, value, "Give a list of names, or of MemberGroup(name, include=…).")
+    return [text(name, one) if isinstance(one, (int, float)) else one for one in value]
+
+
+def members(name: str, value: object) -> object:
+    """Return a source of members.
+
+    :param name: the argument's name
+    :param value: a source, or a list of ids
+    :raises CijInputError: the value is neither
+    """
+    from airflow_provider_cij.sources import checked
+
+    return checked(value)
+
+
 def number(name: str, value: object) -> object:
     """Return a number as it is, and a text as the number that it stands for.
 
@@ -118,8 +144,7 @@ def record(name: str, value: object) -> str:
     :raises CijInputError: the value is none of these
     """
     key = "journey_id" if "journey" in name else "segment_id"
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = _literal(value)
+    value = _literal(value, "{")
     if isinstance(value, Mapping):
         if not isinstance(value.get(key), str):
             found = ", ".join(map(repr, value)) or "nothing"
@@ -143,15 +168,17 @@ def records(name: str, value: object) -> list[str]:
     :param value: a list of what ``record`` reads
     :raises CijInputError: the value is no list, or an entry is no such thing
     """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _literal(value)
+    value = _literal(value, "[")
     # A single id would be read letter by letter.
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, value, "Give a list of ids.")
     return [record(name, one) for one in value]
 
 
-def _literal(value: str) -> object:
+def _literal(value: object, first: str) -> object:
+    """Return what a rendered text stands for, when it begins as a list or a dict does."""
+    if not isinstance(value, str) or not value.lstrip().startswith(first):
+        return value
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -264,7 +291,9 @@ READERS: Mapping[str, Reader] = {
         text: "cij_conn_id display_name query key description business_unit_id path not_found_path removed_path "
         "unclear_path rejects_path opted_out_path name template_id trigger content_settings_id required_consent target "
         "journey_type owner_id",
-        text_or_texts: "group groups",
+        text_or_texts: "group",
+        group_list: "groups",
+        members: "members",
         moment: "starts_at ends_at since",
         column: "match_on",
         switch: "wait deferrable static_snapshot allow_dropping_members missing_ok stop_first verify dry_run publish "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.sources.values import private
 from airflow_provider_cij.version_compat import AirflowSkipException
 
 if TYPE_CHECKING:
@@ -89,18 +90,27 @@ class CheckpointStore:
                 self._store.delete(_KEY)
 
 
+def hidden(name: str, as_field: Callable[[Any], Any] = private) -> Any:
+    """Return the property of an argument that holds people: Airflow's UI shows the rendered arguments of each task.
+
+    :param name: the argument's name
+    :param as_field: turns what is given, or rendered, into a field whose text names nobody
+    """
+
+    def read(task: Any) -> Any:
+        return task.__dict__[f"_{name}"]
+
+    def write(task: Any, value: Any) -> None:
+        task.__dict__[f"_{name}"] = as_field(value)
+
+    return property(read, write)
+
+
 class MembersArgument(CijOperator):
     """A task with ``members``."""
 
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and a text with the ids that it renders to, and shown in the UI.
-        self._members = as_source(members)
+    # A bare list would be rendered id by id, and a text with the ids that it renders to.
+    members = hidden("members", as_source)
 
 
 class MemberListOperator(MembersArgument):

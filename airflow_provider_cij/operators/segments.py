@@ -10,7 +10,9 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
+from airflow_provider_cij.operators._member_list import hidden
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
+from airflow_provider_cij.sources.values import revealed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,6 +68,9 @@ class CijCreateSegmentOperator(Keyed):
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
 
+    included_members = hidden("included_members")
+    excluded_members = hidden("excluded_members")
+
     def __init__(
         self,
         *,
@@ -111,8 +116,8 @@ class CijCreateSegmentOperator(Keyed):
             static_snapshot=self.static_snapshot,
             refresh_interval_minutes=self.refresh_interval_minutes,
             business_unit_id=self.business_unit_id,
-            included_members=_members(self.included_members),
-            excluded_members=_members(self.excluded_members),
+            included_members=_members("included_members", self.included_members),
+            excluded_members=_members("excluded_members", self.excluded_members),
         )
         check(spec)
         CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
@@ -142,17 +147,15 @@ def __getattr__(name: str) -> Any:
 def _groups(groups: Any) -> tuple[MemberGroup, ...]:
     from airflow_provider_cij.api.segments.models import MemberGroup
 
-    # A single name would be read letter by letter.
-    listed = isinstance(groups, Iterable) and not isinstance(groups, (str, dict))
-    if not listed or not all(isinstance(group, (str, MemberGroup)) for group in groups):
+    if not all(isinstance(group, (str, MemberGroup)) for group in groups):
         raise CijInputError(f"groups is {groups!r}.", hint="Give a list of names, or of MemberGroup(name, include=…).")
     return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
 
 
-def _members(ids: Any) -> tuple[str, ...]:
+def _members(name: str, given: Any) -> tuple[str, ...]:
+    ids = revealed(given)
     if isinstance(ids, str) or not isinstance(ids, Iterable):
-        what = type(ids).__name__
-        raise CijInputError(f"included_members or excluded_members is a {what}.", hint="Give a list of ids.")
+        raise CijInputError(f"{name} is a {type(ids).__name__}.", hint="Give a list of ids.")
     return tuple(str(member_id) for member_id in ids)
 
 

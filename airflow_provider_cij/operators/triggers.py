@@ -11,7 +11,7 @@ from airflow_provider_cij._arguments import filled, positive, whole
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, hidden, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -97,14 +97,7 @@ class CijRaiseTriggerOperator(MembersArgument):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
 
-    @property
-    def profile_id(self) -> Any:
-        """The people that the trigger is raised for. Not shown in the UI."""
-        return self._profile_id
-
-    @profile_id.setter
-    def profile_id(self, profile_id: Any) -> None:
-        self._profile_id = private(profile_id)
+    profile_id = hidden("profile_id")
 
     @property
     def attributes(self) -> Any:
