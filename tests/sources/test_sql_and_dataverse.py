@@ -21,6 +21,7 @@ from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromSql
 from airflow_provider_cij.sources import sql as sql_source
+from airflow_provider_cij.sources.base import OneColumn
 from tests.dags import run_dag
 from tests.streams import read_source
 
@@ -53,7 +54,11 @@ def _open(path: Path) -> bool:
         ("SELECT contactid FROM people ORDER BY spent", {}, IDS),
         ("SELECT name, contactid FROM people ORDER BY spent;\n", {}, IDS),
         ("SELECT name, contactid AS c FROM people ORDER BY spent", {"column": "c"}, IDS),
-        ("SELECT name, raw FROM people ORDER BY spent", {"column": 1}, IDS),
+        (
+            "SELECT name, hex(raw) FROM people ORDER BY spent",
+            {"column": 1},
+            [uuid.UUID(one).hex.upper() for one in IDS],
+        ),
         ("SELECT spent FROM people ORDER BY spent", {}, ["0", "1", "2"]),
         ("SELECT contactid FROM people WHERE spent > ?", {"parameters": [1]}, IDS[2:]),
         ("SELECT contactid FROM people WHERE spent > :least", {"parameters": {"least": 1}}, IDS[2:]),
@@ -164,7 +169,7 @@ class _ServersCursor:
 
 def test_a_server_side_cursor_knows_its_columns_after_the_first_page():
     """Columns are read after the first page, and rows may be dicts."""
-    chunks = FromSql("SELECT;", "x")._read(_ServersCursor())
+    chunks = FromSql("SELECT;", "x")._read(_ServersCursor(), OneColumn(None, "x"))
     assert [(list(lines), values) for lines, values in chunks] == [([1], [IDS[0]]), ([2], [""])]
 
 
