@@ -11,14 +11,14 @@ from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, decoding, delimiter_of, format_of, reading
 from airflow_provider_cij.sources._csv import CsvRows
 from airflow_provider_cij.sources._json import JsonRows
-from airflow_provider_cij.sources.base import ROWS, Shape, Streaming, shaped_objects
+from airflow_provider_cij.sources.base import ROWS, PlainSource, Shape, Streaming, shaped_objects
 
 T = TypeVar("T")
 
 _BUFFER = 1 << 20
 
 
-class FromFile(Streaming):
+class FromFile(PlainSource, Streaming):
     r"""Members from a column of a file, or its whole rows: CSV, JSON or Parquet.
 
     Text may be compressed with gzip, or be the one file of a zip: that is seen in its first bytes. Lines count from 1;
@@ -42,6 +42,7 @@ class FromFile(Streaming):
     """
 
     template_fields = ("path", "column")
+    plain_key = "file"
 
     def __init__(
         self,
