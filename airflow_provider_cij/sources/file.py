@@ -57,9 +57,6 @@ class FromFile(PlainSource, Streaming):
     ) -> None:
         if format not in (None, CSV, JSON_LINES, PARQUET):
             raise CijInputError(f"format is {format!r}.", hint="Give csv, jsonl or parquet.")
-        for name, character in (("delimiter", delimiter), ("quote", quote or None), ("escape", escape)):
-            if character is not None and (not isinstance(character, str) or len(character) != 1):
-                raise CijInputError(f"{name} is {character!r}.", hint="Give one character; a tab is '\\t'.")
         self.path = path
         self.column = column
         self.format = format
@@ -67,9 +64,22 @@ class FromFile(PlainSource, Streaming):
         self.quote = quote
         self.escape = escape
         self.encoding = encoding
+        self._check()
 
     def __repr__(self) -> str:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
+
+    def _check(self) -> None:
+        known: dict[str, str] = {}
+        for name in ("delimiter", "quote", "escape"):
+            character = getattr(self, name)
+            if character is None or (name == "quote" and character == ""):
+                continue
+            if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
+                raise CijInputError(f"{name} is {character!r}.", hint="Give one character; a tab is '\\t'.")
+            if character in known:
+                raise CijInputError(f"{name} is {character!r}, and so is {known[character]}.", hint="Give another.")
+            known[character] = name
 
     def _where(self) -> str:
         return str(self.path)
