@@ -60,6 +60,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
             wait = self._wait(context)
             set_switches(self, "deferrable", "soft_fail")
             positive(poke_interval=self.poke_interval, timeout=self.timeout)
+            self.poke_interval = min(self.poke_interval, self.hook.settings().max_poll_seconds)
         if not self.deferrable:
             return super().execute(context)
         deadline = time.time() + self.timeout

@@ -7,7 +7,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 
@@ -70,6 +70,15 @@ class Fault:
         """Return whether the rule covers such a request."""
         return self.method in (None, method) and _is_in(self.path, path)
 
+    def hurried(self, longest: float) -> Fault:
+        """Return the rule with a ``Retry-After`` of at most ``longest`` seconds."""
+        seconds, until = self.retry_after, self.retry_after_date
+        return replace(
+            self,
+            retry_after=None if seconds is None else int(min(seconds, longest)),
+            retry_after_date=None if until is None else int(min(until, longest)),
+        )
+
     def headers(self, now: float) -> dict[str, str]:
         """Return the ``Retry-After`` of the rule, if it has one."""
         if self.retry_after_date is not None:
@@ -84,6 +93,7 @@ class Faults:
     def __init__(self, seed: int = 1) -> None:
         self._seed = seed
         self._rules: list[_Rule] = []
+        self.longest_retry_after: float = math.inf
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Add rules."""
@@ -104,7 +114,7 @@ class Faults:
         """Return the fault for a request, or None."""
         for rule in self._rules:
             if rule.fault.matches(method, path) and rule.applies():
-                return rule.fault
+                return rule.fault.hurried(self.longest_retry_after)
         return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cij_sandbox.core import errors, guid
+from cij_sandbox.core.background import Background
 from cij_sandbox.core.schema import Column, Kind
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Request
@@ -39,9 +40,9 @@ _MAXIMUM_IDS = 100_000
 class Outbound:
     """The actions. With ``removed`` outbound marketing is gone, as in every organisation since May 2026."""
 
-    def __init__(self, store: Store, compute_seconds: float, *, removed: bool = False) -> None:
+    def __init__(self, store: Store, background: Background, *, removed: bool = False) -> None:
         self._store = store
-        self._tasks = Tasks(store, compute_seconds)
+        self._tasks = Tasks(store, background)
         self._removed = removed
         self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
 

@@ -38,8 +38,9 @@ Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 def create_app(organisation: Organisation, identity: Identity, faults: Faults, limits: Limits) -> Starlette:
     """Build the application."""
     log = RequestLog()
-    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log)
-    control = Control(faults, log, organisation)
+    usage = Usage(limits)
+    endpoints = _Endpoints(organisation, identity, faults, usage, log)
+    control = Control(faults, usage, log, organisation)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -52,6 +53,7 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}pace", control.pace, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),

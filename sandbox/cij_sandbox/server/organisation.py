@@ -43,7 +43,7 @@ class Organisation:
         self.background = Background(store, compute_seconds)
         self.triggers = Triggers(store)
         self._publisher = Publisher(store, self.background, behaviours)
-        gate = Outbound(store, compute_seconds, removed=behaviours.outbound_removed)
+        gate = Outbound(store, self.background, removed=behaviours.outbound_removed)
         actions = (
             *segment_actions(store, self._publisher, behaviours),
             *JourneyActions(store, self.background, behaviours).actions,
