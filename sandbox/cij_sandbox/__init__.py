@@ -41,7 +41,7 @@ Where the documents are silent it assumes:
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;
 - ListGroupMembers is sorted by id;
 - in a segment query a comparison with a missing value is no match, and neither is its opposite; ids are strings;
-- in $filter, "ne" and "not" do match rows without a value (OData);
+- in $filter, "ne", "not" and NotIn() do match rows without a value (OData);
 - publishing again during a run starts anew and leaves the earlier run Skipped; publishing a Stopping segment wins;
 - the definition of a segment that ended in Error is a Draft; a live definition may be changed, to show at the next run;
 - a live segment stays Active while it is refreshed; a refresh that fails ends in Error, as a publish does;
@@ -73,7 +73,7 @@ Where the documents are silent it assumes:
 - with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;
-- a batch that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
+- a batch may end without a line end; one that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
   that fails are undone as rows are; headers of the batch do not count for the requests in it;
 - FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
   FetchXML the codes are those of a public list, the messages are ours;

@@ -37,6 +37,7 @@ class Behaviours:
     without_journey_json: bool = _option(
         "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
     )
+    lf_batches: bool = _option("batches whose lines end with LF are read; the document asks for CRLF")
     drop_busy_publish: bool = _option(
         "drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
         "excludes; default: replace: it gives that evaluation up and begins a new one",

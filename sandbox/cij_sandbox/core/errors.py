@@ -95,6 +95,11 @@ def no_such_resource(segment: str) -> ODataError:
     return ODataError(404, "0x80060888", f"Resource not found for the segment '{segment}'.")
 
 
+def no_such_operation(url: str) -> ODataError:
+    """Return the error for a function or an action that is called by the other one's method."""
+    return ODataError(404, "", f"No HTTP resource was found that matches the request URI '{url}'.")
+
+
 def no_such_row(entity: str, row_id: str) -> ODataError:
     """Return the error for a row that does not exist."""
     return ODataError(404, "0x80040217", f"{entity} With Id = {row_id} Does Not Exist")

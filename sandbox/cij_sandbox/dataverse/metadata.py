@@ -36,7 +36,7 @@ def answer(path: str, request: Request, schema: Schema) -> Answer | None:
     else:
         return None
     if request.method != "GET":
-        raise errors.wrong_method(request.method, "GET")
+        raise errors.no_such_operation(f"{request.root}/{request.path}")
     return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
 
 

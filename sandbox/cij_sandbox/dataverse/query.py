@@ -58,7 +58,7 @@ class Queries:
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
         expanded = _expansions(table, options.get("$expand"))
-        selection = Selection(table, _where(table, options.get("$filter")), _order(table, options.get("$orderby")))
+        selection = Selection(table, _where(table, options), _order(table, options.get("$orderby")))
         page, applied = _page_size(request)
         page_number, remaining = 1, _top(options)
         position: list[SqlValue] = []
@@ -67,6 +67,8 @@ class Queries:
         elif "$top" in options:
             # Assumption: with both given, $top wins over odata.maxpagesize (the documents contradict each other).
             page, applied = MAXIMUM_PAGE, ()
+        if request.preference("odata.track-changes") is not None:
+            raise errors.not_implemented("change tracking")
         connection = self._store.reader()
         annotations = Annotations(request.headers, self._store)
         rows, more = selection.page(connection, page if remaining is None else min(page, remaining), position)
@@ -87,7 +89,7 @@ class Queries:
     def count(self, table: Table, request: Request) -> Answer:
         """Return the number of rows of an entity set, as text."""
         options = _checked_options(request, ("$filter",))
-        selection = Selection(table, _where(table, options.get("$filter")), [])
+        selection = Selection(table, _where(table, options), [])
         number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
         return Answer(200, str(number).encode(), {"Content-Type": "text/plain"})
 
@@ -140,8 +142,10 @@ class Queries:
 
 def _checked_options(request: Request, known: tuple[str, ...]) -> dict[str, str]:
     options = options_of(request.query)
+    if "$skip" in options:
+        raise errors.bad_query("Skip Clause is not supported in CRM")
     for name in options:
-        if name not in known:
+        if name not in known and not (name.startswith("@") and "$filter" in known):
             raise errors.not_implemented(f"the query option '{name}' here")
     return options
 
@@ -175,11 +179,13 @@ def _expansions(table: Table, text: str | None) -> dict[str, tuple[str, ...]]:
     return expanded
 
 
-def _where(table: Table, text: str | None) -> Sql:
+def _where(table: Table, options: Mapping[str, str]) -> Sql:
+    text = options.get("$filter")
     if text is None:
         return "1", []
+    aliases = {name: value for name, value in options.items() if name.startswith("@")}
     try:
-        return ConditionSql(table, segment_query=False).compile(filters.parse(text))
+        return ConditionSql(table, segment_query=False).compile(filters.parse(text, aliases))
     except QueryError as problem:
         raise errors.bad_query(f"{problem.message} in '{text[:200]}'.") from None
     except UnknownColumnError as problem:

@@ -98,13 +98,13 @@ class Rows:
         self._store = store
         self._plugins = plugins
 
-    def create(self, table: Table, request: Request) -> Answer:
-        """Create a row."""
+    def create(self, table: Table, request: Request, selected: tuple[str, ...] = ()) -> Answer:
+        """Create a row; ``selected`` are the properties of the row that the client may prefer to get."""
         self._check_writable(table)
         content = self._content(table, request)
         with self._store.transaction() as connection:
             row_id = self._save(connection, table, None, content)
-            return self._written(table, request, row_id, connection, created=True)
+            return self._written(table, request, row_id, connection, selected, created=True)
 
     def read(self, table: Table, row_id: str, request: Request, selected: tuple[str, ...]) -> Answer:
         """Return a row."""
@@ -121,7 +121,7 @@ class Rows:
         context = {"@odata.context": f"{request.context}{table.set_name}{fields}/$entity"}
         return Answer(200, {**context, **body}, {**etag, **annotations.applied()})
 
-    def update(self, table: Table, row_id: str, request: Request) -> Answer:
+    def update(self, table: Table, row_id: str, request: Request, selected: tuple[str, ...] = ()) -> Answer:
         """Update a row or create it, unless a condition forbids one of the two."""
         self._check_writable(table)
         content = self._content(table, request)
@@ -134,7 +134,7 @@ class Rows:
             row = fetch(connection, table, row_id)
             self._check_conditions(table, row_id, row, request)
             self._save(connection, table, row, content if row else {**content, table.key: row_id})
-            return self._written(table, request, row_id, connection, created=row is None)
+            return self._written(table, request, row_id, connection, selected, created=row is None)
 
     def delete(self, table: Table, row_id: str, request: Request) -> Answer:
         """Delete a row."""
@@ -231,7 +231,14 @@ class Rows:
         return row_id
 
     def _written(
-        self, table: Table, request: Request, row_id: str, connection: sqlite3.Connection, *, created: bool
+        self,
+        table: Table,
+        request: Request,
+        row_id: str,
+        connection: sqlite3.Connection,
+        selected: tuple[str, ...],
+        *,
+        created: bool,
     ) -> Answer:
         link = f"{request.root}/{table.set_name}({row_id})"
         headers = {"OData-EntityId": link, **({"Location": link} if created else {})}
@@ -240,7 +247,9 @@ class Rows:
         row = fetch(connection, table, row_id)
         assert row is not None  # noqa: S101 - written a moment ago in this transaction
         annotations = Annotations(request.headers, self._store)
-        body = {"@odata.context": f"{request.context}{table.set_name}/$entity", **show(table, row, (), annotations)}
+        fields = f"({','.join(selected)})" if selected else ""
+        context = {"@odata.context": f"{request.context}{table.set_name}{fields}/$entity"}
+        body = {**context, **show(table, row, selected, annotations)}
         headers |= {"ETag": str(body["@odata.etag"]), **annotations.applied("return=representation")}
         return Answer(201 if created else 200, body, headers)
 

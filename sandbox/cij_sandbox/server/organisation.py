@@ -56,6 +56,7 @@ class Organisation:
             Actions(store, actions, self.triggers.find, ELSEWHERE),
             gate.enter,
             self.background.notify,
+            lf_batches=behaviours.lf_batches,
         )
 
     def start(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from cij_sandbox.core import errors, guid
 from cij_sandbox.core.schema import Table
@@ -32,13 +34,15 @@ class Service:
         actions: Actions,
         enter: Callable[[Request], None],
         committed: Callable[[], None],
+        *,
+        lf_batches: bool,
     ) -> None:
         self._schema = store.schema
         self._rows = rows
         self._queries = queries
         self._actions = actions
         self._enter = enter
-        self._batch = Batch(store, self.answer, committed)
+        self._batch = Batch(store, self.answer, committed, lf_lines=lf_batches)
 
     def answer(self, request: Request) -> Answer:
         """Return the answer to a request, or raise ODataError."""
@@ -67,13 +71,38 @@ class Service:
             if request.method != "GET":
                 raise errors.wrong_method(request.method, "GET")
             return self._queries.count(table, request)
-        if rest or keyed is None:
+        if keyed and rest:
+            return self._property(table, _key(table, keyed[2]), rest, request)
+        if keyed is None:
             raise errors.not_implemented(f"'{rest}' on '{head}'")
         return self._row(table, _key(table, keyed[2]), request)
 
+    def _property(self, table: Table, row_id: str, rest: str, request: Request) -> Answer:
+        """Answer for one property of a row ("Retrieve, update and delete a single property value")."""
+        name, _, more = rest.partition("/")
+        if name not in table.by_property or more not in ("", "$value") or request.query:
+            raise errors.not_implemented(f"'{rest}' on a row of '{table.set_name}'")
+        if request.method == "GET":
+            row = self._rows.read(table, row_id, replace(request, headers={}), (name,)).body
+            value = row[name] if isinstance(row, dict) else None
+            if value is None:
+                return Answer(204)
+            if more:
+                return Answer(200, str(value).encode(), {"Content-Type": "text/plain"})
+            return Answer(
+                200, {"@odata.context": f"{request.context}{table.set_name}({row_id})/{name}", "value": value}
+            )
+        if request.method not in ("PUT", "DELETE") or more:
+            raise errors.wrong_method(request.method, "GET, PUT, DELETE")
+        given = request.json_object(table.logical_name) if request.method == "PUT" else {}
+        headers = {"if-match": "*", **request.headers}
+        content = json.dumps({name: given.get("value")}).encode()
+        self._rows.update(table, row_id, replace(request, method="PATCH", headers=headers, body=content))
+        return Answer(204)
+
     def _act(self, action: Action, request: Request) -> Answer:
         if request.method != "POST":
-            raise errors.wrong_method(request.method, "POST")
+            raise errors.no_such_operation(f"{request.root}/{request.path}")
         if request.query:
             raise errors.not_implemented(f"query options on the action '{action.name}'")
         return self._actions.run(action, request)
@@ -82,22 +111,19 @@ class Service:
         if request.method == "GET":
             return self._queries.rows(table, request)
         if request.method == "POST":
-            self._no_options_but_select(request)
-            return self._rows.create(table, request)
+            return self._rows.create(table, request, self._queries.selected(table, request))
         raise errors.wrong_method(request.method, "GET, POST")
 
     def _row(self, table: Table, row_id: str, request: Request) -> Answer:
         if request.method == "GET":
             return self._rows.read(table, row_id, request, self._queries.selected(table, request))
-        if request.method in ("PATCH", "DELETE"):
-            self._no_options_but_select(request)
-            run = self._rows.update if request.method == "PATCH" else self._rows.delete
-            return run(table, row_id, request)
+        if request.method == "PATCH":
+            return self._rows.update(table, row_id, request, self._queries.selected(table, request))
+        if request.method == "DELETE":
+            if request.query:
+                raise errors.not_implemented("query options on DELETE")
+            return self._rows.delete(table, row_id, request)
         raise errors.wrong_method(request.method, "GET, PATCH, DELETE")
-
-    def _no_options_but_select(self, request: Request) -> None:
-        if request.query:
-            raise errors.not_implemented(f"query options on {request.method}")
 
 
 def _key(table: Table, text: str) -> str:
