@@ -2,8 +2,8 @@
 
 It answers as "Create a segment using the Web API", "Use the Create Journey From Template API" and the Dataverse Web
 API documents say, and for outbound marketing as "Basic operations on segments" and "Basic customer journey API
-operations" do. What it does not implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, versions
-of journeys, ...) it refuses with 501.
+operations" do. What it does not implement ($metadata, $apply, lambdas, navigation to many rows, FetchXML of several
+tables, versions of journeys, ...) it refuses with 501.
 
 Segments stay alive after publishing, as "Automated segment management" says: they are refreshed every 30 minutes on
 their first day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), and Expired after 120 unused days.
@@ -73,8 +73,9 @@ Where the documents are silent it assumes:
 - with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;
-- a batch may end without a line end; one that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
-  that fails are undone as rows are; headers of the batch do not count for the requests in it;
+- a batch may end without a line end; one that cannot be read changes nothing; each request of a change set needs a
+  Content-ID; actions in a change set that fails are undone as rows are; headers of the batch do not count for the
+  requests in it;
 - FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
   FetchXML the codes are those of a public list, the messages are ours;
 - formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;

@@ -9,6 +9,7 @@ from cij_sandbox.core import values
 from cij_sandbox.dataverse.expressions import (
     Compare,
     Condition,
+    Every,
     Literal,
     Match,
     Not,
@@ -24,7 +25,10 @@ from cij_sandbox.dataverse.expressions import (
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MATCHES = ("contains", "startswith", "endswith")
-_IN, _NOT_IN = "Microsoft.Dynamics.CRM.In", "Microsoft.Dynamics.CRM.NotIn"
+_CRM = "Microsoft.Dynamics.CRM."
+# Functions of a column and a list of values, each with its opposite.
+_OF_VALUES = ("In", "Between")
+_OPPOSITES = ("NotIn", "NotBetween")
 # Functions and operators of OData that need more than a column and a constant.
 _KNOWN_ELSEWHERE = frozenset([
     "tolower", "toupper", "trim", "length", "indexof", "substring", "concat", "year", "month", "day", "hour",
@@ -96,10 +100,10 @@ class _FilterParser(Parser):
         return name
 
     def _function(self, name: str, start: int) -> Condition:
-        if name == _IN:
-            return self._in()
-        if name == _NOT_IN:
-            return Not(self._in())
+        kind = name.removeprefix(_CRM)
+        if kind != name and kind in (*_OF_VALUES, *_OPPOSITES):
+            condition = self._of_values(kind.removeprefix("Not"), start)
+            return Not(condition) if kind in _OPPOSITES else condition
         if name in _MATCHES:
             column = self.expect_kind("word", "a property name").text
             if self.token.text in ("(", "/"):
@@ -108,11 +112,11 @@ class _FilterParser(Parser):
             text = self.expect_kind("string", "a string").text
             self.expect(")")
             return Match(column, name, _unquoted(text))
-        if name in _KNOWN_ELSEWHERE or name.startswith("Microsoft.Dynamics.CRM."):
+        if name in _KNOWN_ELSEWHERE or name.startswith(_CRM):
             raise UnsupportedError(f"the function '{name}' in $filter", start)
         raise QueryError(f"An unknown function with name '{name}' was found.", start)
 
-    def _in(self) -> Condition:
+    def _of_values(self, kind: str, start: int) -> Condition:
         self.expect("PropertyName")
         self.expect("=")
         column = _unquoted(self.expect_kind("string", "a quoted property name").text)
@@ -125,7 +129,12 @@ class _FilterParser(Parser):
             wanted.append(self._quoted_value())
         self.expect("]")
         self.expect(")")
-        return OneOf(column, tuple(wanted))
+        if kind == "In":
+            return OneOf(column, tuple(wanted))
+        if len(wanted) != 2:
+            raise QueryError("Between takes two values", start)
+        least, most = (Literal("written", value) for value in wanted)
+        return Every((Compare(column, ">=", least), Compare(column, "<=", most)))
 
     def _quoted_value(self) -> str:
         # The document prints double quotes; the service takes the single ones that many clients send.

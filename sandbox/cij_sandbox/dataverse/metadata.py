@@ -9,7 +9,7 @@ from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Schema, Table
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import filters
-from cij_sandbox.dataverse.expressions import Compare, QueryError
+from cij_sandbox.dataverse.expressions import Compare, Literal, QueryError
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
 
 VERSION = "9.2.25034.00179"
@@ -76,6 +76,9 @@ def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
         condition = filters.parse(text)
     except QueryError as problem:
         raise errors.bad_query(problem.message) from None
+    # What Microsoft's Python SDK asks for; each table of the sandbox is public.
+    if condition == Compare("IsPrivate", "=", Literal("boolean", 0)):
+        return schema.tables
     # As on the real service, which answers 501 to startswith() here.
     if not isinstance(condition, Compare) or condition.operator != "=" or condition.column not in _PROPERTIES[:3]:
         raise errors.not_implemented("this $filter on EntityDefinitions")

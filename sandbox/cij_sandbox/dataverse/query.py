@@ -11,17 +11,18 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from cij_sandbox.core import errors
-from cij_sandbox.core.schema import Table
+from cij_sandbox.core.schema import Column, Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import fetching, filters
 from cij_sandbox.dataverse.annotations import Annotations
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
-from cij_sandbox.dataverse.rows import show
+from cij_sandbox.dataverse.rows import fetch, show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Order, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql, UnknownColumnError
 from cij_sandbox.dataverse.tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
@@ -31,8 +32,18 @@ _SET_OPTIONS = ("$select", "$expand", "$filter", "$orderby", "$top", "$count", "
 _FETCH_OPTIONS = ("fetchXml", "$count")
 _COOKIE = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([\w-]+)\.([0-9a-f]+)" istracking="False" />')
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
-# "Custom API tables": the only navigation that the sandbox follows, because clients discover actions by it.
-_EXPANDABLE = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIResponseProperties": CUSTOM_API_PROPERTY}
+# "Custom API tables": the only navigation to many rows that the sandbox follows: clients discover actions by it.
+_COLLECTIONS = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIResponseProperties": CUSTOM_API_PROPERTY}
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A navigation property that a request expands: to the row of a lookup, or without ``lookup`` to many rows."""
+
+    name: str
+    table: Table
+    selected: tuple[str, ...]
+    lookup: Column | None = None
 
 
 class Queries:
@@ -45,10 +56,16 @@ class Queries:
 
     def selected(self, table: Table, request: Request) -> tuple[str, ...]:
         """Return the properties that a request for one row selects; it takes no other options."""
-        options = _checked_options(request, _ROW_OPTIONS)
-        if "$expand" in options:
-            raise errors.not_implemented("$expand on a single row")
-        return _select(table, options)
+        return _select(table, _checked_options(request, _ROW_OPTIONS))
+
+    def related(self, table: Table, row_id: str, request: Request) -> dict[str, object]:
+        """Return the rows that a request for one row expands."""
+        expanded = self._expansions(table, options_of(request.query).get("$expand"))
+        connection = self._store.reader()
+        row = fetch(connection, table, row_id) if expanded else None
+        if row is None:
+            return {}
+        return self._related(connection, row, expanded, Annotations(request.headers, self._store))
 
     def rows(self, table: Table, request: Request) -> Answer:
         """Return the rows of an entity set."""
@@ -57,7 +74,7 @@ class Queries:
             return fetching.rows(self._store, table, request, fetch_options, self._take_link)
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
-        expanded = _expansions(table, options.get("$expand"))
+        expanded = self._expansions(table, options.get("$expand"))
         selection = Selection(table, _where(table, options), _order(table, options.get("$orderby")))
         page, applied = _page_size(request)
         page_number, remaining = 1, _top(options)
@@ -76,7 +93,7 @@ class Queries:
         body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
         body |= selection.counted(connection, annotations, wanted=options.get("$count") == "true")
         body["value"] = [
-            {**show(table, row, selected, annotations), **self._children(connection, row, expanded, annotations)}
+            {**show(table, row, selected, annotations), **self._related(connection, row, expanded, annotations)}
             for row in rows
         ]
         left = None if remaining is None else remaining - len(rows)
@@ -93,22 +110,41 @@ class Queries:
         number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
         return Answer(200, str(number).encode(), {"Content-Type": "text/plain"})
 
-    def _children(
+    def _related(
         self,
         connection: sqlite3.Connection,
         row: sqlite3.Row,
-        expanded: Mapping[str, tuple[str, ...]],
+        expanded: list[_Expansion],
         annotations: Annotations,
     ) -> dict[str, object]:
-        children: dict[str, object] = {}
-        for name, selected in expanded.items():
-            table = _EXPANDABLE[name]
+        related: dict[str, object] = {}
+        for each in expanded:
+            if each.lookup:
+                one = fetch(connection, each.table, row[each.lookup.name])
+                related[each.name] = one and show(each.table, one, each.selected, annotations)
+                continue
             found = connection.execute(
-                f'SELECT * FROM "{table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
+                f'SELECT * FROM "{each.table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
                 (row["customapiid"],),
             )
-            children[name] = [show(table, child, selected, annotations) for child in found]
-        return children
+            related[each.name] = [show(each.table, child, each.selected, annotations) for child in found]
+        return related
+
+    def _expansions(self, table: Table, text: str | None) -> list[_Expansion]:
+        expanded: list[_Expansion] = []
+        position = 0
+        while text is not None and position <= len(text):
+            match = _EXPANSION.match(text, position)
+            name = match[1] if match else ""
+            lookup = table.by_navigation.get(name)
+            target = self._store.schema.by_name[lookup.target] if lookup else _COLLECTIONS.get(name)
+            if lookup is None and table is not CUSTOM_API:
+                target = None
+            if match is None or target is None or text[match.end() : match.end() + 1] not in ("", ","):
+                raise errors.not_implemented(f"$expand={text} on '{table.set_name}'")
+            expanded.append(_Expansion(name, target, _select(target, {"$select": match[2] or ""}), lookup))
+            position = match.end() + 1
+        return expanded
 
     def _next_link(
         self,
@@ -158,25 +194,6 @@ def _select(table: Table, options: Mapping[str, str]) -> tuple[str, ...]:
         if name not in table.by_property:
             raise errors.undeclared_in_query(table.logical_name, name)
     return tuple(dict.fromkeys(names))
-
-
-def _expansions(table: Table, text: str | None) -> dict[str, tuple[str, ...]]:
-    if text is None:
-        return {}
-    expanded: dict[str, tuple[str, ...]] = {}
-    position = 0
-    while position <= len(text):
-        match = _EXPANSION.match(text, position)
-        if (
-            table is not CUSTOM_API
-            or match is None
-            or match[1] not in _EXPANDABLE
-            or text[match.end() : match.end() + 1] not in ("", ",")
-        ):
-            raise errors.not_implemented(f"$expand={text} on '{table.set_name}'")
-        expanded[match[1]] = _select(_EXPANDABLE[match[1]], {"$select": match[2] or ""})
-        position = match.end() + 1
-    return expanded
 
 
 def _where(table: Table, options: Mapping[str, str]) -> Sql:

@@ -116,7 +116,9 @@ class Service:
 
     def _row(self, table: Table, row_id: str, request: Request) -> Answer:
         if request.method == "GET":
-            return self._rows.read(table, row_id, request, self._queries.selected(table, request))
+            related = self._queries.related(table, row_id, request)
+            answer = self._rows.read(table, row_id, request, self._queries.selected(table, request))
+            return replace(answer, body={**answer.body, **related}) if isinstance(answer.body, dict) else answer
         if request.method == "PATCH":
             return self._rows.update(table, row_id, request, self._queries.selected(table, request))
         if request.method == "DELETE":

@@ -134,6 +134,38 @@ def test_not_in_finds_rows_without_a_value(org, people):
     assert None in [row["address1_city"] for row in found]
 
 
+def test_between_includes_its_ends(org, people):
+    """Between() finds values from the first to the second one, NotBetween() the others; one value is a bad request."""
+    mark, rows = people
+    limits = sorted(row["creditlimit"] for row in rows if row["creditlimit"] is not None)
+    least, most = limits[1], limits[-2]
+    for name, wanted in (("Between", True), ("NotBetween", False)):
+        text = f"Microsoft.Dynamics.CRM.{name}(PropertyName='creditlimit',PropertyValues=['{least}','{most}'])"
+        found = org.get(f"contacts?$filter={text} and jobtitle eq '{mark}'")["value"]
+        assert {row["contactid"] for row in found} == {
+            row["contactid"]
+            for row in rows
+            if (row["creditlimit"] is not None and least <= row["creditlimit"] <= most) == wanted
+        }
+    text = "Microsoft.Dynamics.CRM.Between(PropertyName='creditlimit',PropertyValues=['1'])"
+    assert org.web.get(f"contacts?$filter={text}").status_code == 400
+
+
+def test_lookups_are_expanded(org, people):
+    """$expand shows the row that a lookup names, with the selected properties, or null; in sets and in single rows."""
+    mark, rows = people
+    unit = org.get("WhoAmI")["BusinessUnitId"]
+    expand = "$expand=owningbusinessunit($select=name),parentcustomerid_account"
+    whole = org.get(f"contacts?$top=1&$select=contactid&{expand}&$filter=jobtitle eq '{mark}'")["value"][0]
+    single = org.get(f"contacts({rows[0]['contactid']})?$select=contactid&{expand}")
+    for row in (whole, single):
+        assert (row["owningbusinessunit"]["businessunitid"], row["parentcustomerid_account"]) == (unit, None)
+        assert row["owningbusinessunit"].keys() == {"@odata.etag", "businessunitid", "name"}
+    for wrong in ("Contact_Tasks", "owningbusinessunit($filter=name eq 'x')", "owningbusinessunit("):
+        assert org.web.get(f"contacts?$expand={wrong}").status_code == 501
+    assert org.web.get("contacts?$expand=owningbusinessunit($select=nothing)").status_code == 400
+
+
 def test_filters_take_parameter_aliases(org, people):
     """A filter takes its values from query options @name, as the documents print them; one without a value is a 400."""
     mark, rows = people
