@@ -58,7 +58,7 @@ class Queries:
         """Return the properties that a request for one row selects; it takes no other options."""
         return _select(table, _checked_options(request, _ROW_OPTIONS))
 
-    def related(self, table: Table, row_id: str, request: Request) -> dict[str, object]:
+    def related(self, table: Table, row_id: str | None, request: Request) -> dict[str, object]:
         """Return the rows that a request for one row expands."""
         expanded = self._expansions(table, options_of(request.query).get("$expand"))
         connection = self._store.reader()
