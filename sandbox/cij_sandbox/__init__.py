@@ -30,6 +30,11 @@ select further. The first rule that applies wins; a request without a valid toke
 - sql_timeout (0x80044151) and deadlock (0x80044150): a 500, not processed, as CreateMultiple and its like may answer;
 - slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
   reply; "consistent": with the matching Content-Length).
+- no_application_user, no_role, disabled_user: every request is refused with 403, as on a first day;
+- missing_privilege ("table": a logical name, "operation": create, read, write, delete, append or appendto; without them
+  any): the requests that need it are refused, inside $batch too;
+- expired_secret, wrong_secret, unknown_application, unknown_tenant: the login endpoint refuses with AADSTS7000222,
+  7000215, 700016 or 90002.
 GET /sandbox/requests?since=N lists the requests and their results. --limits enforces service protection.
 
 Contacts and leads have the organisation's own column new_customerno, and contacts an alternate key on it. More keys are
@@ -42,6 +47,9 @@ Where the documents are silent it assumes:
   once Retry-After is 1; x-ms-ratelimit-time-remaining-xrm-requests is in seconds; a $batch is one request;
 - a fault of the login endpoint is AADSTS90055 (429), 90033 (5xx), 7000222 (401) or 700016 (400); a fault 400 of the Web
   API is the plug-in's frame around a 503 of the service behind it;
+- a disabled user gets 403; the privileges of actions are Write of msdynmkt_segmentdefinition (members, publish) or of
+  msdynmkt_segment (stop), Read of msdynmkt_segment (members, status), Create of msdynmkt_journey as documented, Write
+  of it (publish) and Read (validate); raising a custom trigger needs none;
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;
 - RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason is ours;
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;

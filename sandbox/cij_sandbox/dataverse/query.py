@@ -22,6 +22,7 @@ from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import fetching, filters
 from cij_sandbox.dataverse.annotations import Annotations
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
+from cij_sandbox.dataverse.privileges import READ, Privileges
 from cij_sandbox.dataverse.rows import fetch, show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Order, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql, UnknownColumnError
@@ -49,8 +50,11 @@ class _Expansion:
 class Queries:
     """Reads entity sets."""
 
-    def __init__(self, store: Store, signing_key: bytes, take_link: fetching.LinkHandler) -> None:
+    def __init__(
+        self, store: Store, privileges: Privileges, signing_key: bytes, take_link: fetching.LinkHandler
+    ) -> None:
         self._store = store
+        self._privileges = privileges
         self._take_link = take_link
         self._signing_key = signing_key
 
@@ -69,6 +73,7 @@ class Queries:
 
     def rows(self, table: Table, request: Request) -> Answer:
         """Return the rows of an entity set."""
+        self._privileges.require(table, READ)
         if "fetchXml" in options_of(request.query):
             fetch_options = _checked_options(request, _FETCH_OPTIONS)
             return fetching.rows(self._store, table, request, fetch_options, self._take_link)
@@ -105,6 +110,7 @@ class Queries:
 
     def count(self, table: Table, request: Request) -> Answer:
         """Return the number of rows of an entity set, as text."""
+        self._privileges.require(table, READ)
         options = _checked_options(request, ("$filter",))
         selection = Selection(table, _where(table, options), [])
         number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
@@ -142,6 +148,7 @@ class Queries:
                 target = None
             if match is None or target is None or text[match.end() : match.end() + 1] not in ("", ","):
                 raise errors.not_implemented(f"$expand={text} on '{table.set_name}'")
+            self._privileges.require(target, READ)
             expanded.append(_Expansion(name, target, _select(target, {"$select": match[2] or ""}), lookup))
             position = match.end() + 1
         return expanded
