@@ -128,6 +128,12 @@ def get_provider_info() -> dict[str, Any]:
                         kind="integer",
                         minimum=0,
                     ),
+                    "max_poll_seconds": _optional(
+                        "Longest poll interval (seconds)",
+                        "Waiting tasks check at least this often, whatever their poll_interval; for tests.",
+                        kind="number",
+                        exclusiveMinimum=0,
+                    ),
                     "caller_object_id": _optional("Caller object ID", "Entra object id of the user to act for."),
                 },
             }
