@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import CijOperator, best_effort, log_group, permanent_failures
+from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.sources.values import private
 from airflow_provider_cij.version_compat import AirflowSkipException
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.members.upload import UploadCheckpoint
     from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
 
-
-LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
-"""The templated fields of a task that takes a list."""
 
 _KEY = "cij_cursor"
 _SECONDS_BETWEEN = 1.0
@@ -93,24 +90,32 @@ class CheckpointStore:
                 self._store.delete(_KEY)
 
 
+def hidden(name: str, as_field: Callable[[Any], Any] = private) -> Any:
+    """Return the property of an argument that holds people: Airflow's UI shows the rendered arguments of each task.
+
+    :param name: the argument's name
+    :param as_field: turns what is given, or rendered, into a field whose text names nobody
+    """
+
+    def read(task: Any) -> Any:
+        return task.__dict__[f"_{name}"]
+
+    def write(task: Any, value: Any) -> None:
+        task.__dict__[f"_{name}"] = as_field(value)
+
+    return property(read, write)
+
+
 class MembersArgument(CijOperator):
     """A task with ``members``."""
 
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and a text with the ids that it renders to, and shown in the UI.
-        self._members = as_source(members)
+    # A bare list would be rendered id by id, and a text with the ids that it renders to.
+    members = hidden("members", as_source)
 
 
 class MemberListOperator(MembersArgument):
     """Change static groups with a list of people."""
 
-    template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
     # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
@@ -152,7 +157,6 @@ class MemberListOperator(MembersArgument):
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
-        row_ids(segment_id=self.segment_id)
         rules_of(self)
 
     def _check_ids(self, ids: IdSet) -> None:
@@ -162,11 +166,10 @@ class MemberListOperator(MembersArgument):
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
 
-    def execute(self, context: Context) -> dict[str, int]:
+    def _execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
-        with permanent_failures():
-            source = checked(self.members)
-            self._check_arguments()
+        source = checked(self.members)
+        self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
         report = self.call(lambda cij: self._run(cij, source, checkpoints)).as_dict()
         checkpoints.delete()
@@ -190,9 +193,7 @@ class MemberListOperator(MembersArgument):
     async def _with_consent(self, cij: Cij, id_list: MemberIdList, table: str) -> tuple[MemberIdList, int]:
         from airflow_provider_cij.api.consent.client import opted_out
 
-        to = ConsentTo() if self.require_consent is True else self.require_consent
-        if not isinstance(to, ConsentTo):
-            raise CijInputError(f"require_consent is {to!r}.", hint="Give True, or ConsentTo(purpose_id=…).")
+        to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()
         out = await opted_out(cij.dataverse, id_list.ids, table, to)
         self.log.info("Left out %s of %s members, who have opted out", f"{len(out):,}", f"{len(id_list.ids):,}")
         return replace(id_list, ids=id_list.ids.minus(out)), len(out)
@@ -237,8 +238,6 @@ def rules_of(task: Any) -> ListRules:
         ``not_found_path``
     :raises CijInputError: an argument is invalid; the error names it
     """
-    if task.match_on is not None and not isinstance(task.match_on, str):
-        raise CijInputError(f"match_on is a {type(task.match_on).__name__}.", hint="Give a column's logical name.")
     if task.not_found_path is not None:
         if not task.match_on:
             raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
@@ -246,17 +245,8 @@ def rules_of(task: Any) -> ListRules:
     return ListRules(
         bound_of("max_invalid", task.max_invalid),
         bound_of("max_not_found", task.max_not_found),
-        checked_on_empty(task.on_empty),
+        task.on_empty,
     )
-
-
-def checked_on_empty(on_empty: object) -> str:
-    """Return ``on_empty`` when it is a known word.
-
-    :param on_empty: the argument
-    :raises CijInputError: it is neither ``fail`` nor ``skip`` nor ``ok``
-    """
-    return one_of("on_empty", on_empty, "fail", "skip", "ok")
 
 
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
