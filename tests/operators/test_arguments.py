@@ -30,6 +30,7 @@ GOOD = {
     "workflow": segment_email_workflow([Tile(ID, "S")], Tile(ID, "Mail")),
     "group": "in",
     "members": [ID],
+    "rows": [{"new_customerno": "1"}],
     "trigger": "order",
     "min_members": 1,
 }
@@ -37,16 +38,25 @@ NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_
 IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
 WORDS = (
     *("if_exists", "fail_on", "until", "operation", "table", "how", "on_empty", "segment_type", "base_table"),
-    *("target", "journey_type", "required_consent"),
+    *("target", "journey_type", "required_consent", "mode", "duplicates", "on_multiple_matches"),
 )
 TEXTS = ("group", "trigger")
-BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "max_members", "max_change", "min_members")
-COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes")
+BOUNDS = (
+    "max_invalid",
+    "max_not_found",
+    "max_removals",
+    "max_missing",
+    "max_failed",
+    "max_members",
+    "max_change",
+    "min_members",
+)
+COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes", "batch_size")
 OPTIONAL = ("static_snapshot", "recurring")
 
 
 def _tasks():
-    for module in ("segments", "members", "journeys", "triggers", "outbound"):
+    for module in ("segments", "members", "journeys", "triggers", "records", "outbound"):
         yield from _of(f"operators.{module}")
     for module in ("segments", "journeys", "outbound"):
         yield from _of(f"sensors.{module}")
@@ -83,7 +93,7 @@ def _good(kind, parameters):
     given = {name: value for name, value in GOOD.items() if name in parameters}
     if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
         del given["query"]
-    return given
+    return given | ({"key": "new_customerno"} if "rows" in given else {})
 
 
 BAD = [

@@ -17,6 +17,7 @@ from airflow_provider_cij.api.members.match import normalize
 from airflow_provider_cij.api.records.plan import Column, Plan, PlannedRow
 from airflow_provider_cij.api.records.values import UnfitError, read_guid, text_of
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijServerError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class LookupIds:
         :param values: values of the column that tells the rows apart
         :raises CijError: the service refuses, or does not answer; the error holds no value
         """
-        keys = [normalize(text_of(value).strip()) for value in values]
+        keys = [normalize(trimmed(text_of(value))) for value in values]
         if len(self._known) > _LOOKUPS_KEPT:
             self._known.clear()
         unknown = list(dict.fromkeys(key for key in keys if key not in self._known))
@@ -156,7 +157,7 @@ class LookupIds:
         path = query(self._target.entity_set, select=select, where=in_filter(self._key, batch))
         async for page in _private_pages(self._client, path, self._target.entity_set):
             for row in page:
-                found = self._known.get(normalize(str(row.get(self._key)).strip()))
+                found = self._known.get(normalize(trimmed(text_of(row.get(self._key)))))
                 if found is not None:
                     found.append(_id(row.get(self._target.id_column)))
 

@@ -23,6 +23,7 @@ from airflow_provider_cij.api.records.values import (
     text_of,
 )
 from airflow_provider_cij.dataverse.odata import literal
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
 
 KEY_SIZE = 16
@@ -101,7 +102,7 @@ def _by_id(lookup: Lookup | None) -> bool:
 
 
 def _lookup_text(value: object) -> str:
-    return text_of(value).strip()
+    return trimmed(text_of(value))
 
 
 def alternate_key(table: TableInfo, key: Sequence[str]) -> bool:
@@ -177,7 +178,7 @@ class Plan:
             value = values[position]
             name = self.columns[position].name
             if isinstance(value, str):
-                values[position] = value = value.strip()
+                values[position] = value = trimmed(value)
                 if self.alternate and _FORBIDDEN.intersection(value) and self.columns[position].kind.type != "DateTime":
                     reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
             if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in reasons):
@@ -270,5 +271,5 @@ def _is_resolved(column: Column) -> bool:
 
 def _normal(value: Any) -> Any:
     if isinstance(value, str):
-        return normalize(value.strip())
+        return normalize(trimmed(value))
     return int(value) if isinstance(value, float) and value.is_integer() else value

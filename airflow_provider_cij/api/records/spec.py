@@ -15,6 +15,7 @@ MULTIPLE_MATCHES = ("refuse", "oldest", "all")
 LARGEST_BATCH = 1000
 """The most rows in a request (Dataverse docs, "Use bulk operation messages")."""
 
+_SHOWN = 1e15
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -91,10 +92,7 @@ class UpsertSpec:
         ):
             if value not in words:
                 raise CijInputError(f"{name} is {value!r}.", hint=f"Use {', '.join(map(repr, words))}.")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int):
-            raise CijInputError(f"batch_size is a {type(self.batch_size).__name__}.", hint="Give a whole number.")
-        if not 1 <= self.batch_size <= LARGEST_BATCH:
-            raise CijInputError(f"batch_size is {self.batch_size}.", hint=f"Give 1 to {LARGEST_BATCH:,} rows.")
+        check_batch_size(self.batch_size)
         if not isinstance(self.table, str) or not _NAME.fullmatch(self.table):
             raise CijInputError("table is no logical name.", hint="Give a name such as 'contact'.")
         if not self.key or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in self.key):
@@ -102,7 +100,7 @@ class UpsertSpec:
         if len(set(self.key)) < len(self.key):
             raise CijInputError("key names a column twice.")
         if self.columns is not None:
-            _check_columns(self.columns)
+            check_columns(self.columns)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -112,15 +110,35 @@ class UpsertSpec:
         return detect | bypass
 
 
-def _check_columns(columns: Columns) -> None:
+def check_batch_size(value: object, name: str = "batch_size") -> int:
+    """Return a number of rows a request.
+
+    :param value: the number
+    :param name: the argument's name, for the error; default ``batch_size``
+    :raises CijInputError: it is no whole number from 1 to 1,000
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_BATCH:
+        shown = value if isinstance(value, (int, float)) and abs(value) < _SHOWN else f"a {type(value).__name__}"
+        raise CijInputError(f"{name} is {shown}.", hint=f"Give a whole number from 1 to {LARGEST_BATCH:,}.")
+    return value
+
+
+def check_columns(columns: object, name: str = "columns") -> None:
+    """Check a mapping of columns.
+
+    :param columns: logical names, or lookups, by the names of the rows' columns
+    :param name: the argument's name, for the error; default ``columns``
+    :raises CijInputError: it is no mapping, a name is malformed, or two columns are mapped to the same one
+    """
     if not isinstance(columns, Mapping) or not columns:
-        raise CijInputError("columns maps nothing.", hint='Give {"name in the rows": "logical name"}.')
+        hint = 'Give {"name in the rows": "logical name"}.'
+        raise CijInputError(f"{name} is {'an empty' if columns == {} else 'a'} {type(columns).__name__}.", hint=hint)
     names = [logical_name(source, target) for source, target in columns.items()]
-    for name in names:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise CijInputError("columns has a malformed logical name.", hint="Give names such as 'emailaddress1'.")
-        if names.count(name) > 1:
-            raise CijInputError(f"columns maps two columns to {name!r}.")
+    for logical in names:
+        if not isinstance(logical, str) or not _NAME.fullmatch(logical):
+            raise CijInputError(f"{name} has a malformed logical name.", hint="Give names such as 'emailaddress1'.")
+        if names.count(logical) > 1:
+            raise CijInputError(f"{name} maps two columns to {logical!r}.")
 
 
 def logical_name(source: str, target: str | Lookup) -> str:

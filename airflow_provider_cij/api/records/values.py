@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 
 from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
+from airflow_provider_cij.dataverse.values import is_nothing, kind_of, text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 Json = str | int | float | bool | None
@@ -25,6 +26,7 @@ _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _DATE_LENGTH = 10
 _EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
 _DEFAULT_PRECISION = 10
+_MOST_DIGITS = 100
 
 
 class UnfitError(ValueError):
@@ -64,7 +66,7 @@ def is_empty(value: object) -> bool:
 
     :param value: the value as it was read
     """
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+    return is_nothing(value) or (isinstance(value, str) and not trimmed(value))
 
 
 def reader_of(column: ColumnType) -> Read:
@@ -109,11 +111,10 @@ def text_of(value: object) -> str:
 
     :param value: text, a number, a moment, or binary of an id
     """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise UnfitError("binary where text is expected")
-    return str(value)
+    try:
+        return text_of_value(value)
+    except CijInputError:
+        raise UnfitError(f"{kind_of(value)}, where one text is expected") from None
 
 
 def _text(column: ColumnType) -> Read:
@@ -150,14 +151,14 @@ def _fraction(column: ColumnType) -> Read:
 
 
 def _decimal(value: object) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        raise UnfitError("no number")
+    # The scalars of numpy and Arrow are read as the text that they stand for.
+    text = value if isinstance(value, (int, float, Decimal)) else trimmed(text_of(value))
     try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)
-        fits = number.is_finite() and abs(number.adjusted()) < 100
+        number = Decimal(text)
+        fits = number.is_finite() and abs(number.adjusted()) < _MOST_DIGITS
     except (InvalidOperation, ValueError):
         fits = False
-    if not fits or (isinstance(value, str) and "_" in value):
+    if not fits or isinstance(value, bool) or (isinstance(text, str) and "_" in text):
         raise UnfitError("no number")
     return number
 
@@ -179,11 +180,9 @@ def _boolean(_column: ColumnType) -> Read:
     def read(value: object) -> Json:
         if isinstance(value, bool):
             return value
-        word = str(value).strip().lower()
-        if word in _TRUE or value == 1:
-            return True
-        if word in _FALSE or value == 0:
-            return False
+        word = trimmed(text_of(value)).lower()
+        if word in _TRUE or word in _FALSE:
+            return word in _TRUE
         raise UnfitError("neither true nor false")
 
     return read
@@ -198,7 +197,7 @@ def _read_date(value: object) -> Json:
         return value.date().isoformat()
     if isinstance(value, date):
         return value.isoformat()
-    text = str(value).strip()
+    text = trimmed(text_of(value))
     try:
         if len(text) == _DATE_LENGTH:
             return date.fromisoformat(text).isoformat()
@@ -211,7 +210,7 @@ def _read_moment(value: object) -> Json:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(trimmed(text_of(value)))
         # Without an offset it is UTC, as Airflow's own times are.
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -233,13 +232,10 @@ def _choice(column: ColumnType) -> Read:
     numbers = _numbers_by_label(column.options)
 
     def read(value: object) -> Json:
-        if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and value == int(value):
-            number: int | None = int(value)
-        else:
-            text = str(value).strip()
-            number = numbers.get(text.casefold())
-            if number is None and re.fullmatch(r"-?[0-9]{1,10}", text):
-                number = int(text)
+        text = trimmed(text_of(value))
+        number = numbers.get(text.casefold())
+        if number is None and re.fullmatch(r"-?[0-9]{1,10}", text):
+            number = int(text)
         if number is None or number not in column.options:
             raise UnfitError("an unknown choice")
         return number
