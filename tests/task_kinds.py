@@ -24,6 +24,7 @@ GOOD = {
     "workflow": segment_email_workflow([Tile(ID, "S")], Tile(ID, "Mail")),
     "group": "in",
     "members": [ID],
+    "rows": [{"new_customerno": "1"}],
     "trigger": "order",
     "path": "members.csv",
     "min_members": 1,
@@ -32,7 +33,7 @@ GOOD = {
 
 def task_kinds():
     """Yield the class of every operator and sensor."""
-    for module in ("segments", "members", "journeys", "triggers", "outbound"):
+    for module in ("segments", "members", "journeys", "triggers", "records", "outbound"):
         yield from _of(f"operators.{module}")
     for module in ("segments", "journeys", "outbound"):
         yield from _of(f"sensors.{module}")
@@ -74,4 +75,4 @@ def good_arguments(kind, parameters):
     given = {name: value for name, value in GOOD.items() if name in parameters}
     if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
         del given["query"]
-    return given
+    return given | ({"key": "new_customerno"} if "rows" in given else {})

@@ -17,11 +17,20 @@ NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_
 IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
 WORDS = (
     *("if_exists", "fail_on", "until", "operation", "table", "how", "on_empty", "segment_type", "base_table"),
-    *("target", "journey_type", "required_consent"),
+    *("target", "journey_type", "required_consent", "mode", "duplicates", "on_multiple_matches"),
 )
 TEXTS = ("group", "trigger")
-BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "max_members", "max_change", "min_members")
-COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes")
+BOUNDS = (
+    "max_invalid",
+    "max_not_found",
+    "max_removals",
+    "max_missing",
+    "max_failed",
+    "max_members",
+    "max_change",
+    "min_members",
+)
+COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes", "batch_size")
 OPTIONAL = ("static_snapshot", "recurring")
 
 
