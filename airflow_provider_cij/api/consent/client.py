@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Iterable, Iterator
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cij.api.concurrency import for_each
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import TABLES, normalize
 from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids
@@ -48,22 +47,6 @@ _COMMERCIAL_TO = ConsentTo()
 _IDS_A_QUERY = 500
 # The rest of the URL is for all but the addresses, and for the cookie of a further page.
 _ROOM = URL_LIMIT - 4096
-
-
-class ConsentValue(IntEnum):
-    """``msdynmkt_value``: what a consent row says."""
-
-    NOT_SET = 534120000
-    OPTED_IN = 534120001
-    OPTED_OUT = 534120002
-
-
-class Channel(IntEnum):
-    """``msdynmkt_contactpointtype``: the channel that a contact point belongs to."""
-
-    EMAIL = 534120000
-    TEXT = 534120001
-    CUSTOM = 534120002
 
 
 class Consents:
@@ -138,7 +121,7 @@ class Consents:
             raise CijInputError("The contact point is empty.", hint="Give an e-mail address or a phone number.")
         where = (
             f"{_POINT} eq {literal(contact_point.strip())} and msdynmkt_contactpointtype eq {int(channel)} "
-            f"and {_of_topic(to) if to.topic_id else _of_purpose(to)}"
+            f"and {_of_topic(to) if to.topic else _of_purpose(to)}"
         )
         path = query(CONSENTS, select=(_ID, _POINT, _VALUE), where=where)
         rows = await _private(f"GET {CONSENTS}", self._client.rows(path))
@@ -168,7 +151,7 @@ async def opted_out(client: DataverseClient, ids: IdSet, table: str, to: Consent
     if table not in TABLES:
         raise CijInputError(f"The table is {table!r}.", hint=f"Consent is known of {' and '.join(TABLES)}.")
     entity_set, id_column = TABLES[table]
-    topic = f"({_of_purpose(to)} or {_of_topic(to)})" if to.topic_id else _of_purpose(to)
+    topic = f"({_of_purpose(to)} or {_of_topic(to)})" if to.topic else _of_purpose(to)
     out = IdSet()
 
     async def rows_of(path: str) -> list[dict[str, Any]]:
@@ -209,24 +192,22 @@ def _fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _of_purpose(to: ConsentTo) -> str:
-    purpose = normalize_guid(to.purpose_id, "purpose_id")
+    purpose = normalize_guid(to.purpose, "purpose_id")
     return f"(msdynmkt_contactpointconsenttype eq {_PURPOSE} and _msdynmkt_purposeid_value eq {purpose})"
 
 
 def _of_topic(to: ConsentTo) -> str:
-    topic = normalize_guid(to.topic_id, "topic_id")
+    topic = normalize_guid(to.topic, "topic_id")
     return f"(msdynmkt_contactpointconsenttype eq {_TOPIC} and _msdynmkt_topicid_value eq {topic})"
 
 
 def _topic_columns(to: ConsentTo) -> dict[str, Any]:
     topic = (
-        {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({normalize_guid(to.topic_id, 'topic_id')})"}
-        if to.topic_id
-        else {}
+        {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({normalize_guid(to.topic, 'topic_id')})"} if to.topic else {}
     )
     return {
-        "msdynmkt_contactpointconsenttype": _TOPIC if to.topic_id else _PURPOSE,
-        "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({normalize_guid(to.purpose_id, 'purpose_id')})",
+        "msdynmkt_contactpointconsenttype": _TOPIC if to.topic else _PURPOSE,
+        "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({normalize_guid(to.purpose, 'purpose_id')})",
         **topic,
     }
 
@@ -236,8 +217,8 @@ def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
     words = (
         str(int(channel)),
         normalize(contact_point.strip()),
-        normalize_guid(to.purpose_id),
-        to.topic_id and normalize_guid(to.topic_id),
+        normalize_guid(to.purpose),
+        normalize_guid(to.topic) if to.topic else "",
     )
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"airflow-provider-cij:consent:{':'.join(words)}"))
 
