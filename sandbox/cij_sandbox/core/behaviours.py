@@ -37,6 +37,12 @@ class Behaviours:
     without_journey_json: bool = _option(
         "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
     )
+    with_check_consent: bool = _option(
+        "msdynmkt_checkconsent is there; assumed: its inputs and outputs are those of replacement consent providers"
+    )
+    business_unit_scoping: bool = _option(
+        "business-unit scoping is on: consent in business units other than the purpose's and the profile's is not found"
+    )
     drop_busy_publish: bool = _option(
         "drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
         "excludes; default: replace: it gives that evaluation up and begins a new one",

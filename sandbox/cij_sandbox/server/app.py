@@ -24,6 +24,7 @@ from cij_sandbox.faults.rules import Faults
 from cij_sandbox.server import page
 from cij_sandbox.server.control import Control, RequestLog
 from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.mail import Mail
 from cij_sandbox.server.organisation import Organisation
 from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 
@@ -40,6 +41,7 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
     log = RequestLog()
     endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log)
     control = Control(faults, log, organisation)
+    mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -55,6 +57,8 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
+        (f"{_OWN}mail", mail.listed, ["GET"]),
+        ("/mail", mail.page, ["GET"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
