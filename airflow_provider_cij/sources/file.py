@@ -5,25 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate, islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, delimiter_of, format_of, reading, reading_text
-from airflow_provider_cij.sources.base import ROWS, InThread, position_of, texts
+from airflow_provider_cij.sources.base import ROWS, Shape, Streaming, WholeRows, shaped_objects
 
-if TYPE_CHECKING:
-    from airflow_provider_cij.api.members.id_list import Chunk
-    from airflow_provider_cij.dataverse.client import DataverseClient
+T = TypeVar("T")
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BUFFER = 1 << 20
 
 
-class FromFile:
-    """Members from a column of a file: CSV, JSON lines or Parquet.
+class FromFile(Streaming):
+    """Members from a column of a file, or its whole rows: CSV, JSON lines or Parquet.
+
+    Lines count from 1; in a Parquet file they are the rows' numbers.
 
     :param path: a path, or a URL that Airflow's ``ObjectStoragePath`` opens (templated)
     :param column: the column's header, or its number from 0 in a CSV file without a header. Default None, the only
@@ -56,35 +55,26 @@ class FromFile:
     def __repr__(self) -> str:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
 
-    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Yield the rows in chunks: their line numbers (in a Parquet file the rows' numbers), and the values.
+    def _where(self) -> str:
+        return str(self.path)
 
-        :param client: the task's open client; not used
-        :raises CijInputError: there is no such file or column, or the file has another format; the error names file
-            and line
-        :raises CijError: the file can't be read to its end
-        """
-        async with aclosing(InThread(self._pages(), "FromFile")) as pages:
-            async for chunk in pages:
-                yield chunk
-
-    def _pages(self) -> Generator[Chunk, None, None]:
+    def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         path = str(self.path)
         form = self.format or format_of(path)
         try:
             if form == PARQUET:
                 with reading(path) as file:
-                    yield from self._parquet(file)
+                    yield from self._parquet(file, shape)
                 return
             with reading_text(path, self.encoding) as text:
-                yield from self._csv(text) if form == CSV else self._json_lines(text)
+                yield from self._csv(text, shape) if form == CSV else shaped_objects(shape, self._json_lines(text))
         except CijError:
             raise
         except Exception as error:  # raised by any library that reads it, such as an object store's
             reason = f"{type(error).__name__}: {error}"
             raise CijError(f"The file {path!r} can't be read to its end: {reason}.") from None
 
-    def _csv(self, text: IO[str]) -> Iterator[Chunk]:
+    def _csv(self, text: IO[str], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
         delimiter = self.delimiter or delimiter_of(str(self.path))
         try:
             # Strict: a stray quote would swallow all rows up to the next one, silently.
@@ -92,18 +82,21 @@ class FromFile:
         except (TypeError, ValueError) as error:
             raise CijInputError(f"delimiter is {delimiter!r}: {error}.") from None
         try:
-            yield from self._csv_rows(reader)
+            yield from self._csv_rows(reader, shape)
         except csv.Error as error:
             raise self._broken(reader.line_num, str(error)) from None
 
-    def _csv_rows(self, reader: Any) -> Iterator[Chunk]:
+    def _csv_rows(self, reader: Any, shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
         if isinstance(self.column, int):
-            position = self.column
-            if position < 0:
-                raise CijInputError(f"{self.path}: column is {position}.", hint="Columns are counted from 0.")
+            if self.column < 0:
+                raise CijInputError(f"{self.path}: column is {self.column}.", hint="Columns are counted from 0.")
+            if isinstance(shape, WholeRows):
+                raise CijInputError(f"{self!r}: a file without a header has no whole rows.", hint="Write a header.")
+            names, places = [""], [self.column]
         else:
             header = [name.strip() for name in next(filter(None, reader), [])]
-            position = position_of(header, self.column, str(self.path))
+            places = shape.select(header)
+            names = [header[place] for place in places]
         last = reader.line_num
         while rows := list(islice(reader, ROWS)):
             lines: Sequence[int] = range(last + 1, reader.line_num + 1)
@@ -114,19 +107,15 @@ class FromFile:
                 numbered = [(line, row) for line, row in zip(lines, rows, strict=True) if row]
                 lines, rows = [line for line, _ in numbered], [row for _, row in numbered]
             try:
-                yield lines, [row[position] for row in rows]
-            except IndexError:  # a row too short has nothing where the id should be
-                yield lines, [row[position] if position < len(row) else "" for row in rows]
+                columns: list[list[object]] = [[row[place] for row in rows] for place in places]
+            except IndexError:  # a row too short has nothing there
+                columns = [[row[place] if place < len(row) else None for row in rows] for place in places]
+            yield lines, shape.shaped(names, columns)
 
-    def _json_lines(self, text: IO[str]) -> Iterator[Chunk]:
+    def _json_lines(self, text: IO[str]) -> Iterator[tuple[Sequence[int], list[dict[str, Any]]]]:
         numbered = ((line, row) for line, row in enumerate(text, 1) if not row.isspace())
-        column = self.column
         while part := [(line, self._object(line, row)) for line, row in islice(numbered, ROWS)]:
-            if not isinstance(column, str):
-                names = list(part[0][1])
-                column = names[position_of(names, column, str(self.path))]
-            # An object may leave out a field that is empty.
-            yield [line for line, _ in part], texts(row.get(column) for _, row in part)
+            yield [line for line, _ in part], [row for _, row in part]
 
     def _object(self, line: int, text: str) -> dict[str, Any]:
         try:
@@ -139,15 +128,16 @@ class FromFile:
             raise self._broken(line, "no JSON object")
         return row
 
-    def _parquet(self, file: IO[bytes]) -> Iterator[Chunk]:
+    def _parquet(self, file: IO[bytes], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
         pyarrow, first = arrow(), 1
         try:
             # By buffers: a row group may be all of the file, and a column of it would be read at once.
             parquet = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-            names = parquet.schema_arrow.names
-            column = names[position_of(names, self.column, str(self.path))]
-            for batch in parquet.iter_batches(ROWS, columns=[column], use_threads=False):
-                yield range(first, first + len(batch)), texts(batch.column(0).to_pylist())
+            all_names = parquet.schema_arrow.names
+            names = [all_names[place] for place in shape.select(all_names)]
+            for batch in parquet.iter_batches(ROWS, columns=names, use_threads=False):
+                columns = [batch.column(name).to_pylist() for name in names]
+                yield range(first, first + len(batch)), shape.shaped(names, columns)
                 first += len(batch)
         except (pyarrow.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
             if getattr(error, "errno", None):  # an error of the disk, not of the file

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.sources.base import ROWS, InThread, Source
+from airflow_provider_cij.sources.base import ROWS, Shape, Source, Streaming, WholeRows, shaped_objects
 
-if TYPE_CHECKING:
-    from airflow_provider_cij.api.members.id_list import Chunk
-    from airflow_provider_cij.dataverse.client import DataverseClient
+T = TypeVar("T")
 
 
-class FromValues:
-    """Members given as values: a list, a set, a generator.
+class FromValues(Streaming):
+    """Members given as values: a list, a set, a generator. Or whole rows, given as dicts.
 
-    :param values: ids, or rows of one column as SQL operators return them; lines count from 1
+    Lines are the values' numbers, from 1.
+
+    :param values: ids, rows of one column as SQL operators return them, or dicts
+    :param column: the key of the dicts that holds the ids. Default None, the values are ids
     """
 
-    def __init__(self, values: Iterable[object]) -> None:
+    def __init__(self, values: Iterable[object], column: str | None = None) -> None:
         self.values = values
+        self.column = column
 
-    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Yield the rows in chunks: their line numbers, and the values.
-
-        :param client: the task's open client; not used
-        """
-        # Another task's output is fetched by blocking calls.
-        async with aclosing(InThread(self._parts(), "FromValues")) as parts:
-            async for part in parts:
-                yield part
-
-    def _parts(self) -> Generator[Chunk, None, None]:
-        values, first = iter(self.values), 1
-        while part := list(islice(values, ROWS)):
+    def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
+        if self.column is not None or isinstance(shape, WholeRows):
+            yield from shaped_objects(shape, self._objects())
+            return
+        for lines, part in self._parts():
             if isinstance(part[0], (list, tuple)):
                 part = [row[0] if isinstance(row, (list, tuple)) and len(row) == 1 else row for row in part]
+            yield lines, part
+
+    def _objects(self) -> Generator[tuple[Sequence[int], list[Any]], None, None]:
+        for lines, part in self._parts():
+            for line, row in zip(lines, part, strict=True):
+                if not isinstance(row, Mapping):
+                    raise CijInputError(
+                        f"Entry {line} of the list is a {type(row).__name__}.", hint="Give a dict for each row."
+                    )
+            yield lines, part
+
+    def _parts(self) -> Generator[tuple[Sequence[int], list[Any]], None, None]:
+        values, first = iter(self.values), 1
+        while part := list(islice(values, ROWS)):
             yield range(first, first + len(part)), part
             first += len(part)
 

@@ -29,9 +29,15 @@ select further. The first rule that applies wins; a request without a valid toke
   ("body": "html" or "json", "processed": the request was carried out); also for the login endpoint;
 - reset (not processed) and lost (processed): the connection ends without a reply ("close": "rst" or "eof");
 - save_timeout: a journey answers UnableToSaveJourneyEntityDueToTimeout; it was created, unless "processed" is false;
+- sql_timeout (0x80044151) and deadlock (0x80044150): a 500, not processed, as CreateMultiple and its like may answer;
 - slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
   reply; "consistent": with the matching Content-Length).
 GET /sandbox/requests?since=N lists the requests and their results. --limits enforces service protection.
+
+Contacts and leads have the organisation's own column new_customerno, and contacts an alternate key on it. More keys are
+defined by POST to EntityDefinitions(LogicalName='...')/Keys. CreateMultiple, UpdateMultiple and UpsertMultiple work on
+every table that can be written to, and write all targets or none. Each response recommends with x-ms-dop-hint how many
+requests to send at once (--dop-hint) and sets the cookie ARRAffinity.
 
 Where the documents are silent it assumes:
 - a request refused by service protection counts as one; time counts from the end of a request on; after too many at
@@ -80,7 +86,12 @@ Where the documents are silent it assumes:
 - FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
   FetchXML the codes are those of a public list, the messages are ours;
 - formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;
-- headers that impersonate, and those of the solution and of duplicate detection, change nothing;
+- headers that impersonate and those of the solution change nothing; duplicate detection, when its header turns it on,
+  knows one rule: contacts and leads with the same emailaddress1; it applies to CreateMultiple and its like as well;
+- MSCRM.BypassBusinessLogicExecution is allowed, and changes nothing, as all logic is Microsoft's own;
+- the index of an alternate key is built at once; a value that a key in a URL cannot hold is a 400; SQL errors are 500;
+- a target of UpdateMultiple may name its row in @odata.id; a target of UpsertMultiple that names none is created; of
+  several wrong targets the first is answered; without --deadlocks a row may be written twice at once;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
 - a journey mails its audience once, at its start, as of the last evaluation, whatever its trigger's type; an e-mail, or
   an action, that names no purpose is of the commercial one; its address is in the first column of the audience

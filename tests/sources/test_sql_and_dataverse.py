@@ -21,6 +21,7 @@ from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromSql
 from airflow_provider_cij.sources import sql as sql_source
+from airflow_provider_cij.sources.base import OneColumn
 from tests.dags import run_dag
 from tests.streams import read_source
 
@@ -164,7 +165,7 @@ class _ServersCursor:
 
 def test_a_server_side_cursor_knows_its_columns_after_the_first_page():
     """Columns are read after the first page, and rows may be dicts."""
-    chunks = FromSql("SELECT;", "x")._read(_ServersCursor())
+    chunks = FromSql("SELECT;", "x")._read(_ServersCursor(), OneColumn(None, "x"))
     assert [(list(lines), values) for lines, values in chunks] == [([1], [IDS[0]]), ([2], [""])]
 
 

@@ -105,6 +105,28 @@ def duplicate_row() -> ODataError:
     return ODataError(412, "0x80040237", "A record with matching key values already exists.")
 
 
+def duplicate_detected() -> ODataError:
+    """Return the error for a row that a duplicate detection rule takes for another one.
+
+    Assumption: the status is that of the list of codes; a sample of the documents prints 500.
+    """
+    return ODataError(
+        412,
+        "0x80040333",
+        "A record was not created or updated because a duplicate of the current record already exists.",
+    )
+
+
+def sql_failure(*, timeout: bool) -> ODataError:
+    """Return the error for a statement that took too long, or that lost a deadlock.
+
+    Assumption: codes and messages are documented, the status is that of any error of the server.
+    """
+    if timeout:
+        return ODataError(500, "0x80044151", "SQL timeout expired.")
+    return ODataError(500, "0x80044150", "Generic SQL error. Sql Number: 1205")
+
+
 def missing_value(entity: str, column: str) -> ODataError:
     """Return the error for a row without a value its table requires.
 

@@ -94,6 +94,8 @@ async def apply_fault(fault: Fault, http: HttpRequest, answer: Callable[[], Awai
 
 
 def _instead(fault: Fault, http: HttpRequest) -> Response:
+    if fault.fault in ("sql_timeout", "deadlock"):
+        raise errors.sql_failure(timeout=fault.fault == "sql_timeout")
     if fault.fault == "html200":
         return GatewayResponse(_LOGIN_PAGE, 200, media_type="text/html")
     if fault.fault == "save_timeout":

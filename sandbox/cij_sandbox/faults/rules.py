@@ -32,6 +32,8 @@ _FAULTS: dict[str, frozenset[str]] = {
     "truncated": frozenset({"consistent"}),
     "html200": frozenset(),
     "save_timeout": frozenset({"processed"}),
+    "sql_timeout": frozenset(),
+    "deadlock": frozenset(),
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "429": {"retry_after": 1},

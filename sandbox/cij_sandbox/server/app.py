@@ -31,15 +31,18 @@ from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
 _OWN = "/sandbox/"
+_AFFINITY = "ARRAffinity"
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(organisation: Organisation, identity: Identity, faults: Faults, limits: Limits) -> Starlette:
-    """Build the application."""
+def create_app(
+    organisation: Organisation, identity: Identity, faults: Faults, limits: Limits, dop_hint: int
+) -> Starlette:
+    """Build the application. ``dop_hint`` is how many requests at once the organisation recommends."""
     log = RequestLog()
-    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log)
+    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log, dop_hint)
     control = Control(faults, log, organisation)
     mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
@@ -67,13 +70,20 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
 
 class _Endpoints:
     def __init__(
-        self, organisation: Organisation, identity: Identity, faults: Faults, usage: Usage, log: RequestLog
+        self,
+        organisation: Organisation,
+        identity: Identity,
+        faults: Faults,
+        usage: Usage,
+        log: RequestLog,
+        dop_hint: int,
     ) -> None:
         self._organisation = organisation
         self._identity = identity
         self._faults = faults
         self._usage = usage
         self._log = log
+        self._dop_hint = dop_hint
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """Wrap an endpoint: check the host, log the request, turn errors into answers."""
@@ -119,7 +129,10 @@ class _Endpoints:
         with self._usage.admitted():
             response = await _answered(self.faulty(self._dataverse), http)
         if not isinstance(response, GatewayResponse):
-            response.headers.update(self._usage.headers())
+            response.headers.update({**self._usage.headers(), "x-ms-dop-hint": str(self._dop_hint)})
+            if _AFFINITY not in http.cookies:
+                # "Server affinity": whoever sends it back stays on one web server of the farm, which has its limits.
+                response.set_cookie(_AFFINITY, uuid.uuid4().hex, path="/", secure=True, httponly=True)
         return response
 
     async def _dataverse(self, http: HttpRequest) -> Response:

@@ -100,6 +100,13 @@ def _add_trouble(parser: argparse.ArgumentParser) -> None:
         ("window", _duration, "S", "length of the window; default: 300"),
     ):
         parser.add_argument(f"--limit-{name}", type=kind, metavar=unit, help=text)
+    parser.add_argument(
+        "--dop-hint",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="requests at once that the header x-ms-dop-hint recommends; default: 5, as of a developer environment",
+    )
 
 
 def _limits(options: argparse.Namespace) -> limits.Limits:
@@ -133,7 +140,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         organisation = Organisation(store, options.compute_seconds, Behaviours.of(options), signing_key.encode())
         faults = rules.Faults(options.fault_seed)
         faults.add(rule for given in options.fault for rule in given)
-        app = create_app(organisation, identity, faults, _limits(options))
+        app = create_app(organisation, identity, faults, _limits(options), options.dop_hint)
         config = uvicorn.Config(
             app,
             http=Protocol,

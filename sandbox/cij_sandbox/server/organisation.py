@@ -14,6 +14,9 @@ from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse import seeding
 from cij_sandbox.dataverse import tables as platform
 from cij_sandbox.dataverse.actions import Actions
+from cij_sandbox.dataverse.keys import STATE as KEYS
+from cij_sandbox.dataverse.keys import Keys
+from cij_sandbox.dataverse.multiple import Multiple
 from cij_sandbox.dataverse.query import Queries
 from cij_sandbox.dataverse.rows import Rows
 from cij_sandbox.journeys import plugins as journey_plugins
@@ -33,7 +36,7 @@ from cij_sandbox.server.service import Service
 
 SCHEMA = Schema(
     (*platform.TABLES, *segments.TABLES, *journeys.TABLES, *consent.TABLES, *outbound.TABLES),
-    "".join([platform.INDEXES, segments.STATE, journeys.STATE, consent.STATE, outbound.STATE]),
+    "".join([platform.INDEXES, KEYS, segments.STATE, journeys.STATE, consent.STATE, outbound.STATE]),
 )
 PLUGINS = {
     **segment_plugins.PLUGINS,
@@ -51,6 +54,8 @@ class Organisation:
         self.background = Background(store, compute_seconds)
         self.triggers = Triggers(store)
         self._publisher = Publisher(store, self.background, behaviours)
+        keys = Keys(store, pending=behaviours.pending_keys)
+        rows = Rows(store, keys, PLUGINS)
         gate = Outbound(store, compute_seconds, removed=behaviours.outbound_removed)
         actions = (
             *segment_actions(store, self._publisher, behaviours),
@@ -61,7 +66,9 @@ class Organisation:
         self.background.steps.append(Mailings(scoped=behaviours.business_unit_scoping))
         self.service = Service(
             store,
-            Rows(store, PLUGINS),
+            keys,
+            rows,
+            Multiple(store, keys, rows, deadlocks=behaviours.deadlocks),
             Queries(store, signing_key, take_link),
             Actions(store, actions, self.triggers.find, ELSEWHERE),
             gate.enter,
@@ -81,6 +88,9 @@ class Organisation:
 def seed(store: Store, contacts: int, leads: int, number: int) -> None:
     """Insert the rows of a new organisation. Rows that were deleted are not inserted again."""
     seeding.seed(store, contacts, leads, number)
+    if not store.setting("keys_prepared"):
+        Keys(store).define(platform.CONTACT, {"SchemaName": "new_CustomerNoKey", "KeyAttributes": ["new_customerno"]})
+        store.keep("keys_prepared", "1")
     if not store.setting("journeys_prepared"):
         with store.transaction() as connection:
             journey_seeding.seed(connection)

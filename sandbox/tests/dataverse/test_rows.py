@@ -166,7 +166,7 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
             "ContainValues",
         ),
         ("GET", f"contacts({NOBODY})/firstname", 501, "", "firstname"),
-        ("POST", "contacts/Microsoft.Dynamics.CRM.CreateMultiple", 501, "", "CreateMultiple"),
+        ("POST", "contacts/Microsoft.Dynamics.CRM.DeleteMultiple", 501, "", "DeleteMultiple"),
         ("POST", "msdynmkt_CreateDraftJourneyVersion", 501, "", "msdynmkt_CreateDraftJourneyVersion"),
         ("GET", "$metadata", 501, "", "$metadata"),
         ("GET", "EntityDefinitions?$filter=startswith(LogicalName,'c')", 501, "", "EntityDefinitions"),
