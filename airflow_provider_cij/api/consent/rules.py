@@ -133,12 +133,20 @@ class ConsentRow:
     :param modified_on: when it was last modified
     :param business_unit_id: of the row's owner
     :param topic_id: of a topic's row; default empty, it is a purpose's
+    :param row_id: the row's id; default empty, not read
+    :param etag: the row's version; default empty, not read
+    :param source: ``msdynmkt_source``, where the value came from; default None, not read
+    :param reason: ``msdynmkt_reason``; default empty
     """
 
     value: int | None
     modified_on: datetime
     business_unit_id: str = ""
     topic_id: str = ""
+    row_id: str = ""
+    etag: str = ""
+    source: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,7 +266,7 @@ def _known(value: int | None) -> ConsentValue | None:
 def _decide(rows: Sequence[ConsentRow], rule: Rule, profile: Profile, scoped: bool) -> Decision:
     if profile.has_provider:
         return Decision(Outcome.UNKNOWN, "an external consent provider decides for the compliance profile", None)
-    units = [unit for unit in (rule.business_unit_id, profile.business_unit_id) if unit]
+    units = [rule.business_unit_id, *filter(None, [profile.business_unit_id])]
     values = [effective_value(rows, units, scoped)]
     if rule.topic_id:
         values.append(effective_value(rows, units, scoped, rule.topic_id))
