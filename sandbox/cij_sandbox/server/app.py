@@ -6,6 +6,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from urllib.parse import parse_qs, parse_qsl
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
 from cij_sandbox.faults.injection import GatewayResponse, apply_fault
@@ -98,6 +100,8 @@ class _Endpoints:
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
             http.state.entry = entry
             response = await _answered(endpoint, http)
+            # The service has one clock: what it writes into rows is the time that its responses tell.
+            response.headers["Date"] = formatdate(CLOCK.now(), usegmt=True)
             if not isinstance(response, GatewayResponse):
                 response.headers.update(request_ids)
             entry.status = response.status_code or None
