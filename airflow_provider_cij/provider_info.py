@@ -36,6 +36,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_cij.operators.journeys",
                     "airflow_provider_cij.operators.members",
                     "airflow_provider_cij.operators.outbound",
+                    "airflow_provider_cij.operators.records",
                     "airflow_provider_cij.operators.segments",
                     "airflow_provider_cij.operators.triggers",
                 ],

@@ -20,6 +20,7 @@ from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
 
@@ -214,11 +215,11 @@ def settings_of(connection: Connection) -> Settings:
             extra.setdefault(new, extra[old])
 
     def text(name: str) -> str:
-        return str(extra.get(name, "")).strip()
+        return trimmed(str(extra.get(name, "")))
 
     def number(name: str, default: float) -> float:
         try:
-            number = float(extra.get(name, default))
+            number = float(text(name) or default)
             if isfinite(number):
                 return number
         except (OverflowError, TypeError, ValueError):
@@ -227,18 +228,20 @@ def settings_of(connection: Connection) -> Settings:
         raise CijInputError(f"The connection's {name} is no number.")
 
     credential = text("credential") or "client_secret"
-    # Azure's webhook sets these in a pod with a workload identity.
-    pod = os.environ if credential == "workload_identity" else {}
+
+    pod = _pod_identity() if credential == "workload_identity" else {}
     return Settings(
         base_url=organisation_url(connection.host or "", connection.port),
-        tenant_id=text("tenant_id") or pod.get("AZURE_TENANT_ID", ""),
-        client_id=(connection.login or "").strip() or pod.get("AZURE_CLIENT_ID", ""),
+        tenant_id=text("tenant_id") or pod.get("TENANT_ID", ""),
+        client_id=trimmed(connection.login or "") or pod.get("CLIENT_ID", ""),
         credential=credential,
-        client_secret=connection.password or "",
+        # Entra's secrets hold printable ASCII without spaces, so what surrounds one came from a file or a secret store.
+        client_secret=trimmed(connection.password or ""),
         certificate_path=text("certificate_path"),
         certificate_private_key=text("certificate_private_key"),
-        private_key_passphrase=text("private_key_passphrase"),
-        federated_token_file=text("federated_token_file") or pod.get("AZURE_FEDERATED_TOKEN_FILE", ""),
+        # Spaces may be part of a passphrase. A line end is not: OpenSSL reads one up to the end of its line.
+        private_key_passphrase=str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
+        federated_token_file=text("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
         managed_identity_client_id=text("managed_identity_client_id"),
         authority=text("authority"),
         api_version=text("api_version") or "v9.2",
@@ -248,6 +251,14 @@ def settings_of(connection: Connection) -> Settings:
         max_throttle_wait_seconds=number("max_throttle_wait_seconds", 60),
         caller_object_id=text("caller_object_id"),
     )
+
+
+def _pod_identity() -> dict[str, str]:
+    """Return what Azure's webhook sets in a pod with a workload identity."""
+    return {
+        name: trimmed(os.environ.get(f"AZURE_{name}", ""))
+        for name in ("TENANT_ID", "CLIENT_ID", "FEDERATED_TOKEN_FILE")
+    }
 
 
 @functools.cache

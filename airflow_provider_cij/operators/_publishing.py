@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import row_ids
-from airflow_provider_cij._base import best_effort, permanent_failures
+from airflow_provider_cij._base import best_effort
 from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
@@ -73,7 +72,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
     :raises CijTimeoutError: the segment is not live in time
     """
 
-    template_fields: Sequence[str] = ("segment_id", "wait", "min_members", "max_members", "max_change")
     operator_extra_links = (CijSegmentLink(),)
 
     def __init__(
@@ -92,7 +90,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
         self.max_change = max_change
 
     def _check_arguments(self) -> None:
-        row_ids(segment_id=self.segment_id)
         self._limits()
 
     def _limits(self) -> tuple[int, SizeLimits]:
@@ -151,8 +148,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result; publish again where the service has dropped the request."""
         if check.status:
-            with permanent_failures():
-                self._check_dropped(check.result["segment_id"], deadline, state["publishes"])
+            self._check_dropped(check.result["segment_id"], deadline, state["publishes"])
             return self._run(context, deadline, state)  # type: ignore[no-any-return]
         store = context.get("task_state_store")
         if store and self.max_change is not None:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import filled, row_ids, switch
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._arguments import filled, switch
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
@@ -42,10 +42,17 @@ _REMOVED_KEY = "cij_removed_path"
 _REMOVED_BATCH = 5000
 
 
+def _consent(name: str, value: object) -> bool | ConsentTo:
+    if isinstance(value, ConsentTo):
+        value.check()
+        return value
+    return switch(name, value, "Give True, or ConsentTo(…).")
+
+
 class _FillOperator(MemberListOperator):
     """Put people into static groups."""
 
-    template_fields: Sequence[str] = (*MemberListOperator.template_fields, "require_consent", "opted_out_path")
+    readers: ClassVar = {"require_consent": _consent}
 
     def __init__(
         self, *, require_consent: bool | ConsentTo = False, opted_out_path: str | None = None, **kwargs: Any
@@ -56,10 +63,6 @@ class _FillOperator(MemberListOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if isinstance(self.require_consent, ConsentTo):
-            self.require_consent.check()
-        else:
-            self.require_consent = switch("require_consent", self.require_consent, "Give True, or ConsentTo(…).")
         if self.opted_out_path is not None:
             if not self.require_consent:
                 raise CijInputError("opted_out_path is given without require_consent.")
@@ -208,11 +211,6 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
 
-    template_fields: Sequence[str] = (
-        *_FillOperator.template_fields,
-        *("max_removals", "removed_path", "verify", "plan_only"),
-    )
-
     relist_waits: Sequence[float] = (1.0, 2.0, 4.0)
     """Seconds to wait before each further listing that ``verify`` makes: a listing may lag behind writes."""
 
@@ -233,9 +231,6 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        bound_of("max_removals", self.max_removals)
-        switch("verify", self.verify)
-        switch("dry_run", self.plan_only)
         if self.removed_path is not None:
             check_writable(str(self.removed_path))
 
@@ -250,7 +245,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
             self.log.info(text, *(f"{count:,}" for count in counts))
         plan.check(bound)
         report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
-        if switch("dry_run", self.plan_only):
+        if self.plan_only:
             plan.allocate(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report | {"added": len(plan.missing), "removed": plan.removals}
@@ -266,7 +261,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
                 report["batches"] += await cij.members.mirror(segment, plan, Progress(self.log))
             report["added"] += len(plan.missing)
             report["removed"] += plan.removals
-            if plan.done or not switch("verify", self.verify):
+            if plan.done or not self.verify:
                 return report
             with log_group(self.log, "Verify"):
                 plan = await cij.members.verify(segment, groups, ids, self.relist_waits)
@@ -361,7 +356,6 @@ class CijExportSegmentMembersOperator(CijOperator):
     :raises CijIncompleteError: the service returned a part of the list; nothing was written
     """
 
-    template_fields: Sequence[str] = ("segment_id", "path", "group", "max_missing")
     operator_extra_links = (CijSegmentLink(),)
 
     relist_waits: Sequence[float] = (3.0, 7.0, 15.0)
@@ -382,15 +376,13 @@ class CijExportSegmentMembersOperator(CijOperator):
         self.group = group
         self.max_missing = max_missing
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """List the members and write them."""
         target = str(self.path or "")
-        with permanent_failures():
-            row_ids(segment_id=self.segment_id)
-            if self.group is not None:
-                filled(group=self.group)
-            check_writable(target)
-            bound_of("max_missing", self.max_missing)
+        if self.group is not None:
+            filled(group=self.group)
+        check_writable(target)
+        bound_of("max_missing", self.max_missing)
         with log_group(self.log, f"Export to {target}"):
             count = self.call(lambda cij: self._export(cij, context, target))
         self.log.info("Wrote %s members to %s", f"{count:,}", target)

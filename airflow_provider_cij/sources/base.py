@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import chain
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
-from uuid import UUID
 
 from airflow_provider_cij.dataverse.guids import parse_guid
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ class Shape(Protocol[T]):
         :raises CijInputError: a column to read is not among them
         """
 
-    def shaped(self, names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[T]:
+    def shaped(self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[T]:
         """Return some rows.
 
+        :param lines: the rows' line numbers
         :param names: the names of the selected columns
         :param columns: the values of each
         """
@@ -110,9 +111,9 @@ class OneColumn(Shape[str]):
         """Return the position of the column."""
         return [position_of(names, self._column, self._where)]
 
-    def shaped(self, names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[str]:
+    def shaped(self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[str]:
         """Return the values of the column as text."""
-        return texts(columns[0])
+        return texts(lines, columns[0], f"column {names[0]!r}", self._where)
 
 
 class WholeRows(Shape[dict[str, object]]):
@@ -131,7 +132,9 @@ class WholeRows(Shape[dict[str, object]]):
         wanted = self.columns if self.columns is not None else [name for name in names if name]
         return [position_of(names, name, self._where) for name in wanted]
 
-    def shaped(self, names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[dict[str, object]]:
+    def shaped(
+        self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]
+    ) -> list[dict[str, object]]:
         """Return a dict for each row."""
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -195,11 +198,11 @@ def shaped_objects(
         if names is None:
             known = list(dict.fromkeys(chain.from_iterable(rows)))
             names = [known[place] for place in shape.select(known)]
-        yield lines, shape.shaped(names, [[row.get(name) for row in rows] for name in names])
+        yield lines, shape.shaped(lines, names, [[row.get(name) for row in rows] for name in names])
 
 
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:
-    """Return the position of the column that holds the ids.
+    """Return the position of a column.
 
     :param names: the names of all columns
     :param wanted: the column's name, or its number from 0. None finds the only column, or the one named ``contactid``,
@@ -212,7 +215,7 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
             return wanted
         places: list[int] = []
     elif wanted is not None:
-        places = [place for place, name in enumerate(names) if name == wanted]
+        places = [place for place, name in enumerate(names) if trimmed(name) == trimmed(wanted)]
     elif len(names) == 1:
         return 0
     else:
@@ -231,19 +234,23 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
     raise CijInputError(f"{where}: {what}. Its columns: {', '.join(map(repr, names)) or 'none'}.")
 
 
-def texts(values: Iterable[object]) -> list[str]:
-    """Return values as text, as a CSV file holds them: ids of any type as ids, None as an empty text.
+def texts(lines: Sequence[int], values: Sequence[object], what: str, where: str) -> list[str]:
+    """Return the values of some rows as text, as ``text_of_value`` does.
 
-    :param values: the values of a column
+    :param lines: the rows' line numbers
+    :param values: the values
+    :param what: what holds them, such as a column, for errors
+    :param where: what has the rows, for errors
+    :raises CijInputError: a row holds several values, or bytes that are no text
     """
-    return [value if type(value) is str else _text(value) for value in values]
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        value = bytes(value)
-        # A GUID in binary, in the order it is written in.
-        return str(UUID(bytes=value)) if len(value) == 16 else value.decode(errors="replace")
-    return str(value)
+    try:
+        return [value if type(value) is str else text_of_value(value) for value in values]
+    except CijInputError:
+        pass
+    for line, value in zip(lines, values, strict=True):
+        try:
+            text_of_value(value)
+        except CijInputError as error:
+            message = f"{where}, line {line}: {what} holds {error.message} Nothing was sent."
+            raise CijInputError(message, hint=error.hint) from None
+    raise AssertionError("unreachable: one of the values can't be text")

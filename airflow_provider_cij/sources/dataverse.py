@@ -50,7 +50,7 @@ class FromDataverse:
         if not column:
             raise CijInputError(f"{self!r}: which column holds the ids is not clear.", hint="Give column.")
         async for lines, rows in self._read(client, entity_set, (column,)):
-            yield lines, texts(row.get(column) for row in rows)
+            yield lines, texts(lines, [row.get(column) for row in rows], f"column {column!r}", repr(self))
 
     async def rows(self, client: DataverseClient, columns: Sequence[str] | None = None) -> AsyncIterator[Rows]:
         """Yield whole rows in chunks: their numbers as lines, and a dict a row, with the values as JSON has them.

@@ -106,7 +106,8 @@ class FromSql(Streaming):
                 names = [all_names[place] for place in places]
             # A connection may be set to give dicts.
             keys: Sequence[Any] = names if isinstance(rows[0], Mapping) else places
-            yield range(first, first + len(rows)), shape.shaped(names, [[row[key] for row in rows] for key in keys])
+            lines = range(first, first + len(rows))
+            yield lines, shape.shaped(lines, names, [[row[key] for row in rows] for key in keys])
             first += len(rows)
         if not cursor.description:
             raise CijInputError(f"The query on connection {self.conn_id!r} is none: it gives no rows.")

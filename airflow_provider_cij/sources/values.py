@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, TypeVar
 
+from airflow_provider_cij.dataverse.values import kind_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources.base import ROWS, Shape, Source, Streaming, WholeRows, shaped_objects
 
 T = TypeVar("T")
 
+_NO_LIST = (str, bytes, bytearray, memoryview, Mapping)
+
 
 class FromValues(Streaming):
     """Members given as values: a list, a set, a generator. Or whole rows, given as dicts.
 
-    Lines are the values' numbers, from 1.
+    The output of a mapped task is what its instances returned, and may be lists: it is read as one list. Lines are the
+    values' numbers, from 1.
 
     :param values: ids, rows of one column as SQL operators return them, or dicts
     :param column: the key of the dicts that holds the ids. Default None, the values are ids
@@ -25,6 +30,9 @@ class FromValues(Streaming):
         self.values = values
         self.column = column
 
+    def _where(self) -> str:
+        return "The list of values"
+
     def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         if self.column is not None or isinstance(shape, WholeRows):
             yield from shaped_objects(shape, self._objects())
@@ -32,22 +40,33 @@ class FromValues(Streaming):
         for lines, part in self._parts():
             if isinstance(part[0], (list, tuple)):
                 part = [row[0] if isinstance(row, (list, tuple)) and len(row) == 1 else row for row in part]
-            yield lines, part
+            yield lines, shape.shaped(lines, ["values"], [part])
 
     def _objects(self) -> Generator[tuple[Sequence[int], list[Any]], None, None]:
         for lines, part in self._parts():
             for line, row in zip(lines, part, strict=True):
                 if not isinstance(row, Mapping):
                     raise CijInputError(
-                        f"Entry {line} of the list is a {type(row).__name__}.", hint="Give a dict for each row."
+                        f"{self._where()}, line {line}: {kind_of(row)}.", hint="Give a dict for each row."
                     )
             yield lines, part
 
     def _parts(self) -> Generator[tuple[Sequence[int], list[Any]], None, None]:
-        values, first = iter(self.values), 1
+        values, first = self._flat(), 1
         while part := list(islice(values, ROWS)):
             yield range(first, first + len(part)), part
             first += len(part)
+
+    def _flat(self) -> Iterator[object]:
+        # Airflow gives the output of a mapped task as a lazy sequence. Within a list, a list may be a row of columns.
+        if not isinstance(self.values, Sequence) or isinstance(self.values, (list, tuple)):
+            yield from self.values
+            return
+        for value in self.values:
+            if isinstance(value, (list, tuple, AbstractSet)):
+                yield from value
+            else:
+                yield value
 
     def __repr__(self) -> str:
         # Shown as the rendered template: the count, never the ids.
@@ -96,7 +115,8 @@ def as_source(members: Any) -> Any:
     """
     if isinstance(members, Source) or hasattr(members, "resolve"):
         return members
-    plain = isinstance(members, Iterable) and not isinstance(members, (str, bytes, dict))
+    # Of a data frame, the names of the columns would be read.
+    plain = isinstance(members, Iterable) and not isinstance(members, _NO_LIST) and not hasattr(members, "columns")
     return FromValues(members) if plain else private(members)
 
 

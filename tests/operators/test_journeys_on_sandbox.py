@@ -300,7 +300,11 @@ def test_an_invalid_require_consent_is_refused(dag_id, capfd):
     made = CijHook().run(lambda cij: cij.segments.create(SegmentSpec(dag_id, "Mail", groups=(MemberGroup("in"),))))
     with DAG(dag_id, schedule=None) as dag:
         CijAddSegmentMembersOperator(
-            task_id="t", segment_id=made.segment_id, group="in", members=[made.segment_id], require_consent="yes"
+            task_id="t",
+            segment_id=made.segment_id,
+            group="in",
+            members=[made.segment_id],
+            require_consent="{{ 'yes' }}",
         )
     assert run_dag(dag).states == {"t": "failed"}
     assert "Give True, or ConsentTo(…)." in capfd.readouterr().out

@@ -54,7 +54,11 @@ def _open(path: Path) -> bool:
         ("SELECT contactid FROM people ORDER BY spent", {}, IDS),
         ("SELECT name, contactid FROM people ORDER BY spent;\n", {}, IDS),
         ("SELECT name, contactid AS c FROM people ORDER BY spent", {"column": "c"}, IDS),
-        ("SELECT name, raw FROM people ORDER BY spent", {"column": 1}, IDS),
+        (
+            "SELECT name, hex(raw) FROM people ORDER BY spent",
+            {"column": 1},
+            [uuid.UUID(one).hex.upper() for one in IDS],
+        ),
         ("SELECT spent FROM people ORDER BY spent", {}, ["0", "1", "2"]),
         ("SELECT contactid FROM people WHERE spent > ?", {"parameters": [1]}, IDS[2:]),
         ("SELECT contactid FROM people WHERE spent > :least", {"parameters": {"least": 1}}, IDS[2:]),

@@ -1,7 +1,7 @@
 """What an import changes of one address's rows. Pure.
 
-The rule above all others: a "no" is turned into a yes only by a yes that was given later, and under ``always`` never when
-it is the person's own. Where two dates are equal, or a second may hide which came first, the "no" stays.
+The rule above all others: a "no" is turned into a yes only by a yes that was given later, and under ``always`` never
+when it is the person's own. Where two dates are equal, or a second may hide which came first, the "no" stays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The marker in ``msdynmkt_reason`` of rows that this package wrote: when consent was given, and what was written. Pure.
+"""The marker in ``msdynmkt_reason`` of rows that this package wrote: when consent was given, what was written. Pure.
 
 A marker counts only while the row still holds the value and the source that were written with it: the service keeps the
 text when a person changes the consent afterwards. The use of the column is Microsoft's ("Create consent records",
