@@ -102,6 +102,7 @@ class MemberListOperator(MembersArgument):
 
     # Operators that fill a group leave out people who have opted out of it.
     require_consent: bool | ConsentTo = False
+    opted_out_path: str | None = None
 
     def __init__(
         self,
@@ -157,26 +158,36 @@ class MemberListOperator(MembersArgument):
         return report
 
     async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
-        segment = opted_out = None
+        segment = None
+        left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
             segment = await self._segment(cij, checkpoints.context)
         id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
         if segment and self.require_consent:
-            id_list, opted_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
+            id_list, left_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
         self._check_ids(id_list.ids)
         segment = segment or await self._segment(cij, checkpoints.context)
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return replace(id_list.report(**changes), opted_out=opted_out)
+        return id_list.report(**changes, **left_out)
 
-    async def _with_consent(self, cij: Cij, id_list: MemberIdList, table: str) -> tuple[MemberIdList, int]:
-        from airflow_provider_cij.api.consent.client import opted_out
+    async def _with_consent(
+        self, cij: Cij, id_list: MemberIdList, table: str
+    ) -> tuple[MemberIdList, Mapping[str, int]]:
+        from airflow_provider_cij.api.consent.screening import screen
 
         to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()
-        out = await opted_out(cij.dataverse, id_list.ids, table, to)
-        self.log.info("Left out %s of %s members, who have opted out", f"{len(out):,}", f"{len(id_list.ids):,}")
-        return replace(id_list, ids=id_list.ids.minus(out)), len(out)
+        async with AsyncExitStack() as files:
+            file = None
+            if self.opted_out_path is not None:
+                opened = outside(writing(str(self.opted_out_path), (f"{table}id", "reason")))
+                file = await files.enter_async_context(opened)
+            screening = await screen(cij.dataverse, id_list.ids, table, to, file.write if file else None)
+        out, counts = screening.left_out, screening.counts
+        text = "Left out %s of %s members for lack of consent: %s"
+        self.log.info(text, f"{len(out):,}", f"{len(id_list.ids):,}", counts_text(counts))
+        return replace(id_list, ids=id_list.ids.minus(out)), counts
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
