@@ -1,7 +1,7 @@
 """Refresh a segment, ask a person, and only then create and publish the journey that mails it.
 
-The question stands under "Required Actions" in the Airflow UI: with the segment, the number of its members, how that has
-changed, and a link to the segment in Dynamics 365. Nobody answers within two days: nothing is sent.
+The question stands under "Required Actions" in the Airflow UI: with the segment, the number of its members, how that
+has changed, and a link to the segment in Dynamics 365. Nobody answers within two days: nothing is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUESTION = """
 |---|---|
 | Segment | [{{ segment.name }}]({{ ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') }}) |
 | Members | {{ '{:,}'.format(segment.member_count) }} |
-| Change since the last evaluation | {{ 'it is the first' if segment.change is none else '{:+,}'.format(segment.change) }} |
+| Change | {{ 'the first evaluation' if segment.change is none else '{:+,}'.format(segment.change) }} |
 | Evaluated at | {{ segment.evaluated_at }} |
 | Journey | Newsletter {{ run_id }} |
 """

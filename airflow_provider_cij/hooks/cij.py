@@ -273,7 +273,8 @@ def settings_of(connection: Connection) -> Settings:
         # Entra's secrets hold printable ASCII without spaces, so what surrounds one came from a file or a secret store.
         client_secret=trimmed(connection.password or ""),
         certificate_path=text("certificate_path"),
-        certificate_private_key=text("certificate_private_key"),
+        # Environment variables and secret stores hold a PEM on one line, with "\n" for its line ends.
+        certificate_private_key=text("certificate_private_key").replace("\\n", "\n"),
         # Spaces may be part of a passphrase. A line end is not: OpenSSL reads one up to the end of its line.
         private_key_passphrase=str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
         federated_token_file=text("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
