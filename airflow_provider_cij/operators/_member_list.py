@@ -157,12 +157,17 @@ class MemberListOperator(MembersArgument):
         source = checked(self.members)
         self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
-        report = self.call(lambda cij: self._run(cij, source, checkpoints)).as_dict()
+        segment, done = self.call(lambda cij: self._run(cij, source, checkpoints))
         checkpoints.delete()
+        report = done.as_dict()
         self.log.info("Members: %s", counts_text(report))
+        self._report(context, segment, report)
         return report
 
-    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        """Report what was done beyond the result; by default nothing."""
+
+    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> tuple[Segment, MemberReport]:
         segment = None
         left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
@@ -175,7 +180,7 @@ class MemberListOperator(MembersArgument):
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return id_list.report(**changes, **left_out)
+        return segment, id_list.report(**changes, **left_out)
 
     async def _with_consent(
         self, cij: Cij, id_list: MemberIdList, table: str
