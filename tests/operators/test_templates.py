@@ -276,6 +276,17 @@ def test_wrong_use_is_refused_while_the_dag_file_is_parsed(arguments, message):
             CijMirrorSegmentMembersOperator.partial(task_id="w", **rest).expand_kwargs([{name: value}])
 
 
+def test_a_number_that_looks_like_a_percentage_is_warned_of():
+    """A small number of removals is warned of while the DAG file is parsed, because a percentage may be meant."""
+    with DAG("parsed", schedule=None), pytest.warns(UserWarning, match='For a share give "5%"'):
+        CijMirrorSegmentMembersOperator(task_id="t", segment_id=ID, group="G", members=[ID], max_removals=5)
+    with DAG("parsed", schedule=None):
+        for number, fine in enumerate(("5", "5%", 0.05, 0, 1000, None)):
+            CijMirrorSegmentMembersOperator(
+                task_id=f"t{number}", segment_id=ID, group="G", members=[ID], max_removals=fine
+            )
+
+
 def test_groups_are_a_list():
     """A single text for the groups of a segment is refused while the DAG file is parsed."""
     with DAG("parsed", schedule=None), pytest.raises(CijInputError, match=r"groups is 'A'\. Give a list of names"):
