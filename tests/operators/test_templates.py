@@ -62,12 +62,35 @@ SAMPLES = {
     "segment_type": ("dynamic", "dynamic"),
     "operation": ("remove", "remove"),
     "how": ("fetchxml", "fetchxml"),
+    "mode": ("create_only", "create_only"),
+    "duplicates": ("last", "last"),
+    "on_multiple_matches": ("oldest", "oldest"),
+    "batch_size": ("50", 50),
 }
 RECORDS = ("segment_id", "journey_id", "audience_segment_id", "suppression_segment_id")
-BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "min_members", "max_members", "max_change")
+BOUNDS = (
+    "max_invalid",
+    "max_not_found",
+    "max_removals",
+    "max_missing",
+    "min_members",
+    "max_members",
+    "max_change",
+    "max_failed",
+)
 # Read by the task itself: people, mappings, and JSON.
 OWN = (
-    *("members", "profile_id", "included_members", "excluded_members", "attributes", "modifications", "message_ids"),
+    *(
+        "members",
+        "rows",
+        "columns",
+        "profile_id",
+        "included_members",
+        "excluded_members",
+        "attributes",
+        "modifications",
+        "message_ids",
+    ),
     *("workflow", "designer_state", "journey_json"),
 )
 # Airflow's own, whose constructor takes no text.
@@ -92,6 +115,8 @@ def _rendered_samples():
                 sample = (str({"journey_id" if "journey" in name else "segment_id": ID, "created": True}), ID)
             elif name in BOUNDS:
                 sample = ("5", "5")
+            elif name == "key" and "rows" in parameters_of(kind):
+                sample = ("new_customerno", ["new_customerno"])
             elif name in OWN:
                 sample = ("x", None)
             else:
