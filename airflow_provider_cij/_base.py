@@ -84,7 +84,7 @@ _FORMER = frozenset({"wait_until_live", "wait_until_stopped", "at_least"})
 # BaseOperator has a method of this name.
 _ATTRIBUTES = {"dry_run": "plan_only"}
 # What links.py adds to the context once the record is known.
-_MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default('') }}"
+_MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default(ti.map_index) }}"
 
 
 def _attribute(argument: str) -> str:

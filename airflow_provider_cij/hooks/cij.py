@@ -186,6 +186,7 @@ EXTRAS = (
     "max_concurrency",
     "timeout_seconds",
     "max_throttle_wait_seconds",
+    "max_poll_seconds",
     "caller_object_id",
 )
 # Former names, still read.
@@ -249,6 +250,7 @@ def settings_of(connection: Connection) -> Settings:
         max_concurrency=int(number("max_concurrency", 8)),
         timeout_seconds=number("timeout_seconds", 120),
         max_throttle_wait_seconds=number("max_throttle_wait_seconds", 60),
+        max_poll_seconds=number("max_poll_seconds", 86_400),
         caller_object_id=text("caller_object_id"),
     )
 

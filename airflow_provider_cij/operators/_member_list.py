@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._base import CijOperator, best_effort, log_group
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private
 from airflow_provider_cij.version_compat import AirflowSkipException
@@ -33,10 +34,7 @@ _SECONDS_BETWEEN = 1.0
 
 
 class CheckpointStore:
-    """Keeps how many calls a task has done, in Airflow's task state store, where a retry of the task finds it.
-
-    The store came with Airflow 3.3. On older versions a retry starts over, which is safe: the calls are idempotent.
-    The checkpoint is deleted when the task succeeds: the store outlives a Clear, and a cleared task really runs again.
+    """Keeps how many calls a task has done, where a retry of the task finds it.
 
     :param context: the context of the task's run
     :param log: the task's logger
@@ -44,10 +42,8 @@ class CheckpointStore:
 
     def __init__(self, context: Any, log: Any) -> None:
         self.context = context
-        self._store = context.get("task_state_store")
+        self._progress = ProgressStore(context, log, _KEY)
         self._log = log
-        self._job = ""
-        self._stored = False
         self._stored_at = 0.0
 
     def checkpoint(self, ids: IdSet, *job: str) -> UploadCheckpoint:
@@ -58,36 +54,20 @@ class CheckpointStore:
         """
         from airflow_provider_cij.api.members.upload import UploadCheckpoint
 
-        return UploadCheckpoint(self._load(" ".join([*job, ids.digest()])), self._save)
-
-    def _load(self, job: str) -> int:
-        self._job = job
-        try:
-            kept = self._store.get(_KEY) if self._store else None
-        except Exception as error:  # whatever the store says, starting over is safe
-            self._log.warning("The checkpoint of an earlier try can't be read, starting over: %s", error)
-            return 0
-        self._stored = kept is not None
-        if not isinstance(kept, dict) or kept.get("job") != job:
-            return 0
-        done = int(kept["done"])
-        self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
-        return done
+        done = 0
+        if kept := self._progress.load(" ".join([*job, ids.digest()])):
+            done = int(kept["done"])
+            self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
+        return UploadCheckpoint(done, self._save)
 
     def _save(self, done: int) -> None:
-        if self._store and time.monotonic() - self._stored_at >= _SECONDS_BETWEEN:
+        if time.monotonic() - self._stored_at >= _SECONDS_BETWEEN:
             self._stored_at = time.monotonic()
-            try:
-                self._store.set(_KEY, {"job": self._job, "done": done})
-                self._stored = True
-            except Exception as error:  # it costs a retry some time, not the task its work
-                self._log.warning("The checkpoint can't be stored: %s", error)
+            self._progress.save({"done": done})
 
     def delete(self) -> None:
         """Delete the checkpoint: the job is done."""
-        if self._stored:
-            with best_effort(self._log, "The checkpoint"):
-                self._store.delete(_KEY)
+        self._progress.delete()
 
 
 def hidden(name: str, as_field: Callable[[Any], Any] = private) -> Any:
@@ -122,6 +102,7 @@ class MemberListOperator(MembersArgument):
 
     # Operators that fill a group leave out people who have opted out of it.
     require_consent: bool | ConsentTo = False
+    opted_out_path: str | None = None
 
     def __init__(
         self,
@@ -177,26 +158,36 @@ class MemberListOperator(MembersArgument):
         return report
 
     async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
-        segment = opted_out = None
+        segment = None
+        left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
             segment = await self._segment(cij, checkpoints.context)
         id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
         if segment and self.require_consent:
-            id_list, opted_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
+            id_list, left_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
         self._check_ids(id_list.ids)
         segment = segment or await self._segment(cij, checkpoints.context)
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return replace(id_list.report(**changes), opted_out=opted_out)
+        return id_list.report(**changes, **left_out)
 
-    async def _with_consent(self, cij: Cij, id_list: MemberIdList, table: str) -> tuple[MemberIdList, int]:
-        from airflow_provider_cij.api.consent.client import opted_out
+    async def _with_consent(
+        self, cij: Cij, id_list: MemberIdList, table: str
+    ) -> tuple[MemberIdList, Mapping[str, int]]:
+        from airflow_provider_cij.api.consent.screening import screen
 
         to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()
-        out = await opted_out(cij.dataverse, id_list.ids, table, to)
-        self.log.info("Left out %s of %s members, who have opted out", f"{len(out):,}", f"{len(id_list.ids):,}")
-        return replace(id_list, ids=id_list.ids.minus(out)), len(out)
+        async with AsyncExitStack() as files:
+            file = None
+            if self.opted_out_path is not None:
+                opened = outside(writing(str(self.opted_out_path), (f"{table}id", "reason")))
+                file = await files.enter_async_context(opened)
+            screening = await screen(cij.dataverse, id_list.ids, table, to, file.write if file else None)
+        out, counts = screening.left_out, screening.counts
+        text = "Left out %s of %s members for lack of consent: %s"
+        self.log.info(text, f"{len(out):,}", f"{len(id_list.ids):,}", counts_text(counts))
+        return replace(id_list, ids=id_list.ids.minus(out)), counts
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
@@ -224,11 +215,22 @@ class ListRules:
         :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
         :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
         """
-        if read or self.on_empty == "ok":
-            return
-        if self.on_empty == "skip":
-            raise AirflowSkipException("The list has no row. Nothing was sent.")
-        raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
+        check_empty(read, self.on_empty)
+
+
+def check_empty(read: int, on_empty: str) -> None:
+    """Fail or skip the task when its list has no row.
+
+    :param read: the number of rows
+    :param on_empty: ``fail``, ``skip`` or ``ok``
+    :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
+    :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
+    """
+    if read or on_empty == "ok":
+        return
+    if on_empty == "skip":
+        raise AirflowSkipException("The list has no row. Nothing was sent.")
+    raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
 
 
 def rules_of(task: Any) -> ListRules:

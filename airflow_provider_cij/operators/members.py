@@ -12,7 +12,7 @@ from airflow_provider_cij._arguments import filled, switch
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
-from airflow_provider_cij.errors import CijError, CijRefusedError
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._exporting import EvaluationState, export
@@ -44,8 +44,9 @@ _REMOVED_BATCH = 5000
 
 def _consent(name: str, value: object) -> bool | ConsentTo:
     if isinstance(value, ConsentTo):
+        value.check()
         return value
-    return switch(name, value, "Give True, or ConsentTo(purpose_id=…).")
+    return switch(name, value, "Give True, or ConsentTo(…).")
 
 
 class _FillOperator(MemberListOperator):
@@ -53,9 +54,19 @@ class _FillOperator(MemberListOperator):
 
     readers: ClassVar = {"require_consent": _consent}
 
-    def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, require_consent: bool | ConsentTo = False, opted_out_path: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.require_consent = require_consent
+        self.opted_out_path = opted_out_path
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        if self.opted_out_path is not None:
+            if not self.require_consent:
+                raise CijInputError("opted_out_path is given without require_consent.")
+            check_writable(str(self.opted_out_path))
 
     def _check_ids(self, ids: IdSet) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
@@ -86,11 +97,12 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one. Counted as ``opted_out``, a key
-        of the report only then. It reads the consent rows that say no for ``emailaddress1``. It does not know the
-        purpose's enforcement model (a restrictive one also blocks people without a row), other address columns and
-        channels, or business units. Default False
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
@@ -174,11 +186,13 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one; they are removed if they are in the
-        group. Counted as ``opted_out``, a key of the report only then. It reads the consent rows that say no for
-        ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive one also blocks people
-        without a row), other address columns and channels, or business units. Default False
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
+        if they are in the group. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
     :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
         (default) or 0.2, or None for any number. More fail before anything is changed, because a list that was cut
         short would remove people by accident (templated)

@@ -127,15 +127,8 @@ def as_source(members: Any) -> Any:
     """
     if isinstance(members, Source) or hasattr(members, "resolve"):
         return members
-    if isinstance(members, Mapping) and (kind := next((_PLAIN[key] for key in _PLAIN if key in members), None)):
-        first, given = members[kind.plain_key], {key: members[key] for key in members if key != kind.plain_key}
-        try:
-            return kind(first, **given)
-        except TypeError:
-            known = ", ".join(signature(kind).parameters)
-            raise CijInputError(
-                f"{kind.__name__} has not all of {', '.join(given)}.", hint=f"It has {known}."
-            ) from None
+    if isinstance(members, Mapping) and (key := next((key for key in _PLAIN if key in members), None)):
+        return _from_dict(_PLAIN[key], key, members)
     # Of a data frame, the names of the columns would be read.
     plain = isinstance(members, Iterable) and not isinstance(members, _NO_LIST) and not hasattr(members, "columns")
     return FromValues(members) if plain else private(members)

@@ -315,7 +315,13 @@ class MemberReport:
     batches: int = 0
     resumed_from: int = 0
     opted_out: int | None = None
-    """How many were left out because they have opted out; None when consent was not required."""
+    """How many were left out because they have opted out; None when consent was not required. The next three too."""
+    not_set: int | None = None
+    """How many were left out because they have not opted in, where the purpose's enforcement wants that."""
+    unknown: int | None = None
+    """How many were left out because it is not known whether they may be mailed."""
+    no_address: int | None = None
+    """How many were left out because they have no address."""
 
     def as_dict(self) -> dict[str, int]:
         """Return plain JSON, for XCom."""

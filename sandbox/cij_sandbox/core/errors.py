@@ -52,6 +52,50 @@ class LoginError(Exception):
         }
 
 
+def expired_secret(client_id: str) -> LoginError:
+    """Return the error for a client secret that has expired."""
+    return LoginError(
+        401,
+        "invalid_client",
+        7000222,
+        f"The provided client secret keys for app '{client_id}' are expired. Visit the Azure portal to create new keys "
+        "for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
+        "https://aka.ms/certCreds.",
+    )
+
+
+def wrong_secret(client_id: str) -> LoginError:
+    """Return the error for a wrong client secret."""
+    return LoginError(
+        401,
+        "invalid_client",
+        7000215,
+        "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
+        f"value, not the client secret ID, for a secret added to app '{client_id}'.",
+    )
+
+
+def unknown_application(client_id: str) -> LoginError:
+    """Return the error for an application that the tenant does not have."""
+    return LoginError(
+        400,
+        "unauthorized_client",
+        700016,
+        f"Application with identifier '{client_id}' was not found in the directory.",
+    )
+
+
+def unknown_tenant(tenant: str) -> LoginError:
+    """Return the error for a tenant that does not exist."""
+    return LoginError(
+        400,
+        "invalid_request",
+        90002,
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
+        "the correct cloud.",
+    )
+
+
 def not_implemented(what: str) -> ODataError:
     """Return the error for what the real service has and the sandbox does not implement."""
     return ODataError(501, "", f"The sandbox does not implement {what}.")
@@ -95,6 +139,11 @@ def no_such_resource(segment: str) -> ODataError:
     return ODataError(404, "0x80060888", f"Resource not found for the segment '{segment}'.")
 
 
+def no_such_operation(url: str) -> ODataError:
+    """Return the error for a function or an action that is called by the other one's method."""
+    return ODataError(404, "", f"No HTTP resource was found that matches the request URI '{url}'.")
+
+
 def no_such_row(entity: str, row_id: str) -> ODataError:
     """Return the error for a row that does not exist."""
     return ODataError(404, "0x80040217", f"{entity} With Id = {row_id} Does Not Exist")
@@ -103,6 +152,28 @@ def no_such_row(entity: str, row_id: str) -> ODataError:
 def duplicate_row() -> ODataError:
     """Return the error for a primary key that is taken."""
     return ODataError(412, "0x80040237", "A record with matching key values already exists.")
+
+
+def duplicate_detected() -> ODataError:
+    """Return the error for a row that a duplicate detection rule takes for another one.
+
+    Assumption: the status is that of the list of codes; a sample of the documents prints 500.
+    """
+    return ODataError(
+        412,
+        "0x80040333",
+        "A record was not created or updated because a duplicate of the current record already exists.",
+    )
+
+
+def sql_failure(*, timeout: bool) -> ODataError:
+    """Return the error for a statement that took too long, or that lost a deadlock.
+
+    Assumption: codes and messages are documented, the status is that of any error of the server.
+    """
+    if timeout:
+        return ODataError(500, "0x80044151", "SQL timeout expired.")
+    return ODataError(500, "0x80044150", "Generic SQL error. Sql Number: 1205")
 
 
 def missing_value(entity: str, column: str) -> ODataError:
@@ -121,14 +192,14 @@ def in_use() -> ODataError:
 
 
 def no_privilege(entity: str, verb: str, user: str) -> ODataError:
-    """Return the error for a user whose roles lack a privilege."""
+    """Return the error for a user whose roles lack a privilege, by the table's schema name and the operation."""
     privilege = f"prv{verb}{entity}"
     privilege_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:privilege:{privilege}")
     return ODataError(
         403,
         "0x80040220",
         f"Principal user (Id={user}, type=8, roleCount=1, privilegeCount=1, accessMode=4), is missing "
-        f"{privilege} privilege (Id={privilege_id}) on OTC=0 for entity '{entity}'. context.Caller={user}",
+        f"{privilege} privilege (Id={privilege_id}) on OTC=0 for entity '{entity.lower()}'. context.Caller={user}",
     )
 
 

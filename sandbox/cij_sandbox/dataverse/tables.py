@@ -24,7 +24,9 @@ _PERSON = (
     text("firstname", 50),
     text("lastname", 50),
     Column("fullname", max_length=160, read_only=True),
-    text("emailaddress1", 100),
+    *(text(f"emailaddress{number}", 100) for number in (1, 2, 3)),
+    # The organisation's own: the platform ships no alternate key with contacts and leads.
+    text("new_customerno", 20),
     *_ADDRESS,
 )
 _PERMISSIONS = (

@@ -6,6 +6,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from urllib.parse import parse_qs, parse_qsl
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
 from cij_sandbox.faults.injection import GatewayResponse, apply_fault
@@ -24,22 +26,28 @@ from cij_sandbox.faults.rules import Faults
 from cij_sandbox.server import page
 from cij_sandbox.server.control import Control, RequestLog
 from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.mail import Mail
 from cij_sandbox.server.organisation import Organisation
 from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 
 _ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _VERSIONS = ("v9.0", "v9.1", "v9.2")
 _OWN = "/sandbox/"
+_AFFINITY = "ARRAffinity"
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
-def create_app(organisation: Organisation, identity: Identity, faults: Faults, limits: Limits) -> Starlette:
-    """Build the application."""
+def create_app(
+    organisation: Organisation, identity: Identity, faults: Faults, limits: Limits, dop_hint: int
+) -> Starlette:
+    """Build the application. ``dop_hint`` is how many requests at once the organisation recommends."""
     log = RequestLog()
-    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log)
-    control = Control(faults, log, organisation)
+    usage = Usage(limits)
+    endpoints = _Endpoints(organisation, identity, faults, usage, log, dop_hint)
+    control = Control(faults, usage, log, organisation)
+    mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -52,9 +60,12 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}pace", control.pace, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
+        (f"{_OWN}mail", mail.listed, ["GET"]),
+        ("/mail", mail.page, ["GET"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -63,13 +74,20 @@ def create_app(organisation: Organisation, identity: Identity, faults: Faults, l
 
 class _Endpoints:
     def __init__(
-        self, organisation: Organisation, identity: Identity, faults: Faults, usage: Usage, log: RequestLog
+        self,
+        organisation: Organisation,
+        identity: Identity,
+        faults: Faults,
+        usage: Usage,
+        log: RequestLog,
+        dop_hint: int,
     ) -> None:
         self._organisation = organisation
         self._identity = identity
         self._faults = faults
         self._usage = usage
         self._log = log
+        self._dop_hint = dop_hint
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """Wrap an endpoint: check the host, log the request, turn errors into answers."""
@@ -84,6 +102,8 @@ class _Endpoints:
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
             http.state.entry = entry
             response = await _answered(endpoint, http)
+            # The service has one clock: what it writes into rows is the time that its responses tell.
+            response.headers["Date"] = formatdate(CLOCK.now(), usegmt=True)
             if not isinstance(response, GatewayResponse):
                 response.headers.update(request_ids)
             entry.status = response.status_code or None
@@ -115,7 +135,10 @@ class _Endpoints:
         with self._usage.admitted():
             response = await _answered(self.faulty(self._dataverse), http)
         if not isinstance(response, GatewayResponse):
-            response.headers.update(self._usage.headers())
+            response.headers.update({**self._usage.headers(), "x-ms-dop-hint": str(self._dop_hint)})
+            if _AFFINITY not in http.cookies:
+                # "Server affinity": whoever sends it back stays on one web server of the farm, which has its limits.
+                response.set_cookie(_AFFINITY, uuid.uuid4().hex, path="/", secure=True, httponly=True)
         return response
 
     async def _dataverse(self, http: HttpRequest) -> Response:
