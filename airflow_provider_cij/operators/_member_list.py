@@ -12,7 +12,7 @@ from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import check_writable, outside, writing
+from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
@@ -115,6 +115,7 @@ class MemberListOperator(MembersArgument):
         max_not_found: int | float | str | None = 0,
         on_empty: str = "fail",
         not_found_path: str | None = None,
+        rejects_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -126,6 +127,7 @@ class MemberListOperator(MembersArgument):
         self.max_not_found = max_not_found
         self.on_empty = on_empty
         self.not_found_path = not_found_path
+        self.rejects_path = rejects_path
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
@@ -236,14 +238,16 @@ def check_empty(read: int, on_empty: str) -> None:
 def rules_of(task: Any) -> ListRules:
     """Read and check the arguments of a task that takes a list.
 
-    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty`` and
-        ``not_found_path``
+    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty``,
+        ``not_found_path`` and ``rejects_path``
     :raises CijInputError: an argument is invalid; the error names it
     """
     if task.not_found_path is not None:
         if not task.match_on:
             raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
         check_writable(str(task.not_found_path))
+    if task.rejects_path is not None:
+        check_writable(str(task.rejects_path))
     return ListRules(
         bound_of("max_invalid", task.max_invalid),
         bound_of("max_not_found", task.max_not_found),
@@ -258,7 +262,8 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     :param cij: the open session
     :param source: the list
     :param table: the table to look values up in, ``contact`` or ``lead``
-    :raises CijInputError: the list has no row, or exceeds a bound; ``not_found_path`` is written before that
+    :raises CijInputError: the list has no row, or exceeds a bound; ``not_found_path`` and ``rejects_path`` are written
+        before that
     :raises AirflowSkipException: the list has no row, and ``on_empty`` is ``skip``
     """
     from airflow_provider_cij.api.members.id_list import read_member_ids
@@ -267,14 +272,14 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     rules = rules_of(task)
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
-        if not task.match_on:
-            id_list = await read_member_ids(chunks, rules.max_invalid)
-        else:
-            async with AsyncExitStack() as files:
-                not_found = None
-                if task.not_found_path is not None:
-                    file = outside(writing(str(task.not_found_path), ("line", task.match_on)))
-                    not_found = await files.enter_async_context(file)
+        async with AsyncExitStack() as files:
+            rejects = await _file(files, task.rejects_path, "line", "reason", "value")
+            not_found = await _file(files, task.not_found_path, "line", str(task.match_on))
+            on_reject = rejects.write if rejects else None
+            on_end = files.aclose if rejects or not_found else None
+            if not task.match_on:
+                id_list = await read_member_ids(chunks, rules.max_invalid, on_reject, on_end)
+            else:
                 id_list = await match(
                     cij.dataverse,
                     chunks,
@@ -284,7 +289,8 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
                     max_not_found=rules.max_not_found,
                     on_not_found=not_found.write if not_found else None,
                     on_progress=_MatchProgress(task.log),
-                    on_end=files.aclose if not_found else None,
+                    on_end=on_end,
+                    on_reject=on_reject,
                 )
         counts = (id_list.read, len(id_list.ids), id_list.duplicate, id_list.invalid, id_list.not_found)
         text = "Read %s rows: %s distinct ids, %s duplicates, %s invalid, %s not found"
@@ -293,6 +299,10 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
         task.log.warning("There is not a single row in the list")
     rules.check_empty(id_list.read)
     return id_list
+
+
+async def _file(files: AsyncExitStack, path: str | None, *columns: str) -> Writer | None:
+    return None if path is None else await files.enter_async_context(outside(writing(str(path), columns)))
 
 
 def counts_text(report: Mapping[str, int]) -> str:
