@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.bases.operator import BaseOperatorMeta
 
+from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
+from airflow_provider_cij._mapping import CheckedPartial, entries
+from airflow_provider_cij._nested import rendered_copy
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijThrottledError
 from airflow_provider_cij.retry_policy import CijRetryPolicy
@@ -18,6 +23,7 @@ from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY, AirflowFailE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.hooks.cij import CijHook
@@ -27,20 +33,6 @@ T = TypeVar("T")
 _OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
 # A service that throttles a task for longer than this is down.
 _LONGEST_THROTTLING = 24 * 3600.0
-
-
-@contextmanager
-def permanent_failures(soft_fail: bool = False) -> Iterator[None]:
-    """Raise AirflowFailException for an error that no retry can mend.
-
-    :param soft_fail: of a sensor. With it Airflow would skip on its own exceptions; a ``CijError`` fails the task
-    """
-    try:
-        yield
-    except CijError as error:
-        if error.permanent and not soft_fail:
-            raise AirflowFailException(str(error)) from error
-        raise
 
 
 @contextmanager
@@ -87,19 +79,192 @@ def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
     raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
 
 
-class CijTask(BaseOperator):
+# Former names of arguments; the constructors set the attributes of the names by now.
+_FORMER = frozenset({"wait_until_live", "wait_until_stopped", "at_least"})
+# BaseOperator has a method of this name.
+_ATTRIBUTES = {"dry_run": "plan_only"}
+# What links.py adds to the context once the record is known.
+_MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default(ti.map_index) }}"
+
+
+def _attribute(argument: str) -> str:
+    return _ATTRIBUTES.get(argument, argument)
+
+
+def _keyword_arguments(init: Any) -> dict[str, Any]:
+    """Return the keyword-only arguments of a constructor with their defaults, ``...`` without one."""
+    if init is None:
+        return {}
+    code, defaults = init.__code__, init.__kwdefaults__ or {}
+    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return {name: defaults.get(name, ...) for name in names if name not in _FORMER}
+
+
+class _CheckedWhenParsed(BaseOperatorMeta):
+    """Checks the arguments of a task as soon as it is constructed, while the DAG file is parsed."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  # a metaclass
+        task = super().__call__(*args, **kwargs)
+        # Those of a mapped task were checked by its partial, or another task gives them.
+        if not getattr(task, "_BaseOperator__from_mapped", False):
+            for name in task.arguments:
+                task.check_argument(name, getattr(task, _attribute(name)))
+        return task
+
+
+class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
     """A task on a connection of type ``cij``.
 
-    On Airflow 3.3 and newer its retries follow ``CijRetryPolicy``, unless it has a policy of its own.
+    All its arguments are templated. Each key of its result is an XCom of its own. On Airflow 3.3 and newer its retries
+    follow ``CijRetryPolicy``, unless it has a policy of its own.
 
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
     """
 
+    template_fields: Sequence[str] = ("cij_conn_id",)
+    arguments: ClassVar[Mapping[str, Any]] = {"cij_conn_id": "cij_default"}
+    """The constructor's arguments with their defaults, ``...`` for those that must be given."""
+    outbound: ClassVar[bool] = False
+    """True for tasks on outbound marketing, whose segments and journeys are other rows."""
+    readers: ClassVar[Mapping[str, Reader]] = {}
+    """How arguments are read that other tasks read in another way."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__module__.startswith(f"{__package__}."):
+            return  # a user's own subclass says itself what is templated
+        inherited = ChainMap(*(base.__dict__.get("arguments", {}) for base in cls.__mro__[1:]))
+        cls.arguments = {**inherited, **_keyword_arguments(cls.__dict__.get("__init__"))}
+        cls.template_fields = tuple(map(_attribute, cls.arguments))
+
     def __init__(self, *, cij_conn_id: str = "cij_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"multiple_outputs": True, **kwargs})
         self.cij_conn_id = cij_conn_id
         if TAKES_RETRY_POLICY and self.retry_policy is None:
             self.retry_policy = CijRetryPolicy()
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
+        """Return a partial operator, whose arguments are checked while the DAG file is parsed.
+
+        Its task instances are shown by the segment's or journey's name, unless ``map_index_template`` is given.
+        """
+        made = super().partial(**{"map_index_template": _MAP_INDEX_TEMPLATE, **kwargs})
+        made._expand_called = True  # the one below is expanded in its place
+        return CheckedPartial(operator_class=made.operator_class, kwargs=made.kwargs, params=made.params)
+
+    @classmethod
+    def check_mapped(cls, partial: Mapping[str, Any], expanded: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Check the arguments of a mapped task that are known while the DAG file is parsed.
+
+        :param partial: what all its task instances are given
+        :param expanded: what ``expand`` is given by name, or ``expand_kwargs`` as a list
+        :raises CijInputError: no run could use a value
+        """
+        if isinstance(expanded, Mapping):
+            given = [(name, value) for name, values in expanded.items() for value in entries(values)]
+        else:
+            given = [pair for entry in expanded if isinstance(entry, Mapping) for pair in entry.items()]
+        for name, value in (*partial.items(), *given):
+            cls.check_argument(name, value)
+
+    @classmethod
+    def check_argument(cls, name: str, value: Any) -> None:
+        """Check an argument while the DAG file is parsed.
+
+        :param name: the argument's name
+        :param value: as the DAG file gives it; what holds a template is checked when it is rendered
+        :raises CijInputError: no run could use the value
+        """
+        if name in cls.arguments and not is_template(value, cls.template_ext):
+            cls.read_argument(name, value)
+
+    @classmethod
+    def read_argument(cls, name: str, value: Any) -> Any:
+        """Return an argument as what it stands for.
+
+        :param name: the argument's name
+        :param value: as given, or as its template was rendered
+        :raises CijInputError: the value is not of the argument's kind
+        """
+        if value is None and cls.arguments[name] is None:
+            return None
+        reader = cls.readers.get(name) or READERS.get(name)
+        return reader(name, value) if reader else value
+
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render a value of an argument. An object with template fields is rendered as a copy: others may hold it."""
+        nested = getattr(content, "template_fields", ()) and not isinstance(content, type)
+        if not nested or (seen_oids and id(content) in seen_oids):
+            return super().render_template(content, context, jinja_env, seen_oids)
+        return rendered_copy(content, self.render_template, context, jinja_env, seen_oids)
+
+    def execute(self, context: Context) -> Any:
+        """Read the arguments, then do the task's work."""
+        with self._failing_plainly():
+            self._read_arguments()
+            if any(value.startswith(NAME_PREFIX) for _, values in self._records() for value in values):
+                self.call(self._replace_names)
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> Any:
+        """Do the task's work, and return its result; raise CijError when it can't be done."""
+        raise NotImplementedError
+
+    def _read_arguments(self) -> None:
+        for name in self.arguments:
+            setattr(self, _attribute(name), self.read_argument(name, getattr(self, _attribute(name))))
+
+    def _records(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the arguments that name segments or journeys, each with the ids or names that it holds."""
+        for name in self.arguments:
+            if value := getattr(self, name) if READERS.get(name) in (record, records) else None:
+                yield name, [value] if isinstance(value, str) else value
+
+    async def _replace_names(self, cij: Cij) -> None:
+        """Replace names of segments and journeys by their ids, before anything is done.
+
+        :param cij: the open client
+        :raises CijNotFoundError: no segment or journey has a name
+        :raises CijInputError: several have it
+        """
+        verbs: Any = cij.outbound if self.outbound else cij
+        for name, values in list(self._records()):
+            rows = verbs.journeys if "journey" in name else verbs.segments
+            found = [
+                await rows.id_of_name(value.removeprefix(NAME_PREFIX)) if value.startswith(NAME_PREFIX) else value
+                for value in values
+            ]
+            self.log.info("%s: %s", name, ", ".join(map(" is ".join, zip(values, found, strict=True))))
+            setattr(self, name, found[0] if READERS[name] is record else found)
+
+    def call(self, work: Callable[[Cij], Awaitable[T]]) -> T:
+        """Run a coroutine function on an open client.
+
+        :param work: is given the open client
+        :return: what it returns
+        :raises CijError: it failed
+        """
+        return self.hook.run(work)
+
+    @contextmanager
+    def _failing_plainly(self) -> Iterator[None]:
+        """Log why the task fails, and raise an exception without the way through this package.
+
+        With ``soft_fail`` Airflow would skip a sensor on its own exceptions: there a ``CijError`` stays one.
+
+        :raises AirflowFailException: no retry can mend the error
+        """
+        try:
+            yield
+        except CijError as error:
+            self.log.debug("Where it failed:", exc_info=True)
+            self.log.error("%s", error)
+            if error.permanent and not getattr(self, "soft_fail", False):
+                raise AirflowFailException(str(error)) from None
+            raise error.with_traceback(None) from None
 
     @cached_property
     def hook(self) -> CijHook:
@@ -131,11 +296,10 @@ class CijOperator(CijTask):
 
         :param work: is given the open client
         :return: what it returns
-        :raises AirflowFailException: it failed, and no retry can mend that
+        :raises CijError: it failed
         """
         try:
-            with permanent_failures():
-                return self.hook.run(work)
+            return super().call(work)
         except CijThrottledError as error:
             since = self._throttled_since or time.time()
             if not self.hook.exceeds_max_wait(error) or time.time() - since > _LONGEST_THROTTLING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import gzip
 import tempfile
-import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from io import TextIOWrapper
@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeVar
 
 from airflow_provider_cij._placing import atomic_write, why_not_writable
+from airflow_provider_cij._unpacking import unpacked
 from airflow_provider_cij.errors import CijError, CijInputError
 
 T = TypeVar("T")
@@ -26,8 +27,12 @@ _FORMATS = {
     ".json-lines": JSON_LINES,
     ".parquet": PARQUET,
 }
-# Names that no CSV file has. Any other unknown name is CSV.
-_UNKNOWN = {".avro", ".bz2", ".db", ".feather", ".ods", ".orc", ".sqlite", ".xls", ".xlsx", ".xz", ".zip", ".zst"}
+# Names that no CSV file has, and what to do. Any other unknown name is CSV.
+_UNKNOWN = (
+    dict.fromkeys((".avro", ".db", ".feather", ".orc", ".sqlite"), "")
+    | dict.fromkeys((".ods", ".xls", ".xlsb", ".xlsm", ".xlsx"), " Save a workbook as CSV (UTF-8).")
+    | dict.fromkeys((".7z", ".bz2", ".xz", ".zst"), " Decompress it, or compress it with gzip.")
+)
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PARQUET_ROWS = 50_000
 
@@ -42,7 +47,8 @@ def format_of(path: str) -> str:
     suffix = _suffix(path)
     found = _FORMATS.get(suffix, CSV)
     if suffix in _UNKNOWN or (found == PARQUET and _gzipped(path)):
-        raise CijInputError(f"The file {path!r} is of no known format.", hint="Give .csv, .tsv, .jsonl or .parquet.")
+        hint = f"Give .csv, .tsv, .jsonl or .parquet.{_UNKNOWN.get(suffix, '')}"
+        raise CijInputError(f"The file {path!r} is of no known format.", hint=hint)
     return found
 
 
@@ -139,23 +145,55 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def reading_text(path: str, encoding: str) -> Iterator[IO[str]]:
-    """Open a text file for reading, decompressed when its name ends in ``.gz``, with its line ends unchanged.
+    """Open a text file for reading, decompressed, with its line ends unchanged.
 
     :param path: a path, or a URL such as ``s3://bucket/members.csv.gz``
-    :param encoding: the text's encoding. Bytes that are invalid in it become U+FFFD: a name in another encoding must
-        not stop the ids
-    :raises CijInputError: there is no such file, or it is no valid gzip
+    :param encoding: the text's encoding
+    :raises CijInputError: there is no such file, its compression is damaged or not read, or it has another encoding
     :raises CijError: the file can't be opened or read at present
     """
-    with reading(path) as raw:
+    with reading(path) as raw, unpacked(path, raw) as (_, file), decoding(path, file, encoding) as text:
         try:
-            unzipped: Any = gzip.GzipFile(fileobj=raw) if _gzipped(path) else raw
-            with TextIOWrapper(unzipped, encoding=encoding, errors="replace", newline="") as text:
-                yield text
-        except (LookupError, TypeError, UnicodeError) as error:
-            raise CijInputError(f"The file {path!r} can't be read: {error}.") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CijInputError(f"The file {path!r} is no whole gzip file: {error}. Nothing was sent.") from None
+            yield text
+        except UnicodeDecodeError as error:
+            raise CijInputError(f"The file {path!r} can't be read: {error}.", hint="Give its encoding.") from None
+
+
+# The first bytes of a text that says in which encoding it is written.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+
+
+@contextmanager
+def decoding(path: str, file: IO[bytes], encoding: str, errors: str = "strict") -> Iterator[IO[str]]:
+    """Decode an open file, with its line ends unchanged.
+
+    :param path: the file's path, for errors
+    :param file: the file, open for reading
+    :param encoding: the text's encoding
+    :param errors: what becomes of bytes that are invalid in it, as ``open`` takes it; default ``strict``, an exception
+    :raises CijInputError: the encoding is unknown, or the file's byte order mark is that of another one
+    """
+    try:
+        known = codecs.lookup(encoding).name
+        text = TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+    except (LookupError, TypeError) as error:
+        raise CijInputError(f"The file {path!r} can't be read: {error}.", hint="Give another encoding.") from None
+    head = file.read(4)
+    file.seek(0)
+    told = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if told and not known.startswith(told):
+        raise CijInputError(
+            f"The file {path!r} can't be read as {encoding}: it begins with the byte order mark of {told.upper()}.",
+            hint=f"Give encoding='{told}'.",
+        )
+    with text:
+        yield text
 
 
 class Writer(Protocol):
@@ -174,6 +212,8 @@ def check_writable(path: str) -> None:
     :param path: a path or a URL; ``.csv``, ``.tsv`` or ``.parquet``
     :raises CijInputError: there is no such folder, store or format, or the path is a folder
     """
+    if _suffix(path) == ".zip":
+        raise CijInputError(f"The file {path!r} is of no known format to write.", hint="Give .csv.gz or .parquet.")
     if format_of(path) == JSON_LINES:
         raise CijInputError(f"The file {path!r} would be JSON.", hint="Give .csv or .parquet.")
     if local := _local(path):

@@ -11,6 +11,7 @@ from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
 from airflow_provider_cij.api.journeys.client import Journeys
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.outbound.client import Outbound, SharedOutbound
+from airflow_provider_cij.api.records.client import Records
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.shared_poll import SharedSegments
 from airflow_provider_cij.dataverse.guids import normalize_guid
@@ -30,6 +31,7 @@ class Cij:
     journeys: Journeys
     custom_triggers: CustomTriggers
     consent: Consents
+    records: Records
     outbound: Outbound
 
     @classmethod
@@ -43,6 +45,7 @@ class Cij:
             Journeys(client),
             CustomTriggers(client),
             Consents(client),
+            Records(client),
             Outbound(client),
         )
 
@@ -60,6 +63,7 @@ class Cij:
             _SharedJourneys(client, window),
             CustomTriggers(client),
             Consents(client),
+            Records(client),
             SharedOutbound(client, window),
         )
 

@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import random
+import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urljoin
@@ -16,6 +17,7 @@ import httpx
 
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.multipart import Operation, read_batch, write_batch
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, without_person, words_of
 from airflow_provider_cij.dataverse.responses import (
@@ -84,6 +86,9 @@ class DataverseClient:
         self._stopped = False
         self.service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours, as of its last response; precise to whole seconds."""
+        self.recommended_concurrency = settings.max_concurrency
+        """Requests at once: the connection's ``max_concurrency``, or fewer when the service says so (Dataverse docs,
+        "Send parallel requests", ``x-ms-dop-hint``)."""
         # A request that waits for a connection has not begun, so its timeout does not run yet.
         self._connections = asyncio.Semaphore(self._max_connections)
 
@@ -201,6 +206,60 @@ class DataverseClient:
         read = outputs_of if refusals else value_of
         return await self._send(read, "POST", name, parameters, repeatable=repeatable)
 
+    async def write_many(
+        self,
+        verb: str,
+        entity_set: str,
+        targets: Sequence[Mapping[str, Any]],
+        *,
+        headers: Mapping[str, str] | None = None,
+        final_codes: frozenset[str] = frozenset(),
+    ) -> list[str]:
+        """Create, update or upsert many rows in one request, all or none (Dataverse docs, "Bulk operations").
+
+        A request whose response was lost is sent again: the targets must name their rows by ids or keys.
+
+        :param verb: ``Create``, ``Update`` or ``Upsert``
+        :param entity_set: such as ``contacts``
+        :param targets: the rows, each with ``@odata.type``
+        :param headers: further headers; default none
+        :param final_codes: error codes, in lower case, after which the same request is not sent again; default none
+        :return: the ids of the rows of ``Create``; nothing for the others
+        """
+        outputs = await self._send(
+            value_of,
+            "POST",
+            f"{entity_set}/Microsoft.Dynamics.CRM.{verb}Multiple",
+            {"Targets": targets},
+            repeatable=True,
+            headers=headers,
+            final_codes=final_codes,
+        )
+        return list(outputs.get("Ids", ()))
+
+    async def batch(self, operations: Sequence[Operation]) -> list[Response]:
+        """Send many requests in one, each of which succeeds or fails by itself.
+
+        A batch whose response was lost is sent again: its requests must be idempotent.
+
+        :param operations: the requests, at most 1,000
+        :return: their responses, refusals included, in the same order
+        :raises CijReplyError: there are fewer or more responses than requests
+        """
+        boundary = f"batch_{uuid.uuid4()}"
+        headers = {
+            "Content-Type": f'multipart/mixed; boundary="{boundary}"',
+            "Accept": "multipart/mixed, application/json",
+            "Prefer": "odata.continue-on-error",
+        }
+        content = write_batch(operations, boundary)
+        responses = await self._send(
+            read_batch, "POST", "$batch", repeatable=True, headers=headers, given_content=content
+        )
+        if len(responses) != len(operations):
+            raise CijReplyError(f"A batch of {len(operations)} requests got {len(responses)} responses.")
+        return responses
+
     async def pages(
         self, path: str, *, page_size: int = _PAGE_SIZE, max_pages: int = 20_000
     ) -> AsyncIterator[list[dict[str, Any]]]:
@@ -236,12 +295,14 @@ class DataverseClient:
         *,
         repeatable: bool,
         headers: Mapping[str, str] | None = None,
+        given_content: bytes | None = None,
+        final_codes: frozenset[str] = frozenset(),
     ) -> T:
         """Send a request, as often as ``retry.next_attempt`` allows, and return what ``read`` makes of the response."""
         # No query options in log lines and errors: a filter may hold an e-mail address.
         shown = without_person(path.partition("?")[0].removeprefix(self.settings.api_url))
         request_name = f"{method} {words_of(shown, bool)}"
-        content = _encode(body, request_name)
+        content = given_content or _encode(body, request_name)
         ids = ids_in_request(path, body)
         failures: list[Failure] = []
         rejected = ""
@@ -263,7 +324,7 @@ class DataverseClient:
                 # task reads the row anew.
                 raise ambiguous
             ambiguous = error if failure.may_have_executed else ambiguous
-            step = next_attempt(
+            step = error.code.lower() not in final_codes and next_attempt(
                 failures,
                 repeatable=repeatable,
                 max_wait=self.settings.max_throttle_wait_seconds,
@@ -271,7 +332,7 @@ class DataverseClient:
                 jitter=random.random(),  # noqa: S311  # spreads clients, guards nothing
                 retry_policy=self._retry_policy,
             )
-            if step is None:
+            if not step:
                 error.may_have_executed = ambiguous is not None
                 raise error
             rejected = token if step.fresh_token else rejected
@@ -315,6 +376,8 @@ class DataverseClient:
                 response = replace(response, ids=ids)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
+                if re.fullmatch(r"[1-9][0-9]{0,4}", hint := response.headers.get("x-ms-dop-hint", "")):
+                    self.recommended_concurrency = min(self.settings.max_concurrency, int(hint))
                 if response.status < 300:
                     self._throttle.on_response()
                     return response

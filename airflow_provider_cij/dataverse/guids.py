@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
 
 _DASHES = (8, 13, 18, 23)
@@ -12,16 +13,17 @@ _DIGITS = [position for position in range(36) if position not in _DASHES]
 _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
-_ANY_SPELLING = re.compile(rf"\s*(?:({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}}))\s*")
+_ANY_SPELLING = re.compile(rf"({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}})")
 
 
 def parse_guid(value: object) -> bytes | None:
     """Read one id in any spelling.
 
-    :param value: an id: dashed or bare, in braces, in any case; a ``uuid.UUID`` as well
+    :param value: an id: dashed or bare, in braces, in any case; a ``uuid.UUID`` as well. White space and invisible
+        characters around it do not matter
     :return: its 16 bytes, or None when it is no GUID
     """
-    found = _ANY_SPELLING.fullmatch(str(value))
+    found = _ANY_SPELLING.fullmatch(trimmed(str(value)))
     if not found:
         return None
     return bytes.fromhex((found[1] or found[2] or found[3]).replace("-", ""))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from airflow_provider_cij.dataverse.guids import parse_guid
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
 
 CREDENTIALS = ("client_secret", "certificate", "workload_identity", "managed_identity")
@@ -37,7 +38,7 @@ def organisation_url(host: str, port: int | None = None) -> str:
     :return: scheme, host and port (unless 443), without a slash at the end
     :raises CijInputError: there is no host, it has a path or a user, or it is plain http to another machine
     """
-    text = host.strip()
+    text = trimmed(host)
     hint = "Give the organisation's address alone, such as https://contoso.crm4.dynamics.com."
     if not text:
         raise CijInputError("The connection has no host.", hint=hint)

@@ -17,9 +17,11 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
 
@@ -144,7 +146,8 @@ class CijHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection: log in, and read whether Customer Insights - Journeys is installed and readable.
 
-        :return: True with the user, the organisation and its version; or False with what is missing and what to do
+        :return: True with the application's name and roles, what they can't read, the organisation and its version; or
+            False with what is missing and what to do
         """
         try:
             # A user waits in front of the form: no retries.
@@ -155,6 +158,13 @@ class CijHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
+# What operators read beside segments.
+_READ_TABLES = (
+    *("contact", "lead", "msdynmkt_segmentdefinition", "msdynmkt_segmentexecution", "msdynmkt_journey"),
+    "msdynmkt_contactpointconsent4",
+)
+
+
 async def _describe_connection(cij: Cij) -> str:
     me = await cij.dataverse.get("WhoAmI")
     await cij.dataverse.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
@@ -162,12 +172,37 @@ async def _describe_connection(cij: Cij) -> str:
         version = str((await cij.dataverse.get("RetrieveVersion()")).get("Version") or "unknown")
     except CijRefusedError:
         version = "unknown"
+    unreadable = [table for table in _READ_TABLES if not await _readable(cij, table)]
     settings = cij.dataverse.settings
     return (
         f"Connected to {settings.base_url} (organisation {me.get('OrganizationId')}, Dataverse {version}, "
-        f"Web API {settings.api_version}) as user {me.get('UserId')}. "
+        f"Web API {settings.api_version}) as {await _user(cij, str(me.get('UserId')))}. "
         "Customer Insights - Journeys is installed, and its segments are readable."
-    )
+    ) + (f" Its roles lack the privilege to read {', '.join(unreadable)}." if unreadable else "")
+
+
+async def _readable(cij: Cij, table: str) -> bool:
+    try:
+        await cij.dataverse.get(f"{table}s?$select={table}id&$top=1")
+    except CijRefusedError:  # the privilege is missing, or the table
+        return False
+    return True
+
+
+async def _user(cij: Cij, user_id: str) -> str:
+    """Return the name, the id and the roles of a user, as far as they can be read."""
+    try:
+        user = await cij.dataverse.get(query(row_path("systemusers", user_id), select=("fullname",)))
+        where = f"systemuserid eq {user_id}"
+        given = await cij.dataverse.rows(query("systemuserrolescollection", select=("roleid",), where=where))
+        ids = [str(row["roleid"]) for row in given]
+        roles = (
+            await cij.dataverse.rows(query("roles", select=("name",), where=in_filter("roleid", ids))) if ids else []
+        )
+    except CijError:  # it says who, not whether
+        return f"user {user_id}, whose roles can't be read"
+    names = ", ".join(sorted(repr(role["name"]) for role in roles)) or "none"
+    return f"{user.get('fullname')!r} (user {user_id}; roles: {names})"
 
 
 # The extras that the connection form shows, and the field of ``Settings`` that each one fills.
@@ -215,11 +250,11 @@ def settings_of(connection: Connection) -> Settings:
             extra.setdefault(new, extra[old])
 
     def text(name: str) -> str:
-        return str(extra.get(name, "")).strip()
+        return trimmed(str(extra.get(name, "")))
 
     def number(name: str, default: float) -> float:
         try:
-            number = float(extra.get(name, default))
+            number = float(text(name) or default)
             if isfinite(number):
                 return number
         except (OverflowError, TypeError, ValueError):
@@ -228,18 +263,21 @@ def settings_of(connection: Connection) -> Settings:
         raise CijInputError(f"The connection's {name} is no number.")
 
     credential = text("credential") or "client_secret"
-    # Azure's webhook sets these in a pod with a workload identity.
-    pod = os.environ if credential == "workload_identity" else {}
+
+    pod = _pod_identity() if credential == "workload_identity" else {}
     return Settings(
         base_url=organisation_url(connection.host or "", connection.port),
-        tenant_id=text("tenant_id") or pod.get("AZURE_TENANT_ID", ""),
-        client_id=(connection.login or "").strip() or pod.get("AZURE_CLIENT_ID", ""),
+        tenant_id=text("tenant_id") or pod.get("TENANT_ID", ""),
+        client_id=trimmed(connection.login or "") or pod.get("CLIENT_ID", ""),
         credential=credential,
-        client_secret=connection.password or "",
+        # Entra's secrets hold printable ASCII without spaces, so what surrounds one came from a file or a secret store.
+        client_secret=trimmed(connection.password or ""),
         certificate_path=text("certificate_path"),
-        certificate_private_key=text("certificate_private_key"),
-        private_key_passphrase=text("private_key_passphrase"),
-        federated_token_file=text("federated_token_file") or pod.get("AZURE_FEDERATED_TOKEN_FILE", ""),
+        # Environment variables and secret stores hold a PEM on one line, with "\n" for its line ends.
+        certificate_private_key=text("certificate_private_key").replace("\\n", "\n"),
+        # Spaces may be part of a passphrase. A line end is not: OpenSSL reads one up to the end of its line.
+        private_key_passphrase=str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
+        federated_token_file=text("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
         managed_identity_client_id=text("managed_identity_client_id"),
         authority=text("authority"),
         api_version=text("api_version") or "v9.2",
@@ -250,6 +288,14 @@ def settings_of(connection: Connection) -> Settings:
         max_poll_seconds=number("max_poll_seconds", 86_400),
         caller_object_id=text("caller_object_id"),
     )
+
+
+def _pod_identity() -> dict[str, str]:
+    """Return what Azure's webhook sets in a pod with a workload identity."""
+    return {
+        name: trimmed(os.environ.get(f"AZURE_{name}", ""))
+        for name in ("TENANT_ID", "CLIENT_ID", "FEDERATED_TOKEN_FILE")
+    }
 
 
 @functools.cache

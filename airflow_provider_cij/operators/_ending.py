@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import row_ids, set_switches
-from airflow_provider_cij._base import log_group, permanent_failures
+from airflow_provider_cij._arguments import NAME_PREFIX
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijInputError, CijNotFoundError, CijSegmentFailedError
 from airflow_provider_cij.operators._publishing import SegmentWaiting
@@ -44,19 +44,13 @@ class CijStopSegmentsOperator(SegmentWaiting):
     :raises CijTimeoutError: one is not stopped in time
     """
 
-    template_fields: Sequence[str] = ("segment_ids", "wait")
-
     def __init__(self, *, segment_ids: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_ids = segment_ids
 
     def _check_arguments(self) -> None:
-        # A single id would be read letter by letter.
-        given = self.segment_ids
-        if isinstance(given, (str, dict)) or not isinstance(given, Iterable) or not given:
-            raise CijInputError(f"segment_ids is {given!r}.", hint="Give a list of ids.")
-        for segment_id in given:
-            row_ids(segment_id=segment_id)
+        if not self.segment_ids:
+            raise CijInputError("segment_ids is an empty list.", hint="Give the segments to stop.")
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Stop all of them, and check the first; after that, check the next."""
@@ -64,7 +58,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
         from airflow_provider_cij.api.segments.wait import SegmentWait
 
         if not state:
-            segments = [await cij.segments.get(str(segment_id)) for segment_id in self.segment_ids]
+            segments = [await cij.segments.get(segment_id) for segment_id in self.segment_ids]
             stopped = await cij.segments.stop(segments)
             self.log.info("Stopping %s segments: %s", f"{len(stopped):,}", ", ".join(stopped))
             at_rest = AT_REST - {SegmentStatus.STOPPING}
@@ -105,7 +99,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     :raises CijTimeoutError: it is not stopped in time; nothing was deleted
     """
 
-    template_fields: Sequence[str] = ("segment_id", "missing_ok", "stop_first")
     # As read in this part of the task, when nothing was changed since.
     _as_read: Segment | None = None
 
@@ -125,9 +118,18 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         self.missing_ok = missing_ok
         self.stop_first = stop_first
 
-    def _check_arguments(self) -> None:
-        set_switches(self, "missing_ok", "stop_first")
-        row_ids(segment_id=self.segment_id)
+    async def _replace_names(self, cij: Cij) -> None:
+        try:
+            await super()._replace_names(cij)
+        except CijNotFoundError:
+            if not self.missing_ok:
+                raise
+
+    def _execute(self, context: Context) -> Any:
+        if self.segment_id.startswith(NAME_PREFIX):  # no segment has the name
+            self.log.info("There is no segment %r: nothing to delete", self.segment_id)
+            return {"segment_id": self.segment_id, "deleted": False}
+        return super()._execute(context)
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Read the segment, and stop it where that is asked for and needed."""
@@ -190,7 +192,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             deleted = self.call(delete)
         if not deleted:
             if not self.missing_ok and not kept:
-                with permanent_failures():
-                    raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition with this id.")
+                raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition with this id.")
             self.log.info("There is no segment %s: nothing to delete", self.segment_id)
         return {"segment_id": self.segment_id, "deleted": deleted}

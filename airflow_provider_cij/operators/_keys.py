@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.definitions.mappedoperator import OperatorPartial
-
 from airflow_provider_cij._base import CijOperator
+from airflow_provider_cij._mapping import entries
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 
 def _refusal(task_id: object, why: str = "has no key") -> CijInputError:
@@ -51,37 +49,6 @@ def warn_of_rename(log: Any, what: str, row_id: str, changes: Mapping[str, Mappi
             log.warning("%s %s was %r and is now %r", what, row_id, change["old"], change["new"])
 
 
-class _KeyedPartial(OperatorPartial):
-    """A partial operator that refuses to be expanded without keys."""
-
-    def expand(self, **mapped_kwargs: Any) -> MappedOperator:
-        self._check("key" in mapped_kwargs, mapped_kwargs.get("key"))
-        return super().expand(**mapped_kwargs)
-
-    def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> MappedOperator:
-        # What another task returns is not known yet: the key is checked when the task runs.
-        entries = kwargs if isinstance(kwargs, Sequence) else ()
-        keys = [entry.get("key") for entry in entries if isinstance(entry, Mapping)]
-        self._check(None not in keys, keys)
-        return super().expand_kwargs(kwargs, strict=strict)
-
-    def _check(self, named: bool, keys: Any = None) -> None:
-        key, listed = self.kwargs.get("key"), list(keys) if isinstance(keys, (list, tuple)) else []
-        why = ""
-        if key is not None:
-            # A template is the same for each entry as well, or names the map index.
-            why = f"has the one key {key!r} for all of its entries" if isinstance(key, str) else "has one key for all"
-        elif not named:
-            why = "has no key"
-        elif twice := [entry for entry in listed if listed.count(entry) > 1]:
-            why = f"has the key {twice[0]!r} for two of its entries"
-        elif any("map_index" in entry for entry in listed if isinstance(entry, str)):
-            why = "has its map index in a key"
-        if why:
-            self._expand_called = True  # else Airflow warns on top that it was never mapped
-            raise _refusal(self.kwargs.get("task_id"), why)
-
-
 class Keyed(CijOperator):
     """Create a row whose ids derive from ``key``."""
 
@@ -96,8 +63,24 @@ class Keyed(CijOperator):
                 raise _refusal(self.task_id, f"has the one key {key!r} for all entries of its task group")
 
     @classmethod
-    def partial(cls, **kwargs: Any) -> OperatorPartial:
-        """Return a partial operator that is refused without keys while the DAG file is parsed."""
-        made = super().partial(**kwargs)
-        made._expand_called = True  # the one below is expanded in its place
-        return _KeyedPartial(operator_class=made.operator_class, kwargs=made.kwargs, params=made.params)
+    def check_mapped(cls, partial: Mapping[str, Any], expanded: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Check the arguments of a mapped task, and that each of its instances has a key of its own."""
+        super().check_mapped(partial, expanded)
+        key, why = partial.get("key"), ""
+        if isinstance(expanded, Mapping):
+            named, listed = "key" in expanded, list(entries(expanded.get("key")))
+        else:
+            # What another task returns is not known yet: the key is checked when the task runs.
+            listed = [entry.get("key") for entry in expanded if isinstance(entry, Mapping)]
+            named = None not in listed
+        if key is not None:
+            # A template is the same for each entry as well, or names the map index.
+            why = f"has the one key {key!r} for all of its entries" if isinstance(key, str) else "has one key for all"
+        elif not named:
+            why = "has no key"
+        elif twice := [entry for entry in listed if listed.count(entry) > 1]:
+            why = f"has the key {twice[0]!r} for two of its entries"
+        elif any("map_index" in entry for entry in listed if isinstance(entry, str)):
+            why = "has its map index in a key"
+        if why:
+            raise _refusal(partial.get("task_id"), why)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import CijOperator, best_effort, log_group, permanent_failures
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
+from airflow_provider_cij.sources.values import private
 from airflow_provider_cij.version_compat import AirflowSkipException
 
 if TYPE_CHECKING:
@@ -28,18 +29,17 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
 
 
-LIST_FIELDS = ("members", "match_on", "max_invalid", "max_not_found", "on_empty", "not_found_path")
-"""The templated fields of a task that takes a list."""
+# What was done comes first, then what else there was.
+_DONE = ("added", "removed", "raised", "created", "updated")
+_NOT_SHOWN = ("read", "batches", "requests")
+_SHOWN_AS = {"duplicate": "duplicates", "resumed_from": "done by an earlier try"}
 
 _KEY = "cij_cursor"
 _SECONDS_BETWEEN = 1.0
 
 
 class CheckpointStore:
-    """Keeps how many calls a task has done, in Airflow's task state store, where a retry of the task finds it.
-
-    The store came with Airflow 3.3. On older versions a retry starts over, which is safe: the calls are idempotent.
-    The checkpoint is deleted when the task succeeds: the store outlives a Clear, and a cleared task really runs again.
+    """Keeps how many calls a task has done, where a retry of the task finds it.
 
     :param context: the context of the task's run
     :param log: the task's logger
@@ -47,10 +47,8 @@ class CheckpointStore:
 
     def __init__(self, context: Any, log: Any) -> None:
         self.context = context
-        self._store = context.get("task_state_store")
+        self._progress = ProgressStore(context, log, _KEY)
         self._log = log
-        self._job = ""
-        self._stored = False
         self._stored_at = 0.0
 
     def checkpoint(self, ids: IdSet, *job: str) -> UploadCheckpoint:
@@ -61,62 +59,55 @@ class CheckpointStore:
         """
         from airflow_provider_cij.api.members.upload import UploadCheckpoint
 
-        return UploadCheckpoint(self._load(" ".join([*job, ids.digest()])), self._save)
-
-    def _load(self, job: str) -> int:
-        self._job = job
-        try:
-            kept = self._store.get(_KEY) if self._store else None
-        except Exception as error:  # whatever the store says, starting over is safe
-            self._log.warning("The checkpoint of an earlier try can't be read, starting over: %s", error)
-            return 0
-        self._stored = kept is not None
-        if not isinstance(kept, dict) or kept.get("job") != job:
-            return 0
-        done = int(kept["done"])
-        self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
-        return done
+        done = 0
+        if kept := self._progress.load(" ".join([*job, ids.digest()])):
+            done = int(kept["done"])
+            self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
+        return UploadCheckpoint(done, self._save)
 
     def _save(self, done: int) -> None:
-        if self._store and time.monotonic() - self._stored_at >= _SECONDS_BETWEEN:
+        if time.monotonic() - self._stored_at >= _SECONDS_BETWEEN:
             self._stored_at = time.monotonic()
-            try:
-                self._store.set(_KEY, {"job": self._job, "done": done})
-                self._stored = True
-            except Exception as error:  # it costs a retry some time, not the task its work
-                self._log.warning("The checkpoint can't be stored: %s", error)
+            self._progress.save({"done": done})
 
     def delete(self) -> None:
         """Delete the checkpoint: the job is done."""
-        if self._stored:
-            with best_effort(self._log, "The checkpoint"):
-                self._store.delete(_KEY)
+        self._progress.delete()
+
+
+def hidden(name: str, as_field: Callable[[Any], Any] = private) -> Any:
+    """Return the property of an argument that holds people: Airflow's UI shows the rendered arguments of each task.
+
+    :param name: the argument's name
+    :param as_field: turns what is given, or rendered, into a field whose text names nobody
+    """
+
+    def read(task: Any) -> Any:
+        return task.__dict__[f"_{name}"]
+
+    def write(task: Any, value: Any) -> None:
+        task.__dict__[f"_{name}"] = as_field(value)
+
+    return property(read, write)
 
 
 class MembersArgument(CijOperator):
     """A task with ``members``."""
 
-    @property
-    def members(self) -> Any:
-        """Where members come from."""
-        return self._members
-
-    @members.setter
-    def members(self, members: Any) -> None:
-        # A bare list would be rendered id by id, and a text with the ids that it renders to, and shown in the UI.
-        self._members = as_source(members)
+    # A bare list would be rendered id by id, and a text with the ids that it renders to.
+    members = hidden("members", as_source)
 
 
 class MemberListOperator(MembersArgument):
     """Change static groups with a list of people."""
 
-    template_fields: Sequence[str] = ("segment_id", "group", *LIST_FIELDS)
     # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (CijSegmentLink(),)
 
     # Operators that fill a group leave out people who have opted out of it.
     require_consent: bool | ConsentTo = False
+    opted_out_path: str | None = None
 
     def __init__(
         self,
@@ -152,7 +143,6 @@ class MemberListOperator(MembersArgument):
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
-        row_ids(segment_id=self.segment_id)
         rules_of(self)
 
     def _check_ids(self, ids: IdSet) -> None:
@@ -162,11 +152,10 @@ class MemberListOperator(MembersArgument):
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
 
-    def execute(self, context: Context) -> dict[str, int]:
+    def _execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, then change the groups."""
-        with permanent_failures():
-            source = checked(self.members)
-            self._check_arguments()
+        source = checked(self.members)
+        self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
         report = self.call(lambda cij: self._run(cij, source, checkpoints)).as_dict()
         checkpoints.delete()
@@ -174,28 +163,36 @@ class MemberListOperator(MembersArgument):
         return report
 
     async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
-        segment = opted_out = None
+        segment = None
+        left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
             segment = await self._segment(cij, checkpoints.context)
         id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
         if segment and self.require_consent:
-            id_list, opted_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
+            id_list, left_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
         self._check_ids(id_list.ids)
         segment = segment or await self._segment(cij, checkpoints.context)
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return replace(id_list.report(**changes), opted_out=opted_out)
+        return id_list.report(**changes, **left_out)
 
-    async def _with_consent(self, cij: Cij, id_list: MemberIdList, table: str) -> tuple[MemberIdList, int]:
-        from airflow_provider_cij.api.consent.client import opted_out
+    async def _with_consent(
+        self, cij: Cij, id_list: MemberIdList, table: str
+    ) -> tuple[MemberIdList, Mapping[str, int]]:
+        from airflow_provider_cij.api.consent.screening import screen
 
-        to = ConsentTo() if self.require_consent is True else self.require_consent
-        if not isinstance(to, ConsentTo):
-            raise CijInputError(f"require_consent is {to!r}.", hint="Give True, or ConsentTo(purpose_id=…).")
-        out = await opted_out(cij.dataverse, id_list.ids, table, to)
-        self.log.info("Left out %s of %s members, who have opted out", f"{len(out):,}", f"{len(id_list.ids):,}")
-        return replace(id_list, ids=id_list.ids.minus(out)), len(out)
+        to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()
+        async with AsyncExitStack() as files:
+            file = None
+            if self.opted_out_path is not None:
+                opened = outside(writing(str(self.opted_out_path), (f"{table}id", "reason")))
+                file = await files.enter_async_context(opened)
+            screening = await screen(cij.dataverse, id_list.ids, table, to, file.write if file else None)
+        out, counts = screening.left_out, screening.counts
+        text = "Left out %s of %s members for lack of consent: %s"
+        self.log.info(text, f"{len(out):,}", f"{len(id_list.ids):,}", counts_text(counts))
+        return replace(id_list, ids=id_list.ids.minus(out)), counts
 
     async def _segment(self, cij: Cij, context: Context) -> Segment:
         segment = await cij.segments.get(self.segment_id)
@@ -223,11 +220,22 @@ class ListRules:
         :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
         :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
         """
-        if read or self.on_empty == "ok":
-            return
-        if self.on_empty == "skip":
-            raise AirflowSkipException("The list has no row. Nothing was sent.")
-        raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
+        check_empty(read, self.on_empty)
+
+
+def check_empty(read: int, on_empty: str) -> None:
+    """Fail or skip the task when its list has no row.
+
+    :param read: the number of rows
+    :param on_empty: ``fail``, ``skip`` or ``ok``
+    :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
+    :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
+    """
+    if read or on_empty == "ok":
+        return
+    if on_empty == "skip":
+        raise AirflowSkipException("The list has no row. Nothing was sent.")
+    raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
 
 
 def rules_of(task: Any) -> ListRules:
@@ -237,8 +245,6 @@ def rules_of(task: Any) -> ListRules:
         ``not_found_path``
     :raises CijInputError: an argument is invalid; the error names it
     """
-    if task.match_on is not None and not isinstance(task.match_on, str):
-        raise CijInputError(f"match_on is a {type(task.match_on).__name__}.", hint="Give a column's logical name.")
     if task.not_found_path is not None:
         if not task.match_on:
             raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
@@ -246,17 +252,8 @@ def rules_of(task: Any) -> ListRules:
     return ListRules(
         bound_of("max_invalid", task.max_invalid),
         bound_of("max_not_found", task.max_not_found),
-        checked_on_empty(task.on_empty),
+        task.on_empty,
     )
-
-
-def checked_on_empty(on_empty: object) -> str:
-    """Return ``on_empty`` when it is a known word.
-
-    :param on_empty: the argument
-    :raises CijInputError: it is neither ``fail`` nor ``skip`` nor ``ok``
-    """
-    return one_of("on_empty", on_empty, "fail", "skip", "ok")
 
 
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
@@ -304,11 +301,16 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
 
 
 def counts_text(report: Mapping[str, int]) -> str:
-    """Return the counts of a report as one line for the log.
+    """Return a report as one line for the log, without the counts that are zero.
 
-    :param report: counts by name
+    :param report: counts by name, such as ``{"read": 3, "added": 2, "invalid": 1}``
+    :return: such as ``read 3: added 2, 1 invalid``
     """
-    return ", ".join(f"{name} {count:,}" for name, count in report.items())
+    done = [f"{name} {report[name]:,}" for name in _DONE if report.get(name)]
+    others = (name for name in report if name not in (*_DONE, *_NOT_SHOWN))
+    done += [f"{report[name]:,} {_SHOWN_AS.get(name, name.replace('_', ' '))}" for name in others if report[name]]
+    text = ", ".join(done) or "nothing to do"
+    return f"read {report['read']:,}: {text}" if "read" in report else text
 
 
 def names_of(groups: Sequence[MemberGroup]) -> str:

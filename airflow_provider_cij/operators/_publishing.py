@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import row_ids
-from airflow_provider_cij._base import best_effort, permanent_failures
+from airflow_provider_cij._base import best_effort
 from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
@@ -73,7 +72,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
     :raises CijTimeoutError: the segment is not live in time
     """
 
-    template_fields: Sequence[str] = ("segment_id", "wait", "min_members", "max_members", "max_change")
     operator_extra_links = (CijSegmentLink(),)
 
     def __init__(
@@ -92,7 +90,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
         self.max_change = max_change
 
     def _check_arguments(self) -> None:
-        row_ids(segment_id=self.segment_id)
         self._limits()
 
     def _limits(self) -> tuple[int, SizeLimits]:
@@ -136,8 +133,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
         """Return the limits with the count to compare with: that before the first try of this task."""
         if state:
             return replace(limits, count_before=state["count_before"], first=state["first"])
-        if not limits.looks_back:
-            return limits
         store = context.get("task_state_store")
         kept: Any = store.get(_COUNT_BEFORE) if store else None
         if isinstance(kept, dict):
@@ -151,14 +146,13 @@ class CijPublishSegmentOperator(SegmentWaiting):
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result; publish again where the service has dropped the request."""
         if check.status:
-            with permanent_failures():
-                self._check_dropped(check.result["segment_id"], deadline, state["publishes"])
+            self._check_dropped(check.result["segment_id"], deadline, state["publishes"])
             return self._run(context, deadline, state)  # type: ignore[no-any-return]
         store = context.get("task_state_store")
-        if store and self.max_change is not None:
+        if store:
             with best_effort(self.log, "The count of the evaluation before"):
                 store.delete(_COUNT_BEFORE)
-        return self._result(check)
+        return self._result(check, state.get("count_before"))
 
     def _check_dropped(self, segment_id: str, deadline: float, publishes: int) -> None:
         if publishes >= _MOST_PUBLISHES:
@@ -170,7 +164,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
             raise CijTimeoutError(f"Segment {segment_id} was not evaluated anew in the time given.")
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
 
-    def _result(self, check: Check) -> dict[str, Any]:
+    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
         return check.result
 
 
@@ -197,15 +191,16 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :param timeout: seconds to wait for the new evaluation in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
-        evaluations can't be read, or ``wait`` is False
+    :return: ``{"segment_id", "status", "member_count", "name", "change", "evaluated_at"}``: ``change`` is the number of
+        members against the evaluation before, None at a first one; ``evaluated_at`` is ISO 8601, or None when the log
+        of evaluations can't be read; both are None when ``wait`` is False
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
     """
 
-    def _result(self, check: Check) -> dict[str, Any]:
-        evaluated_at = check.evaluated_at
+    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
+        count, evaluated_at = check.result["member_count"], check.evaluated_at
         if not evaluated_at and self.wait:
 
             async def newest(cij: Cij) -> str:
@@ -216,4 +211,5 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
             # The work is done: a failure to read must not have it done again.
             with best_effort(self.log, "When the segment was evaluated"):
                 evaluated_at = self.hook.run(newest)
-        return {**check.result, "evaluated_at": evaluated_at or None}
+        change = None if count is None or count_before is None else count - count_before
+        return {**check.result, "name": check.name, "change": change, "evaluated_at": evaluated_at or None}

@@ -9,8 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_cij._arguments import positive, set_switches
-from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group, permanent_failures
+from airflow_provider_cij._arguments import positive
+from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group
 from airflow_provider_cij.errors import CijError, CijStoppedError
 from airflow_provider_cij.version_compat import conf
 
@@ -105,12 +105,10 @@ class WaitingOperator(CijOperator):
         """
         return check.result
 
-    def execute(self, context: Context) -> Any:
+    def _execute(self, context: Context) -> Any:
         """Start, and wait or defer."""
-        with permanent_failures():
-            set_switches(self, "wait", "deferrable")
-            positive(poll_interval=self.poll_interval, timeout=self.timeout)
-            self._check_arguments()
+        positive(poll_interval=self.poll_interval, timeout=self.timeout)
+        self._check_arguments()
         return self._run(context, time.time() + self.timeout)
 
     def _run(self, context: Context, deadline: float, state: Mapping[str, Any] | None = None) -> Any:
@@ -152,14 +150,17 @@ class WaitingOperator(CijOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Read the trigger's event, and complete the task."""
-        event = event or {}
+        with self._failing_plainly():
+            self._read_arguments()
+            return self._after_event(context, event or {})
+
+    def _after_event(self, context: Context, event: dict[str, Any]) -> Any:
         state: Mapping[str, Any] = event.get("state") or {}
         try:
             check = check_of_event(event, self.event_key)
         except CijError as error:
             # Not by ``call``: a throttled task would begin again, and change once more what was changed already.
-            with permanent_failures():
-                check = self.hook.run(partial(self._recover, error=error, state=state))
+            check = self.hook.run(partial(self._recover, error=error, state=state))
         else:
             with best_effort(self.log, "The link"):
                 self._show(context, check.result, check.name)

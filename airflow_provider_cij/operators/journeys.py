@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import one_of, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
@@ -50,10 +49,6 @@ class CijCreateJourneyOperator(CijOperator):
         same name; or the audience is not live
     """
 
-    template_fields: Sequence[str] = (
-        *("template_id", "name", "modifications", "starts_at", "ends_at", "audience_segment_id"),
-        *("exclusion_segment_ids", "suppression_segment_ids", "message_ids", "business_unit_id", "publish"),
-    )
     template_fields_renderers = {"modifications": "json", "message_ids": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijJourneyLink(),)
 
@@ -86,26 +81,23 @@ class CijCreateJourneyOperator(CijOperator):
         self.message_ids = message_ids
         self.business_unit_id = business_unit_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Create the journey."""
         from airflow_provider_cij.api.journeys.spec import JourneySpec
 
-        with permanent_failures():
-            # A template that renders to "False" must not send mail.
-            set_switches(self, "publish")
-            spec = JourneySpec(
-                template_id=self.template_id,
-                name=str(self.name),
-                modifications=_mapping("modifications", self.modifications),
-                starts_at=self.starts_at,
-                ends_at=self.ends_at,
-                publish=self.publish,
-                audience_segment_id=self.audience_segment_id,
-                exclusion_segment_ids=_ids("exclusion_segment_ids", self.exclusion_segment_ids),
-                suppression_segment_ids=_ids("suppression_segment_ids", self.suppression_segment_ids),
-                message_ids=_mapping("message_ids", self.message_ids),
-                business_unit_id=self.business_unit_id,
-            )
+        spec = JourneySpec(
+            template_id=self.template_id,
+            name=self.name,
+            modifications=_mapping("modifications", self.modifications),
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+            publish=self.publish,
+            audience_segment_id=self.audience_segment_id,
+            exclusion_segment_ids=tuple(self.exclusion_segment_ids),
+            suppression_segment_ids=tuple(self.suppression_segment_ids),
+            message_ids=_mapping("message_ids", self.message_ids),
+            business_unit_id=self.business_unit_id,
+        )
         since = context["dag_run"].run_after
 
         async def create(cij: Cij) -> ValidationResult:
@@ -131,14 +123,6 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     return value or {}
 
 
-def _ids(name: str, ids: Any) -> tuple[str, ...]:
-    # A single id would be read letter by letter.
-    if isinstance(ids, (str, Mapping)) or not isinstance(ids or (), Iterable):
-        said = repr(ids) if isinstance(ids, str) else f"a {type(ids).__name__}"
-        raise CijInputError(f"{name} is {said}.", hint="Give a list of ids.")
-    return tuple(str(row_id) for row_id in ids or ())
-
-
 class CijValidateJourneyOperator(CijOperator):
     """Has the service check a journey. Changes nothing.
 
@@ -153,7 +137,6 @@ class CijValidateJourneyOperator(CijOperator):
     :raises AirflowFailException: it is not valid, or the organisation's version has no such action
     """
 
-    template_fields: Sequence[str] = ("journey_id", "journey_json")
     template_fields_renderers = {"journey_json": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijJourneyLink(),)
 
@@ -170,19 +153,15 @@ class CijValidateJourneyOperator(CijOperator):
         self.journey_json = journey_json
         self.fail_on = fail_on
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Validate the journey."""
         from airflow_provider_cij.api.column_values import json_text
         from airflow_provider_cij.api.journeys.models import FOR_VALIDATION
 
-        with permanent_failures():
-            if (self.journey_id is None) == (self.journey_json is None):
-                raise CijInputError("Give journey_id or journey_json.")
-            if self.journey_id is not None:
-                row_ids(journey_id=self.journey_id)
-            one_of("fail_on", self.fail_on, "error", "warning", "never")
-            given = self.journey_json
-            text = given if isinstance(given, str) else json_text("journey_json", given)
+        if (self.journey_id is None) == (self.journey_json is None):
+            raise CijInputError("Give journey_id or journey_json.")
+        given = self.journey_json
+        text = given if isinstance(given, str) else json_text("journey_json", given)
 
         async def validate(cij: Cij) -> ValidationResult:
             if self.journey_id is None:
@@ -197,9 +176,8 @@ class CijValidateJourneyOperator(CijOperator):
         result = validation.as_dict()
         context["ti"].xcom_push(key="validation", value=result)
         if validation.fails(self.fail_on):
-            with permanent_failures():
-                what = validation.in_words() if not validation.valid else f"{len(validation.warnings):,} warnings"
-                raise CijJourneyInvalidError(f"The journey is not as it should be: {what}.", hint="The log lists them.")
+            what = validation.in_words() if not validation.valid else f"{len(validation.warnings):,} warnings"
+            raise CijJourneyInvalidError(f"The journey is not as it should be: {what}.", hint="The log lists them.")
         return result
 
 
@@ -234,16 +212,12 @@ class CijPublishJourneyOperator(WaitingOperator):
     :raises CijTimeoutError: it is not live in time
     """
 
-    template_fields: Sequence[str] = ("journey_id", "wait")
     operator_extra_links = (CijJourneyLink(),)
     event_key = "journey"
 
     def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.journey_id = journey_id
-
-    def _check_arguments(self) -> None:
-        row_ids(journey_id=self.journey_id)
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Publish, and check once."""

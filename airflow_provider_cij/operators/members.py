@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import filled, row_ids, switch
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._arguments import bound, filled, switch
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
-from airflow_provider_cij.errors import CijError, CijRefusedError
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._exporting import EvaluationState, export
@@ -38,22 +39,44 @@ __all__ = [
 _ROUNDS = 3
 """How often a mirror is sent before another writer is blamed."""
 
+_LOOKS_LIKE_PERCENT = 100
+
 _REMOVED_KEY = "cij_removed_path"
 _REMOVED_BATCH = 5000
+
+
+def _consent(name: str, value: object) -> bool | ConsentTo:
+    if isinstance(value, ConsentTo):
+        value.check()
+        return value
+    return switch(name, value, "Give True, or ConsentTo(…).")
+
+
+def _removals(name: str, value: object) -> object:
+    if type(value) is int and 1 <= value <= _LOOKS_LIKE_PERCENT:
+        text = f'{name}={value} allows {value} members to be removed. For a share give "{value}%", else "{value}".'
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return bound(name, value)
 
 
 class _FillOperator(MemberListOperator):
     """Put people into static groups."""
 
-    def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
+    readers: ClassVar = {"require_consent": _consent}
+
+    def __init__(
+        self, *, require_consent: bool | ConsentTo = False, opted_out_path: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.require_consent = require_consent
+        self.opted_out_path = opted_out_path
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if not isinstance(self.require_consent, ConsentTo):
-            hint = "Give True, or ConsentTo(purpose_id=…)."
-            self.require_consent = switch("require_consent", self.require_consent, hint)
+        if self.opted_out_path is not None:
+            if not self.require_consent:
+                raise CijInputError("opted_out_path is given without require_consent.")
+            check_writable(str(self.opted_out_path))
 
     def _check_ids(self, ids: IdSet) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
@@ -84,11 +107,12 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one. Counted as ``opted_out``, a key
-        of the report only then. It reads the consent rows that say no for ``emailaddress1``. It does not know the
-        purpose's enforcement model (a restrictive one also blocks people without a row), other address columns and
-        channels, or business units. Default False
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
@@ -172,14 +196,17 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one; they are removed if they are in the
-        group. Counted as ``opted_out``, a key of the report only then. It reads the consent rows that say no for
-        ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive one also blocks people
-        without a row), other address columns and channels, or business units. Default False
-    :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
-        (default) or 0.2, or None for any number. More fail before anything is changed, because a list that was cut
-        short would remove people by accident (templated)
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
+        if they are in the group. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
+    :param max_removals: how many members may be removed: a share of the group's members such as ``"20%"`` (default) or
+        0.2, a number such as ``"100"``, or None for any number. An int up to 100 is warned of: it is no percentage.
+        More fail before anything is changed, because a list that was cut short would remove people by accident
+        (templated)
     :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; give it to
         ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file (templated)
     :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
@@ -195,10 +222,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
 
-    template_fields: Sequence[str] = (
-        *MemberListOperator.template_fields,
-        *("max_removals", "removed_path", "verify", "plan_only"),
-    )
+    readers: ClassVar = {**_FillOperator.readers, "max_removals": _removals}
 
     relist_waits: Sequence[float] = (1.0, 2.0, 4.0)
     """Seconds to wait before each further listing that ``verify`` makes: a listing may lag behind writes."""
@@ -220,9 +244,6 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        bound_of("max_removals", self.max_removals)
-        switch("verify", self.verify)
-        switch("dry_run", self.plan_only)
         if self.removed_path is not None:
             check_writable(str(self.removed_path))
 
@@ -237,7 +258,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
             self.log.info(text, *(f"{count:,}" for count in counts))
         plan.check(bound)
         report = {"added": 0, "removed": 0, "unchanged": plan.unchanged, "batches": 0}
-        if switch("dry_run", self.plan_only):
+        if self.plan_only:
             plan.allocate(removing=True)
             self.log.info("This was a dry run: nothing is changed")
             return report | {"added": len(plan.missing), "removed": plan.removals}
@@ -253,7 +274,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
                 report["batches"] += await cij.members.mirror(segment, plan, Progress(self.log))
             report["added"] += len(plan.missing)
             report["removed"] += plan.removals
-            if plan.done or not switch("verify", self.verify):
+            if plan.done or not self.verify:
                 return report
             with log_group(self.log, "Verify"):
                 plan = await cij.members.verify(segment, groups, ids, self.relist_waits)
@@ -348,7 +369,6 @@ class CijExportSegmentMembersOperator(CijOperator):
     :raises CijIncompleteError: the service returned a part of the list; nothing was written
     """
 
-    template_fields: Sequence[str] = ("segment_id", "path", "group", "max_missing")
     operator_extra_links = (CijSegmentLink(),)
 
     relist_waits: Sequence[float] = (3.0, 7.0, 15.0)
@@ -369,15 +389,13 @@ class CijExportSegmentMembersOperator(CijOperator):
         self.group = group
         self.max_missing = max_missing
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """List the members and write them."""
         target = str(self.path or "")
-        with permanent_failures():
-            row_ids(segment_id=self.segment_id)
-            if self.group is not None:
-                filled(group=self.group)
-            check_writable(target)
-            bound_of("max_missing", self.max_missing)
+        if self.group is not None:
+            filled(group=self.group)
+        check_writable(target)
+        bound_of("max_missing", self.max_missing)
         with log_group(self.log, f"Export to {target}"):
             count = self.call(lambda cij: self._export(cij, context, target))
         self.log.info("Wrote %s members to %s", f"{count:,}", target)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import one_of, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._arguments import text
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
+from airflow_provider_cij.operators._member_list import hidden
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
+from airflow_provider_cij.sources.values import revealed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,19 +67,11 @@ class CijCreateSegmentOperator(Keyed):
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
-    template_fields: Sequence[str] = (
-        "display_name",
-        "query",
-        "base_table",
-        "groups",
-        "key",
-        "description",
-        "business_unit_id",
-        "static_snapshot",
-        "allow_dropping_members",
-    )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
+
+    included_members = hidden("included_members")
+    excluded_members = hidden("excluded_members")
 
     def __init__(
         self,
@@ -109,29 +104,25 @@ class CijCreateSegmentOperator(Keyed):
         self.excluded_members = excluded_members
         self.allow_dropping_members = allow_dropping_members
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Create the segment, or update it."""
         from airflow_provider_cij.api.segments.spec import SegmentSpec, check
 
-        with permanent_failures():
-            set_switches(self, "static_snapshot", "allow_dropping_members")
-            one_of("base_table", self.base_table, "contact", "lead")
-            one_of("if_exists", self.if_exists, "update", "reuse", "fail")
-            spec = SegmentSpec(
-                key=key_of(self, context),
-                display_name=self.display_name,
-                query=self.query,
-                groups=_groups(self.groups),
-                base_table=self.base_table,
-                description=self.description,
-                static_snapshot=self.static_snapshot,
-                refresh_interval_minutes=self.refresh_interval_minutes,
-                business_unit_id=self.business_unit_id,
-                included_members=_members(self.included_members),
-                excluded_members=_members(self.excluded_members),
-            )
-            check(spec)
-            CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
+        spec = SegmentSpec(
+            key=key_of(self, context),
+            display_name=self.display_name,
+            query=self.query,
+            groups=_groups(self.groups),
+            base_table=self.base_table,
+            description=self.description,
+            static_snapshot=self.static_snapshot,
+            refresh_interval_minutes=self.refresh_interval_minutes,
+            business_unit_id=self.business_unit_id,
+            included_members=_members("included_members", self.included_members),
+            excluded_members=_members("excluded_members", self.excluded_members),
+        )
+        check(spec)
+        CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
         # create.output["segment_id"] reads the XCom that has this key.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
@@ -158,17 +149,18 @@ def __getattr__(name: str) -> Any:
 def _groups(groups: Any) -> tuple[MemberGroup, ...]:
     from airflow_provider_cij.api.segments.models import MemberGroup
 
-    # A single name would be read letter by letter.
-    listed = isinstance(groups, Iterable) and not isinstance(groups, (str, dict))
-    if not listed or not all(isinstance(group, (str, MemberGroup)) for group in groups):
+    if not all(isinstance(group, (str, MemberGroup)) for group in groups):
         raise CijInputError(f"groups is {groups!r}.", hint="Give a list of names, or of MemberGroup(name, include=…).")
-    return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
+    return tuple(
+        MemberGroup(group) if isinstance(group, str) else replace(group, name=text("groups", group.name))
+        for group in groups
+    )
 
 
-def _members(ids: Any) -> tuple[str, ...]:
+def _members(name: str, given: Any) -> tuple[str, ...]:
+    ids = revealed(given)
     if isinstance(ids, str) or not isinstance(ids, Iterable):
-        what = type(ids).__name__
-        raise CijInputError(f"included_members or excluded_members is a {what}.", hint="Give a list of ids.")
+        raise CijInputError(f"{name} is a {type(ids).__name__}.", hint="Give a list of ids.")
     return tuple(str(member_id) for member_id in ids)
 
 
@@ -196,16 +188,6 @@ class CijUpdateSegmentOperator(CijOperator):
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
 
-    template_fields: Sequence[str] = (
-        "segment_id",
-        "display_name",
-        "query",
-        "groups",
-        "description",
-        "business_unit_id",
-        "static_snapshot",
-        "allow_dropping_members",
-    )
     template_fields_renderers = {"query": "sql", "groups": "json"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
 
@@ -234,16 +216,12 @@ class CijUpdateSegmentOperator(CijOperator):
         self.description = description
         self.business_unit_id = business_unit_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Update the segment."""
         from airflow_provider_cij.api.segments.spec import check_interval
 
-        with permanent_failures():
-            set_switches(self, "allow_dropping_members")
-            set_switches(self, "static_snapshot", or_none=True)
-            groups = None if self.groups is None else _groups(self.groups)
-            check_interval("The segment", self.refresh_interval_minutes)
-            row_ids(segment_id=self.segment_id)
+        groups = None if self.groups is None else _groups(self.groups)
+        check_interval("The segment", self.refresh_interval_minutes)
 
         async def update(cij: Cij) -> CreatedSegment:
             from airflow_provider_cij.api.segments.models import FOR_UPDATE

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import filled, one_of, positive, set_switches, whole
-from airflow_provider_cij._base import log_group, permanent_failures
+from airflow_provider_cij._arguments import filled, positive, whole
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._member_list import LIST_FIELDS, MembersArgument, counts_text, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, hidden, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -93,22 +93,11 @@ class CijRaiseTriggerOperator(MembersArgument):
         an earlier try raised the trigger is not known
     """
 
-    template_fields: Sequence[str] = (
-        *("trigger", "profile_id", "attributes", "unclear_path", "table", "raise_again"),
-        *LIST_FIELDS,
-    )
     # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
 
-    @property
-    def profile_id(self) -> Any:
-        """The people that the trigger is raised for. Not shown in the UI."""
-        return self._profile_id
-
-    @profile_id.setter
-    def profile_id(self, profile_id: Any) -> None:
-        self._profile_id = private(profile_id)
+    profile_id = hidden("profile_id")
 
     @property
     def attributes(self) -> Any:
@@ -157,15 +146,13 @@ class CijRaiseTriggerOperator(MembersArgument):
         self.not_found_path = not_found_path
         self.raise_again = raise_again
 
-    def execute(self, context: Context) -> dict[str, int]:
+    def _execute(self, context: Context) -> dict[str, int]:
         """Read the list to its end, check the attributes, then raise the trigger."""
         store: Any = context.get("task_state_store")
         max_tries = int(getattr(context["ti"], "max_tries", 0) or 0)
-        with permanent_failures():
-            set_switches(self, "raise_again")
-            # Before the arguments are checked: a task that is cleared with better ones finds its progress.
-            self._begin(store, context["ti"].try_number, max_tries)
-            source, attributes = self._checked(), self._plain_attributes()
+        # Before the arguments are checked: a task that is cleared with better ones finds its progress.
+        self._begin(store, context["ti"].try_number, max_tries)
+        source, attributes = self._checked(), self._plain_attributes()
         report = self.call(lambda cij: self._run(cij, source, attributes, store, max_tries))
         self.log.info("Custom trigger %s: %s", self.trigger, counts_text(report))
         return report
@@ -201,7 +188,6 @@ class CijRaiseTriggerOperator(MembersArgument):
         if (self.profile_id is None) == (self.members is None):
             raise CijInputError("Give profile_id for one person, or members for many.")
         filled(trigger=self.trigger)
-        one_of("table", self.table, "contact", "lead")
         positive("Give how many a minute, more than 0.", rate_per_minute=self.rate_per_minute)
         if self.rate_per_minute > _MOST_PER_MINUTE:
             hint = f"The service takes {_MOST_PER_MINUTE}."

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_cij._arguments import positive, set_switches
-from airflow_provider_cij._base import CijTask, best_effort, check_of_event, permanent_failures
+from airflow_provider_cij._arguments import positive, switch
+from airflow_provider_cij._base import CijTask, best_effort, check_of_event
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 from airflow_provider_cij.version_compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 
@@ -54,15 +54,14 @@ class WaitSensor(CijTask, BaseSensorOperator):
         """Show the link."""
         raise NotImplementedError
 
-    def execute(self, context: Context) -> Any:
+    def _execute(self, context: Context) -> Any:
         """Wait, in the worker or in the triggerer."""
-        with permanent_failures():
-            wait = self._wait(context)
-            set_switches(self, "deferrable", "soft_fail")
-            positive(poke_interval=self.poke_interval, timeout=self.timeout)
-            self.poke_interval = min(self.poke_interval, self.hook.settings().max_poll_seconds)
+        self.soft_fail = switch("soft_fail", self.soft_fail)
+        wait = self._wait(context)
+        positive(poke_interval=self.poke_interval, timeout=self.timeout)
+        self.poke_interval = min(self.poke_interval, self.hook.settings().max_poll_seconds)
         if not self.deferrable:
-            return super().execute(context)
+            return BaseSensorOperator.execute(self, context)
         deadline = time.time() + self.timeout
         first = self.poke(context)
         if not first:
@@ -87,8 +86,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
             self.log.info("The service asked not to be called for another %.0f s", early)
             return PokeReturnValue(is_done=False)
         try:
-            with permanent_failures(self.soft_fail):
-                check: Check = self.hook.run(wait.check)
+            check: Check = self.hook.run(wait.check)
         except CijError as error:
             if error.permanent:
                 raise
@@ -104,11 +102,12 @@ class WaitSensor(CijTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the trigger's event, and return its result."""
-        try:
-            with permanent_failures(self.soft_fail):
+        with self._failing_plainly():
+            self._read_arguments()
+            try:
                 check = check_of_event(event, self.event_key)
-        except CijTimeoutError as error:
-            raise AirflowSensorTimeout(str(error)) from error
+            except CijTimeoutError as error:
+                raise AirflowSensorTimeout(str(error)) from None
         with best_effort(self.log, "The link"):
             self._show(context, check.result, check.name)
         self.log.info("%s", check.message)

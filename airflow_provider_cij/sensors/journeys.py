@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import one_of, row_ids
+from airflow_provider_cij._arguments import words
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
 
@@ -33,9 +33,9 @@ class CijJourneySensor(WaitSensor):
     :raises AirflowSensorTimeout: it is not so within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("journey_id",)
     operator_extra_links = (CijJourneyLink(),)
     event_key = "journey"
+    readers: ClassVar = {"until": words("live", "completed", "stopped")}
 
     def __init__(
         self, *, journey_id: str, until: Literal["live", "completed", "stopped"] = "live", **kwargs: Any
@@ -47,8 +47,6 @@ class CijJourneySensor(WaitSensor):
     def _wait(self, context: Context) -> JourneyWait:
         from airflow_provider_cij.api.journeys.wait import JourneyWait
 
-        one_of("until", self.until, "live", "completed", "stopped")
-        row_ids(journey_id=self.journey_id)
         return JourneyWait(self.journey_id, self.until)
 
     def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import one_of, row_ids
+from airflow_provider_cij._arguments import words
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
 
@@ -21,6 +21,8 @@ class _OutboundWait(WaitSensor):
 
     what: What
     event_key = "outbound"
+    outbound = True
+    readers: ClassVar = {"until": words("live", "stopped")}
     table: ClassVar = "msdyncrm_segment"
     link: ClassVar[CijSegmentLink | CijJourneyLink] = CijSegmentLink()
     until: Until = "finished"
@@ -31,8 +33,6 @@ class _OutboundWait(WaitSensor):
     def _wait(self, context: Context) -> OutboundWait:
         from airflow_provider_cij.api.outbound.wait import OutboundWait
 
-        one_of("until", self.until, *(("finished",) if self.what == "operations" else ("live", "stopped")))
-        row_ids(**{"journey_id" if self.what == "journey" else "segment_id": self._row_id()})
         return OutboundWait(self.what, self._row_id(), self.until)
 
     def _trigger(self, wait: OutboundWait, **how: Any) -> BaseTrigger:
@@ -61,7 +61,6 @@ class CijOutboundSegmentSensor(_OutboundWait):
     :raises AirflowSensorTimeout: it is not so within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
     what = "segment"
 
@@ -91,7 +90,6 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
     :raises AirflowSensorTimeout: they are not done within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
     what = "operations"
 
@@ -115,7 +113,6 @@ class CijOutboundJourneySensor(_OutboundWait):
     :raises AirflowSensorTimeout: it is not so within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("journey_id",)
     operator_extra_links = (CijJourneyLink(),)
     what = "journey"
     table = "msdyncrm_customerjourney"

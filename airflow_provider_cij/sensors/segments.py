@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import filled, one_of, row_ids
+from airflow_provider_cij._arguments import filled, words
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 class _SegmentWait(WaitSensor):
     """Waits until a segment is as it should be, the same in poke, reschedule and deferrable mode."""
 
-    template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
     event_key = "segment"
 
@@ -64,7 +63,7 @@ class CijSegmentSensor(_SegmentWait):
     :raises AirflowSensorTimeout: it is not so within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id", "since", "min_members", "max_members", "max_change")
+    readers: ClassVar = {"until": words("live", "refreshed", "stopped")}
 
     def __init__(
         self,
@@ -87,8 +86,6 @@ class CijSegmentSensor(_SegmentWait):
         from airflow_provider_cij.api.segments.sizes import count_of, limits_of
         from airflow_provider_cij.api.segments.wait import SegmentWait
 
-        one_of("until", self.until, "live", "refreshed", "stopped")
-        row_ids(segment_id=self.segment_id)
         if self.since is not None and self.until != "refreshed":
             raise CijInputError(f"since is given, and until is {self.until!r}.", hint="It goes with 'refreshed'.")
         least = count_of("min_members", self.min_members) or 0
@@ -129,8 +126,6 @@ class CijSegmentMembersSensor(_SegmentWait):
     :raises AirflowSensorTimeout: there are not enough within ``timeout``
     """
 
-    template_fields: Sequence[str] = ("segment_id", "group", "min_members")
-
     def __init__(
         self,
         *,
@@ -149,7 +144,6 @@ class CijSegmentMembersSensor(_SegmentWait):
         from airflow_provider_cij.api.segments.sizes import count_of
         from airflow_provider_cij.api.segments.wait import SegmentWait
 
-        row_ids(segment_id=self.segment_id)
         if self.group is not None:
             filled(group=self.group)
         least = count_of("min_members", self.min_members, 1)

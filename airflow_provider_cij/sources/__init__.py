@@ -1,7 +1,8 @@
 """Sources of members: files, databases, the organisation itself, and plain values.
 
-A source has ``chunks(client)``, which streams rows in chunks: their line numbers, and the values of the column that
-holds the ids. ``client`` is the task's open client, for a source that reads from the organisation itself.
+A source streams rows in chunks: ``chunks(client)`` their line numbers, and the values of the column that holds the ids;
+``rows(client, columns)`` their line numbers, and a dict a row. ``client`` is the task's open client, for a source that
+reads from the organisation itself.
 """
 
 from __future__ import annotations

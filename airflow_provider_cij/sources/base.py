@@ -1,14 +1,18 @@
-"""What sources share: their protocol, the thread they read in, the column they read, and values as text."""
+"""What sources share: their protocol, the thread they read in, the columns they read, and values as text."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
-from uuid import UUID
+from contextlib import aclosing
+from inspect import signature
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+from airflow_provider_cij._nested import NestedTemplate
 from airflow_provider_cij.dataverse.guids import parse_guid
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -21,14 +25,25 @@ ROWS = 1000
 """The number of rows in a chunk."""
 
 
+Rows = tuple[Sequence[int], list[dict[str, object]]]
+"""Some whole rows of a source: their line numbers, and a dict a row."""
+
+
 @runtime_checkable
 class Source(Protocol):
-    """Anything that streams members."""
+    """Anything that streams members and rows."""
 
     def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Yield the rows in chunks: their line numbers, and the values of the column.
+        """Yield the rows in chunks: their line numbers, and the values of one column, as text.
 
         :param client: the task's open client
+        """
+
+    def rows(self, client: DataverseClient, columns: Sequence[str] | None = None) -> AsyncIterator[Rows]:
+        """Yield whole rows in chunks: their line numbers, and a dict a row, with the values as they are read.
+
+        :param client: the task's open client
+        :param columns: the names of the columns to read. Default None, all columns
         """
 
 
@@ -64,8 +79,151 @@ class InThread(Generic[T]):
             self._thread.shutdown(wait=False)
 
 
+class Shape(Protocol[T]):
+    """What rows are turned into: the text of one column, or whole rows."""
+
+    def select(self, names: Sequence[str]) -> list[int]:
+        """Return the positions of the columns to read.
+
+        :param names: the names of all columns
+        :raises CijInputError: a column to read is not among them
+        """
+
+    def shaped(self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[T]:
+        """Return some rows.
+
+        :param lines: the rows' line numbers
+        :param names: the names of the selected columns
+        :param columns: the values of each
+        """
+
+
+class OneColumn(Shape[str]):
+    """Rows as the text of the column that holds the ids, or what is matched.
+
+    :param column: the column's name or number; None as ``position_of`` says
+    :param where: what has the columns, for errors
+    """
+
+    def __init__(self, column: str | int | None, where: str) -> None:
+        self._column = column
+        self._where = where
+
+    def select(self, names: Sequence[str]) -> list[int]:
+        """Return the position of the column."""
+        return [position_of(names, self._column, self._where)]
+
+    def shaped(self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[str]:
+        """Return the values of the column as text."""
+        return texts(lines, columns[0], f"column {names[0]!r}", self._where)
+
+
+class WholeRows(Shape[dict[str, object]]):
+    """Rows as dicts, with the values as they are read.
+
+    :param columns: the names of the columns to read. None reads all columns that have a name
+    :param where: what has the columns, for errors
+    """
+
+    def __init__(self, columns: Sequence[str] | None, where: str) -> None:
+        self.columns = columns
+        self._where = where
+
+    def select(self, names: Sequence[str]) -> list[int]:
+        """Return the positions of the columns."""
+        wanted = self.columns if self.columns is not None else [name for name in names if name]
+        return [position_of(names, name, self._where) for name in wanted]
+
+    def shaped(
+        self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]
+    ) -> list[dict[str, object]]:
+        """Return a dict for each row."""
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+class PlainSource(NestedTemplate):
+    """A source that can be written as plain JSON, so that a task can return it for another task's ``members``."""
+
+    plain_key: ClassVar[str]
+    """What the first argument is called there: it tells the sources apart."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the source as plain JSON.
+
+        :return: the arguments by their names, without those that have their defaults
+        """
+        first, *others = signature(type(self)).parameters.values()
+        given = {other.name: getattr(self, other.name) for other in others}
+        defaults = {other.name: other.default for other in others}
+        return {self.plain_key: getattr(self, first.name)} | {
+            name: value for name, value in given.items() if value != defaults[name]
+        }
+
+
+class Streaming(NestedTemplate):
+    """A source that a generator reads, in a thread of its own."""
+
+    column: str | int | None = None
+
+    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
+        """Yield the rows in chunks: their line numbers, and the values of the column as text.
+
+        :param client: the task's open client; not used
+        :raises CijInputError: what is read is not as the arguments say; the error names it, and the line
+        :raises CijError: it can't be read to its end
+        """
+        self._check()
+        async with aclosing(InThread(self._pages(OneColumn(self.column, self._where())), type(self).__name__)) as pages:
+            async for chunk in pages:
+                yield chunk
+
+    async def rows(self, client: DataverseClient, columns: Sequence[str] | None = None) -> AsyncIterator[Rows]:
+        """Yield whole rows in chunks: their line numbers, and a dict a row, with the values as they are read.
+
+        :param client: the task's open client; not used
+        :param columns: the names of the columns to read. Default None, all columns
+        :raises CijInputError: what is read is not as the arguments say; the error names it, and the line
+        :raises CijError: it can't be read to its end
+        """
+        self._check()
+        async with aclosing(InThread(self._pages(WholeRows(columns, self._where())), type(self).__name__)) as pages:
+            async for rows in pages:
+                yield rows
+
+    def _where(self) -> str:
+        """Return what is read, for errors."""
+        return repr(self)
+
+    def _check(self) -> None:
+        """Check the arguments, after rendering."""
+
+    def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
+        """Yield the rows in the shape that is asked for."""
+        raise NotImplementedError
+
+
+def shaped_objects(
+    shape: Shape[T], pages: Iterable[tuple[Sequence[int], Sequence[Mapping[str, object]]]]
+) -> Iterator[tuple[Sequence[int], list[T]]]:
+    """Yield objects in the shape that is asked for. An object may leave out a column that is empty.
+
+    :param shape: the shape
+    :param pages: line numbers and objects
+    :raises CijInputError: no object of the first page has a column that is asked for
+    """
+    names: list[str] | None = None
+    for lines, rows in pages:
+        if isinstance(shape, WholeRows) and shape.columns is None:
+            yield lines, [dict(row) for row in rows]  # type: ignore[misc]
+            continue
+        if names is None:
+            known = list(dict.fromkeys(chain.from_iterable(rows)))
+            names = [known[place] for place in shape.select(known)]
+        yield lines, shape.shaped(lines, names, [[row.get(name) for row in rows] for name in names])
+
+
 def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> int:
-    """Return the position of the column that holds the ids.
+    """Return the position of a column.
 
     :param names: the names of all columns
     :param wanted: the column's name, or its number from 0. None finds the only column, or the one named ``contactid``,
@@ -78,7 +236,7 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
             return wanted
         places: list[int] = []
     elif wanted is not None:
-        places = [place for place, name in enumerate(names) if name == wanted]
+        places = [place for place, name in enumerate(names) if trimmed(name) == trimmed(wanted)]
     elif len(names) == 1:
         return 0
     else:
@@ -97,19 +255,23 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
     raise CijInputError(f"{where}: {what}. Its columns: {', '.join(map(repr, names)) or 'none'}.")
 
 
-def texts(values: Iterable[object]) -> list[str]:
-    """Return values as text, as a CSV file holds them: ids of any type as ids, None as an empty text.
+def texts(lines: Sequence[int], values: Sequence[object], what: str, where: str) -> list[str]:
+    """Return the values of some rows as text, as ``text_of_value`` does.
 
-    :param values: the values of a column
+    :param lines: the rows' line numbers
+    :param values: the values
+    :param what: what holds them, such as a column, for errors
+    :param where: what has the rows, for errors
+    :raises CijInputError: a row holds several values, or bytes that are no text
     """
-    return [value if type(value) is str else _text(value) for value in values]
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        value = bytes(value)
-        # A GUID in binary, in the order it is written in.
-        return str(UUID(bytes=value)) if len(value) == 16 else value.decode(errors="replace")
-    return str(value)
+    try:
+        return [value if type(value) is str else text_of_value(value) for value in values]
+    except CijInputError:
+        pass
+    for line, value in zip(lines, values, strict=True):
+        try:
+            text_of_value(value)
+        except CijInputError as error:
+            message = f"{where}, line {line}: {what} holds {error.message} Nothing was sent."
+            raise CijInputError(message, hint=error.hint) from None
+    raise AssertionError("unreachable: one of the values can't be text")

@@ -1,40 +1,48 @@
-"""Members from a file."""
+"""Members, or whole rows, from a file."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing
-from itertools import accumulate, islice
-from typing import IO, TYPE_CHECKING, Any
+import uuid
+from collections.abc import Generator, Iterator, Sequence
+from typing import IO, Any, TypeVar
 
+from airflow_provider_cij._unpacking import check_text, unpacked
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, delimiter_of, format_of, reading, reading_text
-from airflow_provider_cij.sources.base import ROWS, InThread, position_of, texts
+from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, decoding, delimiter_of, format_of, reading
+from airflow_provider_cij.sources._csv import CsvRows
+from airflow_provider_cij.sources._json import JsonRows
+from airflow_provider_cij.sources.base import ROWS, PlainSource, Shape, Streaming, shaped_objects
 
-if TYPE_CHECKING:
-    from airflow_provider_cij.api.members.id_list import Chunk
-    from airflow_provider_cij.dataverse.client import DataverseClient
+T = TypeVar("T")
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _BUFFER = 1 << 20
 
 
-class FromFile:
-    """Members from a column of a file: CSV, JSON lines or Parquet.
+class FromFile(PlainSource, Streaming):
+    r"""Members from a column of a file, or its whole rows: CSV, JSON or Parquet.
+
+    Text may be compressed with gzip, or be the one file of a zip: that is seen in its first bytes. Lines count from 1;
+    in a Parquet file they are the rows' numbers.
 
     :param path: a path, or a URL that Airflow's ``ObjectStoragePath`` opens (templated)
     :param column: the column's header, or its number from 0 in a CSV file without a header. Default None, the only
         column, or the one named ``contactid``, ``leadid`` or ``id`` (templated)
-    :param format: ``csv``, ``jsonl`` (an object a line) or ``parquet`` (needs the extra ``parquet``). Default None, by
-        the file's name: ``.jsonl``, ``.ndjson``, ``.json`` or ``.parquet``, otherwise CSV. Text may be gzipped, ``.gz``
-    :param delimiter: the character between columns of a CSV file. Default None, a comma, or a tab in ``.tsv``
-    :param encoding: the text's encoding; default ``utf-8-sig``, UTF-8 with or without a byte order mark
+    :param format: ``csv``, ``jsonl`` (JSON: an object a line, or an array of objects) or ``parquet`` (needs the extra
+        ``parquet``). Default None, by the file's name: ``.jsonl``, ``.ndjson``, ``.json`` or ``.parquet``, otherwise
+        CSV
+    :param delimiter: the character between columns of a CSV file. Default None, the one that its first line names
+        (``sep=;``), or else a tab in ``.tsv`` and a comma in other files
+    :param quote: the character around texts of a CSV file that may hold delimiters and line ends; ``""`` when quotes
+        are characters as others are. Default a double quote
+    :param escape: the character before a quote within a quoted text, such as ``"\\"`` in files of Spark and MySQL.
+        Default None, a quote within is doubled
+    :param encoding: the text's encoding, such as ``cp1252`` or ``utf-16``; default ``utf-8-sig``, UTF-8 with or without
+        a byte order mark
+    :raises CijInputError: an argument can't be right
     """
 
     template_fields = ("path", "column")
+    plain_key = "file"
 
     def __init__(
         self,
@@ -43,6 +51,8 @@ class FromFile:
         *,
         format: str | None = None,  # noqa: A002
         delimiter: str | None = None,
+        quote: str = '"',
+        escape: str | None = None,
         encoding: str = "utf-8-sig",
     ) -> None:
         if format not in (None, CSV, JSON_LINES, PARQUET):
@@ -51,114 +61,94 @@ class FromFile:
         self.column = column
         self.format = format
         self.delimiter = delimiter
+        self.quote = quote
+        self.escape = escape
         self.encoding = encoding
+        self._check()
 
     def __repr__(self) -> str:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
 
-    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Yield the rows in chunks: their line numbers (in a Parquet file the rows' numbers), and the values.
+    def _check(self) -> None:
+        known: dict[str, str] = {}
+        for name in ("delimiter", "quote", "escape"):
+            character = getattr(self, name)
+            if character is None or (name == "quote" and character == ""):
+                continue
+            if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
+                raise CijInputError(f"{name} is {character!r}.", hint="Give one character; a tab is '\\t'.")
+            if character in known:
+                raise CijInputError(f"{name} is {character!r}, and so is {known[character]}.", hint="Give another.")
+            known[character] = name
 
-        :param client: the task's open client; not used
-        :raises CijInputError: there is no such file or column, or the file has another format; the error names file
-            and line
-        :raises CijError: the file can't be read to its end
-        """
-        async with aclosing(InThread(self._pages(), "FromFile")) as pages:
-            async for chunk in pages:
-                yield chunk
+    def _where(self) -> str:
+        return str(self.path)
 
-    def _pages(self) -> Generator[Chunk, None, None]:
+    def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         path = str(self.path)
-        form = self.format or format_of(path)
         try:
-            if form == PARQUET:
-                with reading(path) as file:
-                    yield from self._parquet(file)
-                return
-            with reading_text(path, self.encoding) as text:
-                yield from self._csv(text) if form == CSV else self._json_lines(text)
+            with reading(path) as raw, unpacked(path, raw) as (name, file):
+                form = self.format or format_of(name)
+                if form == PARQUET:
+                    if file is not raw:
+                        raise CijInputError(f"The file {path!r} is compressed Parquet.", hint="Decompress it.")
+                    yield from self._parquet(file, shape)
+                    return
+                check_text(path, file)
+                # Bytes that are invalid in the encoding must not stop ids: they matter in a column that is read.
+                with decoding(path, file, self.encoding, "surrogateescape") as text:
+                    yield from self._csv(text, delimiter_of(name), shape) if form == CSV else self._json(text, shape)
         except CijError:
             raise
+        except UnicodeError as error:
+            hint = "Give the file's encoding."
+            raise CijInputError(f"The file {path!r} can't be read as {self.encoding}: {error}.", hint=hint) from None
         except Exception as error:  # raised by any library that reads it, such as an object store's
             reason = f"{type(error).__name__}: {error}"
             raise CijError(f"The file {path!r} can't be read to its end: {reason}.") from None
 
-    def _csv(self, text: IO[str]) -> Iterator[Chunk]:
-        delimiter = self.delimiter or delimiter_of(str(self.path))
-        try:
-            # Strict: a stray quote would swallow all rows up to the next one, silently.
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
-        except (TypeError, ValueError) as error:
-            raise CijInputError(f"delimiter is {delimiter!r}: {error}.") from None
-        try:
-            yield from self._csv_rows(reader)
-        except csv.Error as error:
-            raise self._broken(reader.line_num, str(error)) from None
+    def _csv(self, text: IO[str], default: str, shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
+        rows = CsvRows(
+            text,
+            self._where(),
+            column=self.column,
+            delimiter=self.delimiter,
+            default=default,
+            quote=self.quote,
+            escape=self.escape,
+            encoding=self.encoding,
+        )
+        return rows.pages(shape)
 
-    def _csv_rows(self, reader: Any) -> Iterator[Chunk]:
-        if isinstance(self.column, int):
-            position = self.column
-            if position < 0:
-                raise CijInputError(f"{self.path}: column is {position}.", hint="Columns are counted from 0.")
-        else:
-            header = [name.strip() for name in next(filter(None, reader), [])]
-            position = position_of(header, self.column, str(self.path))
-        last = reader.line_num
-        while rows := list(islice(reader, ROWS)):
-            lines: Sequence[int] = range(last + 1, reader.line_num + 1)
-            last = reader.line_num
-            if len(lines) > len(rows):
-                lines = _last_lines(rows, lines[0])
-            if [] in rows:  # a blank line is no row
-                numbered = [(line, row) for line, row in zip(lines, rows, strict=True) if row]
-                lines, rows = [line for line, _ in numbered], [row for _, row in numbered]
-            try:
-                yield lines, [row[position] for row in rows]
-            except IndexError:  # a row too short has nothing where the id should be
-                yield lines, [row[position] if position < len(row) else "" for row in rows]
+    def _json(self, text: IO[str], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
+        return shaped_objects(shape, JsonRows(text, self._where(), self.encoding).pages())
 
-    def _json_lines(self, text: IO[str]) -> Iterator[Chunk]:
-        numbered = ((line, row) for line, row in enumerate(text, 1) if not row.isspace())
-        column = self.column
-        while part := [(line, self._object(line, row)) for line, row in islice(numbered, ROWS)]:
-            if not isinstance(column, str):
-                names = list(part[0][1])
-                column = names[position_of(names, column, str(self.path))]
-            # An object may leave out a field that is empty.
-            yield [line for line, _ in part], texts(row.get(column) for _, row in part)
-
-    def _object(self, line: int, text: str) -> dict[str, Any]:
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise self._broken(line, f"{error.msg} at character {error.colno}") from None
-        except (ValueError, RecursionError) as error:
-            raise self._broken(line, f"{type(error).__name__}") from None
-        if not isinstance(row, dict):
-            raise self._broken(line, "no JSON object")
-        return row
-
-    def _parquet(self, file: IO[bytes]) -> Iterator[Chunk]:
+    def _parquet(self, file: IO[bytes], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
         pyarrow, first = arrow(), 1
         try:
             # By buffers: a row group may be all of the file, and a column of it would be read at once.
             parquet = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-            names = parquet.schema_arrow.names
-            column = names[position_of(names, self.column, str(self.path))]
-            for batch in parquet.iter_batches(ROWS, columns=[column], use_threads=False):
-                yield range(first, first + len(batch)), texts(batch.column(0).to_pylist())
+            all_names = parquet.schema_arrow.names
+            names = [all_names[place] for place in shape.select(all_names)]
+            for batch in parquet.iter_batches(ROWS, columns=names, use_threads=False):
+                columns = [_plain(pyarrow, batch.column(name)) for name in names]
+                lines = range(first, first + len(batch))
+                yield lines, shape.shaped(lines, names, columns)
                 first += len(batch)
         except (pyarrow.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
             if getattr(error, "errno", None):  # an error of the disk, not of the file
                 raise
-            raise self._broken(first, str(error)) from None
-
-    def _broken(self, line: int, what: str) -> CijInputError:
-        return CijInputError(f"{self.path}, line {line}: {what}. Nothing was sent.")
+            raise CijInputError(f"{self.path}, line {first}: {error}. Nothing was sent.") from None
 
 
-def _last_lines(rows: list[list[str]], first: int) -> list[int]:
-    """Return the number of each row's last line, as Python's reader counts, where rows go over several lines."""
-    spans = (1 + sum(len(_LINE_END.findall(field)) for field in row) for row in rows)
-    return list(accumulate(spans, initial=first - 1))[1:]
+def _plain(pyarrow: Any, column: Any) -> list[Any]:
+    """Return the values of a column of Arrow. The type of 16 bytes of fixed size is that of a UUID."""
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_timestamp(column.type) and column.type.unit == "ns":  # datetime holds microseconds
+        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    values: list[Any] = column.to_pylist()
+    if types.is_fixed_size_binary(column.type) and column.type.byte_width == 16:
+        return [value if value is None else uuid.UUID(bytes=value) for value in values]
+    return values

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from contextlib import aclosing, closing, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources.base import InThread, position_of, texts
+from airflow_provider_cij.sources.base import PlainSource, Shape, Streaming
 
-if TYPE_CHECKING:
-    from airflow_provider_cij.api.members.id_list import Chunk
-    from airflow_provider_cij.dataverse.client import DataverseClient
+T = TypeVar("T")
 
 _PAGE = 5000
 # What no retry can mend when a query runs, as PEP 249 names it: drivers share the names, not the classes.
@@ -28,8 +26,10 @@ _QUOTED = re.compile(
 )
 
 
-class FromSql:
-    """Members from a query on any database that Airflow has a provider for. Nothing is committed.
+class FromSql(PlainSource, Streaming):
+    """Members, or whole rows, from a query on any database that Airflow has a provider for.
+
+    Nothing is committed. Lines are the rows' numbers.
 
     :param sql: the query (templated)
     :param conn_id: the database's Airflow connection (templated)
@@ -40,6 +40,7 @@ class FromSql:
     """
 
     template_fields = ("sql", "conn_id", "column", "parameters")
+    plain_key = "sql"
 
     def __init__(
         self,
@@ -58,25 +59,16 @@ class FromSql:
         # The query may name a person.
         return f"FromSql(conn_id={self.conn_id!r}, column={self.column!r})"
 
-    async def chunks(self, client: DataverseClient) -> AsyncIterator[Chunk]:
-        """Yield the rows in chunks: their numbers as lines, and the values of the column.
-
-        :param client: the task's open client; not used
-        :raises CijInputError: the connection leads to no database, the query is wrong, or has no such column
-        :raises CijError: the database does not answer
-        """
+    def _check(self) -> None:
         for name, value in (("sql", self.sql), ("conn_id", self.conn_id)):
             if not isinstance(value, str) or not value.strip():
                 raise CijInputError(f"FromSql's {name} is {type(value).__name__}.", hint="Give text that is not empty.")
-        async with aclosing(InThread(self._pages(), "FromSql")) as pages:
-            async for chunk in pages:
-                yield chunk
 
-    def _pages(self) -> Generator[Chunk, None, None]:
+    def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         with closing(self._connect()) as connection:
             cursor = _cursor(connection)
             try:
-                yield from self._read(cursor)
+                yield from self._read(cursor, shape)
             except CijError:
                 raise
             except Exception as error:
@@ -102,19 +94,21 @@ class FromSql:
             ) from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 
-    def _read(self, cursor: Any) -> Generator[Chunk, None, None]:
+    def _read(self, cursor: Any, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         # Many databases take no semicolon behind a statement; files of SQL end in one.
         sql = self.sql.rstrip("; \t\r\n")
         # Without parameters a "%" in the text is a "%".
         cursor.execute(*(sql, self.parameters) if self.parameters else (sql,))
-        first, place = 1, -1
+        first, names, places = 1, list[str](), list[int]()
         while rows := cursor.fetchmany(_PAGE):
-            if place < 0:  # a server's cursor knows its columns from the first page on
-                names = [str(column[0]) for column in cursor.description]
-                place = position_of(names, self.column, repr(self))
+            if not names:  # a server's cursor knows its columns from the first page on
+                all_names = [str(column[0]) for column in cursor.description]
+                places = shape.select(all_names)
+                names = [all_names[place] for place in places]
             # A connection may be set to give dicts.
-            key: Any = names[place] if isinstance(rows[0], Mapping) else place
-            yield range(first, first + len(rows)), texts(row[key] for row in rows)
+            keys: Sequence[Any] = names if isinstance(rows[0], Mapping) else places
+            lines = range(first, first + len(rows))
+            yield lines, shape.shaped(lines, names, [[row[key] for row in rows] for key in keys])
             first += len(rows)
         if not cursor.description:
             raise CijInputError(f"The query on connection {self.conn_id!r} is none: it gives no rows.")

@@ -11,7 +11,9 @@ POST /sandbox/clock {"advance_seconds": N} advances the time, --speed makes it r
 Computing, stopping, tokens and certificates take real time. With --state the time never goes back.
 
 Journeys are made from templates (three at first, with e-mails for them). They go from Draft by Publishing to Live, or
-back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. No mail is sent.
+back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. No mail leaves
+the sandbox: /mail shows whom a journey mailed, whom consent left out, and why; GET /sandbox/mail?since=N&journey=ID
+lists the same.
 Each custom trigger that is ready to use is an action: msdynmkt_orderplaced and msdynmkt_cartabandoned, and those that
 POST /sandbox/triggers {"name": "msdynmkt_...", "attributes": {"msdynmkt_...": "string"}} adds ("state": "Stopped" or
 "Draft"; types boolean, datetime, decimal, float, integer, reference, string). GET /sandbox/events?since=N&trigger=NAME
@@ -101,6 +103,13 @@ Where the documents are silent it assumes:
 - a target of UpdateMultiple may name its row in @odata.id; a target of UpsertMultiple that names none is created; of
   several wrong targets the first is answered; without --deadlocks a row may be written twice at once;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
+- a journey mails its audience once, at its start, as of the last evaluation, whatever its trigger's type; an e-mail, or
+  an action, that names no purpose is of the commercial one; its address is in the first column of the audience
+  configuration, whose columns hold logical names with commas between; nobody is mailed by an external consent provider;
+- a new purpose without enforcement models is restrictive; the N:N of purposes and profiles takes rows by POST;
+- of consents modified at the same second the one that was written last counts;
+- msdynmkt_checkconsent (--with-check-consent) has the inputs and outputs of replacement consent providers, and takes
+  1,000 addresses;
 
 For outbound marketing it assumes:
 - msdyncrm_query in a row is another name of msdyncrm_segmentquery; required columns are required of drafts too, except

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, dag_in_a_test, importing, many_ids, match_emails, sandbox_at_size, two_million
+from tests.bench import (
+    add_members,
+    consent_of_many,
+    dag_in_a_test,
+    importing,
+    many_ids,
+    match_emails,
+    sandbox_at_size,
+    two_million,
+)
 
 if __name__ == "__main__":
     importing.main()
@@ -13,5 +22,6 @@ if __name__ == "__main__":
     many_ids.main()
     sandbox_at_size.main()
     match_emails.main()
+    consent_of_many.main()
     two_million.main()
     sys.exit(0)

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.consent.client import ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
@@ -300,7 +300,11 @@ def test_an_invalid_require_consent_is_refused(dag_id, capfd):
     made = CijHook().run(lambda cij: cij.segments.create(SegmentSpec(dag_id, "Mail", groups=(MemberGroup("in"),))))
     with DAG(dag_id, schedule=None) as dag:
         CijAddSegmentMembersOperator(
-            task_id="t", segment_id=made.segment_id, group="in", members=[made.segment_id], require_consent="yes"
+            task_id="t",
+            segment_id=made.segment_id,
+            group="in",
+            members=[made.segment_id],
+            require_consent="{{ 'yes' }}",
         )
     assert run_dag(dag).states == {"t": "failed"}
-    assert "Give True, or ConsentTo(purpose_id=…)." in capfd.readouterr().out
+    assert "Give True, or ConsentTo(…)." in capfd.readouterr().out

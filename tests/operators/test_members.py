@@ -99,11 +99,11 @@ def test_more_removals_than_allowed_remove_no_member(run, segment, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_removals": 1.5}, "max_removals is 1.5, which is no bound."),
+        ({"max_removals": "{{ 1.5 }}"}, "max_removals is '1.5', which is no bound."),
         ({"group": []}, "group is []"),
         ({"not_found_path": "x.csv"}, "not_found_path is given without match_on"),
         ({"match_on": "emailaddress1", "not_found_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
-        ({"match_on": "e-mail"}, "match_on is 'e-mail', which is no column"),
+        ({"match_on": "{{ 'e-mail' }}"}, "match_on is 'e-mail'. Give a column's logical name"),
         ({"match_on": "emailadress"}, "emailadress"),
         ({"group": "nobody"}, "has no group 'nobody'. Its groups: 'in', 'more'."),
     ],

@@ -103,8 +103,8 @@ def test_people_are_matched_by_email(organisation):
         ({}, "Give profile_id for one person, or members for many."),
         ({"profile_id": "x", "members": ["x"]}, "Give profile_id for one person, or members for many."),
         ({"members": PEOPLE, "rate_per_minute": 2501}, "rate_per_minute is 2501. The service takes 2500."),
-        ({"members": PEOPLE, "table": "contacts"}, "table is 'contacts'. Use 'contact' or 'lead'."),
-        ({"members": PEOPLE, "raise_again": "yes"}, "raise_again is 'yes'. Give True or False."),
+        ({"members": PEOPLE, "table": "{{ 'contacts' }}"}, "table is 'contacts'. Use 'contact' or 'lead'."),
+        ({"members": PEOPLE, "raise_again": "{{ 'yes' }}"}, "raise_again is 'yes'. Give True or False."),
         ({"members": PEOPLE, "max_concurrency": 0}, "max_concurrency is 0"),
         ({"members": PEOPLE, "attributes": {}}, "text is missing"),
         ({"members": PEOPLE, "attributes": {"text": "", "colour": 1}}, "colour is unknown; text must be"),
@@ -116,8 +116,11 @@ def test_people_are_matched_by_email(organisation):
             "1 values of 1 rows match nobody",
         ),
         ({"members": []}, "The list has no row."),
-        ({"members": PEOPLE, "max_invalid": "1.0"}, "max_invalid is '1.0', which could mean one row or all of them"),
-        ({"members": PEOPLE, "on_empty": "pass"}, "on_empty is 'pass'. Use 'fail', 'skip' or 'ok'."),
+        (
+            {"members": PEOPLE, "max_invalid": "{{ '1.0' }}"},
+            "max_invalid is '1.0', which could mean one row or all of them",
+        ),
+        ({"members": PEOPLE, "on_empty": "{{ 'pass' }}"}, "on_empty is 'pass'. Use 'fail', 'skip' or 'ok'."),
     ],
 )
 def test_arguments_are_checked_before_the_first_raise(organisation, capfd, arguments, message):

@@ -233,10 +233,10 @@ def test_a_missing_tenant_is_named(scripted, add, capfd, monkeypatch):
     ("arguments", "message"),
     [
         ({"query": "PROFILE(contact"}, "its query has 1 '(' never closed"),
-        ({"groups": "Invited"}, "groups is 'Invited'. Give a list of names"),
+        ({"groups": "{{ 'Invited' }}"}, "groups is 'Invited'. Give a list of names"),
         ({"groups": [{"name": "x"}]}, "groups is [{'name': 'x'}]. Give a list of names"),
         ({}, "has neither a query nor a group"),
-        ({"query": "PROFILE(contact)", "if_exists": "replace"}, "if_exists is 'replace'"),
+        ({"query": "PROFILE(contact)", "if_exists": "{{ 'replace' }}"}, "if_exists is 'replace'"),
     ],
 )
 def test_an_invalid_segment_is_refused(dag_id, capfd, arguments, message):

@@ -104,11 +104,15 @@ def test_deleting_a_missing_segment(dag_id, capfd):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (CijStopSegmentsOperator, {"segment_ids": str(uuid.uuid4())}, "Give a list of ids."),
-        (CijStopSegmentsOperator, {"segment_ids": []}, "Give a list of ids."),
-        (CijStopSegmentsOperator, {"segment_ids": ["x"]}, "segment_id is 'x', which is no GUID"),
-        (CijDeleteSegmentOperator, {"segment_id": "x"}, "segment_id is 'x', which is no GUID"),
-        (CijUpdateSegmentOperator, {"segment_id": "x", "groups": "in"}, "groups is 'in'. Give a list of names"),
+        (CijStopSegmentsOperator, {"segment_ids": "{{ dag.dag_id }}"}, "Give a list of ids."),
+        (CijStopSegmentsOperator, {"segment_ids": []}, "segment_ids is an empty list"),
+        (CijStopSegmentsOperator, {"segment_ids": ["{{ 'x' }}"]}, "segment_ids is 'x', which is no GUID"),
+        (CijDeleteSegmentOperator, {"segment_id": "{{ 'x' }}"}, "segment_id is 'x', which is no GUID"),
+        (
+            CijUpdateSegmentOperator,
+            {"segment_id": str(uuid.uuid4()), "groups": "{{ 'in' }}"},
+            "groups is 'in'. Give a list of names",
+        ),
         (CijUpdateSegmentOperator, {"segment_id": str(uuid.uuid4()), "query": ""}, "Does Not Exist"),
     ],
 )
@@ -160,9 +164,9 @@ def test_default_args_reach_every_task():
         """A retry policy of the DAG author."""
 
     with DAG("d", schedule=None, default_args={"cij_conn_id": "other", "retries": 3}):
-        sensor = CijSegmentSensor(task_id="a", segment_id="x")
-        refresh = CijRefreshSegmentOperator(task_id="b", segment_id="x")
-        own = CijRefreshSegmentOperator(task_id="c", segment_id="x", retry_policy=Own())
+        sensor = CijSegmentSensor(task_id="a", segment_id=str(uuid.uuid4()))
+        refresh = CijRefreshSegmentOperator(task_id="b", segment_id=str(uuid.uuid4()))
+        own = CijRefreshSegmentOperator(task_id="c", segment_id=str(uuid.uuid4()), retry_policy=Own())
     assert {task.cij_conn_id for task in (sensor, refresh)} == {"other"}
     assert {type(task.retry_policy) for task in (sensor, refresh)} == {CijRetryPolicy}
     assert type(own.retry_policy) is Own

@@ -76,7 +76,7 @@ def test_a_timeout_fails_or_skips(run_sensor, mode, soft_fail, state):
 
 @every_mode
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"until": "dead"}, "until is 'dead'"), ({"poke_interval": 0}, "is 0")]
+    ("arguments", "message"), [({"until": "{{ 'dead' }}"}, "until is 'dead'"), ({"poke_interval": 0}, "is 0")]
 )
 def test_invalid_arguments_are_refused(run_sensor, scripted, capfd, mode, arguments, message):
     """Invalid arguments fail the task before anything is sent."""

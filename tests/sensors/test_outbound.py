@@ -100,7 +100,7 @@ FAILURES = [
     (CijOutboundJourneySensor, [journey(ERROR)], "stopped", "Outbound journey 'VIP' (%s) is error."),
     (CijOutboundMemberOperationsSensor, [segment(LIVE), state(state="Failed")], None, "are failed: getState says"),
     (CijOutboundSegmentSensor, REMOVED[:1], "live", "This organisation has no outbound marketing any more"),
-    (CijOutboundSegmentSensor, [segment(LIVE)], "dead", "until is 'dead'. Use 'live' or 'stopped'."),
+    (CijOutboundSegmentSensor, [segment(LIVE)], "{{ 'dead' }}", "until is 'dead'. Use 'live' or 'stopped'."),
 ]
 
 

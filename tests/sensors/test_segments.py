@@ -161,7 +161,7 @@ def test_a_definitions_id_is_accepted(run_sensor, mode):
 
 def test_an_unknown_until_is_refused(run_sensor, scripted, capfd):
     """An unknown ``until`` fails the task before anything is sent."""
-    assert run_sensor("poke", segment(1), until="dead").states == {"wait": "failed"}
+    assert run_sensor("poke", segment(1), until="{{ 'dead' }}").states == {"wait": "failed"}
     assert "until is 'dead'. Use 'live', 'refreshed' or 'stopped'." in capfd.readouterr().out
     assert scripted.requests == []
 

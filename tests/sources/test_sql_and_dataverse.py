@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_list import read_member_ids
@@ -21,6 +21,7 @@ from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromSql
 from airflow_provider_cij.sources import sql as sql_source
+from airflow_provider_cij.sources.base import OneColumn
 from tests.dags import run_dag
 from tests.streams import read_source
 
@@ -53,7 +54,11 @@ def _open(path: Path) -> bool:
         ("SELECT contactid FROM people ORDER BY spent", {}, IDS),
         ("SELECT name, contactid FROM people ORDER BY spent;\n", {}, IDS),
         ("SELECT name, contactid AS c FROM people ORDER BY spent", {"column": "c"}, IDS),
-        ("SELECT name, raw FROM people ORDER BY spent", {"column": 1}, IDS),
+        (
+            "SELECT name, hex(raw) FROM people ORDER BY spent",
+            {"column": 1},
+            [uuid.UUID(one).hex.upper() for one in IDS],
+        ),
         ("SELECT spent FROM people ORDER BY spent", {}, ["0", "1", "2"]),
         ("SELECT contactid FROM people WHERE spent > ?", {"parameters": [1]}, IDS[2:]),
         ("SELECT contactid FROM people WHERE spent > :least", {"parameters": {"least": 1}}, IDS[2:]),
@@ -164,7 +169,7 @@ class _ServersCursor:
 
 def test_a_server_side_cursor_knows_its_columns_after_the_first_page():
     """Columns are read after the first page, and rows may be dicts."""
-    chunks = FromSql("SELECT;", "x")._read(_ServersCursor())
+    chunks = FromSql("SELECT;", "x")._read(_ServersCursor(), OneColumn(None, "x"))
     assert [(list(lines), values) for lines, values in chunks] == [([1], [IDS[0]]), ([2], [""])]
 
 
@@ -187,26 +192,21 @@ def test_quoted_values_in_driver_errors_are_withheld(message, shown):
         assert told.permanent
 
 
+def _rendered(source):
+    task = CijAddSegmentMembersOperator(task_id=f"t{id(source)}", segment_id=IDS[0], group="G", members=source)
+    task.render_template_fields({"t": "people", "c": "shop"})
+    assert "{{" in str(vars(source))
+    return task.members
+
+
 def test_sources_render_their_templates(tmp_path):
-    """Queries, also those in .sql files, are rendered and not shown in the UI."""
-
-    class Task(BaseOperator):
-        template_fields = ("members",)
-        template_ext = (".sql",)
-
-        def __init__(self, members: object, **kwargs: object) -> None:
-            super().__init__(**kwargs)
-            self.members = members
-
+    """Queries, also those in .sql files, are rendered as copies and not shown in the UI."""
     (tmp_path / "members.sql").write_text("SELECT id FROM {{ t }}")
     sql = FromSql("members.sql", "{{ c }}", column="{{ c }}", parameters=["{{ t }}", 1])
     text = FromSql("SELECT id FROM {{ t }}", "x")
     rows = FromDataverse("{{ t }}", "name eq '{{ c }}'", column="{{ c }}")
     with DAG("d", schedule=None, template_searchpath=str(tmp_path)):
-        for source in (sql, text, rows):
-            task = Task(members=source, task_id=f"t{id(source)}")
-            task.render_template_fields({"t": "people", "c": "shop"})
-            assert task.members is source
+        sql, text, rows = (_rendered(source) for source in (sql, text, rows))
     assert vars(sql) == {
         "sql": "SELECT id FROM people",
         "conn_id": "shop",

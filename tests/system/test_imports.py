@@ -12,6 +12,7 @@ MODULES = (
     "airflow_provider_cij.operators.journeys",
     "airflow_provider_cij.operators.members",
     "airflow_provider_cij.operators.outbound",
+    "airflow_provider_cij.operators.records",
     "airflow_provider_cij.operators.segments",
     "airflow_provider_cij.operators.triggers",
     "airflow_provider_cij.provider_info",

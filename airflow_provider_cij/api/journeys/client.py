@@ -23,6 +23,7 @@ from airflow_provider_cij.api.journeys.models import (
     validation_of,
 )
 from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times
+from airflow_provider_cij.api.names import id_of_name
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
 from airflow_provider_cij.api.validation import ValidationResult
@@ -78,6 +79,17 @@ class Journeys:
         """
         path = row_path(JOURNEYS, normalize_guid(journey_id, "journey_id"))
         return Journey.of(await self._client.get(query(path, select=(*JOURNEY_COLUMNS, *also))))
+
+    async def id_of_name(self, name: str) -> str:
+        """Return the id of the only journey with a name.
+
+        :param name: the name that people see
+        :raises CijNotFoundError: no journey has the name
+        :raises CijInputError: several have it
+        """
+        return await id_of_name(
+            self._client, name, what="journey", entity_set=JOURNEYS, id_column=_ID, name_column="msdynmkt_name"
+        )
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
         """Read many journeys with one request.

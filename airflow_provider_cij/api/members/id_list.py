@@ -10,6 +10,7 @@ from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberReport
 from airflow_provider_cij.dataverse.guids import pack_guids
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ async def read_member_ids(chunks: AsyncIterator[Chunk], max_invalid: object = No
 
 
 def _reason(value: object, wanted: str) -> str:
-    text = "" if value is None else str(value).strip()
+    text = trimmed(text_of_value(value))
     if not text:
         return "it is empty"
     if "@" in text and wanted == "id":

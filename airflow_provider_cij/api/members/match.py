@@ -3,7 +3,8 @@
 Source: Dataverse docs, "In function", "Filter rows" and "Page results". Decisions where they are silent:
 
 - Every record with the value counts, inactive ones as well: several people may share an address.
-- Values that differ only in case, in white space around them, or in how an accent is encoded are equal. The service
+- Values that differ only in case, in white space and invisible characters around them, in how an accent is encoded, or
+  in the type of a number are equal. The service
   may compare more widely (accents, "ß" and "ss"): records that are equal only to the service are left out, because a
   mail to the wrong person is worse than none.
 """
@@ -23,6 +24,7 @@ from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberI
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijReplyError, CijServerError
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ _Batch = dict[str, tuple[int, str]]  # normalized value: the first line it stand
 def normalize(text: str) -> str:
     """Return the form of a value in which equal values are equal texts.
 
-    :param text: the value, without white space around it
+    :param text: the value, trimmed
     """
     # Not casefold: it would make one of "ß" and "ss".
     return unicodedata.normalize("NFC", text.lower())
@@ -253,7 +255,7 @@ class _RecentlySeen:
 
 def _text(value: object) -> str:
     """Return a value of a list or a row as text; ``""`` when there is none or no column can hold it."""
-    text = "" if value is None else unicodedata.normalize("NFC", str(value).strip())
+    text = unicodedata.normalize("NFC", trimmed(text_of_value(value)))
     return "" if len(text) > _LONGEST or _NO_TEXT.search(text) else text
 
 

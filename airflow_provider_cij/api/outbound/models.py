@@ -97,7 +97,7 @@ class Kind:
 
     :param word: in messages
     :param table: where its rows are
-    :param columns: that a look reads
+    :param columns: that a check reads: the id, the name, and more
     :param moves: which status may follow which
     :param kept: in which of them a publish has nothing left to do
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from airflow_provider_cij.api.names import id_of_name
 from airflow_provider_cij.api.outbound.models import (
     STOPPED,
     Kind,
@@ -78,6 +79,23 @@ class OutboundRows(Generic[R]):
         """
         with removal_explained():
             return self._of(await self._client.get(query(self._path(row_id), select=self.kind.columns)))
+
+    async def id_of_name(self, name: str) -> str:
+        """Return the id of the only row with a name.
+
+        :param name: the name that people see
+        :raises CijNotFoundError: no row has the name
+        :raises CijInputError: several have it
+        """
+        with removal_explained():
+            return await id_of_name(
+                self._client,
+                name,
+                what=f"outbound {self.kind.word}",
+                entity_set=self.kind.table.entity_set,
+                id_column=self.kind.table.id_column,
+                name_column=self.kind.columns[1],
+            )
 
     async def get_many(self, row_ids: Sequence[str]) -> dict[str, R]:
         """Read many with one request.

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.names import id_of_name
 from airflow_provider_cij.api.row_sync import Changes, Table, create_or_update, delete_row, read_columns, read_name
 from airflow_provider_cij.api.segments.models import (
     AT_REST,
@@ -27,6 +28,7 @@ from airflow_provider_cij.api.segments.models import (
     Execution,
     MemberGroup,
     Segment,
+    SegmentStatus,
     groups_of,
     groups_text,
     with_ids,
@@ -114,6 +116,23 @@ class Segments:
         segment = Segment.of(rows[0])
         log.info("%s is a definition's id; its segment is %s", wanted, segment.segment_id)
         return segment
+
+    async def id_of_name(self, name: str) -> str:
+        """Return the id of the only segment with a name; deleted ones do not count.
+
+        :param name: the name that people see
+        :raises CijNotFoundError: no segment has the name
+        :raises CijInputError: several have it
+        """
+        return await id_of_name(
+            self._client,
+            name,
+            what="segment",
+            entity_set=SEGMENTS.entity_set,
+            id_column=SEGMENTS.id_column,
+            name_column="msdynmkt_displayname",
+            where=f"statuscode ne {int(SegmentStatus.DELETED)}",
+        )
 
     async def definition(self, segment: Segment) -> Definition:
         """Read the definition of a segment: its query and its groups."""

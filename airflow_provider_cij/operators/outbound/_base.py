@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import row_ids, set_switches
-from airflow_provider_cij._base import CijOperator, permanent_failures
+from airflow_provider_cij._base import CijOperator
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijOutboundFailedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
@@ -26,14 +25,11 @@ if TYPE_CHECKING:
 class OutboundTask(CijOperator):
     """A task on one outbound segment or journey."""
 
+    outbound = True
     what: Literal["segment", "journey"]
 
     def _id(self) -> str:
         raise NotImplementedError
-
-    def _check_id(self) -> None:
-        """Raise CijInputError when the row's id is none."""
-        row_ids(**{f"{self.what}_id": self._id()})
 
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
         raise NotImplementedError
@@ -46,7 +42,6 @@ class OutboundSegmentTask(OutboundTask):
     """A task on one outbound segment."""
 
     what = "segment"
-    template_fields: Sequence[str] = ("segment_id",)
     operator_extra_links = (CijSegmentLink(),)
 
     def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
@@ -67,7 +62,6 @@ class OutboundJourneyTask(OutboundTask):
     """A task on one outbound journey."""
 
     what = "journey"
-    template_fields: Sequence[str] = ("journey_id",)
     operator_extra_links = (CijJourneyLink(),)
 
     def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
@@ -89,9 +83,6 @@ class ChangeStatusMixin(WaitingOperator, OutboundTask):
 
     event_key = "outbound"
     publishes = True
-
-    def _check_arguments(self) -> None:
-        self._check_id()
 
     @property
     def _until(self) -> Until:
@@ -140,11 +131,8 @@ class DeleteMixin(OutboundTask):
         super().__init__(**kwargs)
         self.missing_ok = missing_ok
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Delete the segment or journey."""
-        with permanent_failures():
-            set_switches(self, "missing_ok")
-            self._check_id()
 
         async def delete(cij: Cij) -> bool:
             deleted = await self._rows(cij).delete(self._id())

@@ -7,8 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import one_of, row_ids, set_switches
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError, CijOutboundInvalidError
 from airflow_provider_cij.files import reading_text
 from airflow_provider_cij.links import CijJourneyLink
@@ -29,16 +28,11 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.segments.spec import IfExists
     from airflow_provider_cij.api.validation import ValidationResult
 
-# Of OutboundJourneySpec, all but what is no text, which a template can't give.
-_TEXTS = (
-    *("name", "workflow", "content_settings_id", "starts_at", "ends_at", "required_consent"),
-    *("suppression_segment_id", "target", "journey_type", "designer_state", "owner_id"),
-)
-
 
 class _Described(CijOperator):
     """A task with the properties of a journey as arguments."""
 
+    outbound = True
     operator_extra_links = (CijJourneyLink(),)
 
     def __init__(
@@ -81,7 +75,6 @@ class _Described(CijOperator):
     def _spec(self) -> OutboundJourneySpec:
         from airflow_provider_cij.api.outbound.journeys import OutboundJourneySpec
 
-        set_switches(self, "recurring", or_none=True)
         given = {column.name: getattr(self, column.name) for column in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
@@ -132,7 +125,6 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     :raises AirflowFailException: the journey can't be right, or the service refuses it, with its words
     """
 
-    template_fields: Sequence[str] = (*_TEXTS, "key")
     template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
 
     def __init__(
@@ -148,16 +140,13 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
         super().__init__(name=name, recurring=recurring, target=target, journey_type=journey_type, **kwargs)
         self.if_exists = if_exists
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Create the journey, or update it."""
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
-        from airflow_provider_cij.api.segments.spec import check_if_exists
 
-        with permanent_failures():
-            check_if_exists(self.if_exists)
-            spec = self._spec()
-            journey_row(spec)  # what can't be right is refused before anybody is asked
-            key = key_of(self, context)
+        spec = self._spec()
+        journey_row(spec)  # what can't be right is refused before anybody is asked
+        key = key_of(self, context)
         self._show_journey(context, journey_id_of(key), str(self.name))
         context["ti"].xcom_push(key="journey_id", value=journey_id_of(key))
         with log_group(self.log, f"Create outbound journey {self.name!r}"):
@@ -195,21 +184,18 @@ class CijOutboundUpdateJourneyOperator(_Described):
     :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
     """
 
-    template_fields: Sequence[str] = ("journey_id", *_TEXTS)
     template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
 
     def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.journey_id = journey_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Update the journey."""
         from airflow_provider_cij.api.outbound.journeys import journey_row
 
-        with permanent_failures():
-            row_ids(journey_id=self.journey_id)
-            spec = self._spec()
-            journey_row(spec)  # what can't be right is refused before anybody is asked
+        spec = self._spec()
+        journey_row(spec)  # what can't be right is refused before anybody is asked
 
         async def update(cij: Cij) -> CreatedOutbound:
             journey = await cij.outbound.journeys.get(self.journey_id)
@@ -254,7 +240,6 @@ class CijOutboundValidateJourneyOperator(_Described):
     :raises AirflowFailException: it has errors (or warnings); they are in the message and in the log
     """
 
-    template_fields: Sequence[str] = ("journey_id", "key", *_TEXTS)
     template_fields_renderers = {"workflow": "json"}  # noqa: RUF012  # Airflow's own annotation
 
     def __init__(
@@ -270,19 +255,15 @@ class CijOutboundValidateJourneyOperator(_Described):
         self.key = key
         self.fail_on = fail_on
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Check the journey."""
         from airflow_provider_cij.api.outbound.journeys import journey_id_of, journey_row
         from airflow_provider_cij.api.outbound.models import OutboundStatus
 
-        with permanent_failures():
-            one_of("fail_on", self.fail_on, "error", "warning", "never")
-            if self.journey_id is None and not self.name:
-                raise CijInputError("Give journey_id, or at least the name of the journey to check.")
-            if self.journey_id is not None:
-                row_ids(journey_id=self.journey_id)
-            row = journey_row(self._spec())
-            key = key_of(self, context) if self.journey_id is None else ""
+        if self.journey_id is None and not self.name:
+            raise CijInputError("Give journey_id, or at least the name of the journey to check.")
+        row = journey_row(self._spec())
+        key = key_of(self, context) if self.journey_id is None else ""
 
         async def check(cij: Cij) -> tuple[str, ValidationResult]:
             journeys, whole = cij.outbound.journeys, {"statuscode": int(OutboundStatus.DRAFT), **row}
@@ -301,10 +282,9 @@ class CijOutboundValidateJourneyOperator(_Described):
         context["ti"].xcom_push(key="validation", value=result)
         if validation.fails(self.fail_on):
             said = "; ".join(issue.message for issue in (*validation.errors, *validation.warnings))
-            with permanent_failures():
-                raise CijOutboundInvalidError(
-                    f"The check of the outbound journey {name!r} ended in {validation.result}: {said or 'no details'}."
-                )
+            raise CijOutboundInvalidError(
+                f"The check of the outbound journey {name!r} ended in {validation.result}: {said or 'no details'}."
+            )
         self.log.info("The check of the outbound journey %r ended in %s", name, validation.result)
         return result
 
@@ -330,8 +310,6 @@ class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
     :raises CijTimeoutError: it is not live in time
     """
 
-    template_fields: Sequence[str] = ("journey_id", "wait")
-
 
 class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
     """Stops a live outbound journey, and waits until it is stopped.
@@ -352,8 +330,6 @@ class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
     """
-
-    template_fields: Sequence[str] = ("journey_id", "wait")
 
     publishes = False
 

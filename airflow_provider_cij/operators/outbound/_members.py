@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cij._arguments import one_of, row_ids
-from airflow_provider_cij._base import log_group, permanent_failures
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._exporting import EvaluationState, export
-from airflow_provider_cij.operators._member_list import LIST_FIELDS, MemberListOperator, Progress, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, read_list, rules_of
 from airflow_provider_cij.operators.outbound._base import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
 
@@ -57,8 +56,6 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :raises AirflowFailException: no such segment, file or column; it is not static; or the service refuses
     """
 
-    template_fields: Sequence[str] = ("segment_id", "operation", "query", *LIST_FIELDS)
-
     def __init__(
         self,
         *,
@@ -73,19 +70,14 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         self.query = query
         self.by_members = members is not None
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Change them."""
-        with permanent_failures():
-            if (self.query is not None) == self.by_members:
-                raise CijInputError("Give either members or query.")
-            one_of("operation", self.operation, "add", "remove")
-            row_ids(segment_id=self.segment_id)
-            if self.query is not None and not isinstance(self.query, str):
-                raise CijInputError(f"query is a {type(self.query).__name__}.", hint="Give text.")
-            if self.query is not None and not self.query.strip():
-                raise CijInputError("The query for the members is empty.", hint="Nothing was sent.")
-            rules_of(self)
-            source = checked(self.members)
+        if (self.query is not None) == self.by_members:
+            raise CijInputError("Give either members or query.")
+        if self.query is not None and not self.query.strip():
+            raise CijInputError("The query for the members is empty.", hint="Nothing was sent.")
+        rules_of(self)
+        source = checked(self.members)
         if self.query is not None:
             query = self.query
 
@@ -138,8 +130,6 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
     :raises CijIncompleteError: the service gave a part of the list; nothing was written
     """
 
-    template_fields: Sequence[str] = ("segment_id", "path", "max_missing")
-
     def __init__(
         self,
         *,
@@ -154,14 +144,11 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
         self.how = how
         self.max_missing = max_missing
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
         target = str(self.path or "")
-        with permanent_failures():
-            one_of("how", self.how, "query", "fetchxml")
-            self._check_id()
-            check_writable(target)
-            bound = bound_of("max_missing", self.max_missing)
+        check_writable(target)
+        bound = bound_of("max_missing", self.max_missing)
 
         async def work(cij: Cij) -> int:
             segment = await cij.outbound.segments.get(self.segment_id)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import filled, one_of, set_switches
-from airflow_provider_cij._base import CijOperator, log_group, permanent_failures
+from airflow_provider_cij._arguments import filled, words
+from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijOutboundInvalidError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._member_list import ListRules, MembersArgument, checked_on_empty
+from airflow_provider_cij.operators._member_list import ListRules, MembersArgument
 from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
@@ -59,9 +59,6 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
 
-    template_fields: Sequence[str] = (
-        *("display_name", "segment_type", "query", "members", "max_invalid", "on_empty", "key", "description"),
-    )
     # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
@@ -92,21 +89,16 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
         self.description = description
         self.publish = publish
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Create the segment, or update it."""
         from airflow_provider_cij.api.members.id_list import read_member_ids
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
-        from airflow_provider_cij.api.segments.spec import check_if_exists
 
-        with permanent_failures():
-            key = key_of(self, context)
-            set_switches(self, "publish")
-            check_if_exists(self.if_exists)
-            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
-            listed = self.members is not None
-            source = checked(self.members if listed else FromValues(()))
-            bound = bound_of("max_invalid", self.max_invalid)
-            rules = ListRules(bound, bound, checked_on_empty(self.on_empty))
+        key = key_of(self, context)
+        listed = self.members is not None
+        source = checked(self.members if listed else FromValues(()))
+        bound = bound_of("max_invalid", self.max_invalid)
+        rules = ListRules(bound, bound, self.on_empty)
 
         async def create(cij: Cij) -> CreatedOutbound:
             intake = await read_member_ids(source.chunks(cij.dataverse), bound)
@@ -148,7 +140,6 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
 
-    template_fields: Sequence[str] = ("segment_id", "display_name", "query", "description")
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
 
     def __init__(
@@ -164,12 +155,10 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
         self.query = query
         self.description = description
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Update the segment."""
-        with permanent_failures():
-            self._check_id()
-            if self.display_name is not None:
-                filled(display_name=self.display_name)
+        if self.display_name is not None:
+            filled(display_name=self.display_name)
 
         async def update(cij: Cij) -> CreatedOutbound:
             segment = await cij.outbound.segments.get(self.segment_id)
@@ -201,8 +190,6 @@ class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
     :raises CijTimeoutError: it is not live in time
     """
 
-    template_fields: Sequence[str] = ("segment_id", "wait")
-
 
 class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
     """Stops a live outbound segment, and waits until it is stopped.
@@ -223,8 +210,6 @@ class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
     """
-
-    template_fields: Sequence[str] = ("segment_id", "wait")
 
     publishes = False
 
@@ -259,8 +244,9 @@ class CijOutboundValidateSegmentOperator(CijOperator):
     :raises AirflowFailException: it has errors; they are in the message and in the log
     """
 
-    template_fields: Sequence[str] = ("display_name", "segment_type", "query")
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
+
+    readers: ClassVar = {"fail_on": words("error", "never")}
 
     def __init__(
         self,
@@ -279,14 +265,10 @@ class CijOutboundValidateSegmentOperator(CijOperator):
         self.publish = publish
         self.fail_on = fail_on
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _execute(self, context: Context) -> dict[str, Any]:
         """Validate it."""
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 
-        with permanent_failures():
-            one_of("fail_on", self.fail_on, "error", "never")
-            set_switches(self, "publish")
-            one_of("segment_type", self.segment_type, "static", "dynamic", "compound")
         spec = OutboundSegmentSpec(f"{self.dag_id}.{self.task_id}", self.display_name, self.segment_type, self.query)
         validation = self.call(lambda cij: cij.outbound.segments.validate(spec, publish=self.publish))
         for issue in validation.errors:
@@ -295,6 +277,5 @@ class CijOutboundValidateSegmentOperator(CijOperator):
         context["ti"].xcom_push(key="validation", value=result)
         if validation.fails(self.fail_on):
             said = ", ".join(f"{issue.code} in {issue.where}" for issue in validation.errors)
-            with permanent_failures():
-                raise CijOutboundInvalidError(f"The outbound segment {self.display_name!r} is not valid: {said}.")
+            raise CijOutboundInvalidError(f"The outbound segment {self.display_name!r} is not valid: {said}.")
         return result

@@ -6,6 +6,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from urllib.parse import parse_qs, parse_qsl
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
 from cij_sandbox.faults.injection import GatewayResponse, apply_fault
@@ -24,6 +26,7 @@ from cij_sandbox.faults.rules import Faults
 from cij_sandbox.server import html, records
 from cij_sandbox.server.control import Control, RequestLog
 from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.mail import Mail
 from cij_sandbox.server.organisation import Organisation
 from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 
@@ -44,6 +47,7 @@ def create_app(
     usage = Usage(limits)
     endpoints = _Endpoints(organisation, identity, faults, usage, log, dop_hint)
     control = Control(faults, usage, log, organisation)
+    mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -61,6 +65,8 @@ def create_app(
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
+        (f"{_OWN}mail", mail.listed, ["GET"]),
+        ("/mail", mail.page, ["GET"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -97,6 +103,8 @@ class _Endpoints:
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
             http.state.entry = entry
             response = await _answered(endpoint, http)
+            # The service has one clock: what it writes into rows is the time that its responses tell.
+            response.headers["Date"] = formatdate(CLOCK.now(), usegmt=True)
             if not isinstance(response, GatewayResponse):
                 response.headers.update(request_ids)
             entry.status = response.status_code or None

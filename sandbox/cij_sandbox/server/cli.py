@@ -158,6 +158,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
             lifespan="off",
             ws="none",
             server_header=False,
+            date_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )

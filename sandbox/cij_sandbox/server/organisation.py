@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cij_sandbox.consent import plugins as consent_plugins
 from cij_sandbox.consent import seeding as consent_seeding
 from cij_sandbox.consent import tables as consent
+from cij_sandbox.consent.actions import ConsentActions
+from cij_sandbox.consent.mailing import Mailings
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.schema import Schema
@@ -36,7 +39,12 @@ SCHEMA = Schema(
     (*platform.TABLES, *segments.TABLES, *journeys.TABLES, *consent.TABLES, *outbound.TABLES),
     "".join([platform.INDEXES, KEYS, segments.STATE, journeys.STATE, consent.STATE, outbound.STATE]),
 )
-PLUGINS = {**segment_plugins.PLUGINS, **journey_plugins.PLUGINS, **outbound_plugins.PLUGINS}
+PLUGINS = {
+    **segment_plugins.PLUGINS,
+    **journey_plugins.PLUGINS,
+    **consent_plugins.PLUGINS,
+    **outbound_plugins.PLUGINS,
+}
 
 
 class Organisation:
@@ -55,8 +63,10 @@ class Organisation:
         actions = (
             *segment_actions(store, self._publisher, behaviours),
             *JourneyActions(store, self.background, behaviours).actions,
+            *ConsentActions(store, behaviours).actions,
             *gate.actions,
         )
+        self.background.steps.append(Mailings(scoped=behaviours.business_unit_scoping))
         self.service = Service(
             store,
             keys,

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import uuid
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from airflow_provider_cij.api.consent.client import Channel, Consents, ConsentValue, opted_out
-from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo
-from airflow_provider_cij.api.members.id_set import IdSet
+from airflow_provider_cij.api.consent.client import Consents
+from airflow_provider_cij.api.consent.rules import COMMERCIAL, Channel, ConsentTo, ConsentValue
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError
-from tests.scripted import Answer, RecordedRequest, ScriptedServer
+from tests.scripted import Answer
 
 ROW, OTHER, TOPIC = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 ADDRESS = "Ada+o'test@contoso.test"
@@ -144,72 +139,3 @@ def test_an_empty_contact_point_is_refused(run, scripted):
     with pytest.raises(CijInputError, match="is empty"):
         run(lambda consents: consents.get(" "), rows())
     assert scripted.requests == []
-
-
-class _Organisation(ScriptedServer):
-    """Answers queries for people and rows of consent as a case-insensitive Dataverse table would."""
-
-    def __init__(self, folder, addresses: dict[str, str], out: set[str]) -> None:
-        super().__init__(folder)
-        self.addresses, self.out = addresses, out
-
-    def answer(self, request: RecordedRequest) -> Answer:
-        if "/api/data/" not in request.path:
-            return super().answer(request)
-        path = unquote(request.path)
-        self.requests.append(request)
-        values = set(json.loads(re.search(r"PropertyValues=(\[.*?\])\)", path)[1]))
-        if "/contacts?" in path:
-            found = [
-                {"contactid": person, "emailaddress1": self.addresses[person]}
-                for person in values
-                if person in self.addresses
-            ]
-        else:
-            wanted = {value.lower() for value in values}
-            found = [{"msdynmkt_contactpointvalue": address} for address in self.out if address.lower() in wanted]
-        return Answer(body={"value": found})
-
-
-PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1300)]
-
-
-@settings(max_examples=8)
-@given(st.integers(0, 1300), st.randoms(use_true_random=False))
-def test_opted_out_people_are_found_by_address(tmp_path_factory, count, chance):
-    """People are found by address in any case, also when they share one; people without an address are not."""
-    addresses = {
-        person: chance.choice(["", f"P{number // 2}@Contoso.test", f" q{number}@x "])
-        for number, person in enumerate(PEOPLE[:count])
-    }
-    out = {address.strip().upper() for address in addresses.values() if address and chance.random() < 0.2}
-    expected = {person for person, address in addresses.items() if address.strip().upper() in out}
-    ids = IdSet()
-    ids.update(pack_guids(PEOPLE[:count])[0])
-
-    async def find(server):
-        async with DataverseClient(server.settings()) as client:
-            return await opted_out(client, ids, "contact")
-
-    with _Organisation(tmp_path_factory.mktemp("tls"), addresses, out) as server:
-        found = asyncio.run(find(server))
-        assert {person for batch in found.batches(1000) for person in batch} == expected
-        assert len(server.requests) <= 2 * (count // 500 + 1)
-        assert all(len(request.path) < 32_768 for request in server.requests)
-
-
-def test_an_opt_out_of_a_purpose_covers_its_topics(scripted):
-    """An opt-out of a purpose is an opt-out of its topics: one query asks for both."""
-    scripted.script = [Answer(body={"value": [{"contactid": ROW, "emailaddress1": "a@b"}]}), rows(OUT, address="A@B")]
-    ids = IdSet()
-    ids.update(pack_guids([ROW])[0])
-
-    async def find():
-        async with DataverseClient(scripted.settings()) as client:
-            return await opted_out(client, ids, "contact", ConsentTo(topic_id=TOPIC))
-
-    assert len(asyncio.run(find())) == 1
-    path = unquote(scripted.requests[1].path)
-    assert f"_msdynmkt_purposeid_value eq {COMMERCIAL}) or (" in path
-    assert f"_msdynmkt_topicid_value eq {TOPIC}" in path
-    assert "msdynmkt_value eq 534120002" in path

@@ -116,7 +116,11 @@ def test_warnings_fail_the_task_only_on_request(scripted_connection, scripted, c
     ("kind", "arguments", "message"),
     [
         (CijOutboundValidateJourneyOperator, {}, "Give journey_id, or at least the name"),
-        (CijOutboundValidateJourneyOperator, {"name": "J", "fail_on": "x"}, "fail_on is 'x'. Use 'error', 'warning'"),
+        (
+            CijOutboundValidateJourneyOperator,
+            {"name": "J", "fail_on": "{{ 'x' }}"},
+            "fail_on is 'x'. Use 'error', 'warning'",
+        ),
         (CijOutboundCreateJourneyOperator, {"name": "J", "workflow": "/nowhere/x.json"}, "can't be opened"),
         (CijOutboundCreateJourneyOperator, {"name": "J", "workflow": "[]"}, "0 activities of the type bpf_root"),
         (CijOutboundCreateJourneyOperator, {"name": "J", "starts_at": "2027-01-01"}, "without a time zone"),

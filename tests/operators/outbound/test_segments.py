@@ -125,10 +125,10 @@ def test_members_are_matched_by_email(run_task, tmp_path):
         ({}, "Give either members or query."),
         ({"members": [ID], "query": QUERY}, "Give either members or query."),
         ({"members": [ID], "not_found_path": "x.csv"}, "not_found_path is given without match_on"),
-        ({"members": 7}, "members is a int"),
+        ({"members": "{{ 7 }}"}, "members is a str"),
         ({"query": " "}, "The query for the members is empty"),
         ({"query": "PROFILE(contact"}, "never closed"),
-        ({"members": [ID], "operation": "addByIds"}, "operation is 'addByIds'"),
+        ({"members": [ID], "operation": "{{ 'addByIds' }}"}, "operation is 'addByIds'"),
     ],
 )
 def test_invalid_member_arguments_are_refused(scripted_connection, scripted, capfd, arguments, message):
@@ -154,8 +154,8 @@ def test_validation_results_are_in_xcom(run_task, capfd):
     assert "is not valid: SegmentDciValidator_SegmentInvalid in msdyncrm_query." in capfd.readouterr().out
     state, result, _ = run_task(CijOutboundValidateSegmentOperator, **bad, fail_on="never")
     assert (state, result) == ("success", found)
-    assert run_task(CijOutboundValidateSegmentOperator, **bad, fail_on="warning")[0] == "failed"
-    assert run_task(CijOutboundValidateSegmentOperator, **bad, segment_type="x")[0] == "failed"
+    assert run_task(CijOutboundValidateSegmentOperator, **bad, fail_on="{{ 'warning' }}")[0] == "failed"
+    assert run_task(CijOutboundValidateSegmentOperator, **bad, segment_type="{{ 'x' }}")[0] == "failed"
 
 
 def test_an_organisation_without_outbound_marketing_fails_the_task(scripted_connection, scripted, capfd):

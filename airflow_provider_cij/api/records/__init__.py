@@ -1,0 +1,1 @@
+"""Upsert of rows of any table, contacts and leads before all."""

@@ -1,0 +1,442 @@
+"""Upsert rows of a table: checked whole before the first write, then looked up, compared and written in hundreds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.concurrency import for_each
+from airflow_provider_cij.api.records.checkpoint import (
+    CREATED,
+    EXISTING,
+    FAILED,
+    NOT_FOUND,
+    UNCHANGED,
+    UPDATED,
+    UpsertCheckpoint,
+)
+from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
+from airflow_provider_cij.api.records.metadata import Metadata
+from airflow_provider_cij.api.records.plan import Column, Plan, PlannedRow, Rejected, alternate_key
+from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
+from airflow_provider_cij.api.records.spool import Spool
+from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Write, Writer
+from airflow_provider_cij.errors import CijInputError, CijRefusedError, CijStoppedError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+log = logging.getLogger(__name__)
+
+Rows = tuple[Sequence[int], Sequence[Mapping[str, object]]]
+"""Some whole rows of a source: their line numbers, and a dict a row."""
+OnRejected = Callable[[Sequence[tuple[int, str]]], None]
+"""Called with lines and reasons of rows that are not written. A reason of the service may repeat values."""
+OnIds = Callable[[Sequence[tuple[object, ...]]], None]
+"""Called with the values of a row's key and the id of the row that has it."""
+OnProgress = Callable[[int, int], None]
+"""Called after each request with the number of rows whose outcome is known, and the number of rows in all."""
+GetCheckpoint = Callable[[str], UpsertCheckpoint]
+"""Returns the progress of an earlier try with the same list, given what tells the list from others."""
+
+WINDOW = 5000
+"""Rows that are looked up and noted together."""
+_MOST_LOGGED = 100
+_PART = 1000
+
+
+class Records:
+    """The verbs on rows of any table, over one open client.
+
+    :param client: an open client
+    """
+
+    def __init__(self, client: DataverseClient) -> None:
+        self._client = client
+        self._metadata = Metadata(client)
+
+    async def plan(self, spec: UpsertSpec, names: Sequence[str]) -> Plan:
+        """Check a mapping against the definition of the table.
+
+        :param spec: what is to be done
+        :param names: the names of the rows' columns, which count when ``spec`` maps none
+        :return: the columns that are written
+        :raises CijInputError: there is no such table or column, a column is read-only, an alternate key is not Active
+        """
+        table = await self._metadata.table(spec.table)
+        mapped = spec.columns if spec.columns is not None else {name: name for name in names}
+        logical = {source: logical_name(source, target) for source, target in mapped.items()}
+        types = await self._metadata.columns(spec.table, logical.values())
+        alternate = alternate_key(table, spec.key)
+        columns = []
+        for source, target in mapped.items():
+            kind = types[logical[source]]
+            reference = lookup = None
+            if isinstance(target, Lookup):
+                lookup = target
+                reference = await self._metadata.reference(spec.table, kind.name, target.table)
+                if target.key is not None:
+                    await self._metadata.columns(target.table, [target.key])
+            columns.append(Column(source, kind, reference, lookup))
+        return Plan(table, spec.key, columns, alternate=alternate, clear_empty=spec.clear_empty)
+
+    async def upsert(
+        self,
+        table: str,
+        rows: AsyncIterator[Rows] | Iterable[Mapping[str, object]],
+        *,
+        key: str | Sequence[str],
+        columns: Columns | None = None,
+        on_rejected: OnRejected | None = None,
+        on_ids: OnIds | None = None,
+        on_plan: Callable[[Plan, int], Awaitable[None]] | None = None,
+        on_progress: OnProgress | None = None,
+        checkpoint: GetCheckpoint | None = None,
+        **options: Any,
+    ) -> UpsertReport:
+        """Create and update the rows of a table. Idempotent: what is the same already is not sent.
+
+        The list is read to its end and checked before the first write. Then its rows are looked up by their keys, and
+        those that are new or differ are written, ``batch_size`` a request and as many requests at once as the
+        connection and the organisation allow. A request that is refused is sent row by row.
+
+        Sources: Dataverse docs, "Use bulk operation messages", "Upsert a table row", "Send parallel requests".
+
+        :param table: the table's logical name, such as ``contact``
+        :param rows: the list: dicts, or what a source's ``rows`` yields
+        :param key: the logical names of the columns that tell rows apart: those of an alternate key, the primary id, or
+            others such as ``emailaddress1``
+        :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names
+        :param on_rejected: called with rows that are not written; default None
+        :param on_ids: called with the keys and ids of the rows that are there at the end; default None
+        :param on_plan: awaited when the list is checked, before the first write, with the number of rows; default None
+        :param on_progress: called after each request; default None
+        :param checkpoint: returns the progress of an earlier try; default None, there was none
+        :param options: the other arguments of ``UpsertSpec``
+        :return: the counts
+        :raises CijInputError: the mapping is wrong, or the list exceeds ``max_invalid`` or has duplicates; nothing was
+            written
+        :raises CijRefusedError: the service refused more rows than ``max_failed``; the others may be written
+        :raises CijError: the service does not answer. A repeat does what is left
+        """
+        spec = UpsertSpec(table, (key,) if isinstance(key, str) else tuple(key), columns, **options)
+        with Spool() as spool:
+            reading = _Reading(self._client, spec, spool, on_rejected)
+            plan = await reading.run(self, rows if isinstance(rows, AsyncIterator) else _in_parts(rows))
+            reading.check()
+            if on_plan:
+                await on_plan(plan, spool.count)
+            progress = (checkpoint(_job(spec, spool)) if checkpoint else None) or UpsertCheckpoint()
+            writing = _Writing(self._client, spec, plan, spool, progress, on_rejected, on_ids, on_progress)
+            return await writing.run(reading)
+
+
+async def _in_parts(rows: Iterable[Mapping[str, object]]) -> AsyncIterator[Rows]:
+    remaining, first = iter(rows), 1
+    while part := list(islice(remaining, _PART)):
+        yield range(first, first + len(part)), part
+        first += len(part)
+
+
+def _job(spec: UpsertSpec, spool: Spool) -> str:
+    """Return what tells the work on one list from any other."""
+    return f"{spec.table} {','.join(spec.key)} {spec.mode} {spec.on_multiple_matches} {spec.clear_empty} {spool.digest}"
+
+
+class _Reading:
+    """Reads a list to its end, checks its rows, and finds what their lookups refer to."""
+
+    def __init__(self, client: DataverseClient, spec: UpsertSpec, spool: Spool, on_rejected: OnRejected | None) -> None:
+        self._client = client
+        self._spec = spec
+        self._spool = spool
+        self._on_rejected = on_rejected
+        self._lookups: dict[int, LookupIds] = {}
+        self.read = self.invalid = self.duplicate = 0
+
+    async def run(self, records: Records, rows: AsyncIterator[Rows]) -> Plan:
+        plan: Plan | None = None
+        async for lines, part in rows:
+            if plan is None:
+                plan = await self._plan(records, list(dict.fromkeys(chain.from_iterable(part))))
+            await self._take(plan, lines, part)
+        if plan is None:
+            plan = await self._plan(records, list(self._spec.key))
+        dropped: list[tuple[int, str]] = []
+
+        def duplicate(line: int, kept: int) -> None:
+            dropped.append((line, f"its key is that of line {kept}"))
+            if len(dropped) == _MOST_LOGGED:
+                self._reject(dropped)
+                dropped.clear()
+
+        self.duplicate = self._spool.finish(self._spec.duplicates, duplicate)
+        self._reject(dropped)
+        return plan
+
+    def check(self) -> None:
+        """Refuse a list with too many invalid rows, or with duplicates."""
+        if not self._spec.max_invalid.allows(self.invalid, self.read):
+            raise CijInputError(
+                f"{self.invalid:,} of {self.read:,} rows are invalid, more than {self._spec.max_invalid}.",
+                hint="The log names the first of them; rejects_path gives a file of all. Nothing was written.",
+            )
+        if self.duplicate and self._spec.duplicates == "refuse":
+            raise CijInputError(
+                f"{self.duplicate:,} of {self.read:,} rows have the key of another row.",
+                hint="duplicates='first' or 'last' lets one of them count. Nothing was written.",
+            )
+
+    async def _plan(self, records: Records, names: Sequence[str]) -> Plan:
+        plan = await records.plan(self._spec, names)
+        self._lookups = {place: LookupIds(self._client, plan.columns[place]) for place in plan.lookups}
+        return plan
+
+    async def _take(self, plan: Plan, lines: Sequence[int], part: Sequence[Mapping[str, object]]) -> None:
+        self.read += len(part)
+        planned: list[PlannedRow] = []
+        rejected: list[Rejected] = []
+        for line, row in zip(lines, part, strict=True):
+            found = plan.read(line, row)
+            (planned if isinstance(found, PlannedRow) else rejected).append(found)  # type: ignore[arg-type]
+        for place, ids in self._lookups.items():
+            planned = await self._resolved(plan, place, ids, planned, rejected)
+        self._spool.add([plan.resolved(row) for row in planned])
+        for found in rejected[: max(0, _MOST_LOGGED - self.invalid)]:
+            log.warning("Line %s is rejected: %s", f"{found.line:,}", found.reason)
+        self.invalid += len(rejected)
+        self._reject(rejected)
+
+    async def _resolved(
+        self, plan: Plan, place: int, ids: LookupIds, rows: list[PlannedRow], rejected: list[Rejected]
+    ) -> list[PlannedRow]:
+        """Replace the values of a lookup by ids; reject the rows whose value no row has, or several have."""
+        given = [row for row in rows if row.values[place] not in (None, ...)]
+        found = dict(zip((row.line for row in given), await ids.ids([row.values[place] for row in given]), strict=True))
+        left = []
+        for row in rows:
+            matches = found.get(row.line)
+            if matches is not None and len(matches) != 1:
+                why = "several rows have this value" if matches else "no row has this value"
+                rejected.append(Rejected(row.line, f"{plan.columns[place].name}: {why}"))
+                continue
+            if matches:
+                row.values[place] = matches[0]
+            left.append(row)
+        return left
+
+    def _reject(self, rejected: Sequence[tuple[int, str]]) -> None:
+        if rejected and self._on_rejected:
+            self._on_rejected([(line, reason) for line, reason in rejected])
+
+
+@dataclass
+class _Window:
+    """One piece of the list while it is written."""
+
+    number: int
+    jobs: list[Job] = field(default_factory=list)
+    outcomes: dict[bytes, str] = field(default_factory=dict)
+    left: int = 0
+
+
+class _Writing:
+    """Writes the rows of a spool, piece by piece."""
+
+    def __init__(
+        self,
+        client: DataverseClient,
+        spec: UpsertSpec,
+        plan: Plan,
+        spool: Spool,
+        progress: UpsertCheckpoint,
+        on_rejected: OnRejected | None,
+        on_ids: OnIds | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._client = client
+        self._spec = spec
+        self._plan = plan
+        self._spool = spool
+        self._progress = progress
+        self._on_rejected = on_rejected
+        self._on_ids = on_ids
+        self._on_progress = on_progress
+        self._existing = ExistingRows(client, plan)
+        self._writer = Writer(client, plan, spec, self._existing, self._outcome, wants_ids=on_ids is not None)
+        self._windows: dict[int, _Window] = {}
+        self._counts: Counter[str] = Counter(progress.counts)
+        self._resumed_from = sum(progress.counts.values())
+        self._known = self._resumed_from
+        self._stopped: CijStoppedError | None = None
+
+    async def run(self, reading: _Reading) -> UpsertReport:
+        jobs = self._jobs()
+        async with aclosing(jobs):
+            await for_each(jobs, self._send, self._client.recommended_concurrency)
+        if self._stopped:
+            raise self._stopped
+        if self._too_many_failed():
+            raise CijRefusedError(
+                f"The service refused {self._counts[FAILED]:,} of {self._spool.count:,} rows, more than "
+                f"{self._spec.max_failed}.",
+                hint="rejects_path gives a file of them, with the reasons. Rows that were not refused are written.",
+            )
+        return UpsertReport(
+            read=reading.read,
+            invalid=reading.invalid,
+            duplicate=reading.duplicate,
+            **{name: self._counts[name] for name in (CREATED, UPDATED, UNCHANGED, NOT_FOUND, EXISTING, FAILED)},
+            requests=self._writer.requests,
+            resumed_from=self._resumed_from,
+        )
+
+    def _too_many_failed(self) -> bool:
+        return not self._spec.max_failed.allows(self._counts[FAILED], self._spool.count)
+
+    async def _send(self, job: Job) -> None:
+        try:
+            await self._writer.send(job)
+        except CijStoppedError as error:
+            # Raised here it would cancel the requests that are in flight.
+            self._stopped = error
+
+    async def _jobs(self) -> AsyncGenerator[Job, None]:
+        """Yield what is to be written. The next piece is looked up while the one before is written."""
+        pieces = enumerate(self._spool.windows(WINDOW))
+        following = self._start(next(pieces, None))
+        try:
+            while following:
+                window, following = await following, self._start(next(pieces, None))
+                if window.jobs:
+                    for job in window.jobs:
+                        if self._stopped or self._too_many_failed():
+                            return
+                        yield job
+                else:
+                    self._end(window)
+        finally:
+            if following:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    def _start(self, piece: tuple[int, list[PlannedRow]] | None) -> asyncio.Task[_Window] | None:
+        return asyncio.create_task(self._prepare(*piece)) if piece else None
+
+    async def _prepare(self, number: int, rows: list[PlannedRow]) -> _Window:
+        """Look the rows of a piece up, and decide what to write."""
+        window = self._windows[number] = _Window(number)
+        if number in self._progress.done and not self._on_ids:
+            return window
+        found = await self._existing.find(rows)
+        if number in self._progress.done:
+            for row in rows:
+                self._give_ids(row, [self._id_of(there) for there in found.rows.get(row.key, ())])
+            return window
+        before = self._progress.intentions(number) or [""] * len(rows)
+        writes: dict[str, list[Write]] = {CREATE: [], UPSERT: [], UPDATE: []}
+        outcomes: list[str] = []
+        for row, earlier in zip(rows, before, strict=True):
+            if row.key in found.clashing:
+                outcome = self._fail(window, row, "the service takes its key for that of another row")
+            else:
+                outcome = self._decide(window, row, found.rows.get(row.key, []), earlier, writes)
+            outcomes.append(outcome)
+        size = self._writer.batch_size
+        window.jobs = [
+            Job(verb, listed[start : start + size], number)
+            for verb, listed in writes.items()
+            for start in range(0, len(listed), size)
+        ]
+        window.left = sum(map(len, writes.values()))
+        if window.jobs:
+            self._progress.begin(number, outcomes)
+        return window
+
+    def _decide(
+        self,
+        window: _Window,
+        row: PlannedRow,
+        there: Sequence[Mapping[str, Any]],
+        earlier: str,
+        writes: dict[str, list[Write]],
+    ) -> str:
+        """Decide what to do with one row; return what it becomes."""
+        ids = [self._id_of(each) for each in there]
+        if not there:
+            if self._spec.mode == "update_only":
+                self._reject(row, "no row has its key")
+                return self._settle(window, row, NOT_FOUND)
+            by_key = self._plan.alternate and self._spec.mode == "upsert"
+            body = self._plan.creation(row, with_key=not by_key)
+            row_id = "" if by_key else self._plan.new_id(row)
+            writes[UPSERT if by_key else CREATE].append(Write(row, CREATED, row_id, body))
+            return CREATED
+        if self._spec.mode == "create_only":
+            outcome = CREATED if earlier == CREATED else EXISTING
+            return self._settle(window, row, outcome, ids)
+        if len(there) > 1 and self._spec.on_multiple_matches == "refuse":
+            return self._fail(window, row, f"{len(there)} rows have its key")
+        if self._spec.on_multiple_matches != "all":
+            there = there[:1]
+        changes = [self._plan.changes(row, each, changed_only=self._spec.skip_unchanged) for each in there]
+        outcome = earlier if earlier in (CREATED, UPDATED) else UPDATED if any(changes) else UNCHANGED
+        changed = [
+            Write(row, outcome, self._id_of(each), body) for each, body in zip(there, changes, strict=True) if body
+        ]
+        writes[UPDATE] += changed
+        same = [self._id_of(each) for each, body in zip(there, changes, strict=True) if not body]
+        if not changed:
+            return self._settle(window, row, outcome, same)
+        self._give_ids(row, same)
+        return outcome
+
+    def _settle(self, window: _Window, row: PlannedRow, outcome: str, ids: Sequence[str] = ()) -> str:
+        """Note the outcome of a row."""
+        if window.outcomes.get(row.key) != FAILED:
+            window.outcomes[row.key] = outcome
+        self._give_ids(row, ids)
+        return outcome
+
+    def _fail(self, window: _Window, row: PlannedRow, reason: str) -> str:
+        self._reject(row, reason)
+        return self._settle(window, row, FAILED)
+
+    def _outcome(self, number: int, row: PlannedRow, outcome: str, ids: Sequence[str], reason: str) -> None:
+        """Note the outcome of one write."""
+        window = self._windows[number]
+        window.left -= 1
+        if outcome == FAILED:
+            self._fail(window, row, reason)
+        else:
+            self._settle(window, row, outcome, ids)
+        self._known += 1
+        if self._on_progress:
+            self._on_progress(min(self._known, self._spool.count), self._spool.count)
+        if not window.left:
+            self._end(window)
+
+    def _end(self, window: _Window) -> None:
+        counts = Counter(window.outcomes.values())
+        if window.number not in self._progress.done:
+            self._counts.update(counts)
+            self._progress.end(window.number, counts)
+        del self._windows[window.number]
+
+    def _id_of(self, there: Mapping[str, Any]) -> str:
+        return str(there.get(self._plan.table.id_column))
+
+    def _give_ids(self, row: PlannedRow, ids: Sequence[str]) -> None:
+        if ids and self._on_ids:
+            key = self._plan.key_of(row)
+            self._on_ids([(*([] if self._plan.by_id else key), row_id) for row_id in ids])
+
+    def _reject(self, row: PlannedRow, reason: str) -> None:
+        if self._on_rejected:
+            self._on_rejected([(row.line, reason)])

@@ -1,0 +1,133 @@
+"""The checked rows of a list, distinct by their keys and in an order of their own, in a temporary file.
+
+A million rows do not fit into memory. Rows lie in 256 buckets by their keys, so rows with the same key meet in one.
+"""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from io import SEEK_END
+from typing import IO, Any
+
+from airflow_provider_cij.api.records.plan import PlannedRow
+from airflow_provider_cij.errors import CijError
+
+_BUCKETS = 256
+_IN_MEMORY = 20_000
+# Since version 3 the bytes depend on how often a value is referred to, so equal rows would differ.
+_MARSHAL_VERSION = 2
+
+OnDuplicate = Callable[[int, int], None]
+"""Called with the line of a row that does not count, and the line of the one that does."""
+
+
+class Spool:
+    """Takes rows in any order, then yields them in the order of their keys.
+
+    Close it, or leave its ``with``: a file has no name, and is gone with the process.
+
+    :param in_memory: rows that are held in memory; default 20,000
+    """
+
+    def __init__(self, in_memory: int = _IN_MEMORY) -> None:
+        self._in_memory = in_memory
+        self._newest: list[list[PlannedRow]] = [[] for _ in range(_BUCKETS)]
+        self._held = 0
+        self._parts: list[list[tuple[int, int]]] = [[] for _ in range(_BUCKETS)]
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="cij-")  # noqa: SIM115  # closed in close()
+        self.count = 0
+        self.digest = ""
+
+    def add(self, rows: Sequence[PlannedRow]) -> None:
+        """Add rows.
+
+        :param rows: the rows
+        :raises CijError: the temporary file can't be written
+        """
+        for row in rows:
+            self._newest[row.key[0]].append(row)
+        self._held += len(rows)
+        if self._held >= self._in_memory:
+            self._spill()
+
+    def finish(self, keep: str, on_duplicate: OnDuplicate) -> int:
+        """Drop the rows whose key another row has. Then ``count`` and ``digest`` are those of the whole list.
+
+        :param keep: ``last`` keeps the last of them, any other word the first
+        :param on_duplicate: called for each that is dropped
+        :return: how many were dropped
+        :raises CijError: the temporary file can't be written
+        """
+        whole, dropped = blake2b(digest_size=16), 0
+        for number in range(_BUCKETS):
+            rows = sorted(self._bucket(number), key=lambda row: (row[0], row[1]))
+            kept: list[Any] = []
+            for row in rows:
+                if not kept or kept[-1][0] != row[0]:
+                    kept.append(row)
+                    continue
+                dropped += 1
+                loser = row
+                if keep == "last":
+                    kept[-1], loser = row, kept[-1]
+                on_duplicate(loser[1], kept[-1][1])
+            self.count += len(kept)
+            whole.update(marshal.dumps([(key, values) for key, _, values in kept], _MARSHAL_VERSION))
+            self._newest[number] = []
+            if len(kept) < len(rows) or len(self._parts[number]) != 1:
+                self._parts[number] = [self._write(kept)] if kept else []
+        self.digest = whole.hexdigest()
+        return dropped
+
+    def windows(self, size: int) -> Iterator[list[PlannedRow]]:
+        """Yield the rows in pieces, in the order of their keys.
+
+        :param size: rows in a piece; the last one may have fewer
+        """
+        window: list[PlannedRow] = []
+        for number in range(_BUCKETS):
+            window += [PlannedRow(*row) for row in self._bucket(number)]
+            while len(window) >= size:
+                yield window[:size]
+                del window[:size]
+        if window:
+            yield window
+
+    def close(self) -> None:
+        """Drop all rows."""
+        self._newest = []
+        self._file.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _bucket(self, number: int) -> list[Any]:
+        rows: list[Any] = []
+        for offset, length in self._parts[number]:
+            self._file.seek(offset)
+            rows += marshal.loads(self._file.read(length))  # noqa: S302  # a file of this process that has no name
+        return rows + self._newest[number]
+
+    def _spill(self) -> None:
+        for number, rows in enumerate(self._newest):
+            if rows:
+                self._parts[number].append(self._write(rows))
+                rows.clear()
+        self._held = 0
+
+    def _write(self, rows: Sequence[Any]) -> tuple[int, int]:
+        content = marshal.dumps([tuple(row) for row in rows], _MARSHAL_VERSION)
+        try:
+            offset = self._file.seek(0, SEEK_END)
+            self._file.write(content)
+        except OSError as error:
+            raise CijError(
+                f"The list does not fit into the temporary folder: {error}.", hint="TMPDIR names another one."
+            ) from None
+        return offset, len(content)
