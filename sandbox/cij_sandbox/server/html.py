@@ -40,7 +40,10 @@ def escape(value: object) -> Html:
 
 def document(title: str, *parts: Html) -> str:
     """Return a whole page."""
-    home = '<p><a href="/">Customer Insights - Journeys sandbox</a></p>'
+    names = {"contact": "Contacts", "lead": "Leads", "msdynmkt_segment": "Segments", "msdynmkt_journey": "Journeys"}
+    ways = [Html('<a href="/">Organisation</a>'), *(list_link(*way) for way in names.items())]
+    ways.append(Html('<a href="/mail">Mail</a>'))
+    home = f"<p>Customer Insights - Journeys sandbox: {' &middot; '.join(ways)}</p>"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
         f"{home}<h1>{escape(title)}</h1>{''.join(parts)}</html>"
