@@ -6,7 +6,6 @@ nothing says which it was. A request of a batch outside change sets succeeds or 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -230,7 +229,7 @@ class Writer:
             if not pending:
                 return failed
             if attempt + 1 < _TRIES:
-                await asyncio.sleep(max(2.0**attempt, *(error.retry_after or 0.0 for _, error in passing)))
+                await self._client.pause(max(2.0**attempt, *(error.retry_after or 0.0 for _, error in passing)))
         outage = [error for _, error in passing if not error.code or isinstance(error, CijThrottledError)]
         if outage:
             raise withheld(outage[0], f"Writing rows of {self._plan.table.entity_set}")

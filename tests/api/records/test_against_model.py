@@ -1,0 +1,65 @@
+"""Every row of upserts of random lists, compared with plain Python, on a sandbox with and without faults."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_cij.api.bounds import bound_of
+
+from .model import COLUMNS, lists, options, upserted
+
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+ANY = bound_of("max_invalid", None)
+FAULTS = [
+    {"fault": "lost", "path": "Multiple$"},
+    {"fault": "500", "path": "Multiple$"},
+    {"fault": "503", "path": "Multiple$", "processed": True},
+    {"fault": "sql_timeout", "path": "Multiple$"},
+    {"fault": "deadlock", "path": "Multiple$"},
+    {"fault": "429", "path": "Multiple$", "retry_after": 0},
+    {"fault": "lost", "path": "batch$"},
+    {"fault": "503", "path": "/contacts$"},
+]
+
+
+def state(contents):
+    """Return the contacts by their keys in lower case."""
+    rows = contents.rows(f"contacts?$select={','.join(COLUMNS)}")
+    found = {row["new_customerno"].lower(): {name: row[name] for name in COLUMNS} for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def check(upsert, contents, first, second, chosen, **more):
+    """Upsert two lists one after the other, and compare all rows and counts with the model."""
+    for given_rows, how in ((first, {**chosen, "mode": "upsert"}), (second, chosen)):
+        expected, counts = upserted(state(contents), given_rows, **how)
+        found = upsert("contact", given_rows, key="new_customerno", max_invalid=ANY, max_failed=ANY, **how, **more)[0]
+        assert (found, state(contents)) == (counts, expected)
+
+
+@settings(max_examples=60, suppress_health_check=SLOW)
+@given(first=lists, second=lists, chosen=options)
+def test_every_row_is_as_in_plain_python(upsert, contents, first, second, chosen):
+    """Two upserts of random lists leave the rows, and report the counts, that a model in plain Python does."""
+    contents.delete_all("contacts", "contactid")
+    check(upsert, contents, first, second, chosen)
+
+
+@pytest.mark.usefixtures("short_sleeps")
+@settings(max_examples=40, suppress_health_check=SLOW)
+@given(
+    first=lists,
+    second=lists,
+    chosen=options,
+    faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 3), st.integers(1, 3)), max_size=3),
+)
+def test_faults_change_neither_rows_nor_counts(upsert, contents, first, second, chosen, faults):
+    """Lost responses, server errors, deadlocks and timeouts change neither the rows at the end nor the counts."""
+    contents.faults()
+    contents.delete_all("contacts", "contactid")
+    contents.faults(*({**fault, "after": after, "count": count} for fault, after, count in faults))
+    check(upsert, contents, first, second, chosen)
+    contents.faults()
