@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.bounds import bound_of
 
 from .model import COLUMNS, lists, options, upserted
 
+# Each example is some requests: what fails is not made smaller.
+PHASES = (Phase.explicit, Phase.generate)
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 ANY = bound_of("max_invalid", None)
 FAULTS = [
@@ -42,7 +44,17 @@ def check(upsert, contents, first, second, chosen, faults=()):
         assert (found, state(contents)) == (counts, expected)
 
 
-@settings(max_examples=60, suppress_health_check=SLOW)
+@pytest.mark.parametrize("mode", ["upsert", "create_only"])
+@pytest.mark.usefixtures("short_sleeps")
+def test_rows_of_a_batch_whose_response_was_lost_count_as_created(upsert, contents, mode):
+    """Rows that are created one by one, by a batch that is sent twice, are counted as created."""
+    rules = {"fault": "500", "path": "Multiple$", "count": 1}, {"fault": "lost", "path": "batch$", "count": 1}
+    contents.faults(*rules)
+    rows = [{"new_customerno": str(n), "lastname": "x"} for n in range(50)]
+    assert upsert("contact", rows, key="new_customerno", mode=mode)[0] == {"read": 50, "created": 50}
+
+
+@settings(max_examples=60, suppress_health_check=SLOW, phases=PHASES)
 @given(first=lists, second=lists, chosen=options)
 def test_every_row_is_as_in_plain_python(upsert, contents, first, second, chosen):
     """Two upserts of random lists leave the rows, and report the counts, that a model in plain Python does."""
@@ -51,7 +63,7 @@ def test_every_row_is_as_in_plain_python(upsert, contents, first, second, chosen
 
 
 @pytest.mark.usefixtures("short_sleeps")
-@settings(max_examples=40, suppress_health_check=SLOW)
+@settings(max_examples=40, suppress_health_check=SLOW, phases=PHASES)
 @given(
     first=lists,
     second=lists,
