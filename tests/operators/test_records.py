@@ -110,7 +110,9 @@ def test_a_query_is_upserted_as_leads(prefix, tmp_path, monkeypatch):
         connection.execute("CREATE TABLE leads (new_customerno, lastname, revenue, leadqualitycode)")
         rows = [(f"{prefix}{n}", f"L{n}", n * 1.5, "Hot") for n in range(30)]
         connection.executemany("INSERT INTO leads VALUES (?, ?, ?, ?)", rows)
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", Connection(conn_id="w", conn_type="sqlite", host=str(database)).get_uri())
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_WAREHOUSE", Connection(conn_id="w", conn_type="sqlite", host=str(database)).get_uri()
+    )
     query = FromSql("SELECT * FROM leads", "warehouse")
     arguments = {"kind": CijUpsertLeadsOperator, "rows": query, "key": ["new_customerno"]}
     assert run(**arguments).result("upsert")["created"] == 30
