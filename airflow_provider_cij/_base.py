@@ -6,7 +6,6 @@ import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -16,6 +15,7 @@ from airflow.sdk.bases.operator import BaseOperatorMeta
 
 from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
 from airflow_provider_cij._mapping import CheckedPartial, entries
+from airflow_provider_cij._nested import rendered_copy
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijThrottledError
 from airflow_provider_cij.retry_policy import CijRetryPolicy
@@ -84,7 +84,7 @@ _FORMER = frozenset({"wait_until_live", "wait_until_stopped", "at_least"})
 # BaseOperator has a method of this name.
 _ATTRIBUTES = {"dry_run": "plan_only"}
 # What links.py adds to the context once the record is known.
-_MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default('') }}"
+_MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default(ti.map_index) }}"
 
 
 def _attribute(argument: str) -> str:
@@ -196,14 +196,10 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
     ) -> Any:
         """Render a value of an argument. An object with template fields is rendered as a copy: others may hold it."""
-        fields = getattr(content, "template_fields", ())
-        if not fields or isinstance(content, type) or (seen_oids and id(content) in seen_oids):
+        nested = getattr(content, "template_fields", ()) and not isinstance(content, type)
+        if not nested or (seen_oids and id(content) in seen_oids):
             return super().render_template(content, context, jinja_env, seen_oids)
-        rendered = copy(content)
-        for field in fields:
-            value = self.render_template(getattr(content, field), context, jinja_env, seen_oids)
-            object.__setattr__(rendered, field, value)  # also of a frozen dataclass
-        return rendered
+        return rendered_copy(content, self.render_template, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> Any:
         """Read the arguments, then do the task's work."""

@@ -19,6 +19,8 @@ except ImportError:  # Airflow 3.1
         AirflowSkipException,
     )
 
+from airflow.sdk.definitions._internal.mixins import ResolveMixin
+
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
 
@@ -34,6 +36,7 @@ __all__ = [
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "ResolveMixin",
     "RetryDecision",
     "RetryPolicy",
     "conf",

@@ -102,7 +102,8 @@ def kind_of(value: Any) -> str:
         return f"a {type(value).__name__} of {len(value):,} values"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"{len(bytes(value)):,} bytes of binary"
-    return f"a value of type {type(value).__name__}"
+    kinds: dict[type, str] = {str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else kinds.get(type(value), f"a value of type {type(value).__name__}")
 
 
 def _number(value: int | float | Decimal) -> str:

@@ -139,10 +139,11 @@ class WaitingOperator(CijOperator):
     async def _until_done(self, started: Started, deadline: float, cij: Cij) -> Check:
         from airflow_provider_cij.api.wait import wait_until
 
-        first_after = max(self.poll_interval, started.not_before - time.time())
+        poll_interval = min(self.poll_interval, cij.dataverse.settings.max_poll_seconds)
+        first_after = max(poll_interval, started.not_before - time.time())
         try:
             return await wait_until(
-                started.wait, cij, poll_interval=self.poll_interval, deadline=deadline, first_after=first_after
+                started.wait, cij, poll_interval=poll_interval, deadline=deadline, first_after=first_after
             )
         except CijError as error:
             return await self._recover(cij, error, started.state)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij._arguments import text
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
@@ -149,7 +151,10 @@ def _groups(groups: Any) -> tuple[MemberGroup, ...]:
 
     if not all(isinstance(group, (str, MemberGroup)) for group in groups):
         raise CijInputError(f"groups is {groups!r}.", hint="Give a list of names, or of MemberGroup(name, include=…).")
-    return tuple(MemberGroup(group) if isinstance(group, str) else group for group in groups)
+    return tuple(
+        MemberGroup(group) if isinstance(group, str) else replace(group, name=text("groups", group.name))
+        for group in groups
+    )
 
 
 def _members(name: str, given: Any) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
         self.soft_fail = switch("soft_fail", self.soft_fail)
         wait = self._wait(context)
         positive(poke_interval=self.poke_interval, timeout=self.timeout)
+        self.poke_interval = min(self.poke_interval, self.hook.settings().max_poll_seconds)
         if not self.deferrable:
             return BaseSensorOperator.execute(self, context)
         deadline = time.time() + self.timeout

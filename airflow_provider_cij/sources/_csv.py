@@ -78,11 +78,8 @@ class CsvRows:
         how: dict[str, Any] = {"delimiter": self._delimiter, "escapechar": escape}
         how |= {"quotechar": quote} if quote else {"quotechar": None, "quoting": csv.QUOTE_NONE}
         self._module = _reading()
-        try:
-            # Strict: a stray quote would swallow all rows up to the next one, silently.
-            self._reader = self._module.reader(text if told else chain([first], text), strict=True, **how)
-        except (TypeError, ValueError) as error:
-            raise CijInputError(f"{where}: its delimiter, quote and escape don't go together: {error}.") from None
+        # Strict: a stray quote would swallow all rows up to the next one, silently.
+        self._reader = self._module.reader(text if told else chain([first], text), strict=True, **how)
 
     def pages(self, shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
         """Yield the rows in the shape that is asked for.

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from inspect import signature
 from itertools import chain
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+from airflow_provider_cij._nested import NestedTemplate
 from airflow_provider_cij.dataverse.guids import parse_guid
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
@@ -139,7 +141,26 @@ class WholeRows(Shape[dict[str, object]]):
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-class Streaming:
+class PlainSource(NestedTemplate):
+    """A source that can be written as plain JSON, so that a task can return it for another task's ``members``."""
+
+    plain_key: ClassVar[str]
+    """What the first argument is called there: it tells the sources apart."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the source as plain JSON.
+
+        :return: the arguments by their names, without those that have their defaults
+        """
+        first, *others = signature(type(self)).parameters.values()
+        given = {other.name: getattr(self, other.name) for other in others}
+        defaults = {other.name: other.default for other in others}
+        return {self.plain_key: getattr(self, first.name)} | {
+            name: value for name, value in given.items() if value != defaults[name]
+        }
+
+
+class Streaming(NestedTemplate):
     """A source that a generator reads, in a thread of its own."""
 
     column: str | int | None = None

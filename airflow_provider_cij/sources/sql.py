@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources.base import Shape, Streaming
+from airflow_provider_cij.sources.base import PlainSource, Shape, Streaming
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _QUOTED = re.compile(
 )
 
 
-class FromSql(Streaming):
+class FromSql(PlainSource, Streaming):
     """Members, or whole rows, from a query on any database that Airflow has a provider for.
 
     Nothing is committed. Lines are the rows' numbers.
@@ -40,6 +40,7 @@ class FromSql(Streaming):
     """
 
     template_fields = ("sql", "conn_id", "column", "parameters")
+    plain_key = "sql"
 
     def __init__(
         self,

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, consent_of_many, importing, many_ids, match_emails, sandbox_at_size, two_million
+from tests.bench import (
+    add_members,
+    consent_of_many,
+    dag_in_a_test,
+    importing,
+    many_ids,
+    match_emails,
+    sandbox_at_size,
+    two_million,
+)
 
 if __name__ == "__main__":
     importing.main()
+    dag_in_a_test.main()
     add_members.main()
     many_ids.main()
     sandbox_at_size.main()

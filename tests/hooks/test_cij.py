@@ -92,6 +92,7 @@ def test_a_failing_connection_is_explained(connection_test_result, answers, word
         ({"extra": {}}, "tenant id"),
         ({"extra": {"tenant_id": "t", "max_concurrency": "many"}}, "max_concurrency is no number"),
         ({"extra": {"tenant_id": "t", "max_throttle_wait_seconds": -1}}, "max_throttle_wait_seconds is out of range"),
+        ({"extra": {"tenant_id": "t", "max_poll_seconds": 0}}, "max_poll_seconds is out of range"),
         ({"extra": {"tenant_id": "t", "credential": "magic"}}, "credential is unknown"),
         ({"extra": {"tenant_id": "t", "ca_bundle": "/nowhere.pem"}}, "ca_bundle can't be used: No such file"),
     ],

@@ -37,6 +37,7 @@ class Behaviours:
     without_journey_json: bool = _option(
         "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
     )
+    lf_batches: bool = _option("batches whose lines end with LF are read; the document asks for CRLF")
     with_check_consent: bool = _option(
         "msdynmkt_checkconsent is there; assumed: its inputs and outputs are those of replacement consent providers"
     )

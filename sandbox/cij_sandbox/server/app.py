@@ -44,8 +44,9 @@ def create_app(
 ) -> Starlette:
     """Build the application. ``dop_hint`` is how many requests at once the organisation recommends."""
     log = RequestLog()
-    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log, dop_hint)
-    control = Control(faults, log, organisation)
+    usage = Usage(limits)
+    endpoints = _Endpoints(organisation, identity, faults, usage, log, dop_hint)
+    control = Control(faults, usage, log, organisation)
     mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
@@ -59,6 +60,7 @@ def create_app(
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}pace", control.pace, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
