@@ -23,6 +23,13 @@ _EXACT = 2**53
 _LONGEST_NUMBER = 100
 
 
+class NotANumber(str):
+    """An empty text that stands for NaN or NaT, which pandas writes into a column where nothing stands."""
+
+
+NAN = NotANumber()
+
+
 def trimmed(text: str) -> str:
     """Return a text without the white space and the invisible characters around it.
 
@@ -42,7 +49,7 @@ def trimmed(text: str) -> str:
 
 
 def text_of_value(value: Any) -> str:
-    """Return a value as the text that a CSV file would hold. None and what is no number of its type (NaN) are ``""``.
+    """Return a value as the text that a CSV file would hold. None is ``""``, and what is no number (NaN) is ``NAN``.
 
     A number that is whole is written as an integer, and no number has zeros at the end of its fraction: the types of
     pandas, Parquet and the drivers write one number in several ways. A float of 2**53 or more has lost digits, and
@@ -52,9 +59,9 @@ def text_of_value(value: Any) -> str:
     :raises CijInputError: the value is several, or bytes that are no text; the error says which, and not the value
     """
     if isinstance(value, str):
-        return str(value)
+        return value if value is NAN else str(value)
     if is_nothing(value):
-        return ""
+        return "" if value is None else NAN
     if isinstance(value, (int, float, Decimal)):
         return _number(value)
     if isinstance(value, (datetime, date, time)):

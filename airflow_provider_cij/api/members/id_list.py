@@ -11,7 +11,7 @@ from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberReport
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.dataverse.texts import cleaned
-from airflow_provider_cij.dataverse.values import text_of_value, trimmed
+from airflow_provider_cij.dataverse.values import NAN, text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class InvalidRows:
         self._early = early and not self._bound.needs_total
         self._on_reject = on_reject
         self.lines: list[int] = []
-        self.count = 0
+        self.count = self._nan = 0
 
     def add(self, lines: Sequence[int], values: Sequence[object], bad: Iterable[int], read: int) -> None:
         """Count and log the invalid ones of some rows.
@@ -87,6 +87,7 @@ class InvalidRows:
         rejected: list[tuple[int, str, str]] = []
         for position in bad:
             self.count += 1
+            self._nan += values[position] is NAN
             logged = len(self.lines) < _MOST_LOGGED
             if not logged and not self._on_reject:
                 continue
@@ -118,7 +119,8 @@ class InvalidRows:
         self._check(read)
 
     def _check(self, read: int, first: str = "") -> None:
-        if self._bound.allows(self.count, read):
+        # NaN is how pandas writes that nothing stands there: it is counted and warned of, but no mistake in the list.
+        if self._bound.allows(self.count - self._nan, read):
             return
         if self.count == read:
             message = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.members.id_list import read_member_ids
+from airflow_provider_cij.dataverse.values import text_of_value
 from airflow_provider_cij.errors import CijInputError
 from tests.streams import read_ids, stream
 
@@ -90,3 +91,14 @@ def test_all_rejected_rows_are_told_before_a_list_is_refused():
     rejected, refused = _read_with_rejects([A, *["x"] * 250], max_invalid=0)
     assert refused
     assert [line for line, *_ in rejected] == list(range(2, 252))
+
+
+def test_not_a_number_is_counted_and_fails_no_list():
+    """NaN, which pandas writes where nothing stands, is counted as invalid, and no bound refuses the list for it."""
+    texts = [text_of_value(value) for value in (float("nan"), A)]
+    found = asyncio.run(read_member_ids(stream([([1, 2], texts)]), 0))
+    assert (found.read, found.invalid, found.invalid_lines, len(found.ids)) == (2, 1, [1], 1)
+    with pytest.raises(CijInputError, match="None of the 1 rows holds any id"):
+        asyncio.run(read_member_ids(stream([([1], texts[:1])]), 0))
+    with pytest.raises(CijInputError, match="1 of the first 2 rows hold no id"):
+        asyncio.run(read_member_ids(stream([([1, 2], [text_of_value(None), A])]), 0))
