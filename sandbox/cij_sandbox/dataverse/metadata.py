@@ -17,7 +17,15 @@ from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER
 VERSION = "9.2.25034.00179"
 _BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)(?:/(.*))?", re.DOTALL)
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?(?:,|$)")
-_PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
+_PROPERTIES = (
+    "LogicalName",
+    "SchemaName",
+    "EntitySetName",
+    "PrimaryIdAttribute",
+    "PrimaryNameAttribute",
+    "PrimaryImageAttribute",
+    "MetadataId",
+)
 
 
 def answer(path: str, request: Request, schema: Schema, keys: Keys) -> Answer | None:
@@ -115,6 +123,7 @@ def _shown(table: Table, selected: tuple[str, ...]) -> dict[str, object]:
         "EntitySetName": table.set_name,
         "PrimaryIdAttribute": table.key,
         "PrimaryNameAttribute": table.name_column,
+        "PrimaryImageAttribute": None,
         "MetadataId": stable_id(table.logical_name),
     }
     return {name: value for name, value in body.items() if not selected or name in (*selected, "MetadataId")}

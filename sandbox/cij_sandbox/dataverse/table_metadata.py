@@ -15,7 +15,7 @@ from cij_sandbox.dataverse.keys import AlternateKey, Keys
 from cij_sandbox.dataverse.metadata_ids import stable_id
 
 Shown = dict[str, object]
-COLLECTIONS = ("Attributes", "Keys", "ManyToOneRelationships")
+COLLECTIONS = ("Attributes", "Keys", "ManyToOneRelationships", "OneToManyRelationships")
 _PATH = re.compile(
     r"(\w+)(?:\(LogicalName='([^']*)'\))?(?:/Microsoft\.Dynamics\.CRM\.(\w+)AttributeMetadata)?(?:/(OptionSet))?"
 )
@@ -83,6 +83,13 @@ def collected(
         whole = {key.name: _key(table, key) for key in keys.of(table)}
     elif collection == "ManyToOneRelationships":
         whole = {c.name: _relationship(table, c, schema) for c in table.columns if c.navigation}
+    elif collection == "OneToManyRelationships":
+        whole = {
+            f"{other.logical_name}.{c.name}": _relationship(other, c, schema)
+            for other in schema.tables
+            for c in other.columns
+            if c.navigation and c.target == table.logical_name
+        }
     else:
         if cast is not None and cast not in _CASTS:
             raise errors.not_implemented(f"columns of the type {cast}AttributeMetadata")
@@ -144,6 +151,7 @@ def _relationship(table: Table, column: Column, schema: Schema) -> Shown:
         "ReferencingEntityNavigationPropertyName": column.navigation,
         "ReferencedEntity": target.logical_name,
         "ReferencedAttribute": target.key,
+        "ReferencedEntityNavigationPropertyName": name,
     }
 
 
