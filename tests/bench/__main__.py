@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size, two_million
+from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size, two_million, upsert_rows
 
 if __name__ == "__main__":
     importing.main()
@@ -13,4 +13,5 @@ if __name__ == "__main__":
     sandbox_at_size.main()
     match_emails.main()
     two_million.main()
+    upsert_rows.main()
     sys.exit(0)
