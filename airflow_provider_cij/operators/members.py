@@ -107,6 +107,8 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
         where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
@@ -155,6 +157,8 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``removed`` counts the ids that were sent, in the group or not
@@ -196,6 +200,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
         if they are in the group. The service decides
