@@ -4,8 +4,10 @@ import csv
 import gzip
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
 from airflow_provider_cij.sources.values import revealed
-from tests.streams import read_source
+from tests.streams import read_rows, read_source
 
 A, B = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xB))
 
@@ -201,6 +203,56 @@ def test_values_may_be_anything_iterable():
     assert read_source(as_source([[A], (B,), None])) == [(1, A), (2, B), (3, "")]
     source = FromFile("x")
     assert as_source(source) is source
+
+
+def test_the_output_of_a_mapped_task_is_one_list():
+    """The lists of a lazy sequence are read as one, and a row of one column within them is its value."""
+
+    class Lazy(Sequence):
+        """What Airflow gives for the output of a mapped task: no list, and read piece by piece."""
+
+        def __init__(self, *items: object) -> None:
+            self._items = items
+
+        def __len__(self) -> int:
+            return len(self._items)
+
+        def __getitem__(self, place: int) -> object:
+            return self._items[place]
+
+    assert read_source(as_source(Lazy([A, B], [], (A,), {B}, A))) == [(1, A), (2, B), (3, A), (4, B), (5, A)]
+    assert read_source(as_source(Lazy([(A,), (B,)]))) == [(1, A), (2, B)]
+    assert read_rows(FromValues(Lazy([{"a": 1}], [{"a": 2}]))) == [(1, {"a": 1}), (2, {"a": 2})]
+    with pytest.raises(CijInputError, match="line 2: column 'values' holds a list of 2 values"):
+        read_source(as_source(Lazy([A, [B, A]])))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[A, B], [A]], "line 1: column 'values' holds a list of 2 values, where one value is expected"),
+        ([A, (A, B)], "line 2: column 'values' holds a tuple of 2 values"),
+        ([{A}], "line 1: column 'values' holds a set of 1 values"),
+        ([{"id": A, "name": "x"}], "holds an object of 2 fields.*Name the field that is meant as column"),
+        ([[]], "holds a list of 0 values"),
+        ([b"\xff"], "holds 1 bytes of binary, which are no text"),
+    ],
+)
+def test_entries_that_are_no_single_values_are_refused(values, words):
+    """A list, an object or binary among members is refused by its place and kind, never taken for an id."""
+    with pytest.raises(CijInputError, match=words) as raised:
+        read_source(as_source(values))
+    assert A not in str(raised.value)
+
+
+def test_a_frame_is_no_list_but_its_column_is():
+    """A data frame is refused, as its names would be read; a column of it, or of Arrow, is a list."""
+    frame = pandas.DataFrame({"n": [4930123456.0, None], "id": [A, None]})
+    with pytest.raises(CijInputError, match="members is a DataFrame"):
+        checked(as_source(frame))
+    assert [value for _, value in read_source(as_source(frame["n"]))] == ["4930123456", ""]
+    assert [value for _, value in read_source(as_source(frame["id"]))] == [A, ""]
+    assert [value for _, value in read_source(as_source(pyarrow.array([A, None])))] == [A, ""]
 
 
 @pytest.mark.parametrize("members", ["{{ x }}", None, 3, {"a": 1}, b"x"])
