@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
 
 
+# What was done comes first, then what else there was.
+_DONE = ("added", "removed", "raised", "created", "updated")
+_NOT_SHOWN = ("read", "batches", "requests")
+_SHOWN_AS = {"duplicate": "duplicates", "resumed_from": "done by an earlier try"}
+
 _KEY = "cij_cursor"
 _SECONDS_BETWEEN = 1.0
 
@@ -306,11 +311,16 @@ async def _file(files: AsyncExitStack, path: str | None, *columns: str) -> Write
 
 
 def counts_text(report: Mapping[str, int]) -> str:
-    """Return the counts of a report as one line for the log.
+    """Return a report as one line for the log, without the counts that are zero.
 
-    :param report: counts by name
+    :param report: counts by name, such as ``{"read": 3, "added": 2, "invalid": 1}``
+    :return: such as ``read 3: added 2, 1 invalid``
     """
-    return ", ".join(f"{name} {count:,}" for name, count in report.items())
+    done = [f"{name} {report[name]:,}" for name in _DONE if report.get(name)]
+    others = (name for name in report if name not in (*_DONE, *_NOT_SHOWN))
+    done += [f"{report[name]:,} {_SHOWN_AS.get(name, name.replace('_', ' '))}" for name in others if report[name]]
+    text = ", ".join(done) or "nothing to do"
+    return f"read {report['read']:,}: {text}" if "read" in report else text
 
 
 def names_of(groups: Sequence[MemberGroup]) -> str:

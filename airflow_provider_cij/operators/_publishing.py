@@ -133,8 +133,6 @@ class CijPublishSegmentOperator(SegmentWaiting):
         """Return the limits with the count to compare with: that before the first try of this task."""
         if state:
             return replace(limits, count_before=state["count_before"], first=state["first"])
-        if not limits.looks_back:
-            return limits
         store = context.get("task_state_store")
         kept: Any = store.get(_COUNT_BEFORE) if store else None
         if isinstance(kept, dict):
@@ -151,10 +149,10 @@ class CijPublishSegmentOperator(SegmentWaiting):
             self._check_dropped(check.result["segment_id"], deadline, state["publishes"])
             return self._run(context, deadline, state)  # type: ignore[no-any-return]
         store = context.get("task_state_store")
-        if store and self.max_change is not None:
+        if store:
             with best_effort(self.log, "The count of the evaluation before"):
                 store.delete(_COUNT_BEFORE)
-        return self._result(check)
+        return self._result(check, state.get("count_before"))
 
     def _check_dropped(self, segment_id: str, deadline: float, publishes: int) -> None:
         if publishes >= _MOST_PUBLISHES:
@@ -166,7 +164,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
             raise CijTimeoutError(f"Segment {segment_id} was not evaluated anew in the time given.")
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
 
-    def _result(self, check: Check) -> dict[str, Any]:
+    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
         return check.result
 
 
@@ -193,15 +191,16 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :param timeout: seconds to wait for the new evaluation in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
-        evaluations can't be read, or ``wait`` is False
+    :return: ``{"segment_id", "status", "member_count", "name", "change", "evaluated_at"}``: ``change`` is the number of
+        members against the evaluation before, None at a first one; ``evaluated_at`` is ISO 8601, or None when the log
+        of evaluations can't be read; both are None when ``wait`` is False
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
     """
 
-    def _result(self, check: Check) -> dict[str, Any]:
-        evaluated_at = check.evaluated_at
+    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
+        count, evaluated_at = check.result["member_count"], check.evaluated_at
         if not evaluated_at and self.wait:
 
             async def newest(cij: Cij) -> str:
@@ -212,4 +211,5 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
             # The work is done: a failure to read must not have it done again.
             with best_effort(self.log, "When the segment was evaluated"):
                 evaluated_at = self.hook.run(newest)
-        return {**check.result, "evaluated_at": evaluated_at or None}
+        change = None if count is None or count_before is None else count - count_before
+        return {**check.result, "name": check.name, "change": change, "evaluated_at": evaluated_at or None}

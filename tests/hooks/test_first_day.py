@@ -21,6 +21,18 @@ _FAULTS = {
 }
 
 
+def test_the_test_button_names_the_application_its_roles_and_what_they_lack(monkeypatch):
+    """The Test button names the application and its roles, and the tables that they can't read."""
+    fault = {"fault": "missing_privilege", "table": "msdynmkt_journey", "operation": "read"}
+    with running_sandbox("--fault", json.dumps(fault)) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+        good, report = CijHook().test_connection()
+    assert good, report
+    assert "'# CIJ sandbox application'" in report
+    assert "roles: 'Basic User', 'Marketing Professional - Business'" in report
+    assert "lack the privilege to read msdynmkt_journey." in report
+
+
 @pytest.mark.parametrize("fault", _FAULTS)
 def test_the_test_button_explains_a_first_day_failure(monkeypatch, fault):
     """The Test button fails, and says what is missing or wrong."""

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_list import read_member_ids
@@ -132,26 +132,21 @@ def test_an_unusable_connection_is_named(monkeypatch, connection, message):
     assert raised.value.permanent == ("Unknown hook" in message or "no SQL database" in message)
 
 
+def _rendered(source):
+    task = CijAddSegmentMembersOperator(task_id=f"t{id(source)}", segment_id=IDS[0], group="G", members=source)
+    task.render_template_fields({"t": "people", "c": "shop"})
+    assert "{{" in str(vars(source))
+    return task.members
+
+
 def test_sources_render_their_templates(tmp_path):
-    """Queries, also those in .sql files, are rendered and not shown in the UI."""
-
-    class Task(BaseOperator):
-        template_fields = ("members",)
-        template_ext = (".sql",)
-
-        def __init__(self, members: object, **kwargs: object) -> None:
-            super().__init__(**kwargs)
-            self.members = members
-
+    """Queries, also those in .sql files, are rendered as copies and not shown in the UI."""
     (tmp_path / "members.sql").write_text("SELECT id FROM {{ t }}")
     sql = FromSql("members.sql", "{{ c }}", column="{{ c }}", parameters=["{{ t }}", 1])
     text = FromSql("SELECT id FROM {{ t }}", "x")
     rows = FromDataverse("{{ t }}", "name eq '{{ c }}'", column="{{ c }}")
     with DAG("d", schedule=None, template_searchpath=str(tmp_path)):
-        for source in (sql, text, rows):
-            task = Task(members=source, task_id=f"t{id(source)}")
-            task.render_template_fields({"t": "people", "c": "shop"})
-            assert task.members is source
+        sql, text, rows = (_rendered(source) for source in (sql, text, rows))
     assert vars(sql) == {
         "sql": "SELECT id FROM people",
         "conn_id": "shop",

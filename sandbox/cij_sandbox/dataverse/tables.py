@@ -145,6 +145,18 @@ SYSTEM_USER = Table(
     writable=False,
 )
 
+ROLE = Table("role", "name", (text("name", 100),), {}, "Role", writable=False)
+# The intersect table of systemuserroles_association.
+USER_ROLE = Table(
+    "systemuserroles",
+    "roleid",
+    (Column("systemuserid", Kind.GUID), Column("roleid", Kind.GUID)),
+    {},
+    "SystemUserRoles",
+    writable=False,
+    set_name="systemuserrolescollection",
+)
+
 TABLES = (
     CONTACT,
     LEAD,
@@ -155,6 +167,8 @@ TABLES = (
     ORGANIZATION,
     BUSINESS_UNIT,
     SYSTEM_USER,
+    ROLE,
+    USER_ROLE,
 )
 # Dataverse indexes these columns too. Without an index, matching by e-mail address would read the whole table.
 INDEXES = """
