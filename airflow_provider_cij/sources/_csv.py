@@ -101,8 +101,9 @@ class CsvRows:
                 self._check_width(lines, rows, width)
             try:
                 columns: list[list[str | None]] = [[row[place] for row in rows] for place in places]
-            except IndexError:  # a row too short has nothing there
-                columns = [[row[place] if place < len(row) else None for row in rows] for place in places]
+            except IndexError:  # a row too short has nothing there; no text is a null, as no quotes tell them apart
+                missing = None if isinstance(shape, WholeRows) else ""
+                columns = [[row[place] if place < len(row) else missing for row in rows] for place in places]
             for name, column in zip(names, columns, strict=True):
                 self._check_decoded(lines, name, column)
             yield lines, shape.shaped(lines, names, columns)

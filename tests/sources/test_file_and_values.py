@@ -90,7 +90,7 @@ def test_format_and_delimiter_follow_the_file_name(tmp_path):
     [
         (f'{{"contactid": "{A}"}}', None, [(1, A)]),
         (f'\ufeff{{"name": "Ada", "id": "{A}"}}\r\n\n  \n{{"id": "{B}"}}\n', None, [(1, A), (4, B)]),
-        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, ""), (3, "")]),
+        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, None), (3, None)]),
         ("\n", "b", []),
         ("", None, []),
     ],
@@ -135,7 +135,7 @@ def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
     path = tmp_path / "members.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"name.first": [1, 2, 3], "id": values}), path, row_group_size=2)
     for column in (None, "id", 1):
-        assert read_source(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
+        assert read_source(FromFile(str(path), column)) == [(1, A), (2, None), (3, B)]
     assert read_source(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
     with pytest.raises(CijInputError, match=r"there is no column 2\. Its columns: 'name.first', 'id'"):
         read_source(FromFile(str(path), 2))
@@ -200,7 +200,7 @@ def test_values_may_be_anything_iterable():
     """Values may be a list, a generator or rows of one column, and lines count from 1."""
     assert read_source(as_source([A, B])) == [(1, A), (2, B)]
     assert read_source(as_source(value for value in [A])) == [(1, A)]
-    assert read_source(as_source([[A], (B,), None])) == [(1, A), (2, B), (3, "")]
+    assert read_source(as_source([[A], (B,), None])) == [(1, A), (2, B), (3, None)]
     source = FromFile("x")
     assert as_source(source) is source
 
@@ -250,9 +250,9 @@ def test_a_frame_is_no_list_but_its_column_is():
     frame = pandas.DataFrame({"n": [4930123456.0, None], "id": [A, None]})
     with pytest.raises(CijInputError, match="members is a DataFrame"):
         checked(as_source(frame))
-    assert [value for _, value in read_source(as_source(frame["n"]))] == ["4930123456", ""]
-    assert [value for _, value in read_source(as_source(frame["id"]))] == [A, ""]
-    assert [value for _, value in read_source(as_source(pyarrow.array([A, None])))] == [A, ""]
+    assert [value for _, value in read_source(as_source(frame["n"]))] == ["4930123456", None]
+    assert [value for _, value in read_source(as_source(frame["id"]))] == [A, None]
+    assert [value for _, value in read_source(as_source(pyarrow.array([A, None])))] == [A, None]
 
 
 @pytest.mark.parametrize("members", ["{{ x }}", None, 3, {"a": 1}, b"x"])
@@ -277,7 +277,7 @@ def test_files_of_the_json_module_are_read(tmp_path_factory, rows, end):
     rows = [{"id": "x"}, *rows]
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     path.write_bytes("".join(json.dumps(row) + end for row in rows).encode())
-    expected = [(line, row.get("id") or "") for line, row in enumerate(rows, 1)]
+    expected = [(line, row.get("id")) for line, row in enumerate(rows, 1)]
     assert read_source(FromFile(str(path), "id")) == expected
 
 

@@ -59,8 +59,8 @@ def _source(tmp_path, values: list[object], kind: pyarrow.DataType, column: str 
     ],
 )  # fmt: skip
 def test_a_value_of_every_type_is_its_text(tmp_path, value, kind, text):
-    """A value of each single type has one text, and what its type has for nothing is empty."""
-    assert [value or "" for _, value in read_source(_source(tmp_path, [value, None], kind))] == [text, ""]
+    """A value of each single type has one text, and what its type has for nothing is None."""
+    assert [value for _, value in read_source(_source(tmp_path, [value, None], kind))] == [text or None, None]
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def conn(request, server, monkeypatch):
     [
         ("select id from shop.buyers order by email", {}, IDS),
         ("select number from shop.buyers order by email", {}, ["4930123456", "4930123457", "4930123458"]),
-        ("select spent from shop.buyers order by email", {}, ["", "1", "2"]),
+        ("select spent from shop.buyers order by email", {}, [None, "1", "2"]),
         ("select email, id from shop.buyers where email = %s", {"parameters": ["ada1@x.test"]}, [IDS[1]]),
         ("select id from shop.buyers where email like 'ada0%'", {}, [IDS[0]]),
-        ("select 'nan' as id union all select null order by 1", {}, ["nan", ""]),
+        ("select 'nan' as id union all select null order by 1", {}, ["nan", None]),
         ("select 'a;b'::text as id; -- the ids; of all\n", {}, ["a;b"]),
         ("/* one; two */ select $$;$$::text as id", {}, [";"]),
         ("select convert_to('0123456789abcdef', 'utf8') as id", {}, ["0123456789abcdef"]),
