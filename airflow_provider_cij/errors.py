@@ -125,7 +125,8 @@ class CijError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """Return the error as plain JSON, for a trigger's event.
 
-        :return: ``{"type", "message", "code", "http_status", "request_id", "hint", "retry_after", "may_have_executed"}``
+        :return: ``{"type", "message", "code", "http_status", "request_id", "hint", "retry_after",
+            "may_have_executed"}``
         """
         names = (*_FIELDS, "may_have_executed")
         return {"type": type(self).__name__, "message": self.message} | {name: getattr(self, name) for name in names}

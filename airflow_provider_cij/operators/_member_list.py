@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # What was done comes first, then what else there was.
 _DONE = ("added", "removed", "raised", "created", "updated")
 _NOT_SHOWN = ("read", "batches", "requests")
+_LINES_SHOWN = 5
 _SHOWN_AS = {"duplicate": "duplicates", "resumed_from": "done by an earlier try"}
 
 _KEY = "cij_cursor"
@@ -159,12 +160,13 @@ class MemberListOperator(MembersArgument):
         source = checked(self.members)
         self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
-        report = self.call(lambda cij: self._run(cij, source, checkpoints)).as_dict()
+        id_list, found = self.call(lambda cij: self._run(cij, source, checkpoints))
+        report = found.as_dict()
         checkpoints.delete()
-        self.log.info("Members: %s", counts_text(report))
+        self.log.info("Members: %s", counts_text(report, self, id_list))
         return report
 
-    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> MemberReport:
+    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> tuple[MemberIdList, MemberReport]:
         segment = None
         left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
@@ -177,7 +179,7 @@ class MemberListOperator(MembersArgument):
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return id_list.report(**changes, **left_out)
+        return id_list, id_list.report(**changes, **left_out)
 
     async def _with_consent(
         self, cij: Cij, id_list: MemberIdList, table: str
@@ -302,6 +304,9 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
         task.log.info(text, *(f"{count:,}" for count in counts))
     if not id_list.read:
         task.log.warning("There is not a single row in the list")
+    elif id_list.invalid or id_list.not_found:
+        unused = {"invalid": id_list.invalid, "not_found": id_list.not_found}
+        task.log.warning("Not all of %s rows are used: %s", f"{id_list.read:,}", counts_text(unused, task, id_list))
     rules.check_empty(id_list.read)
     return id_list
 
@@ -310,15 +315,25 @@ async def _file(files: AsyncExitStack, path: str | None, *columns: str) -> Write
     return None if path is None else await files.enter_async_context(outside(writing(str(path), columns)))
 
 
-def counts_text(report: Mapping[str, int]) -> str:
+def counts_text(report: Mapping[str, int], task: Any = None, id_list: MemberIdList | None = None) -> str:
     """Return a report as one line for the log, without the counts that are zero.
 
     :param report: counts by name, such as ``{"read": 3, "added": 2, "invalid": 1}``
-    :return: such as ``read 3: added 2, 1 invalid``
+    :param task: the operator, whose ``rejects_path`` is named beside the invalid rows. Default None, it has none
+    :param id_list: the list, whose first invalid lines are named. Default None, no lines
+    :return: such as ``read 3: added 2, 1 invalid (line 2)``
     """
     done = [f"{name} {report[name]:,}" for name in _DONE if report.get(name)]
     others = (name for name in report if name not in (*_DONE, *_NOT_SHOWN))
-    done += [f"{report[name]:,} {_SHOWN_AS.get(name, name.replace('_', ' '))}" for name in others if report[name]]
+    words = {name: _SHOWN_AS.get(name, name.replace("_", " ")) for name in others if report[name]}
+    if "invalid" in words and id_list and id_list.invalid_lines:
+        lines = ", ".join(map(str, id_list.invalid_lines[:_LINES_SHOWN]))
+        more = ", …" if report["invalid"] > _LINES_SHOWN else ""
+        path = (
+            f"; see {task.rejects_path}" if task.rejects_path else "; rejects_path gives a file of them" if more else ""
+        )
+        words["invalid"] += f" ({'line' if report['invalid'] == 1 else 'lines'} {lines}{more}{path})"
+    done += [f"{report[name]:,} {word}" for name, word in words.items()]
     text = ", ".join(done) or "nothing to do"
     return f"read {report['read']:,}: {text}" if "read" in report else text
 

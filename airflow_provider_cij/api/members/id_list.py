@@ -37,6 +37,7 @@ class MemberIdList:
     :param invalid: the number of rows without an id, or without a value to match
     :param duplicate: the number of rows whose id or value an earlier row holds
     :param not_found: the number of different values that match nobody; default 0
+    :param invalid_lines: the lines of the first 100 invalid rows; default none
     """
 
     ids: IdSet
@@ -44,6 +45,7 @@ class MemberIdList:
     invalid: int
     duplicate: int
     not_found: int = 0
+    invalid_lines: Sequence[int] = ()
 
     def report(self, **others: int) -> MemberReport:
         """Return the report on the list and on what was done with it.
@@ -73,7 +75,7 @@ class InvalidRows:
         self._what = what
         self._early = early and not self._bound.needs_total
         self._on_reject = on_reject
-        self._lines: list[int] = []
+        self.lines: list[int] = []
         self._bounded = 0
         self.count = 0
 
@@ -90,14 +92,14 @@ class InvalidRows:
         for position in bad:
             self.count += 1
             self._bounded += values[position] is not None
-            logged = len(self._lines) < _MOST_LOGGED
+            logged = len(self.lines) < _MOST_LOGGED
             if not logged and not self._on_reject:
                 continue
             line, value = lines[position], cleaned(text_of_value(values[position]))
             reason = _reason(trimmed(value), self._what)
             rejected.append((line, reason, value))
             if logged:
-                self._lines.append(line)
+                self.lines.append(line)
                 # The value itself may be a person's address: it stays out of the log.
                 log.warning("Line %d holds no %s: %s", line, self._what, reason)
         if rejected and self._on_reject:
@@ -107,8 +109,8 @@ class InvalidRows:
 
     def close(self) -> None:
         """Log how many invalid rows were not logged one by one."""
-        if self.count > len(self._lines):
-            log.warning("%s more lines hold no %s", f"{self.count - len(self._lines):,}", self._what)
+        if self.count > len(self.lines):
+            log.warning("%s more lines hold no %s", f"{self.count - len(self.lines):,}", self._what)
 
     def check(self, read: int) -> None:
         """Check the list at its end.
@@ -129,7 +131,7 @@ class InvalidRows:
         more = "" if self._on_reject else " rejects_path gives a file of them."
         raise CijInputError(
             f"{self._bounded} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
-            hint=f"The first are on lines {', '.join(map(str, self._lines[:20]))}. Nothing was sent.{more}",
+            hint=f"The first are on lines {', '.join(map(str, self.lines[:20]))}. Nothing was sent.{more}",
         )
 
 
@@ -160,7 +162,7 @@ async def read_member_ids(
     if on_end:
         await on_end()
     invalid.check(read)
-    return MemberIdList(ids, read, invalid.count, read - invalid.count - len(ids))
+    return MemberIdList(ids, read, invalid.count, read - invalid.count - len(ids), invalid_lines=invalid.lines)
 
 
 def _reason(text: str, wanted: str) -> str:

@@ -146,7 +146,7 @@ class _Matching:
                 *(f"{self._inexact_matches:,}", self._column),
             )
         duplicate = self._read - invalid.count - len(self._values)
-        return MemberIdList(self._ids, self._read, invalid.count, duplicate, len(self._missing))
+        return MemberIdList(self._ids, self._read, invalid.count, duplicate, len(self._missing), invalid.lines)
 
     async def _batches(self, chunks: AsyncIterator[Chunk], invalid: InvalidRows) -> AsyncIterator[_Batch]:
         """Yield the different values in batches that fit into a query."""
