@@ -23,13 +23,6 @@ _EXACT = 2**53
 _LONGEST_NUMBER = 100
 
 
-class NotANumber(str):
-    """An empty text that stands for NaN or NaT, which pandas writes into a column where nothing stands."""
-
-
-NAN = NotANumber()
-
-
 def trimmed(text: str) -> str:
     """Return a text without the white space and the invisible characters around it.
 
@@ -49,7 +42,7 @@ def trimmed(text: str) -> str:
 
 
 def text_of_value(value: Any) -> str:
-    """Return a value as the text that a CSV file would hold. None is ``""``, and what is no number (NaN) is ``NAN``.
+    """Return a value as the text that a CSV file would hold. None and what is no number of its type (NaN) are ``""``.
 
     A number that is whole is written as an integer, and no number has zeros at the end of its fraction: the types of
     pandas, Parquet and the drivers write one number in several ways. A float of 2**53 or more has lost digits, and
@@ -59,9 +52,9 @@ def text_of_value(value: Any) -> str:
     :raises CijInputError: the value is several, or bytes that are no text; the error says which, and not the value
     """
     if isinstance(value, str):
-        return value if value is NAN else str(value)
+        return str(value)
     if is_nothing(value):
-        return "" if value is None else NAN
+        return ""
     if isinstance(value, (int, float, Decimal)):
         return _number(value)
     if isinstance(value, (datetime, date, time)):
@@ -78,8 +71,7 @@ def text_of_value(value: Any) -> str:
 def _unwrapped(value: Any) -> Any:
     """Return the value that a scalar of Arrow or numpy holds; None for anything else."""
     if hasattr(value, "as_py"):
-        plain = value.as_py()
-        return "" if plain is None else plain
+        return value.as_py()
     return value.tolist() if getattr(getattr(value, "dtype", None), "kind", "-") in "biuf" else None
 
 
@@ -90,6 +82,8 @@ def is_nothing(value: Any) -> bool:
 
     :param value: a value of any type
     """
+    if hasattr(value, "as_py"):  # a scalar of Arrow
+        value = value.as_py()
     if value is None or (isinstance(value, Decimal) and value.is_nan()):
         return True
     try:

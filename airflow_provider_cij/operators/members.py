@@ -101,7 +101,8 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
@@ -151,7 +152,8 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
@@ -194,7 +196,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)

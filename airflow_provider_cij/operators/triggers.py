@@ -73,7 +73,8 @@ class CijRaiseTriggerOperator(MembersArgument):
         of ids. Default None, the list holds ids (templated)
     :param table: ``contact`` (default) or ``lead`` (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before the first raise (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)

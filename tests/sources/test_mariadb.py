@@ -76,7 +76,7 @@ def connect(request, server, monkeypatch):
         ("select n from buyers order by email", {}, ["0", "1", "2"]),
         ("select email, n from buyers where email = %s", {"parameters": ["ada1@x.test"], "column": 1}, ["1"]),
         ("select email as id from buyers where email like 'ada0%'", {}, ["ada0@x.test"]),
-        ("select null as id", {}, [""]),
+        ("select null as id", {}, [None]),
         ("select 'a;b' as id -- ; of all", {}, ["a;b"]),
         ("select n as id from buyers where false", {}, []),
     ],

@@ -44,7 +44,8 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
         20,000 at the most; one that is there keeps its members. None gives no list (templated)
     :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
-        any number. Default 0. More fail before anything is sent (templated)
+        any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted, and does not count
+        here. More fail before anything is sent (templated)
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id: line, reason and value. Written
         also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
