@@ -84,6 +84,8 @@ class CijRaiseTriggerOperator(MembersArgument):
         (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param raise_again: True raises the trigger again for everybody when the task is cleared after a success. False
         (default) fails such a task and raises nothing (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
@@ -127,6 +129,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
         not_found_path: str | None = None,
+        rejects_path: str | None = None,
         raise_again: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -144,6 +147,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
         self.not_found_path = not_found_path
+        self.rejects_path = rejects_path
         self.raise_again = raise_again
 
     def _execute(self, context: Context) -> dict[str, int]:

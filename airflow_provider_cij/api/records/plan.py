@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from types import EllipsisType
@@ -26,7 +27,8 @@ from airflow_provider_cij.dataverse.odata import literal
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
 
-KEY_SIZE = 16
+HALF = 16
+"""Bytes of a digest that are equal for all keys that the service may take for the same."""
 _FORBIDDEN = frozenset("/<>*%&:\\?+")
 _ACTIVE = "Active"
 
@@ -202,11 +204,12 @@ class Plan:
         return self.digest_of([values[position] for position in self.key_positions])
 
     def digest_of(self, key: Sequence[Any]) -> bytes:
-        """Return the digest of a key.
+        """Return the digest of a key: one half as the service may compare it at its widest, one exact.
 
         :param key: the values of its columns
         """
-        return blake2b(json.dumps([_normal(value) for value in key]).encode(), digest_size=KEY_SIZE).digest()
+        normal = [_normal(value) for value in key]
+        return _digest([_widest(value) for value in normal]) + _digest(normal)
 
     def key_of(self, row: PlannedRow) -> list[Any]:
         """Return the values of a row's key.
@@ -267,6 +270,18 @@ class Plan:
 
 def _is_resolved(column: Column) -> bool:
     return column.reference is None or _by_id(column.lookup)
+
+
+def _digest(key: Sequence[Any]) -> bytes:
+    return blake2b(json.dumps(key).encode(), digest_size=HALF).digest()
+
+
+def _widest(value: Any) -> Any:
+    """Return a value without what a database without regard to case and accents may not compare."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    decomposed = unicodedata.normalize("NFKD", value.casefold())
+    return "".join(sign for sign in decomposed if not unicodedata.combining(sign))
 
 
 def _normal(value: Any) -> Any:

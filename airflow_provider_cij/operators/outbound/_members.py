@@ -50,6 +50,8 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param cij_conn_id: the Airflow connection
     :return: the member report, in which ``added`` or ``removed`` counts who was sent; with ``query``
         ``{"segment_id", "operation"}``
