@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -79,6 +80,9 @@ class Column:
         self.lookup = lookup
         self.read = reader_of(kind) if reference is None else (read_guid if _by_id(lookup) else _lookup_text)
         self.same = same_value(kind)
+        # The longest text that is taken as it is when it is plain ASCII; 0 for what is no text.
+        longest = sys.maxsize if kind.max_length is None else kind.max_length
+        self.plain_length = longest if kind.type in ("String", "Memo") else 0
         self.read_name = kind.name if reference is None else f"_{kind.name}_value"
         self.write_name = kind.name if reference is None else f"{reference.navigation}@odata.bind"
 
@@ -168,14 +172,24 @@ class Plan:
         reasons: list[str] = []
         for column in self.columns:
             value = row.get(column.source)
-            if is_empty(value):
+            if type(value) is str and 0 < len(value) <= column.plain_length and _is_plain(value):
+                values.append(value)
+            elif is_empty(value):
                 values.append(None if self._clear_empty else ...)
-                continue
-            try:
-                values.append(column.read(value))
-            except UnfitError as error:
-                reasons.append(f"{column.name}: {error}")
-                values.append(...)
+            else:
+                try:
+                    values.append(column.read(value))
+                except UnfitError as error:
+                    reasons.append(f"{column.name}: {error}")
+                    values.append(...)
+        reasons += self._finish_key(values, reasons)
+        if reasons:
+            return Rejected(line, "; ".join(reasons))
+        return PlannedRow(self.digest(values), line, values)
+
+    def _finish_key(self, values: list[Value], known: Sequence[str]) -> list[str]:
+        """Trim the values of the key, and return what is wrong with them besides."""
+        reasons: list[str] = []
         for position in self.key_positions:
             value = values[position]
             name = self.columns[position].name
@@ -183,11 +197,9 @@ class Plan:
                 values[position] = value = trimmed(value)
                 if self.alternate and _FORBIDDEN.intersection(value) and self.columns[position].kind.type != "DateTime":
                     reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
-            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in reasons):
+            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in known):
                 reasons.append(f"{name}: empty, and the key needs it")
-        if reasons:
-            return Rejected(line, "; ".join(reasons))
-        return PlannedRow(self.digest(values), line, values)
+        return reasons
 
     def resolved(self, row: PlannedRow) -> PlannedRow:
         """Return a row whose lookups were replaced by ids.
@@ -209,7 +221,9 @@ class Plan:
         :param key: the values of its columns
         """
         normal = [_normal(value) for value in key]
-        return _digest([_widest(value) for value in normal]) + _digest(normal)
+        exact = _digest(normal)
+        widest = [_widest(value) for value in normal]
+        return (exact if widest == normal else _digest(widest)) + exact
 
     def key_of(self, row: PlannedRow) -> list[Any]:
         """Return the values of a row's key.
@@ -245,11 +259,12 @@ class Plan:
         :param with_key: True includes the columns of the key
         """
         positions = range(len(self.columns)) if with_key and not self.by_id else self.others
-        return {
-            column.write_name: column.to_body(value)
-            for position in positions
-            if (column := self.columns[position]).kind.creatable and (value := row.values[position]) not in (..., None)
-        }
+        body: dict[str, Json] = {}
+        for position in positions:
+            column, value = self.columns[position], row.values[position]
+            if value is not ... and value is not None and column.kind.creatable:
+                body[column.write_name] = value if column.reference is None else column.to_body(value)
+        return body
 
     def changes(self, row: PlannedRow, there: Mapping[str, Any], *, changed_only: bool) -> dict[str, Json]:
         """Return the body of a change of an existing row, which has no column of the key.
@@ -268,12 +283,18 @@ class Plan:
         return body
 
 
+def _is_plain(text: str) -> bool:
+    """Return whether a text is such that nothing in it needs a closer look."""
+    return text.isascii() and text.isprintable() and not text.isspace()
+
+
 def _is_resolved(column: Column) -> bool:
     return column.reference is None or _by_id(column.lookup)
 
 
 def _digest(key: Sequence[Any]) -> bytes:
-    return blake2b(json.dumps(key).encode(), digest_size=HALF).digest()
+    texts = (value if type(value) is str else json.dumps(value) for value in key)
+    return blake2b("\x1f".join(texts).encode(), digest_size=HALF).digest()
 
 
 def _widest(value: Any) -> Any:
@@ -286,5 +307,5 @@ def _widest(value: Any) -> Any:
 
 def _normal(value: Any) -> Any:
     if isinstance(value, str):
-        return normalize(trimmed(value))
+        return trimmed(value).lower() if value.isascii() else normalize(trimmed(value))
     return int(value) if isinstance(value, float) and value.is_integer() else value
