@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,9 @@ from airflow_provider_cij.errors import CijInputError
 
 HALF = 16
 """Bytes of a digest that are equal for all keys that the service may take for the same."""
-_FORBIDDEN = frozenset("/<>*%&:\\?+")
+_FORBIDDEN = re.compile(r"[/<>*%&:\\?+]")
+# Text in which nothing needs a closer look.
+_is_plain = re.compile("[!-~][ -~]*").fullmatch
 _ACTIVE = "Active"
 
 Value = Json | EllipsisType
@@ -172,7 +175,7 @@ class Plan:
         reasons: list[str] = []
         for column in self.columns:
             value = row.get(column.source)
-            if type(value) is str and 0 < len(value) <= column.plain_length and _is_plain(value):
+            if type(value) is str and len(value) <= column.plain_length and _is_plain(value):
                 values.append(value)
             elif is_empty(value):
                 values.append(None if self._clear_empty else ...)
@@ -195,7 +198,7 @@ class Plan:
             name = self.columns[position].name
             if isinstance(value, str):
                 values[position] = value = trimmed(value)
-                if self.alternate and _FORBIDDEN.intersection(value) and self.columns[position].kind.type != "DateTime":
+                if self.alternate and _FORBIDDEN.search(value) and self.columns[position].kind.type != "DateTime":
                     reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
             if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in known):
                 reasons.append(f"{name}: empty, and the key needs it")
@@ -220,6 +223,9 @@ class Plan:
 
         :param key: the values of its columns
         """
+        if len(key) == 1 and type(key[0]) is str and key[0].isascii():  # the usual key
+            half = _digest([trimmed(key[0]).lower()])
+            return half + half
         normal = [_normal(value) for value in key]
         exact = _digest(normal)
         widest = [_widest(value) for value in normal]
@@ -283,17 +289,12 @@ class Plan:
         return body
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether a text is such that nothing in it needs a closer look."""
-    return text.isascii() and text.isprintable() and not text.isspace()
-
-
 def _is_resolved(column: Column) -> bool:
     return column.reference is None or _by_id(column.lookup)
 
 
 def _digest(key: Sequence[Any]) -> bytes:
-    texts = (value if type(value) is str else json.dumps(value) for value in key)
+    texts = [value if type(value) is str else json.dumps(value) for value in key]
     return blake2b("\x1f".join(texts).encode(), digest_size=HALF).digest()
 
 
