@@ -289,7 +289,7 @@ READERS: Mapping[str, Reader] = {
     name: reader
     for reader, names in {
         text: "cij_conn_id display_name query key description business_unit_id path not_found_path removed_path "
-        "unclear_path rejects_path opted_out_path name template_id trigger content_settings_id required_consent target "
+        "unclear_path opted_out_path rejects_path name template_id trigger content_settings_id required_consent target "
         "journey_type owner_id",
         text_or_texts: "group",
         group_list: "groups",
@@ -297,7 +297,7 @@ READERS: Mapping[str, Reader] = {
         moment: "starts_at ends_at since",
         column: "match_on",
         switch: "wait deferrable static_snapshot allow_dropping_members missing_ok stop_first verify dry_run publish "
-        "raise_again recurring",
+        "raise_again recurring emit_events",
         number: "poll_interval timeout rate_per_minute refresh_interval_minutes max_concurrency time_zone "
         "recurrence_interval_days recurrence_count",
         bound: "max_invalid max_not_found max_removals max_missing",

@@ -11,7 +11,8 @@ from typing import IO, Any, cast
 
 from airflow_provider_cij.errors import CijInputError
 
-_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_GZIP = b"\x1f\x8b"
+_ZIP, _EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
 _DECOMPRESS = "Decompress it, or compress it with gzip."
 _SAVE = "Save it as CSV (UTF-8)."
 # The first bytes of files that are not read, which no text begins with.
@@ -37,7 +38,7 @@ def unpacked(path: str, raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """
     name, file = path, raw
     try:
-        if _begins(file, _ZIP):
+        if _begins(file, _ZIP) or _begins(file, _EMPTY_ZIP):
             archive = zipfile.ZipFile(raw)
             name, file = _only_member(path, archive)
         if _begins(file, _GZIP) or name.lower().endswith(".gz"):

@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.operators.consent",
                     "airflow_provider_cij.operators.journeys",
                     "airflow_provider_cij.operators.members",
                     "airflow_provider_cij.operators.outbound",
@@ -63,6 +64,9 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "asset-uris": [
+            {"schemes": ["cij"], "handler": "airflow_provider_cij.assets.sanitize_uri"},
+        ],
         "extra-links": ["airflow_provider_cij.links.CijJourneyLink", "airflow_provider_cij.links.CijSegmentLink"],
         "connection-types": [
             {
@@ -73,7 +77,7 @@ def get_provider_info() -> dict[str, Any]:
                     "hidden-fields": ["schema"],
                     "relabeling": {
                         "host": "Organisation URL",
-                        "port": "Port (443)",
+                        "port": "Port",
                         "login": "Client ID",
                         "password": "Client secret",
                     },
@@ -86,50 +90,56 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
                 "conn-fields": {
-                    "tenant_id": _optional("Tenant ID", "Entra tenant, by GUID or domain."),
+                    "tenant_id": _optional("tenant_id", "Entra tenant, by GUID or domain."),
                     "credential": _optional(
-                        "Credential",
+                        "credential",
                         "How to log in; client_secret unless chosen.",
                         enum=["client_secret", "certificate", "workload_identity", "managed_identity"],
                     ),
                     "certificate_path": _optional(
-                        "Certificate file", "For certificate: PEM with private key and certificate, or PFX."
+                        "certificate_path", "For certificate: PEM with private key and certificate, or PFX."
                     ),
                     "certificate_private_key": _optional(
-                        "Certificate (PEM)",
+                        "certificate_private_key",
                         "For certificate: private key and certificate as text, instead of a file.",
                         format="password",
                     ),
                     "private_key_passphrase": _optional(
-                        "Private key passphrase", "For certificate, when the key has one.", format="password"
+                        "private_key_passphrase", "For certificate, when the key has one.", format="password"
                     ),
                     "federated_token_file": _optional(
-                        "Federated token file",
+                        "federated_token_file",
                         "For workload_identity; by default where AZURE_FEDERATED_TOKEN_FILE points.",
                     ),
                     "managed_identity_client_id": _optional(
-                        "Managed identity client ID", "For managed_identity, when it is user-assigned."
+                        "managed_identity_client_id", "For managed_identity, when it is user-assigned."
                     ),
                     "authority": _optional(
-                        "Authority", "Login endpoint with tenant; by default that of the organisation's cloud."
+                        "authority", "Login endpoint with tenant; by default that of the organisation's cloud."
                     ),
-                    "api_version": _optional("Web API version", "By default v9.2."),
+                    "api_version": _optional("api_version", "By default v9.2."),
                     "ca_bundle": _optional(
-                        "CA bundle", "PEM file to trust besides the public authorities (sandbox, private proxy)."
+                        "ca_bundle", "PEM file to trust besides the public authorities (sandbox, private proxy)."
                     ),
                     "max_concurrency": _optional(
-                        "Requests at once", "By default 8; the service allows a user 52.", kind="integer", minimum=1
+                        "max_concurrency", "By default 8; the service allows a user 52.", kind="integer", minimum=1
                     ),
                     "timeout_seconds": _optional(
-                        "Timeout (seconds)", "For one request; by default 120.", kind="integer", minimum=1
+                        "timeout_seconds", "For one request; by default 120.", kind="integer", minimum=1
                     ),
                     "max_throttle_wait_seconds": _optional(
-                        "Longest throttle wait (seconds)",
+                        "max_throttle_wait_seconds",
                         "A worker sleeps through a throttled service's wait up to this long, by default 60.",
                         kind="integer",
                         minimum=0,
                     ),
-                    "caller_object_id": _optional("Caller object ID", "Entra object id of the user to act for."),
+                    "max_poll_seconds": _optional(
+                        "max_poll_seconds",
+                        "Waiting tasks check at least this often, whatever their poll_interval; for tests.",
+                        kind="number",
+                        exclusiveMinimum=0,
+                    ),
+                    "caller_object_id": _optional("caller_object_id", "Entra object id of the user to act for."),
                 },
             }
         ],

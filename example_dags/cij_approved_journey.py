@@ -1,7 +1,7 @@
 """Refresh a segment, ask a person, and only then create and publish the journey that mails it.
 
-The question stands under "Required Actions" in the Airflow UI, with the number of members. Nobody answers within two
-days: nothing is sent.
+The question stands under "Required Actions" in the Airflow UI: with the segment, the number of its members, how that
+has changed, and a link to the segment in Dynamics 365. Nobody answers within two days: nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,17 @@ from airflow.sdk import DAG
 from airflow_provider_cij.operators.journeys import CijCreateJourneyOperator
 from airflow_provider_cij.operators.segments import CijRefreshSegmentOperator
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
+
+QUESTION = """
+{% set segment = ti.xcom_pull('refresh_segment') %}
+| | |
+|---|---|
+| Segment | [{{ segment.name }}]({{ ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') }}) |
+| Members | {{ '{:,}'.format(segment.member_count) }} |
+| Change | {{ 'the first evaluation' if segment.change is none else '{:+,}'.format(segment.change) }} |
+| Evaluated at | {{ segment.evaluated_at }} |
+| Journey | Newsletter {{ run_id }} |
+"""
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
@@ -30,6 +41,7 @@ with DAG(
     approve = ApprovalOperator(
         task_id="approve",
         subject="Send the newsletter to {{ ti.xcom_pull('refresh_segment')['member_count'] }} people?",
+        body=QUESTION,
         defaults="Reject",
         response_timeout=timedelta(days=2),
     )

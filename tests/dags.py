@@ -22,6 +22,7 @@ class FinishedRun:
     states: Mapping[str, str]
     xcoms: Mapping[str, Mapping[str, Any]]
     rendered: Mapping[str, Mapping[str, Any]]
+    map_indexes: Mapping[str, str | None]
 
     def result(self, task: str) -> Any:
         """Return a task's return value."""
@@ -77,5 +78,6 @@ def _what_came(dag_run: Any) -> FinishedRun:
             xcoms.setdefault(name(row), {})[row.key] = XComModel.deserialize_value(row)
         for row in session.scalars(select(Rendered).where(Rendered.run_id == dag_run.run_id)):
             rendered[name(row)] = row.rendered_fields
-    states = {name(task): str(task.state) for task in dag_run.get_task_instances()}
-    return FinishedRun(states, xcoms, rendered)
+    tasks = dag_run.get_task_instances()
+    states = {name(task): str(task.state) for task in tasks}
+    return FinishedRun(states, xcoms, rendered, {name(task): task.rendered_map_index for task in tasks})

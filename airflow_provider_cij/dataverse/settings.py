@@ -85,6 +85,8 @@ class Settings:
         which the service gives up itself
     :param max_throttle_wait_seconds: seconds to sleep at most while the service throttles, from 0 to a day, by default
         60. A longer wait raises ``CijThrottledError``
+    :param max_poll_seconds: seconds between two checks of a waiting task at most, above 0 and to a day, by default a
+        day. A test against the sandbox sets it, so that its tasks do not wait for the ``poll_interval`` of production
     :param caller_object_id: Entra object id of the user to act for, by default none
     :raises CijInputError: something is missing or malformed; the error names it
     """
@@ -105,6 +107,7 @@ class Settings:
     max_concurrency: int = 8
     timeout_seconds: float = 120
     max_throttle_wait_seconds: float = 60
+    max_poll_seconds: float = _LONGEST
     caller_object_id: str = ""
 
     def __post_init__(self) -> None:
@@ -140,6 +143,7 @@ class Settings:
         _check_number("max_concurrency", self.max_concurrency, 1, _MAX_CONCURRENCY)
         _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
         _check_number("max_throttle_wait_seconds", self.max_throttle_wait_seconds, 0, _LONGEST)
+        _check_number("max_poll_seconds", self.max_poll_seconds, 0, _LONGEST, above=True)
         if self.caller_object_id and parse_guid(self.caller_object_id) is None:
             hint = "Give the Entra object id of the user to act for, such as 00000000-...."
             raise CijInputError("The connection's caller_object_id is no GUID.", hint=hint)

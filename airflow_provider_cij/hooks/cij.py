@@ -17,6 +17,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
@@ -145,7 +146,8 @@ class CijHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection: log in, and read whether Customer Insights - Journeys is installed and readable.
 
-        :return: True with the user, the organisation and its version; or False with what is missing and what to do
+        :return: True with the application's name and roles, what they can't read, the organisation and its version; or
+            False with what is missing and what to do
         """
         try:
             # A user waits in front of the form: no retries.
@@ -156,6 +158,13 @@ class CijHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
+# What operators read beside segments.
+_READ_TABLES = (
+    *("contact", "lead", "msdynmkt_segmentdefinition", "msdynmkt_segmentexecution", "msdynmkt_journey"),
+    "msdynmkt_contactpointconsent4",
+)
+
+
 async def _describe_connection(cij: Cij) -> str:
     me = await cij.dataverse.get("WhoAmI")
     await cij.dataverse.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
@@ -163,12 +172,37 @@ async def _describe_connection(cij: Cij) -> str:
         version = str((await cij.dataverse.get("RetrieveVersion()")).get("Version") or "unknown")
     except CijRefusedError:
         version = "unknown"
+    unreadable = [table for table in _READ_TABLES if not await _readable(cij, table)]
     settings = cij.dataverse.settings
     return (
         f"Connected to {settings.base_url} (organisation {me.get('OrganizationId')}, Dataverse {version}, "
-        f"Web API {settings.api_version}) as user {me.get('UserId')}. "
+        f"Web API {settings.api_version}) as {await _user(cij, str(me.get('UserId')))}. "
         "Customer Insights - Journeys is installed, and its segments are readable."
-    )
+    ) + (f" Its roles lack the privilege to read {', '.join(unreadable)}." if unreadable else "")
+
+
+async def _readable(cij: Cij, table: str) -> bool:
+    try:
+        await cij.dataverse.get(f"{table}s?$select={table}id&$top=1")
+    except CijRefusedError:  # the privilege is missing, or the table
+        return False
+    return True
+
+
+async def _user(cij: Cij, user_id: str) -> str:
+    """Return the name, the id and the roles of a user, as far as they can be read."""
+    try:
+        user = await cij.dataverse.get(query(row_path("systemusers", user_id), select=("fullname",)))
+        where = f"systemuserid eq {user_id}"
+        given = await cij.dataverse.rows(query("systemuserrolescollection", select=("roleid",), where=where))
+        ids = [str(row["roleid"]) for row in given]
+        roles = (
+            await cij.dataverse.rows(query("roles", select=("name",), where=in_filter("roleid", ids))) if ids else []
+        )
+    except CijError:  # it says who, not whether
+        return f"user {user_id}, whose roles can't be read"
+    names = ", ".join(sorted(repr(role["name"]) for role in roles)) or "none"
+    return f"{user.get('fullname')!r} (user {user_id}; roles: {names})"
 
 
 # The extras that the connection form shows, and the field of ``Settings`` that each one fills.
@@ -186,6 +220,7 @@ EXTRAS = (
     "max_concurrency",
     "timeout_seconds",
     "max_throttle_wait_seconds",
+    "max_poll_seconds",
     "caller_object_id",
 )
 # Former names, still read.
@@ -238,7 +273,8 @@ def settings_of(connection: Connection) -> Settings:
         # Entra's secrets hold printable ASCII without spaces, so what surrounds one came from a file or a secret store.
         client_secret=trimmed(connection.password or ""),
         certificate_path=text("certificate_path"),
-        certificate_private_key=text("certificate_private_key"),
+        # Environment variables and secret stores hold a PEM on one line, with "\n" for its line ends.
+        certificate_private_key=text("certificate_private_key").replace("\\n", "\n"),
         # Spaces may be part of a passphrase. A line end is not: OpenSSL reads one up to the end of its line.
         private_key_passphrase=str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
         federated_token_file=text("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
@@ -249,6 +285,7 @@ def settings_of(connection: Connection) -> Settings:
         max_concurrency=int(number("max_concurrency", 8)),
         timeout_seconds=number("timeout_seconds", 120),
         max_throttle_wait_seconds=number("max_throttle_wait_seconds", 60),
+        max_poll_seconds=number("max_poll_seconds", 86_400),
         caller_object_id=text("caller_object_id"),
     )
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group
+from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group, push_waiting
 from airflow_provider_cij.errors import CijError, CijStoppedError
 from airflow_provider_cij.version_compat import conf
 
@@ -116,12 +116,13 @@ class WaitingOperator(CijOperator):
         check = started.check
         if not check.done and self.wait:
             if self.deferrable:
-                self._defer(started, deadline)
+                self._defer(context, started, deadline)
             with log_group(self.log, f"Wait until {started.wait.until}"):
                 check = self.call(partial(self._until_done, started, deadline))
         return self._complete(context, check, deadline, started.state)
 
-    def _defer(self, started: Started, deadline: float) -> None:
+    def _defer(self, context: Context, started: Started, deadline: float) -> None:
+        push_waiting(context, self.log, started.wait.subject, started.wait.until, deadline)
         self.defer(
             trigger=self._trigger(
                 started.wait,
@@ -139,17 +140,18 @@ class WaitingOperator(CijOperator):
     async def _until_done(self, started: Started, deadline: float, cij: Cij) -> Check:
         from airflow_provider_cij.api.wait import wait_until
 
-        first_after = max(self.poll_interval, started.not_before - time.time())
+        poll_interval = min(self.poll_interval, cij.dataverse.settings.max_poll_seconds)
+        first_after = max(poll_interval, started.not_before - time.time())
         try:
             return await wait_until(
-                started.wait, cij, poll_interval=self.poll_interval, deadline=deadline, first_after=first_after
+                started.wait, cij, poll_interval=poll_interval, deadline=deadline, first_after=first_after
             )
         except CijError as error:
             return await self._recover(cij, error, started.state)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Read the trigger's event, and complete the task."""
-        with self._failing_plainly():
+        with self._failing_plainly(context):
             self._read_arguments()
             return self._after_event(context, event or {})
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import filled, switch
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._arguments import bound, filled, switch
+from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
-from airflow_provider_cij.errors import CijError, CijRefusedError
-from airflow_provider_cij.files import Writer, check_writable, outside, writing
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
+from airflow_provider_cij.files import Writer, asset_uri, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import CheckpointStore, MemberListOperator, Progress, names_of
 from airflow_provider_cij.sources import FromFile
+from airflow_provider_cij.version_compat import hook_lineage_collector
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,24 +41,55 @@ __all__ = [
 _ROUNDS = 3
 """How often a mirror is sent before another writer is blamed."""
 
+_LOOKS_LIKE_PERCENT = 100
+
 _REMOVED_KEY = "cij_removed_path"
 _REMOVED_BATCH = 5000
 
 
 def _consent(name: str, value: object) -> bool | ConsentTo:
     if isinstance(value, ConsentTo):
+        value.check()
         return value
-    return switch(name, value, "Give True, or ConsentTo(purpose_id=…).")
+    return switch(name, value, "Give True, or ConsentTo(…).")
 
 
-class _FillOperator(MemberListOperator):
+def _removals(name: str, value: object) -> object:
+    if type(value) is int and 1 <= value <= _LOOKS_LIKE_PERCENT:
+        text = f'{name}={value} allows {value} members to be removed. For a share give "{value}%", else "{value}".'
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return bound(name, value)
+
+
+class _GroupOperator(EmitsEvents, MemberListOperator):
+    """Change groups, and report that as an event on the segment's asset."""
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        """Emit the event, and report the list's file as what it was made from."""
+        if isinstance(self.members, FromFile):
+            with best_effort(self.log, "The lineage of the list"):
+                hook_lineage_collector().add_input_asset(self.hook, uri=asset_uri(str(self.members.path)))
+        self.emit_segment(context, {**segment.summary(), "name": segment.display_name, **report})
+
+
+class _FillOperator(_GroupOperator):
     """Put people into static groups."""
 
     readers: ClassVar = {"require_consent": _consent}
 
-    def __init__(self, *, require_consent: bool | ConsentTo = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, require_consent: bool | ConsentTo = False, opted_out_path: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.require_consent = require_consent
+        self.opted_out_path = opted_out_path
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        if self.opted_out_path is not None:
+            if not self.require_consent:
+                raise CijInputError("opted_out_path is given without require_consent.")
+            check_writable(str(self.opted_out_path))
 
     def _check_ids(self, ids: IdSet) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
@@ -80,17 +114,22 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one. Counted as ``opted_out``, a key
-        of the report only then. It reads the consent rows that say no for ``emailaddress1``. It does not know the
-        purpose's enforcement model (a restrictive one also blocks people without a row), other address columns and
-        channels, or business units. Default False
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
@@ -113,7 +152,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
-class CijRemoveSegmentMembersOperator(MemberListOperator):
+class CijRemoveSegmentMembersOperator(_GroupOperator):
     """Remove people from a static group of a segment. Idempotent: an id that is not in the group is no error.
 
     The members of the segment itself change with its next publish or refresh, and only if the query does not find them.
@@ -127,12 +166,16 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``removed`` counts the ids that were sent, in the group or not
@@ -168,20 +211,26 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
-    :param require_consent: True leaves out people whose e-mail address has opted out of the commercial purpose,
-        ``ConsentTo(purpose_id, topic_id)`` those who have opted out of that one; they are removed if they are in the
-        group. Counted as ``opted_out``, a key of the report only then. It reads the consent rows that say no for
-        ``emailaddress1``. It does not know the purpose's enforcement model (a restrictive one also blocks people
-        without a row), other address columns and channels, or business units. Default False
-    :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
-        (default) or 0.2, or None for any number. More fail before anything is changed, because a list that was cut
-        short would remove people by accident (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+    :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
+        it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
+        if they are in the group. The service decides
+        where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
+        ``no_address``, keys of the report only then. Default False (templated)
+    :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
+        no file (templated)
+    :param max_removals: how many members may be removed: a share of the group's members such as ``"20%"`` (default) or
+        0.2, a number such as ``"100"``, or None for any number. An int up to 100 is warned of: it is no percentage.
+        More fail before anything is changed, because a list that was cut short would remove people by accident
+        (templated)
     :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; give it to
         ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file (templated)
     :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
@@ -189,6 +238,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         changes the group. This costs a second listing, a request for every 5,000 members; False skips it (templated)
     :param dry_run: True only logs and returns the plan: nothing is sent, no file of removed ids is written. Default
         False (templated as ``plan_only``)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. All are exact; with ``dry_run`` they say what would be changed
@@ -196,6 +246,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         ids for the groups, more than ``max_removals`` would be removed, or the service refuses
     :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
+
+    readers: ClassVar = {**_FillOperator.readers, "max_removals": _removals}
 
     relist_waits: Sequence[float] = (1.0, 2.0, 4.0)
     """Seconds to wait before each further listing that ``verify`` makes: a listing may lag behind writes."""
@@ -219,6 +271,10 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         super()._check_arguments()
         if self.removed_path is not None:
             check_writable(str(self.removed_path))
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        if not self.plan_only:
+            super()._report(context, segment, report)
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore

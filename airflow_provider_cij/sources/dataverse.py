@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.sources.base import Rows, texts
+from airflow_provider_cij.sources.base import PlainSource, Rows, texts
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.members.id_list import Chunk
@@ -16,7 +16,7 @@ _SETS = {"contact": "contacts", "lead": "leads"}
 _IDS = {"contacts": "contactid", "leads": "leadid"}
 
 
-class FromDataverse:
+class FromDataverse(PlainSource):
     """Members, or whole rows, from a table of the task's own organisation.
 
     :param table: ``contact``, ``lead``, or the entity set of another table, such as ``msdyncrm_marketinglists``
@@ -28,6 +28,7 @@ class FromDataverse:
     """
 
     template_fields = ("table", "filter", "column")
+    plain_key = "table"
 
     def __init__(self, table: str, filter: str | None = None, *, column: str | None = None) -> None:  # noqa: A002
         self.table = table

@@ -11,14 +11,14 @@ from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, decoding, delimiter_of, format_of, reading
 from airflow_provider_cij.sources._csv import CsvRows
 from airflow_provider_cij.sources._json import JsonRows
-from airflow_provider_cij.sources.base import ROWS, Shape, Streaming, shaped_objects
+from airflow_provider_cij.sources.base import ROWS, PlainSource, Shape, Streaming, shaped_objects
 
 T = TypeVar("T")
 
 _BUFFER = 1 << 20
 
 
-class FromFile(Streaming):
+class FromFile(PlainSource, Streaming):
     r"""Members from a column of a file, or its whole rows: CSV, JSON or Parquet.
 
     Text may be compressed with gzip, or be the one file of a zip: that is seen in its first bytes. Lines count from 1;
@@ -42,6 +42,7 @@ class FromFile(Streaming):
     """
 
     template_fields = ("path", "column")
+    plain_key = "file"
 
     def __init__(
         self,
@@ -56,9 +57,6 @@ class FromFile(Streaming):
     ) -> None:
         if format not in (None, CSV, JSON_LINES, PARQUET):
             raise CijInputError(f"format is {format!r}.", hint="Give csv, jsonl or parquet.")
-        for name, character in (("delimiter", delimiter), ("quote", quote or None), ("escape", escape)):
-            if character is not None and (not isinstance(character, str) or len(character) != 1):
-                raise CijInputError(f"{name} is {character!r}.", hint="Give one character; a tab is '\\t'.")
         self.path = path
         self.column = column
         self.format = format
@@ -66,9 +64,22 @@ class FromFile(Streaming):
         self.quote = quote
         self.escape = escape
         self.encoding = encoding
+        self._check()
 
     def __repr__(self) -> str:
         return f"FromFile({str(self.path)!r}, column={self.column!r})"
+
+    def _check(self) -> None:
+        known: dict[str, str] = {}
+        for name in ("delimiter", "quote", "escape"):
+            character = getattr(self, name)
+            if character is None or (name == "quote" and character == ""):
+                continue
+            if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
+                raise CijInputError(f"{name} is {character!r}.", hint="Give one character; a tab is '\\t'.")
+            if character in known:
+                raise CijInputError(f"{name} is {character!r}, and so is {known[character]}.", hint="Give another.")
+            known[character] = name
 
     def _where(self) -> str:
         return str(self.path)

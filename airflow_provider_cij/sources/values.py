@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from inspect import signature
 from itertools import islice
 from typing import Any, TypeVar
 
+from airflow_provider_cij._arguments import is_template
 from airflow_provider_cij.dataverse.values import kind_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources.base import ROWS, Shape, Source, Streaming, WholeRows, shaped_objects
+from airflow_provider_cij.sources.dataverse import FromDataverse
+from airflow_provider_cij.sources.file import FromFile
+from airflow_provider_cij.sources.sql import FromSql
 
 T = TypeVar("T")
 
+_PLAIN = {kind.plain_key: kind for kind in (FromFile, FromSql, FromDataverse)}
 _NO_LIST = (str, bytes, bytearray, memoryview, Mapping)
 
 
@@ -29,6 +35,9 @@ class FromValues(Streaming):
     def __init__(self, values: Iterable[object], column: str | None = None) -> None:
         self.values = values
         self.column = column
+        # Each text of a list would be rendered: only lists with templates in them are.
+        if isinstance(values, (list, tuple)) and is_template(values):
+            self.template_fields = ("values",)
 
     def _where(self) -> str:
         return "The list of values"
@@ -58,8 +67,10 @@ class FromValues(Streaming):
             first += len(part)
 
     def _flat(self) -> Iterator[object]:
-        # Airflow gives the output of a mapped task as a lazy sequence. Within a list, a list may be a row of columns.
-        if not isinstance(self.values, Sequence) or isinstance(self.values, (list, tuple)):
+        # Airflow gives the output of a mapped task as a lazy sequence. Within a list, a list may be a row of columns,
+        # unless it is what a template within the list has become.
+        plain = not isinstance(self.values, Sequence) or isinstance(self.values, (list, tuple))
+        if plain and not self.template_fields:
             yield from self.values
             return
         for value in self.values:
@@ -111,13 +122,26 @@ def as_source(members: Any) -> Any:
 
     A template stays templated. The UI must not show the ids that it renders to.
 
-    :param members: the field as given, or as rendered
+    :param members: the field as given, or as rendered; a dict is what ``as_dict`` of a source returned
+    :raises CijInputError: a dict that describes a source has an unknown argument
     """
     if isinstance(members, Source) or hasattr(members, "resolve"):
         return members
+    if isinstance(members, Mapping) and (key := next((key for key in _PLAIN if key in members), None)):
+        return _from_dict(_PLAIN[key], key, members)
     # Of a data frame, the names of the columns would be read.
     plain = isinstance(members, Iterable) and not isinstance(members, _NO_LIST) and not hasattr(members, "columns")
     return FromValues(members) if plain else private(members)
+
+
+def _from_dict(kind: Any, key: str, plain: Mapping[str, Any]) -> Any:
+    given = {name: value for name, value in plain.items() if name != key}
+    try:
+        return kind(plain[key], **given)
+    except TypeError:
+        known = ", ".join(signature(kind).parameters)
+        what = f"members is a dict for {kind.__name__} with the keys {', '.join(map(repr, plain))}"
+        raise CijInputError(f"{what}.", hint=f"Its arguments are {known}.") from None
 
 
 def checked(members: Any) -> Source:

@@ -43,7 +43,8 @@ async def shared_session(cij_conn_id: str, poll_interval: float) -> AsyncIterato
         async with session.lock:
             if session.given is None:
                 cij = await session.stack.enter_async_context(hook.session())
-                session.given = Cij.shared(cij.dataverse, min(BATCH_WINDOW, poll_interval / 10))
+                shortest = min(poll_interval, settings.max_poll_seconds)
+                session.given = Cij.shared(cij.dataverse, min(BATCH_WINDOW, shortest / 10))
         yield session.given
     finally:
         session.users -= 1

@@ -63,10 +63,10 @@ class WaitTrigger(BaseTrigger):
         """Return what is waited for."""
         raise NotImplementedError
 
-    def _first_after(self) -> float:
+    def _first_after(self, poll_interval: float) -> float:
         """Return the seconds before the first check."""
         # In dag.test() no worker is there to meet.
-        least = self.poll_interval if self.trigger_id is None else max(_FIRST_CHECK_AFTER, self.poll_interval)
+        least = poll_interval if self.trigger_id is None else max(_FIRST_CHECK_AFTER, poll_interval)
         # Spread, so that processes that start together do not poll together ever after.
         return max(least * (1 + random.random() / 10), self.not_before - time.time())  # noqa: S311
 
@@ -80,12 +80,13 @@ class WaitTrigger(BaseTrigger):
         from airflow_provider_cij.triggers._session import shared_session
 
         async with shared_session(self.cij_conn_id, self.poll_interval) as cij:
+            poll_interval = min(self.poll_interval, cij.dataverse.settings.max_poll_seconds)
             found = await wait_until(
                 self.wait(),
                 cij,
-                poll_interval=self.poll_interval,
+                poll_interval=poll_interval,
                 deadline=self.deadline,
-                first_after=self._first_after(),
+                first_after=self._first_after(poll_interval),
             )
         return {
             "status": found.status or self.until,
@@ -93,6 +94,7 @@ class WaitTrigger(BaseTrigger):
             "name": found.name,
             "message": found.message,
             "evaluated_at": found.evaluated_at,
+            "execution_id": found.execution_id,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -2,8 +2,8 @@
 
 It answers as "Create a segment using the Web API", "Use the Create Journey From Template API" and the Dataverse Web
 API documents say, and for outbound marketing as "Basic operations on segments" and "Basic customer journey API
-operations" do. What it does not implement ($metadata, $apply, lambdas, navigation, FetchXML of several tables, versions
-of journeys, ...) it refuses with 501.
+operations" do. What it does not implement ($metadata, $apply, lambdas, navigation to many rows, FetchXML of several
+tables, versions of journeys, ...) it refuses with 501.
 
 Segments stay alive after publishing, as "Automated segment management" says: they are refreshed every 30 minutes on
 their first day or while in use, else daily (msdynmkt_disablesegmentrefresh: never), and Expired after 120 unused days.
@@ -11,7 +11,9 @@ POST /sandbox/clock {"advance_seconds": N} advances the time, --speed makes it r
 Computing, stopping, tokens and certificates take real time. With --state the time never goes back.
 
 Journeys are made from templates (three at first, with e-mails for them). They go from Draft by Publishing to Live, or
-back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. No mail is sent.
+back with the reasons in msdynmkt_errorDetails; at their end time they are Completing, then Completed. No mail leaves
+the sandbox: /mail shows whom a journey mailed, whom consent left out, and why; GET /sandbox/mail?since=N&journey=ID
+lists the same.
 Each custom trigger that is ready to use is an action: msdynmkt_orderplaced and msdynmkt_cartabandoned, and those that
 POST /sandbox/triggers {"name": "msdynmkt_...", "attributes": {"msdynmkt_...": "string"}} adds ("state": "Stopped" or
 "Draft"; types boolean, datetime, decimal, float, integer, reference, string). GET /sandbox/events?since=N&trigger=NAME
@@ -30,6 +32,12 @@ select further. The first rule that applies wins; a request without a valid toke
 - sql_timeout (0x80044151) and deadlock (0x80044150): a 500, not processed, as CreateMultiple and its like may answer;
 - slow ("delay" before processing, "reply_delay" after); html200 (a proxy's login page); truncated (processed, half the
   reply; "consistent": with the matching Content-Length).
+- no_application_user, no_role, disabled_user: every request is refused with 403, as on a first day;
+- missing_privilege ("table": a logical name, "operation": create, read, write, delete, append or appendto; without them
+  any): the requests that need it are refused, inside $batch too;
+- expired_secret, wrong_secret, unknown_application, unknown_tenant: the login endpoint refuses with AADSTS7000222,
+  7000215, 700016 or 90002.
+GET / is a page that shows the organisation; nobody needs a token for it, on this machine.
 GET /sandbox/requests?since=N lists the requests and their results. --limits enforces service protection.
 
 Contacts and leads have the organisation's own column new_customerno, and contacts an alternate key on it. More keys are
@@ -42,12 +50,15 @@ Where the documents are silent it assumes:
   once Retry-After is 1; x-ms-ratelimit-time-remaining-xrm-requests is in seconds; a $batch is one request;
 - a fault of the login endpoint is AADSTS90055 (429), 90033 (5xx), 7000222 (401) or 700016 (400); a fault 400 of the Web
   API is the plug-in's frame around a 503 of the service behind it;
+- a disabled user gets 403; the privileges of actions are Write of msdynmkt_segmentdefinition (members, publish) or of
+  msdynmkt_segment (stop), Read of msdynmkt_segment (members, status), Create of msdynmkt_journey as documented, Write
+  of it (publish) and Read (validate); raising a custom trigger needs none;
 - static members are not checked against their table; adding an id twice changes nothing; one bad id refuses the call;
 - RemoveStaticMembers answers 204; an unknown segment or group is a 400 in the plug-in's frame, the reason is ours;
 - MembersList takes the optional integers PageNumber and PageSize, 5000 by default, and shows the last finished run;
 - ListGroupMembers is sorted by id;
 - in a segment query a comparison with a missing value is no match, and neither is its opposite; ids are strings;
-- in $filter, "ne" and "not" do match rows without a value (OData);
+- in $filter, "ne", "not" and NotIn() do match rows without a value (OData);
 - publishing again during a run starts anew and leaves the earlier run Skipped; publishing a Stopping segment wins;
 - the definition of a segment that ended in Error is a Draft; a live definition may be changed, to show at the next run;
 - a live segment stays Active while it is refreshed; a refresh that fails ends in Error, as a publish does;
@@ -79,8 +90,9 @@ Where the documents are silent it assumes:
 - with --unknown-members warn the unknown ids of an included group are members still;
 - segment status 10 is Expired, 11 (Faulted) is inactive; definition statuses Stopping and Stopped are active;
 - msdynmkt_segmentquery holds 1,048,576 characters; $top wins over odata.maxpagesize; a URL that is too long is a 414;
-- a batch that cannot be read changes nothing; each request of a change set needs a Content-ID; actions in a change set
-  that fails are undone as rows are; headers of the batch do not count for the requests in it;
+- a batch may end without a line end; one that cannot be read changes nothing; each request of a change set needs a
+  Content-ID; actions in a change set that fails are undone as rows are; headers of the batch do not count for the
+  requests in it;
 - FetchXML "ne" and "not-..." match rows without a value; a fetch of another set's entity is a 400; of what is wrong in
   FetchXML the codes are those of a public list, the messages are ours;
 - formatted values are American English, in UTC and dollars; yes/no columns say Yes and No;
@@ -91,6 +103,13 @@ Where the documents are silent it assumes:
 - a target of UpdateMultiple may name its row in @odata.id; a target of UpsertMultiple that names none is created; of
   several wrong targets the first is answered; without --deadlocks a row may be written twice at once;
 - columns the platform keeps itself are ignored in a body; sourcesegmentcreatedon/by are columns of both tables.
+- a journey mails its audience once, at its start, as of the last evaluation, whatever its trigger's type; an e-mail, or
+  an action, that names no purpose is of the commercial one; its address is in the first column of the audience
+  configuration, whose columns hold logical names with commas between; nobody is mailed by an external consent provider;
+- a new purpose without enforcement models is restrictive; the N:N of purposes and profiles takes rows by POST;
+- of consents modified at the same second the one that was written last counts;
+- msdynmkt_checkconsent (--with-check-consent) has the inputs and outputs of replacement consent providers, and takes
+  1,000 addresses;
 
 For outbound marketing it assumes:
 - msdyncrm_query in a row is another name of msdyncrm_segmentquery; required columns are required of drafts too, except

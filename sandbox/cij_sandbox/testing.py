@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cij_sandbox.remote import Remote, RemoteFaults
+
+if TYPE_CHECKING:
+    from cij_sandbox.with_airflow import Airflow
 
 _SECONDS_TO_START = 30
 
@@ -47,6 +51,24 @@ class Sandbox:
     def events(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the events of its custom triggers after a number: number, trigger, profile_id, time."""
         return self._remote.events(since)
+
+    def hurry(self, compute_seconds: float = 0, retry_after: int = 0, speed: float = 60) -> None:
+        """Make the organisation quick, until it ends.
+
+        It changes this sandbox alone. How often a task looks is the matter of its ``poll_interval``, or of the
+        connection's ``max_poll_seconds``, which the fixture ``cij_airflow`` sets.
+
+        :param compute_seconds: seconds from a publish or stop to its result; default 0
+        :param retry_after: the longest ``Retry-After`` of faults and of service protection, in seconds; default 0
+        :param speed: seconds that pass in the organisation in each real one; default 60, so that a segment is
+            refreshed every 30 seconds
+        """
+        pace = {"compute_seconds": compute_seconds, "longest_retry_after": retry_after, "speed": speed}
+        self._remote.call("POST", "pace", pace)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once: segments are refreshed and expire, journeys end."""
+        self._remote.call("POST", "clock", {"advance_seconds": seconds})
 
     def add_trigger(self, name: str, state: str = "Ready to use", **attributes: str) -> None:
         """Add or change a custom trigger: ``add_trigger("msdynmkt_trialended", msdynmkt_plan="string")``."""
@@ -89,3 +111,31 @@ def cij_sandbox() -> Iterator[Sandbox]:
     """Provide a sandbox with 2,000 contacts and 200 leads, in which a published segment is live after 0.3 seconds."""
     with running_sandbox("--contacts", "2000", "--leads", "200", "--compute-seconds", "0.3") as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def _airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create Airflow's database, once a session."""
+    from cij_sandbox.with_airflow import create_database
+
+    return create_database(tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture
+def cij_dags_folder(request: pytest.FixtureRequest) -> Path | None:
+    """Return the folder ``dags`` beside the test file or above it. Override it for another folder."""
+    folders = (folder / "dags" for folder in request.path.parents)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+@pytest.fixture
+def cij_airflow(_airflow_home: Path, cij_dags_folder: Path | None, cij_sandbox: Sandbox) -> Iterator[Airflow]:
+    """Provide Airflow with a database of its own, the folder ``dags``, and the sandbox as connection ``cij_default``.
+
+    Its tasks check every 0.2 seconds (the connection's ``max_poll_seconds``). ``dag("my_dag").test()`` runs a DAG.
+    """
+    from cij_sandbox.with_airflow import airflow_for_tests
+
+    connection = f"{cij_sandbox.airflow_conn_uri}&max_poll_seconds=0.2"
+    with airflow_for_tests(_airflow_home, cij_dags_folder, connection) as airflow:
+        yield airflow

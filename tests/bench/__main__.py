@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import add_members, importing, many_ids, match_emails, sandbox_at_size, two_million, upsert_rows
+from tests.bench import (
+    add_members,
+    consent_of_many,
+    dag_in_a_test,
+    importing,
+    many_ids,
+    match_emails,
+    sandbox_at_size,
+    two_million,
+    upsert_rows,
+)
 
 if __name__ == "__main__":
     importing.main()
+    dag_in_a_test.main()
     add_members.main()
     many_ids.main()
     sandbox_at_size.main()
     match_emails.main()
+    consent_of_many.main()
     two_million.main()
     upsert_rows.main()
     sys.exit(0)

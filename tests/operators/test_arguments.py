@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from datetime import UTC, datetime
-from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, BaseSensorOperator
 
-from airflow_provider_cij._base import CijTask
-from airflow_provider_cij.api.outbound.workflow import Tile, segment_email_workflow
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
-from airflow_provider_cij.operators.outbound import CijOutboundUpdateSegmentMembersOperator
-from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
+from tests.task_kinds import ID, good_arguments, parameters_of, task_kinds
 
-ID = "11111111-2222-3333-4444-555555555555"
-GOOD = {
-    "segment_id": ID,
-    "journey_id": ID,
-    "template_id": ID,
-    "segment_ids": [ID],
-    "display_name": "Gold",
-    "name": "Gold",
-    "query": "PROFILE(contact)",
-    "workflow": segment_email_workflow([Tile(ID, "S")], Tile(ID, "Mail")),
-    "group": "in",
-    "members": [ID],
-    "rows": [{"new_customerno": "1"}],
-    "trigger": "order",
-    "min_members": 1,
-}
 NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_concurrency")
 IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
 WORDS = (
@@ -53,47 +32,6 @@ BOUNDS = (
 )
 COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes", "batch_size")
 OPTIONAL = ("static_snapshot", "recurring")
-
-
-def _tasks():
-    for module in ("segments", "members", "journeys", "triggers", "records", "outbound"):
-        yield from _of(f"operators.{module}")
-    for module in ("segments", "journeys", "outbound"):
-        yield from _of(f"sensors.{module}")
-
-
-def _of(module):
-    found = vars(import_module(f"airflow_provider_cij.{module}"))
-    return [
-        cls
-        for name, cls in found.items()
-        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(cls) and issubclass(cls, CijTask)
-    ]
-
-
-def _parameters(kind):
-    """Return the constructor arguments of a class and its bases, with their defaults."""
-    found = {}
-    for cls in kind.__mro__:
-        if cls.__module__.startswith("airflow_provider_cij") and "__init__" in vars(cls):
-            for name, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
-                found.setdefault(name, parameter.default)
-    for former in ("wait_until_live", "wait_until_stopped", "at_least"):
-        found.pop(former, None)
-    if kind is CijDeleteSegmentOperator:  # which always waits
-        found.pop("wait")
-    if kind is CijOutboundUpdateSegmentMembersOperator:  # whose segments have no groups
-        found.pop("group")
-    if issubclass(kind, BaseSensorOperator):
-        found |= {"poke_interval": 60.0, "timeout": 60.0, "soft_fail": False}
-    return found
-
-
-def _good(kind, parameters):
-    given = {name: value for name, value in GOOD.items() if name in parameters}
-    if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
-        del given["query"]
-    return given | ({"key": "new_customerno"} if "rows" in given else {})
 
 
 BAD = [
@@ -118,8 +56,8 @@ def _bad(kind, name, default):
 
 
 def _cases():
-    for kind in dict.fromkeys(_tasks()):
-        for name, default in _parameters(kind).items():
+    for kind in dict.fromkeys(task_kinds()):
+        for name, default in parameters_of(kind).items():
             for value in _bad(kind, name, default):
                 yield pytest.param(kind, name, value, id=f"{kind.__name__}-{name}-{value!r}")
 
@@ -129,7 +67,7 @@ CASES = list(_cases())
 
 def test_every_task_has_cases():
     """Every operator and sensor, and each kind of argument, has test cases."""
-    assert {case.values[0].__name__ for case in CASES} >= {kind.__name__ for kind in _tasks()}
+    assert {case.values[0].__name__ for case in CASES} >= {kind.__name__ for kind in task_kinds()}
     assert {case.values[1] for case in CASES} >= {
         "publish",
         "raise_again",
@@ -154,9 +92,7 @@ def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, m
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]
     with DAG("arguments", schedule=None):
-        given = _good(kind, _parameters(kind)) | {name: value}
-        if "path" in _parameters(kind):
-            given["path"] = "members.csv"
+        given = good_arguments(kind, parameters_of(kind)) | {name: value}
         by_airflow = issubclass(kind, BaseSensorOperator) and name in ("timeout", "poke_interval", "soft_fail")
         refused = (AirflowFailException, CijInputError, *((Exception,) if by_airflow else ()))
         with pytest.raises(refused, match="." if by_airflow else rf"\b{name.rstrip('s')}s? is "):
@@ -165,7 +101,12 @@ def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(scripted, m
 
 
 SWITCHES = sorted(
-    {(kind, name) for kind in _tasks() for name, default in _parameters(kind).items() if isinstance(default, bool)},
+    {
+        (kind, name)
+        for kind in task_kinds()
+        for name, default in parameters_of(kind).items()
+        if isinstance(default, bool)
+    },
     key=str,
 )
 
@@ -175,8 +116,8 @@ def test_a_rendered_switch_is_read_as_a_boolean(scripted, monkeypatch, context, 
     """A switch rendered to the text "False" is read as false."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     with DAG("arguments", schedule=None):
-        given = _good(kind, _parameters(kind))
-        if "path" in _parameters(kind):
+        given = good_arguments(kind, parameters_of(kind))
+        if "path" in parameters_of(kind):
             given["path"] = "members.csv"
         task = kind(task_id="t", **given | {name: " faLse "})
     scripted.script = [Answer(400, {"error": {"code": "0x0", "message": "asked"}})]

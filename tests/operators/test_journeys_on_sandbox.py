@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_cij.api.consent.client import ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
@@ -307,4 +307,4 @@ def test_an_invalid_require_consent_is_refused(dag_id, capfd):
             require_consent="{{ 'yes' }}",
         )
     assert run_dag(dag).states == {"t": "failed"}
-    assert "Give True, or ConsentTo(purpose_id=…)." in capfd.readouterr().out
+    assert "Give True, or ConsentTo(…)." in capfd.readouterr().out

@@ -98,6 +98,15 @@ def test_a_rejected_query_fails_the_task_at_once(run_publish, capfd):
     assert "Parse error at position 23. [code 0x80040265, HTTP 400]" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_connection_bounds_the_poll_interval(run_publish, scripted, monkeypatch, deferrable):
+    """A task checks as often as the connection's ``max_poll_seconds`` says, though its ``poll_interval`` is an hour."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_poll_seconds=0.1))
+    answers = (segment(2), NONE, Answer(204), segment(5), segment(6), segment(1))
+    ran = run_publish(*answers, deferrable=deferrable, poll_interval=3600)
+    assert ran.states == {"publish": "success"}
+
+
 def test_a_zero_poll_interval_is_refused(run_publish, scripted, capfd):
     """A ``poll_interval`` of 0 is refused before anything is sent."""
     assert run_publish(segment(2), poll_interval=0).states == {"publish": "failed"}

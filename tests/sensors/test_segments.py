@@ -49,6 +49,14 @@ def run_sensor(scripted, monkeypatch):
 
 
 @every_mode
+def test_the_connection_bounds_the_poke_interval(run_sensor, scripted, monkeypatch, mode):
+    """A sensor checks as often as the connection's ``max_poll_seconds`` says, in each mode."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection(max_poll_seconds=0.1))
+    ran = run_sensor(mode, segment(2), segment(5), segment(1), poke_interval=3600, timeout=7200)
+    assert ran.states == {"wait": "success"}
+
+
+@every_mode
 def test_a_segment_becomes_live(run_sensor, scripted, mode):
     """The sensor waits through draft, exporting, an unknown status and computing until live, in each mode."""
     ran = run_sensor(mode, segment(2), segment(5), segment(99), segment(6), segment(1))

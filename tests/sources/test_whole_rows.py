@@ -118,7 +118,7 @@ def test_members_can_be_a_key_of_dicts():
 
 def test_an_entry_that_is_no_row_is_named():
     """An entry of a list that is no dict is refused by its number and kind."""
-    with pytest.raises(CijInputError, match=r"line 2: a value of type str. Give a dict for each row"):
+    with pytest.raises(CijInputError, match=r"line 2: a text. Give a dict for each row"):
         read_rows(FromValues([{"a": 1}, "ada@x.test"]))
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.texts import wrong_with
@@ -151,16 +151,22 @@ class Segment:
 class MemberGroup:
     """A static group of a segment.
 
-    :param name: as people see it; unique within the segment
+    :param name: as people see it; unique within the segment (templated)
     :param include: True to add its members to the segment, False to keep them out. Keeping out wins
     :param group_id: by default derived from the segment and the name
     :param input_type: how the product's own pages fill it; kept as it is found
     """
 
+    template_fields: ClassVar = ("name",)
+
     name: str
     include: bool = True
     group_id: str = field(default="", repr=False)
     input_type: str = field(default="manualSelect", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise CijInputError(f"A group's name is a {type(self.name).__name__}.", hint="Give text; it is templated.")
 
 
 def groups_of(text: str | None) -> tuple[MemberGroup, ...]:
@@ -309,7 +315,13 @@ class MemberReport:
     batches: int = 0
     resumed_from: int = 0
     opted_out: int | None = None
-    """How many were left out because they have opted out; None when consent was not required."""
+    """How many were left out because they have opted out; None when consent was not required. The next three too."""
+    not_set: int | None = None
+    """How many were left out because they have not opted in, where the purpose's enforcement wants that."""
+    unknown: int | None = None
+    """How many were left out because it is not known whether they may be mailed."""
+    no_address: int | None = None
+    """How many were left out because they have no address."""
 
     def as_dict(self) -> dict[str, int]:
         """Return plain JSON, for XCom."""

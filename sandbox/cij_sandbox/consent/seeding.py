@@ -7,20 +7,27 @@ import sqlite3
 from cij_sandbox.consent.tables import (
     COMMERCIAL,
     CONSENT,
+    DISABLED,
     EMAIL_POINT,
     FOR_PURPOSE,
     INTERNAL,
+    MODELS,
     NO_REASON,
+    NON_RESTRICTIVE,
     OPTED_IN,
     OPTED_OUT,
+    POINT_SETTINGS,
+    PROFILE,
+    PROFILE_PURPOSE,
     PURPOSE,
+    RESTRICTIVE,
     TOPIC,
     TRACKING,
     TRANSACTIONAL,
 )
 from cij_sandbox.core.store import fold
 from cij_sandbox.core.values import SqlValue
-from cij_sandbox.dataverse.rows import insert_many
+from cij_sandbox.dataverse.rows import insert, insert_many
 from cij_sandbox.dataverse.seeding import insert_named, stable_id
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, USER_ID
 
@@ -31,9 +38,18 @@ _TOPICS = ("Newsletter", "Product news")
 
 def seed(connection: sqlite3.Connection) -> None:
     """Insert the rows. One contact in ten has opted out of commercial e-mail, one in ten has opted in."""
-    insert_named(connection, PURPOSE, "Commercial", msdynmkt_purposeid=COMMERCIAL_ID, msdynmkt_type=COMMERCIAL)
-    insert_named(connection, PURPOSE, "Transactional", msdynmkt_type=TRANSACTIONAL)
-    insert_named(connection, PURPOSE, "Tracking", msdynmkt_type=TRACKING)
+    _purpose(connection, "Commercial", COMMERCIAL, NON_RESTRICTIVE, msdynmkt_purposeid=COMMERCIAL_ID)
+    _purpose(connection, "Transactional", TRANSACTIONAL, DISABLED)
+    _purpose(connection, "Tracking", TRACKING, NON_RESTRICTIVE)
+    profile = stable_id(PROFILE.logical_name, "Default")
+    insert_named(connection, PROFILE, "Default", msdynmkt_legaladdress="1 Main Street, Redmond")
+    for (purpose,) in connection.execute("SELECT msdynmkt_purposeid FROM msdynmkt_purpose").fetchall():
+        pair: dict[str, SqlValue] = {"msdynmkt_purposeid": purpose, "msdynmkt_compliancesettings4id": profile}
+        insert(connection, PROFILE_PURPOSE, {PROFILE_PURPOSE.key: stable_id("profile of", purpose), **pair})
+    for table in ("contact", "lead"):
+        fields = {"msdynmkt_emailaddressfields": "emailaddress1", "msdynmkt_phonenumberfields": "mobilephone"}
+        key = {POINT_SETTINGS.key: stable_id(POINT_SETTINGS.logical_name, table), "msdynmkt_entityname": table}
+        insert(connection, POINT_SETTINGS, {"statecode": 0, "statuscode": 1, **key, **fields})
     for name in _TOPICS:
         insert_named(connection, TOPIC, name, msdynmkt_purposeid=COMMERCIAL_ID)
     people = connection.execute(
@@ -65,3 +81,8 @@ def seed(connection: sqlite3.Connection) -> None:
         for person in points.values()
     )
     insert_many(connection, CONSENT, rows, len(points))
+
+
+def _purpose(connection: sqlite3.Connection, name: str, kind: int, for_email: int, **content: SqlValue) -> None:
+    models = {column: for_email if point == EMAIL_POINT else RESTRICTIVE for point, column in MODELS.items()}
+    insert_named(connection, PURPOSE, name, msdynmkt_type=kind, **models, **content)

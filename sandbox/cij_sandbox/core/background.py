@@ -26,7 +26,7 @@ class Step(Protocol):
 
 
 class Background:
-    """The steps and their thread. ``compute_seconds`` is the real time from a request to its result."""
+    """The steps and their thread. ``compute_seconds`` is the real time from a request to its result; it may change."""
 
     def __init__(self, store: Store, compute_seconds: float) -> None:
         self.steps: list[Step] = []

@@ -37,6 +37,13 @@ class Behaviours:
     without_journey_json: bool = _option(
         "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
     )
+    lf_batches: bool = _option("batches whose lines end with LF are read; the document asks for CRLF")
+    with_check_consent: bool = _option(
+        "msdynmkt_checkconsent is there; assumed: its inputs and outputs are those of replacement consent providers"
+    )
+    business_unit_scoping: bool = _option(
+        "business-unit scoping is on: consent in business units other than the purpose's and the profile's is not found"
+    )
     pending_keys: bool = _option("the index of a new alternate key is never built: the key stays Pending")
     deadlocks: bool = _option(
         "the same row twice in UpdateMultiple or UpsertMultiple, in one request or in two at once, ends in a deadlock"

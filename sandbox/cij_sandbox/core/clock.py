@@ -21,7 +21,7 @@ class Clock:
     def __init__(self, real: Callable[[], float] = time.time) -> None:
         self._turn = threading.Lock()
         self._real = real
-        self._speed = 1.0
+        self.speed = 1.0
         self._from_real = self._shown = real()
 
     def start(self, not_before: float, speed: float) -> None:
@@ -29,15 +29,21 @@ class Clock:
         with self._turn:
             self._from_real = self._real()
             self._shown = max(self._from_real, not_before)
-            self._speed = speed
+            self.speed = speed
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""
         with self._turn:
             real = self._real()
-            self._shown += max(real - self._from_real, 0) * self._speed
+            self._shown += max(real - self._from_real, 0) * self.speed
             self._from_real = real
             return self._shown
+
+    def set_speed(self, speed: float) -> None:
+        """Go on at ``speed`` seconds for each real second."""
+        self.now()  # the time so far passed at the former speed
+        with self._turn:
+            self.speed = speed
 
     def advance(self, seconds: float) -> None:
         """Move the time forward."""
@@ -48,7 +54,7 @@ class Clock:
 
     def until(self, moment: float) -> float:
         """Return the real seconds until a moment of the organisation's time."""
-        return math.inf if moment == math.inf else max(moment - self.now(), 0) / self._speed
+        return math.inf if moment == math.inf else max(moment - self.now(), 0) / self.speed
 
 
 CLOCK = Clock()

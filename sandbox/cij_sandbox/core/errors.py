@@ -52,6 +52,50 @@ class LoginError(Exception):
         }
 
 
+def expired_secret(client_id: str) -> LoginError:
+    """Return the error for a client secret that has expired."""
+    return LoginError(
+        401,
+        "invalid_client",
+        7000222,
+        f"The provided client secret keys for app '{client_id}' are expired. Visit the Azure portal to create new keys "
+        "for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
+        "https://aka.ms/certCreds.",
+    )
+
+
+def wrong_secret(client_id: str) -> LoginError:
+    """Return the error for a wrong client secret."""
+    return LoginError(
+        401,
+        "invalid_client",
+        7000215,
+        "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
+        f"value, not the client secret ID, for a secret added to app '{client_id}'.",
+    )
+
+
+def unknown_application(client_id: str) -> LoginError:
+    """Return the error for an application that the tenant does not have."""
+    return LoginError(
+        400,
+        "unauthorized_client",
+        700016,
+        f"Application with identifier '{client_id}' was not found in the directory.",
+    )
+
+
+def unknown_tenant(tenant: str) -> LoginError:
+    """Return the error for a tenant that does not exist."""
+    return LoginError(
+        400,
+        "invalid_request",
+        90002,
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
+        "the correct cloud.",
+    )
+
+
 def not_implemented(what: str) -> ODataError:
     """Return the error for what the real service has and the sandbox does not implement."""
     return ODataError(501, "", f"The sandbox does not implement {what}.")
@@ -93,6 +137,11 @@ def undeclared_in_query(entity: str, name: str) -> ODataError:
 def no_such_resource(segment: str) -> ODataError:
     """Return the error for an entity set, function or action that does not exist."""
     return ODataError(404, "0x80060888", f"Resource not found for the segment '{segment}'.")
+
+
+def no_such_operation(url: str) -> ODataError:
+    """Return the error for a function or an action that is called by the other one's method."""
+    return ODataError(404, "", f"No HTTP resource was found that matches the request URI '{url}'.")
 
 
 def no_such_row(entity: str, row_id: str) -> ODataError:
@@ -143,14 +192,14 @@ def in_use() -> ODataError:
 
 
 def no_privilege(entity: str, verb: str, user: str) -> ODataError:
-    """Return the error for a user whose roles lack a privilege."""
+    """Return the error for a user whose roles lack a privilege, by the table's schema name and the operation."""
     privilege = f"prv{verb}{entity}"
     privilege_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:privilege:{privilege}")
     return ODataError(
         403,
         "0x80040220",
         f"Principal user (Id={user}, type=8, roleCount=1, privilegeCount=1, accessMode=4), is missing "
-        f"{privilege} privilege (Id={privilege_id}) on OTC=0 for entity '{entity}'. context.Caller={user}",
+        f"{privilege} privilege (Id={privilege_id}) on OTC=0 for entity '{entity.lower()}'. context.Caller={user}",
     )
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cij_sandbox.core import errors, guid
+from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue, read_moment
 from cij_sandbox.core.web import Answer, Request
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.rows import fetch, insert
 from cij_sandbox.dataverse.tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
 
@@ -35,7 +37,8 @@ class Parameter:
 class Action:
     """One action: its inputs, its outputs and what it does. Without outputs the answer is 204.
 
-    An action that is not ``available`` answers 404. ``write`` turns the body of an answer that is no JSON into bytes.
+    An action that is not ``available`` answers 404. ``needs`` is the privilege that it asks for.
+    ``write`` turns the body of an answer that is no JSON into bytes.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Action:
     run: Callable[[dict[str, object]], Mapping[str, object]]
     available: bool = True
     write: Callable[[Mapping[str, object]], bytes] | None = None
+    needs: tuple[Table, str] | None = None
 
 
 class Actions:
@@ -55,11 +59,13 @@ class Actions:
     def __init__(
         self,
         store: Store,
+        privileges: Privileges,
         actions: Iterable[Action],
         find_more: Callable[[str], Action | None],
         elsewhere: Collection[str],
     ) -> None:
         self._by_name = {action.name: action for action in actions if action.available}
+        self._privileges = privileges
         self._find_more = find_more
         self._elsewhere = elsewhere
         with store.transaction() as connection:
@@ -77,6 +83,8 @@ class Actions:
 
     def run(self, action: Action, request: Request) -> Answer:
         """Run an action."""
+        if action.needs:
+            self._privileges.require(*action.needs)
         outputs = action.run(_given(action, request))
         if not outputs:
             return Answer(204)

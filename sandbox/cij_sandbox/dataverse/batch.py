@@ -9,7 +9,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -25,6 +25,7 @@ _BOUNDARY = re.compile(r'multipart/mixed\s*;(?:.*;)?\s*boundary=(?:"([^"]+)"|([^
 _REQUEST_LINE = re.compile(r"([A-Z]+) (.+) HTTP/1\.1")
 _ROOTED = re.compile(r"/api/data/(v9\.[0-2])/(.*)", re.DOTALL)
 _REFERENCE = re.compile(r"\$(?!batch\b|metadata\b)([^/?]+)")
+_LINE_END = re.compile(rb"\r?\n")
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -46,7 +47,10 @@ class _RollBackError(Exception):
 class Batch:
     """Carries out batches. ``committed`` is called after each change set."""
 
-    def __init__(self, store: Store, answer: Callable[[Request], Answer], committed: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, answer: Callable[[Request], Answer], committed: Callable[[], None], *, lf_lines: bool
+    ) -> None:
+        self._lf_lines = lf_lines
         self._store = store
         self._answer = answer
         self._committed = committed
@@ -56,7 +60,10 @@ class Batch:
         if request.method != "POST":
             raise errors.wrong_method(request.method, "POST")
         status, parts = 200, []
-        for unit in _read(request):
+        # "If you can't use CRLF, add two non-CRLF line endings at the end of the batch request body".
+        lenient = self._lf_lines or request.body.endswith(b"\n\n")
+        body = _LINE_END.sub(b"\r\n", request.body) if lenient else request.body
+        for unit in _read(replace(request, body=body)):
             if isinstance(unit, Operation):
                 answered = self._run(unit, request, {})
                 parts.append(_write_operation(unit, answered))
@@ -105,23 +112,31 @@ def _request(operation: Operation, outer: Request, references: Mapping[str, str]
     """Return an operation as a request."""
     if len(operation.url) > MAXIMUM_INNER_URL:
         raise ODataError(414, "", f"The URL is longer than {MAXIMUM_INNER_URL} characters.")
-    url = operation.url
-    if reference := _REFERENCE.match(url):
-        url = _referred(reference[1], references) + url[reference.end() :]
+    version, relative = _below_root(operation.url, outer)
+    if reference := _REFERENCE.match(relative):
+        version, row = _below_root(_referred(reference[1], references), outer)
+        relative = row + relative[reference.end() :]
+    encoded, _, query = relative.partition("?")
+    path = unquote(encoded)
+    if path.strip("/") == "$batch":
+        raise errors.bad_query("A batch cannot contain another batch.")
+    body = _with_references(operation.body, references)
+    return Request(operation.method, outer.base_url, version, path, query, operation.headers, body)
+
+
+def _below_root(url: str, outer: Request) -> tuple[str, str]:
+    """Return the version of a URL and what follows it; a relative URL has the version of the batch."""
     if re.match("https?://", url, re.IGNORECASE):
         base = len(outer.base_url)
         if url[: base + 1].lower() != f"{outer.base_url}/":
             raise errors.bad_query("A request of a batch may only go to the organisation the batch was sent to.")
         url = url[base:]
-    rooted = _ROOTED.fullmatch(url if url.startswith("/") else f"/api/data/{outer.version}/{url}")
+    if not url.startswith("/"):
+        return outer.version, url
+    rooted = _ROOTED.fullmatch(url)
     if rooted is None:
         raise errors.no_such_resource(url.partition("?")[0].strip("/"))
-    encoded, _, query = rooted[2].partition("?")
-    path = unquote(encoded)
-    if path.strip("/") == "$batch":
-        raise errors.bad_query("A batch cannot contain another batch.")
-    body = _with_references(operation.body, references)
-    return Request(operation.method, outer.base_url, rooted[1], path, query, operation.headers, body)
+    return rooted[1], rooted[2]
 
 
 def _referred(content_id: str, references: Mapping[str, str]) -> str:
@@ -131,19 +146,23 @@ def _referred(content_id: str, references: Mapping[str, str]) -> str:
 
 
 def _with_references(body: bytes, references: Mapping[str, str]) -> bytes:
-    """Replace references in bound navigation properties by the URLs of the rows they stand for."""
+    """Replace references in ``@odata.bind`` and ``@odata.id`` by the URLs of the rows they stand for."""
     try:
         content = json.loads(body) if b"$" in body else None
+        return body if content is None else json.dumps(_resolved(content, references)).encode()
     except (ValueError, RecursionError):
         return body  # the operation itself is refused for it
-    if not isinstance(content, dict):
-        return body
-    bound = {
-        name: _referred(reference[1], references)
-        for name, value in content.items()
-        if name.endswith("@odata.bind") and isinstance(value, str) and (reference := _REFERENCE.fullmatch(value))
-    }
-    return json.dumps({**content, **bound}).encode() if bound else body
+
+
+def _resolved(content: object, references: Mapping[str, str], *, link: bool = False) -> object:
+    if isinstance(content, dict):
+        links = ("@odata.bind", "@odata.id")
+        return {name: _resolved(value, references, link=name.endswith(links)) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_resolved(value, references, link=link) for value in content]
+    if link and isinstance(content, str) and (reference := _REFERENCE.fullmatch(content)):
+        return _referred(reference[1], references)
+    return content
 
 
 def _read(request: Request) -> list[Operation | tuple[Operation, ...]]:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from cij_sandbox.core import values
 from cij_sandbox.dataverse.expressions import (
     Compare,
     Condition,
+    Every,
     Literal,
     Match,
     Not,
     OneOf,
     Parser,
     QueryError,
+    Token,
     UnsupportedError,
     read_number,
     syntax_error,
+    tokenize,
 )
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MATCHES = ("contains", "startswith", "endswith")
-_IN = "Microsoft.Dynamics.CRM.In"
+_CRM = "Microsoft.Dynamics.CRM."
+# Functions of a column and a list of values, each with its opposite.
+_OF_VALUES = ("In", "Between")
+_OPPOSITES = ("NotIn", "NotBetween")
 # Functions and operators of OData that need more than a column and a constant.
 _KNOWN_ELSEWHERE = frozenset([
     "tolower", "toupper", "trim", "length", "indexof", "substring", "concat", "year", "month", "day", "hour",
@@ -30,9 +37,9 @@ _KNOWN_ELSEWHERE = frozenset([
 ])  # fmt: skip
 
 
-def parse(text: str) -> Condition:
-    """Parse a ``$filter`` expression."""
-    parser = _FilterParser(text)
+def parse(text: str, aliases: Mapping[str, str] | None = None) -> Condition:
+    """Parse a ``$filter`` expression; ``aliases`` are the query options ``@name`` that it may use for values."""
+    parser = _FilterParser(text, aliases or {})
     condition = parser.disjunction()
     if parser.token.kind != "end":
         if parser.token.text in _KNOWN_ELSEWHERE:
@@ -44,6 +51,10 @@ def parse(text: str) -> Condition:
 class _FilterParser(Parser):
     or_word = "or"
     and_word = "and"
+
+    def __init__(self, text: str, aliases: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self._tokens = [found for token in self._tokens for found in _meant(token, aliases)]
 
     def single(self) -> Condition:
         if self.accept("not"):
@@ -89,8 +100,10 @@ class _FilterParser(Parser):
         return name
 
     def _function(self, name: str, start: int) -> Condition:
-        if name == _IN:
-            return self._in()
+        kind = name.removeprefix(_CRM)
+        if kind != name and kind in (*_OF_VALUES, *_OPPOSITES):
+            condition = self._of_values(kind.removeprefix("Not"), start)
+            return Not(condition) if kind in _OPPOSITES else condition
         if name in _MATCHES:
             column = self.expect_kind("word", "a property name").text
             if self.token.text in ("(", "/"):
@@ -99,11 +112,11 @@ class _FilterParser(Parser):
             text = self.expect_kind("string", "a string").text
             self.expect(")")
             return Match(column, name, _unquoted(text))
-        if name in _KNOWN_ELSEWHERE or name.startswith("Microsoft.Dynamics.CRM."):
+        if name in _KNOWN_ELSEWHERE or name.startswith(_CRM):
             raise UnsupportedError(f"the function '{name}' in $filter", start)
         raise QueryError(f"An unknown function with name '{name}' was found.", start)
 
-    def _in(self) -> Condition:
+    def _of_values(self, kind: str, start: int) -> Condition:
         self.expect("PropertyName")
         self.expect("=")
         column = _unquoted(self.expect_kind("string", "a quoted property name").text)
@@ -111,15 +124,23 @@ class _FilterParser(Parser):
         self.expect("PropertyValues")
         self.expect("=")
         self.expect("[")
-        wanted = [self._json_string()]
+        wanted = [self._quoted_value()]
         while self.accept(","):
-            wanted.append(self._json_string())
+            wanted.append(self._quoted_value())
         self.expect("]")
         self.expect(")")
-        return OneOf(column, tuple(wanted))
+        if kind == "In":
+            return OneOf(column, tuple(wanted))
+        if len(wanted) != 2:
+            raise QueryError("Between takes two values", start)
+        least, most = (Literal("written", value) for value in wanted)
+        return Every((Compare(column, ">=", least), Compare(column, "<=", most)))
 
-    def _json_string(self) -> str:
-        token = self.expect_kind("json", "a string in double quotes")
+    def _quoted_value(self) -> str:
+        # The document prints double quotes; the service takes the single ones that many clients send.
+        if self.token.kind == "string":
+            return _unquoted(self.take().text)
+        token = self.expect_kind("json", "a string in quotes")
         try:
             return str(json.loads(token.text))
         except ValueError:
@@ -139,9 +160,16 @@ class _FilterParser(Parser):
             return Literal("null", None) if token.text == "null" else Literal("boolean", int(token.text == "true"))
         if token.kind == "word":
             if token.text.startswith("@"):
-                raise UnsupportedError("parameter aliases in $filter", token.position)
+                raise QueryError(f"The parameter alias '{token.text}' has no value", token.position)
             raise UnsupportedError(f"the comparison with '{token.text}', which is not a constant,", token.position)
         raise syntax_error(token.position, "a constant expected")
+
+
+def _meant(token: Token, aliases: Mapping[str, str]) -> list[Token]:
+    """Return the tokens that a token stands for: those of its value, when it is a parameter alias."""
+    if token.text not in aliases:
+        return [token]
+    return [Token(part.kind, part.text, token.position) for part in tokenize(aliases[token.text])[:-1]]
 
 
 def _unquoted(text: str) -> str:

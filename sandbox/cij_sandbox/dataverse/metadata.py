@@ -8,7 +8,7 @@ from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Schema, Table
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import filters
-from cij_sandbox.dataverse.expressions import Compare, QueryError
+from cij_sandbox.dataverse.expressions import Compare, Literal, QueryError
 from cij_sandbox.dataverse.keys import Keys
 from cij_sandbox.dataverse.metadata_ids import stable_id
 from cij_sandbox.dataverse.table_metadata import COLLECTIONS, below_table, collected
@@ -42,7 +42,7 @@ def answer(path: str, request: Request, schema: Schema, keys: Keys) -> Answer | 
     else:
         return None
     if request.method != "GET":
-        raise errors.wrong_method(request.method, "GET")
+        raise errors.no_such_operation(f"{request.root}/{request.path}")
     return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
 
 
@@ -101,6 +101,9 @@ def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
         condition = filters.parse(text)
     except QueryError as problem:
         raise errors.bad_query(problem.message) from None
+    # What Microsoft's Python SDK asks for; each table of the sandbox is public.
+    if condition == Compare("IsPrivate", "=", Literal("boolean", 0)):
+        return schema.tables
     # As on the real service, which answers 501 to startswith() here.
     if not isinstance(condition, Compare) or condition.operator != "=" or condition.column not in _PROPERTIES[:3]:
         raise errors.not_implemented("this $filter on EntityDefinitions")

@@ -11,17 +11,19 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from cij_sandbox.core import errors
-from cij_sandbox.core.schema import Table
+from cij_sandbox.core.schema import Column, Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.core.web import Answer, Request, options_of
 from cij_sandbox.dataverse import fetching, filters
 from cij_sandbox.dataverse.annotations import Annotations
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
-from cij_sandbox.dataverse.rows import show
+from cij_sandbox.dataverse.privileges import READ, Privileges
+from cij_sandbox.dataverse.rows import fetch, show
 from cij_sandbox.dataverse.selecting import MAXIMUM_PAGE, Order, Selection
 from cij_sandbox.dataverse.sql import ConditionSql, Sql, UnknownColumnError
 from cij_sandbox.dataverse.tables import CUSTOM_API, CUSTOM_API_PARAMETER, CUSTOM_API_PROPERTY
@@ -31,34 +33,54 @@ _SET_OPTIONS = ("$select", "$expand", "$filter", "$orderby", "$top", "$count", "
 _FETCH_OPTIONS = ("fetchXml", "$count")
 _COOKIE = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([\w-]+)\.([0-9a-f]+)" istracking="False" />')
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
-# "Custom API tables": the only navigation that the sandbox follows, because clients discover actions by it.
-_EXPANDABLE = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIResponseProperties": CUSTOM_API_PROPERTY}
+# "Custom API tables": the only navigation to many rows that the sandbox follows: clients discover actions by it.
+_COLLECTIONS = {"CustomAPIRequestParameters": CUSTOM_API_PARAMETER, "CustomAPIResponseProperties": CUSTOM_API_PROPERTY}
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A navigation property that a request expands: to the row of a lookup, or without ``lookup`` to many rows."""
+
+    name: str
+    table: Table
+    selected: tuple[str, ...]
+    lookup: Column | None = None
 
 
 class Queries:
     """Reads entity sets."""
 
-    def __init__(self, store: Store, signing_key: bytes, take_link: fetching.LinkHandler) -> None:
+    def __init__(
+        self, store: Store, privileges: Privileges, signing_key: bytes, take_link: fetching.LinkHandler
+    ) -> None:
         self._store = store
+        self._privileges = privileges
         self._take_link = take_link
         self._signing_key = signing_key
 
     def selected(self, table: Table, request: Request) -> tuple[str, ...]:
         """Return the properties that a request for one row selects; it takes no other options."""
-        options = _checked_options(request, _ROW_OPTIONS)
-        if "$expand" in options:
-            raise errors.not_implemented("$expand on a single row")
-        return _select(table, options)
+        return _select(table, _checked_options(request, _ROW_OPTIONS))
+
+    def related(self, table: Table, row_id: str | None, request: Request) -> dict[str, object]:
+        """Return the rows that a request for one row expands."""
+        expanded = self._expansions(table, options_of(request.query).get("$expand"))
+        connection = self._store.reader()
+        row = fetch(connection, table, row_id) if expanded else None
+        if row is None:
+            return {}
+        return self._related(connection, row, expanded, Annotations(request.headers, self._store))
 
     def rows(self, table: Table, request: Request) -> Answer:
         """Return the rows of an entity set."""
+        self._privileges.require(table, READ)
         if "fetchXml" in options_of(request.query):
             fetch_options = _checked_options(request, _FETCH_OPTIONS)
             return fetching.rows(self._store, table, request, fetch_options, self._take_link)
         options = _checked_options(request, _SET_OPTIONS)
         selected = _select(table, options)
-        expanded = _expansions(table, options.get("$expand"))
-        selection = Selection(table, _where(table, options.get("$filter")), _order(table, options.get("$orderby")))
+        expanded = self._expansions(table, options.get("$expand"))
+        selection = Selection(table, _where(table, options), _order(table, options.get("$orderby")))
         page, applied = _page_size(request)
         page_number, remaining = 1, _top(options)
         position: list[SqlValue] = []
@@ -67,6 +89,8 @@ class Queries:
         elif "$top" in options:
             # Assumption: with both given, $top wins over odata.maxpagesize (the documents contradict each other).
             page, applied = MAXIMUM_PAGE, ()
+        if request.preference("odata.track-changes") is not None:
+            raise errors.not_implemented("change tracking")
         connection = self._store.reader()
         annotations = Annotations(request.headers, self._store)
         rows, more = selection.page(connection, page if remaining is None else min(page, remaining), position)
@@ -74,7 +98,7 @@ class Queries:
         body: dict[str, object] = {"@odata.context": f"{request.context}{table.set_name}{fields}"}
         body |= selection.counted(connection, annotations, wanted=options.get("$count") == "true")
         body["value"] = [
-            {**show(table, row, selected, annotations), **self._children(connection, row, expanded, annotations)}
+            {**show(table, row, selected, annotations), **self._related(connection, row, expanded, annotations)}
             for row in rows
         ]
         left = None if remaining is None else remaining - len(rows)
@@ -86,27 +110,48 @@ class Queries:
 
     def count(self, table: Table, request: Request) -> Answer:
         """Return the number of rows of an entity set, as text."""
+        self._privileges.require(table, READ)
         options = _checked_options(request, ("$filter",))
-        selection = Selection(table, _where(table, options.get("$filter")), [])
+        selection = Selection(table, _where(table, options), [])
         number = min(selection.count(self._store.reader(), MAXIMUM_PAGE), MAXIMUM_PAGE)
         return Answer(200, str(number).encode(), {"Content-Type": "text/plain"})
 
-    def _children(
+    def _related(
         self,
         connection: sqlite3.Connection,
         row: sqlite3.Row,
-        expanded: Mapping[str, tuple[str, ...]],
+        expanded: list[_Expansion],
         annotations: Annotations,
     ) -> dict[str, object]:
-        children: dict[str, object] = {}
-        for name, selected in expanded.items():
-            table = _EXPANDABLE[name]
+        related: dict[str, object] = {}
+        for each in expanded:
+            if each.lookup:
+                one = fetch(connection, each.table, row[each.lookup.name])
+                related[each.name] = one and show(each.table, one, each.selected, annotations)
+                continue
             found = connection.execute(
-                f'SELECT * FROM "{table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
+                f'SELECT * FROM "{each.table.logical_name}" WHERE customapiid = ? ORDER BY uniquename',
                 (row["customapiid"],),
             )
-            children[name] = [show(table, child, selected, annotations) for child in found]
-        return children
+            related[each.name] = [show(each.table, child, each.selected, annotations) for child in found]
+        return related
+
+    def _expansions(self, table: Table, text: str | None) -> list[_Expansion]:
+        expanded: list[_Expansion] = []
+        position = 0
+        while text is not None and position <= len(text):
+            match = _EXPANSION.match(text, position)
+            name = match[1] if match else ""
+            lookup = table.by_navigation.get(name)
+            target = self._store.schema.by_name[lookup.target] if lookup else _COLLECTIONS.get(name)
+            if lookup is None and table is not CUSTOM_API:
+                target = None
+            if match is None or target is None or text[match.end() : match.end() + 1] not in ("", ","):
+                raise errors.not_implemented(f"$expand={text} on '{table.set_name}'")
+            self._privileges.require(target, READ)
+            expanded.append(_Expansion(name, target, _select(target, {"$select": match[2] or ""}), lookup))
+            position = match.end() + 1
+        return expanded
 
     def _next_link(
         self,
@@ -140,8 +185,10 @@ class Queries:
 
 def _checked_options(request: Request, known: tuple[str, ...]) -> dict[str, str]:
     options = options_of(request.query)
+    if "$skip" in options:
+        raise errors.bad_query("Skip Clause is not supported in CRM")
     for name in options:
-        if name not in known:
+        if name not in known and not (name.startswith("@") and "$filter" in known):
             raise errors.not_implemented(f"the query option '{name}' here")
     return options
 
@@ -156,30 +203,13 @@ def _select(table: Table, options: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _expansions(table: Table, text: str | None) -> dict[str, tuple[str, ...]]:
-    if text is None:
-        return {}
-    expanded: dict[str, tuple[str, ...]] = {}
-    position = 0
-    while position <= len(text):
-        match = _EXPANSION.match(text, position)
-        if (
-            table is not CUSTOM_API
-            or match is None
-            or match[1] not in _EXPANDABLE
-            or text[match.end() : match.end() + 1] not in ("", ",")
-        ):
-            raise errors.not_implemented(f"$expand={text} on '{table.set_name}'")
-        expanded[match[1]] = _select(_EXPANDABLE[match[1]], {"$select": match[2] or ""})
-        position = match.end() + 1
-    return expanded
-
-
-def _where(table: Table, text: str | None) -> Sql:
+def _where(table: Table, options: Mapping[str, str]) -> Sql:
+    text = options.get("$filter")
     if text is None:
         return "1", []
+    aliases = {name: value for name, value in options.items() if name.startswith("@")}
     try:
-        return ConditionSql(table, segment_query=False).compile(filters.parse(text))
+        return ConditionSql(table, segment_query=False).compile(filters.parse(text, aliases))
     except QueryError as problem:
         raise errors.bad_query(f"{problem.message} in '{text[:200]}'.") from None
     except UnknownColumnError as problem:

@@ -18,6 +18,7 @@ from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import Annotations
 from cij_sandbox.dataverse.keys import Keys, Target, no_row_with_key, violated
 from cij_sandbox.dataverse.plugins import Plugin
+from cij_sandbox.dataverse.privileges import APPEND, APPEND_TO, CREATE, DELETE, READ, WRITE, Privileges
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, USER_ID
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
@@ -101,8 +102,9 @@ def change(connection: sqlite3.Connection, table: Table, row_id: str, content: M
 class Rows:
     """Creates, reads, updates and deletes the rows of any table; ``plugins`` are keyed by logical name."""
 
-    def __init__(self, store: Store, keys: Keys, plugins: Mapping[str, Plugin]) -> None:
+    def __init__(self, store: Store, keys: Keys, privileges: Privileges, plugins: Mapping[str, Plugin]) -> None:
         self._store = store
+        self._privileges = privileges
         self._keys = keys
         self._plugins = plugins
 
@@ -116,6 +118,7 @@ class Rows:
 
     def read(self, table: Table, target: Target, request: Request, selected: tuple[str, ...]) -> Answer:
         """Return a row."""
+        self._privileges.require(table, READ)
         row = fetch(self._store.reader(), table, target.row_id)
         if row is None:
             raise _missing(table, target)
@@ -166,6 +169,7 @@ class Rows:
     def delete(self, table: Table, target: Target, request: Request) -> Answer:
         """Delete a row."""
         self.check_writable(table)
+        self._privileges.require(table, DELETE)
         with self._store.transaction() as connection:
             row = fetch(connection, table, target.row_id)
             if row is None:
@@ -225,6 +229,8 @@ class Rows:
         if value is None and not column.target.startswith(("businessunit", "systemuser")):
             return column, None
         target = self._store.schema.by_name[column.target]
+        self._privileges.require(table, APPEND)
+        self._privileges.require(target, APPEND_TO)
         link = _LINK.fullmatch(value) if isinstance(value, str) else None
         if link is None or link[1] != target.set_name or not (guid.parse_strict(link[2]) or "=" in link[2]):
             kind = _CAPITAL.sub(" ", target.schema_name).lower()
@@ -245,6 +251,7 @@ class Rows:
         request: Request,
     ) -> str:
         """Create a row, or update the given one; return its id."""
+        self._privileges.require(table, CREATE if row is None else WRITE)
         before: dict[str, SqlValue] | None = None if row is None else dict(row)
         _check_required(table, content if before else {**dict.fromkeys(table.required), **content})
         whole = {**(before or {}), **content}
@@ -281,6 +288,7 @@ class Rows:
         headers = {"OData-EntityId": link, **({"Location": link} if created else {})}
         if request.preference("return") != "representation":
             return Answer(204, None, headers)
+        self._privileges.require(table, READ)
         row = fetch(connection, table, row_id)
         assert row is not None  # noqa: S101 - written a moment ago in this transaction
         annotations = Annotations(request.headers, self._store)

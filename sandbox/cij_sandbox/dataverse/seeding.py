@@ -24,8 +24,10 @@ from cij_sandbox.dataverse.tables import (
     LEAD,
     ORGANIZATION,
     ORGANIZATION_ID,
+    ROLE,
     SYSTEM_USER,
     USER_ID,
+    USER_ROLE,
 )
 
 _FIRST = [
@@ -52,6 +54,7 @@ _STREETS = ("Main Street", "Station Road", "Hauptstraße", "Rue de la Paix", "Ha
 _COMPANIES = (
     "Contoso", "Fabrikam", "Adatum", "Tailspin Toys", "Northwind Traders", "Litware", "Proseware", "Wingtip Toys",
 )  # fmt: skip
+_ROLES = ("Marketing Professional - Business", "Basic User")
 _FIRST_DAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 
 T = TypeVar("T")
@@ -65,6 +68,11 @@ def seed(store: Store, contacts: int, leads: int, number: int) -> None:
             insert(connection, BUSINESS_UNIT, {"businessunitid": BUSINESS_UNIT_ID, "name": "CIJ sandbox"})
             user = {"systemuserid": USER_ID, "fullname": "# CIJ sandbox application", "applicationid": CLIENT_ID}
             insert(connection, SYSTEM_USER, {**user, "isdisabled": 0, "businessunitid": BUSINESS_UNIT_ID})
+            for name in _ROLES:
+                role_id = stable_id("role", name)
+                insert(connection, ROLE, {"roleid": role_id, "name": name})
+                given = {"systemuserrolesid": stable_id("systemuserroles", name), "systemuserid": USER_ID}
+                insert(connection, USER_ROLE, {**given, "roleid": role_id})
             for account_id, name in zip(_ACCOUNTS, _COMPANIES, strict=True):
                 insert(connection, ACCOUNT, {"accountid": account_id, "name": name, "statecode": 0, "statuscode": 1})
         for table, count in ((CONTACT, contacts), (LEAD, leads)):

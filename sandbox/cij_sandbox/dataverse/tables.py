@@ -24,7 +24,7 @@ _PERSON = (
     text("firstname", 50),
     text("lastname", 50),
     Column("fullname", max_length=160, read_only=True),
-    text("emailaddress1", 100),
+    *(text(f"emailaddress{number}", 100) for number in (1, 2, 3)),
     # The organisation's own: the platform ships no alternate key with contacts and leads.
     text("new_customerno", 20),
     *_ADDRESS,
@@ -145,6 +145,18 @@ SYSTEM_USER = Table(
     writable=False,
 )
 
+ROLE = Table("role", "name", (text("name", 100),), {}, "Role", writable=False)
+# The intersect table of systemuserroles_association.
+USER_ROLE = Table(
+    "systemuserroles",
+    "roleid",
+    (Column("systemuserid", Kind.GUID), Column("roleid", Kind.GUID)),
+    {},
+    "SystemUserRoles",
+    writable=False,
+    set_name="systemuserrolescollection",
+)
+
 TABLES = (
     CONTACT,
     LEAD,
@@ -155,6 +167,8 @@ TABLES = (
     ORGANIZATION,
     BUSINESS_UNIT,
     SYSTEM_USER,
+    ROLE,
+    USER_ROLE,
 )
 # Dataverse indexes these columns too. Without an index, matching by e-mail address would read the whole table.
 INDEXES = """

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cij_sandbox.core import errors
 from cij_sandbox.core.web import Answer
+from cij_sandbox.dataverse.tables import CLIENT_ID
 from cij_sandbox.faults.limits import DOCUMENTED
 from cij_sandbox.faults.rules import Fault
 from cij_sandbox.journeys.definition import timed_out
@@ -31,6 +32,17 @@ _LOGIN_ERRORS = {
     400: ("unauthorized_client", 700016, "The application was not found in the directory."),
     401: ("invalid_client", 7000222, "The provided client secret keys for the application are expired."),
     429: ("temporarily_unavailable", 90055, "There are too many incoming requests for the tenant."),
+}
+# Assumption: the status of a disabled user's refusal, and that every request gets these, WhoAmI and $batch included.
+_USER_REFUSALS = {
+    "no_application_user": ("0x80072560", "The user is not a member of the organization."),
+    "no_role": ("0x80042F09", "The user has not been assigned any roles."),
+    "disabled_user": ("0x80040225", "The specified user is either disabled or is not a member of any business unit."),
+}
+_OF_CLIENT = {
+    "expired_secret": errors.expired_secret,
+    "wrong_secret": errors.wrong_secret,
+    "unknown_application": errors.unknown_application,
 }
 _LOGIN_DOWN = ("temporarily_unavailable", 90033, "A transient error has occurred. Please try again.")
 
@@ -103,6 +115,7 @@ def _instead(fault: Fault, http: HttpRequest) -> Response:
         context = f"https://{http.headers['host'].lower()}{root}/$metadata#Microsoft.Dynamics.CRM.{name}Response"
         headers, content = Answer(200, {"@odata.context": context, **timed_out()}).wire()
         return Response(content, 200, headers)
+    _refuse_access(fault.fault, http)
     status, headers = int(fault.fault), fault.headers(time.time())
     login = not http.scope["path"].startswith("/api/data/")
     if fault.body == "html" or (fault.body is None and status > 500 and not login):
@@ -121,6 +134,16 @@ def _instead(fault: Fault, http: HttpRequest) -> Response:
             f"CorrelationId: {uuid.uuid4()}",
         )
     raise errors.ODataError(status, "0x80040216", "An unexpected error occurred.", headers)
+
+
+def _refuse_access(fault: str, http: HttpRequest) -> None:
+    """Raise the error of a fault that keeps the application out."""
+    if fault in _USER_REFUSALS:
+        raise errors.ODataError(403, *_USER_REFUSALS[fault])
+    if fault in _OF_CLIENT:
+        raise _OF_CLIENT[fault](CLIENT_ID)
+    if fault == "unknown_tenant":
+        raise errors.unknown_tenant(http.path_params["tenant"])
 
 
 def _truncated(fault: Fault, reply: Response) -> Response:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cij_sandbox.core import errors
 
@@ -69,6 +69,10 @@ class Usage:
                 ended = self._clock()
                 self._finished.append((ended, ended - started))
                 self._spent += ended - started
+
+    def shorten(self, window_seconds: float) -> None:
+        """Shorten the window to at most this many seconds."""
+        self._limits = replace(self._limits, window_seconds=min(self._limits.window_seconds, window_seconds))
 
     def headers(self) -> dict[str, str]:
         """Return the headers that say what is left."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 
@@ -17,6 +18,10 @@ _LONGEST_PATH = 1000
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _WITH_ANY = frozenset({"fault", "path", "method", "count", "after", "probability", "seed"})
 _GATEWAY = frozenset({"body", "processed", "retry_after", "retry_after_date"})
+# What goes wrong on the first day: at the login endpoint, and for the user of the organisation.
+LOGIN_REFUSALS = ("expired_secret", "wrong_secret", "unknown_application", "unknown_tenant")
+USER_REFUSALS = ("no_application_user", "no_role", "disabled_user")
+_MISSING = "missing_privilege"
 # The options of each fault.
 _FAULTS: dict[str, frozenset[str]] = {
     "400": frozenset({"processed"}),
@@ -34,7 +39,11 @@ _FAULTS: dict[str, frozenset[str]] = {
     "save_timeout": frozenset({"processed"}),
     "sql_timeout": frozenset(),
     "deadlock": frozenset(),
+    **{name: frozenset() for name in (*LOGIN_REFUSALS, *USER_REFUSALS)},
+    _MISSING: frozenset({"table", "operation"}),
 }
+# They apply wherever the service would refuse: no path or method selects among requests.
+_EVERYWHERE = (*LOGIN_REFUSALS, *USER_REFUSALS, _MISSING)
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "429": {"retry_after": 1},
     "reset": {"close": "rst"},
@@ -42,6 +51,9 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "slow": {"processed": True},
     "truncated": {"processed": True},
     "save_timeout": {"processed": True, "path": "/msdynmkt_CreateJourneyFromTemplate$"},
+    **{name: {"path": "/oauth2/"} for name in LOGIN_REFUSALS},
+    # Discovery comes first, and has the tenant's id in its path too.
+    "unknown_tenant": {"path": "^/*-*-*-*-*/"},
 }
 
 
@@ -66,11 +78,29 @@ class Fault:
     reply_delay: float = 0
     consistent: bool = False
     invalidate: bool = False
+    table: str | None = None
+    operation: str | None = None
     given: Mapping[str, object] = field(default_factory=dict)
 
     def matches(self, method: str, path: str) -> bool:
         """Return whether the rule covers such a request."""
+        if self.fault == _MISSING or (self.fault in LOGIN_REFUSALS and path.startswith("/api/")):
+            return False
         return self.method in (None, method) and _is_in(self.path, path)
+
+    def takes_away(self, table: str, operation: str) -> bool:
+        """Return whether the rule takes a privilege away."""
+        wanted = self.table in (None, table) and self.operation in (None, operation.lower())
+        return self.fault == _MISSING and wanted
+
+    def hurried(self, longest: float) -> Fault:
+        """Return the rule with a ``Retry-After`` of at most ``longest`` seconds."""
+        seconds, until = self.retry_after, self.retry_after_date
+        return replace(
+            self,
+            retry_after=None if seconds is None else int(min(seconds, longest)),
+            retry_after_date=None if until is None else int(min(until, longest)),
+        )
 
     def headers(self, now: float) -> dict[str, str]:
         """Return the ``Retry-After`` of the rule, if it has one."""
@@ -81,14 +111,25 @@ class Fault:
 
 
 class Faults:
-    """The active rules. The first one that applies to a request wins; later ones do not count it."""
+    """The active rules. The first one that applies to a request wins; later ones do not count it.
 
-    def __init__(self, seed: int = 1) -> None:
+    ``tables`` are the logical names that a rule may give.
+    """
+
+    def __init__(self, seed: int = 1, tables: Collection[str] = ()) -> None:
         self._seed = seed
+        self._tables = tables
         self._rules: list[_Rule] = []
+        self.longest_retry_after: float = math.inf
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Add rules."""
+        """Add rules, or raise ValueError for a table that does not exist."""
+        faults = list(faults)
+        for fault in faults:
+            if fault.table is not None and fault.table not in self._tables:
+                near = difflib.get_close_matches(fault.table, self._tables)
+                hint = f"did you mean {', '.join(near)}?" if near else "give its logical name"
+                raise ValueError(f"There is no table {_short(fault.table)}: {hint}")
         for fault in faults:
             # The position counts too, so that two equal rules do not draw the same numbers.
             seed = f"{self._seed}/{len(self._rules)}" if fault.seed is None else fault.seed
@@ -106,8 +147,12 @@ class Faults:
         """Return the fault for a request, or None."""
         for rule in self._rules:
             if rule.fault.matches(method, path) and rule.applies():
-                return rule.fault
+                return rule.fault.hurried(self.longest_retry_after)
         return None
+
+    def is_missing(self, table: str, operation: str) -> bool:
+        """Return whether a rule takes a privilege away."""
+        return any(rule.fault.takes_away(table, operation) and rule.applies() for rule in self._rules)
 
 
 @dataclass
@@ -135,7 +180,7 @@ def _read(rule: object) -> Fault:
     if not isinstance(rule, dict) or rule.get("fault") not in tuple(_FAULTS):
         raise ValueError(f'A fault is a JSON object whose "fault" is one of {", ".join(_FAULTS)}: {_short(rule)}')
     name = rule["fault"]
-    takes = _WITH_ANY | _FAULTS[name]
+    takes = (_WITH_ANY - {"path", "method"} if name in _EVERYWHERE else _WITH_ANY) | _FAULTS[name]
     for key, value in rule.items():
         if key not in takes:
             raise ValueError(f"The fault {name} takes no {_short(key)}; it takes {', '.join(sorted(takes))}")
@@ -244,6 +289,8 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "invalidate": _FLAG,
     "consistent": _FLAG,
     "close": _one_of("rst", "eof"),
+    "table": (lambda value: isinstance(value, str), "the logical name of a table"),
+    "operation": _one_of("create", "read", "write", "delete", "append", "appendto"),
     "delay": _number(_DAY),
     "reply_delay": _number(_DAY),
 }

@@ -14,6 +14,7 @@ from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.actions import BOOLEAN, DATETIME, ENTITY, GUID, STRING, Action, Parameter
+from cij_sandbox.dataverse.privileges import CREATE, READ, WRITE
 from cij_sandbox.dataverse.rows import fetch, insert
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT
 from cij_sandbox.journeys import transitions
@@ -72,6 +73,7 @@ class JourneyActions:
                 {_JSON: STRING, **checked},
                 self._create_json,
                 available=not behaviours.without_journey_json,
+                needs=(TEMPLATE, READ),
             ),
             Action(
                 "msdynmkt_ValidateJourneyJson",
@@ -79,6 +81,7 @@ class JourneyActions:
                 checked,
                 self._validate,
                 available=not behaviours.without_journey_json,
+                needs=(JOURNEY, READ),
             ),
         )
         self.actions = (
@@ -87,9 +90,10 @@ class JourneyActions:
                 (*source, Parameter(_NAME, STRING), *times, *own),
                 {_ID: GUID, **checked},
                 self._create,
+                needs=(JOURNEY, CREATE),
             ),
             # Assumption: unbound, with the id alone, and without outputs; a document gives only its name.
-            Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish),
+            Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish, needs=(JOURNEY, WRITE)),
             *unsaved,
         )
 

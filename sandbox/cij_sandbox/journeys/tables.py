@@ -72,7 +72,13 @@ TEMPLATE = Table(
 EMAIL = Table(
     "msdynmkt_email",
     "msdynmkt_name",
-    (text("msdynmkt_name", 100), text("msdynmkt_subject", 400)),
+    (
+        text("msdynmkt_name", 100),
+        text("msdynmkt_subject", 400),
+        lookup("msdynmkt_purpose", "msdynmkt_purpose", "msdynmkt_purpose"),
+        lookup("msdynmkt_topic", "msdynmkt_topic", "msdynmkt_topic"),
+        lookup("msdynmkt_compliancesettings4", "msdynmkt_compliancesettings4", "msdynmkt_compliancesettings4"),
+    ),
     # Assumption: a row may be given any of them; the real service validates an e-mail that becomes ready.
     {1: (0, "Draft"), 2: (0, "Ready to send"), 3: (0, "Ready to send, editing")},
     "msdynmkt_Email",

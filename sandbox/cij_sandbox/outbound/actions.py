@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cij_sandbox.core import errors, guid
+from cij_sandbox.core.background import Background
 from cij_sandbox.core.schema import Column, Kind
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Request
 from cij_sandbox.dataverse.actions import BOOLEAN, INTEGER, STRING, Action, Parameter, compact
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
+from cij_sandbox.dataverse.privileges import READ, WRITE
 from cij_sandbox.dataverse.rows import fetch
-from cij_sandbox.dataverse.tables import USER_ID
+from cij_sandbox.dataverse.tables import CONTACT, USER_ID
 from cij_sandbox.outbound.definitions import contacts_of, problem_of, read_ids
 from cij_sandbox.outbound.fetching import by_query
 from cij_sandbox.outbound.journeys import FIELDS, validate
@@ -39,9 +41,9 @@ _MAXIMUM_IDS = 100_000
 class Outbound:
     """The actions. With ``removed`` outbound marketing is gone, as in every organisation since May 2026."""
 
-    def __init__(self, store: Store, compute_seconds: float, *, removed: bool = False) -> None:
+    def __init__(self, store: Store, background: Background, *, removed: bool = False) -> None:
         self._store = store
-        self._tasks = Tasks(store, compute_seconds)
+        self._tasks = Tasks(store, background)
         self._removed = removed
         self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
 
@@ -78,10 +80,29 @@ class Outbound:
                 (Parameter("msdyncrm_segmentid", STRING), Parameter("msdyncrm_operation", STRING), *optional),
                 {"SegmentState": STRING},
                 self._update_members,
+                needs=(OUTBOUND_SEGMENT, WRITE),
             ),
-            Action("msdyncrm_FetchContactsByQuery", fetching, {"Result": STRING}, self._fetch_contacts),
-            Action("msdyncrm_ValidateSegment", _parameters(segment), result, self._validate_segment),
-            Action("msdyncrm_CustomerJourneyValidate", _parameters(FIELDS), result, self._validate_journey),
+            Action(
+                "msdyncrm_FetchContactsByQuery",
+                fetching,
+                {"Result": STRING},
+                self._fetch_contacts,
+                needs=(CONTACT, READ),
+            ),
+            Action(
+                "msdyncrm_ValidateSegment",
+                _parameters(segment),
+                result,
+                self._validate_segment,
+                needs=(OUTBOUND_SEGMENT, READ),
+            ),
+            Action(
+                "msdyncrm_CustomerJourneyValidate",
+                _parameters(FIELDS),
+                result,
+                self._validate_journey,
+                needs=(OUTBOUND_JOURNEY, READ),
+            ),
         )
 
     # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.

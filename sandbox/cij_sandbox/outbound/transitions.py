@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 from cij_sandbox.core import values
+from cij_sandbox.core.background import Background
 from cij_sandbox.core.errors import ODataError
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
@@ -44,13 +45,13 @@ def add_task(
 class Tasks:
     """Carries out tasks when they are due. None runs in the background: each request first settles what is due."""
 
-    def __init__(self, store: Store, compute_seconds: float) -> None:
+    def __init__(self, store: Store, background: Background) -> None:
         self._store = store
-        self._compute_seconds = compute_seconds
+        self._background = background
 
     def settle(self) -> None:
         """Carry out all tasks that are due, in the order of the requests."""
-        due = time.time() - self._compute_seconds
+        due = time.time() - self._background.compute_seconds
         waiting = "SELECT 1 FROM outbound_task WHERE since <= ? LIMIT 1"
         if self._store.reader().execute(waiting, (due,)).fetchone() is None:
             return

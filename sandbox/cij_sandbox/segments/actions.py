@@ -11,9 +11,11 @@ from cij_sandbox.core import errors, guid
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.actions import ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY, Action, Parameter, compact
+from cij_sandbox.dataverse.privileges import READ, WRITE
 from cij_sandbox.segments.definitions import segments_of
 from cij_sandbox.segments.members import PAGE, Members
 from cij_sandbox.segments.publishing import Publisher
+from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 
 def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple[Action, ...]:
@@ -38,26 +40,31 @@ def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple
     )
     result = {"StatusCode": INTEGER, "ResultText": STRING}
     stopped = {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION}
-    list_members = Action("msdynmkt_MembersList", (segment, *paging), result, _call(members.computed_page, _result))
+    # Assumption: no document names the privileges.
+    reads, changes = (SEGMENT, READ), (DEFINITION, WRITE)
+    members_list = _call(members.computed_page, _result)
+    list_members = Action("msdynmkt_MembersList", (segment, *paging), result, members_list, needs=reads)
     return (
         # Assumption: Remove answers 204 as Add does.
-        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add)),
-        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove)),
+        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add), needs=changes),
+        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove), needs=changes),
         Action(
             "msdynmkt_ListGroupMembers",
             (segment, group, page, size),
             {"Response": STRING},
             _call(members.group_page, lambda found: {"Response": compact(found)}),
+            needs=reads,
         ),
-        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, _call(publisher.publish)),
+        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, _call(publisher.publish), needs=changes),
         replace(list_members, write=_as_printed) if behaviours.malformed_members else list_members,
-        Action("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result)),
+        Action("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result), needs=reads),
         Action(
             "msdynmkt_StopSegments",
             (Parameter("SegmentIdList", STRING_ARRAY, read=_texts),),
             stopped,
             _call(publisher.stop_segments, dict),
             available=not behaviours.without_stop_segments,
+            needs=(SEGMENT, WRITE),
         ),
     )
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from urllib.parse import parse_qs, parse_qsl
 
 from starlette.applications import Starlette
@@ -16,14 +17,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
 from cij_sandbox.faults.injection import GatewayResponse, apply_fault
 from cij_sandbox.faults.limits import Limits, Usage
 from cij_sandbox.faults.rules import Faults
-from cij_sandbox.server import page
+from cij_sandbox.server import html, records
 from cij_sandbox.server.control import Control, RequestLog
 from cij_sandbox.server.identity import TENANT, Identity
+from cij_sandbox.server.mail import Mail
 from cij_sandbox.server.organisation import Organisation
 from cij_sandbox.server.service import MAXIMUM_BODY, MAXIMUM_URL
 
@@ -41,8 +44,10 @@ def create_app(
 ) -> Starlette:
     """Build the application. ``dop_hint`` is how many requests at once the organisation recommends."""
     log = RequestLog()
-    endpoints = _Endpoints(organisation, identity, faults, Usage(limits), log, dop_hint)
-    control = Control(faults, log, organisation)
+    usage = Usage(limits)
+    endpoints = _Endpoints(organisation, identity, faults, usage, log, dop_hint)
+    control = Control(faults, usage, log, organisation)
+    mail = Mail(organisation.store)
     token, discovery = endpoints.faulty(endpoints.token), endpoints.faulty(endpoints.discovery)
     routes: list[tuple[str, Endpoint, list[str]]] = [
         ("/api/data/{version}/{path:path}", endpoints.web_api, _ANY_METHOD),
@@ -52,12 +57,16 @@ def create_app(
         ("/{tenant}/.well-known/openid-configuration", discovery, ["GET"]),
         ("/{tenant}/discovery/v2.0/keys", endpoints.keys, ["GET"]),
         ("/msi/token", endpoints.faulty(endpoints.managed_identity), ["GET"]),
+        ("/", control.overview, ["GET"]),
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
+        (f"{_OWN}pace", control.pace, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
+        (f"{_OWN}mail", mail.listed, ["GET"]),
+        ("/mail", mail.page, ["GET"]),
     ]
     return Starlette(
         routes=[Route(path, endpoints.guarded(endpoint), methods=methods) for path, endpoint, methods in routes]
@@ -88,12 +97,14 @@ class _Endpoints:
             # A name that resolves to the loopback address is not enough: pages of other sites must not reach in.
             if http.headers.get("host", "").lower() not in self._identity.hosts:
                 return Response("Unknown host", 400)
-            if http.scope["path"].startswith(_OWN):
+            if http.scope["path"] == "/" or http.scope["path"].startswith(_OWN):
                 return await _answered(endpoint, http)
             request_ids = _request_ids(http)
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
             http.state.entry = entry
             response = await _answered(endpoint, http)
+            # The service has one clock: what it writes into rows is the time that its responses tell.
+            response.headers["Date"] = formatdate(CLOCK.now(), usegmt=True)
             if not isinstance(response, GatewayResponse):
                 response.headers.update(request_ids)
             entry.status = response.status_code or None
@@ -171,12 +182,11 @@ class _Endpoints:
         return JSONResponse(body, status, _NO_STORE)
 
     async def main_page(self, http: HttpRequest) -> Response:
-        """Answer the page of a segment."""
+        """Answer the page of a row, of the rows of a table, or of the members of a segment."""
         query = parse_qs(http.scope["query_string"].decode("latin-1"))
-        table, row_id = query.get("etn", [""])[0], query.get("id", [""])[0]
-        status, body = await run_in_threadpool(page.render, self._organisation.store, table, row_id)
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(body, status, {"Content-Security-Policy": policy})
+        first = {name: found[0] for name, found in query.items()}
+        status, body = await run_in_threadpool(records.render, self._organisation.store, first)
+        return HTMLResponse(body, status, html.HEADERS)
 
 
 async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:

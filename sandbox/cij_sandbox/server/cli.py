@@ -24,6 +24,7 @@ from cij_sandbox.core import behaviours
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.tables import CLIENT_ID
 from cij_sandbox.faults import limits, rules
 from cij_sandbox.faults.injection import Protocol
@@ -137,9 +138,15 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1"))
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
-        organisation = Organisation(store, options.compute_seconds, Behaviours.of(options), signing_key.encode())
-        faults = rules.Faults(options.fault_seed)
+        faults = rules.Faults(options.fault_seed, frozenset(table.logical_name for table in SCHEMA.tables))
         faults.add(rule for given in options.fault for rule in given)
+        organisation = Organisation(
+            store,
+            options.compute_seconds,
+            Behaviours.of(options),
+            signing_key.encode(),
+            Privileges(faults.is_missing),
+        )
         app = create_app(organisation, identity, faults, _limits(options), options.dop_hint)
         config = uvicorn.Config(
             app,
@@ -151,6 +158,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
             lifespan="off",
             ws="none",
             server_header=False,
+            date_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )

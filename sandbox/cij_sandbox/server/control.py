@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cij_sandbox.core import values
 from cij_sandbox.core.clock import CLOCK
+from cij_sandbox.faults.limits import Usage
 from cij_sandbox.faults.rules import Faults, read
+from cij_sandbox.server import html, overview
 from cij_sandbox.server.organisation import Organisation
 
 _REMEMBERED = 10_000
@@ -56,11 +59,19 @@ class RequestLog:
 class Control:
     """The endpoints under ``/sandbox``."""
 
-    def __init__(self, rules: Faults, log: RequestLog, organisation: Organisation) -> None:
+    def __init__(self, rules: Faults, usage: Usage, log: RequestLog, organisation: Organisation) -> None:
         self._triggers = organisation.triggers
         self._rules = rules
+        self._usage = usage
         self._log = log
+        self._organisation = organisation
         self._background = organisation.background
+
+    async def overview(self, http: HttpRequest) -> Response:
+        """Return the page of the organisation."""
+        base_url = f"https://{http.headers['host'].lower()}"
+        shown = (self._organisation, base_url, self._rules.shown(), self._log.since(0))
+        return HTMLResponse(await run_in_threadpool(overview.render, *shown), headers=html.HEADERS)
 
     async def faults(self, http: HttpRequest) -> Response:
         """Return the fault rules; POST adds some, DELETE deletes all."""
@@ -88,6 +99,34 @@ class Control:
         if http.method == "POST" and (refusal := await _posted(http, self._triggers.define)):
             return refusal
         return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
+
+    async def pace(self, http: HttpRequest) -> Response:
+        """Return how fast the organisation is; POST changes what it names."""
+        if http.method == "POST" and (refusal := await _posted(http, self._set_pace)):
+            return refusal
+        longest = self._rules.longest_retry_after
+        pace = {
+            "compute_seconds": self._background.compute_seconds,
+            "longest_retry_after": None if longest == math.inf else longest,
+            "speed": CLOCK.speed,
+        }
+        return JSONResponse(pace)
+
+    def _set_pace(self, content: Any) -> None:
+        if not isinstance(content, dict):
+            raise ValueError(_PACE)
+        for name, value in content.items():
+            least, most = _PACES.get(name, (0, -1))
+            if type(value) not in (int, float) or not least <= value <= most:
+                raise ValueError(f"{_PACE}, not {json.dumps({name: value})[:100]}")
+        if "compute_seconds" in content:
+            self._background.compute_seconds = content["compute_seconds"]
+        if "longest_retry_after" in content:
+            self._rules.longest_retry_after = content["longest_retry_after"]
+            self._usage.shorten(max(1, content["longest_retry_after"]))
+        if "speed" in content:
+            CLOCK.set_speed(content["speed"])
+            self._background.notify()
 
     async def clock(self, http: HttpRequest) -> Response:
         """Return the organisation's time; POST ``{"advance_seconds": N}`` advances it."""
@@ -126,5 +165,7 @@ def _refusal(status: int, problem: str) -> Response:
     return JSONResponse({"error": problem}, status)
 
 
+_PACES = {"compute_seconds": (0, 86_400), "longest_retry_after": (0, 86_400), "speed": (0.001, 100_000)}
+_PACE = "A pace is a JSON object of " + ", ".join(f'"{name}" ({a:,} to {b:,})' for name, (a, b) in _PACES.items())
 _NO_NUMBER = _refusal(400, '"since" is the number of the last one that is known')
 _ADVANCE = '{"advance_seconds": N} is expected, N from 0 to what is left until the year 9987'

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus, urlsplit
 import jwt
 from cryptography import x509
 
+from cij_sandbox.core import errors
 from cij_sandbox.core.errors import LoginError
 from cij_sandbox.dataverse.tables import CLIENT_ID
 
@@ -54,13 +55,7 @@ class Identity:
     def check_tenant(self, tenant: str) -> None:
         """Raise the error for an unknown tenant."""
         if tenant.lower() != TENANT:
-            raise LoginError(
-                400,
-                "invalid_request",
-                90002,
-                f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
-                "the correct cloud.",
-            )
+            raise errors.unknown_tenant(tenant)
 
     def token(self, tenant: str, form: Mapping[str, str], authorization: str, endpoint: str) -> dict[str, object]:
         """Answer a token request; ``endpoint`` is the URL it came to."""
@@ -76,12 +71,7 @@ class Identity:
             )
         client_id, secret = _basic(authorization) or (form.get("client_id", ""), form.get("client_secret"))
         if client_id.lower() != CLIENT_ID:
-            raise LoginError(
-                400,
-                "unauthorized_client",
-                700016,
-                f"Application with identifier '{client_id}' was not found in the directory.",
-            )
+            raise errors.unknown_application(client_id)
         if "client_assertion" in form or "client_assertion_type" in form:
             self._check_assertion(form, endpoint)
         else:
@@ -160,13 +150,7 @@ class Identity:
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
             )
         if not _same(secret, self.client_secret):
-            raise LoginError(
-                401,
-                "invalid_client",
-                7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
-                f"value, not the client secret ID, for a secret added to app '{CLIENT_ID}'.",
-            )
+            raise errors.wrong_secret(CLIENT_ID)
 
     def _check_assertion(self, form: Mapping[str, str], endpoint: str) -> None:
         bad_signature = LoginError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cij_sandbox.consent import plugins as consent_plugins
 from cij_sandbox.consent import seeding as consent_seeding
 from cij_sandbox.consent import tables as consent
+from cij_sandbox.consent.actions import ConsentActions
+from cij_sandbox.consent.mailing import Mailings
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.schema import Schema
@@ -14,6 +17,7 @@ from cij_sandbox.dataverse.actions import Actions
 from cij_sandbox.dataverse.keys import STATE as KEYS
 from cij_sandbox.dataverse.keys import Keys
 from cij_sandbox.dataverse.multiple import Multiple
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.query import Queries
 from cij_sandbox.dataverse.rows import Rows
 from cij_sandbox.journeys import plugins as journey_plugins
@@ -35,34 +39,44 @@ SCHEMA = Schema(
     (*platform.TABLES, *segments.TABLES, *journeys.TABLES, *consent.TABLES, *outbound.TABLES),
     "".join([platform.INDEXES, KEYS, segments.STATE, journeys.STATE, consent.STATE, outbound.STATE]),
 )
-PLUGINS = {**segment_plugins.PLUGINS, **journey_plugins.PLUGINS, **outbound_plugins.PLUGINS}
+PLUGINS = {
+    **segment_plugins.PLUGINS,
+    **journey_plugins.PLUGINS,
+    **consent_plugins.PLUGINS,
+    **outbound_plugins.PLUGINS,
+}
 
 
 class Organisation:
     """One organisation: the service that answers requests, and the work in the background."""
 
-    def __init__(self, store: Store, compute_seconds: float, behaviours: Behaviours, signing_key: bytes) -> None:
+    def __init__(
+        self, store: Store, compute_seconds: float, behaviours: Behaviours, signing_key: bytes, privileges: Privileges
+    ) -> None:
         self.store = store
         self.background = Background(store, compute_seconds)
         self.triggers = Triggers(store)
         self._publisher = Publisher(store, self.background, behaviours)
         keys = Keys(store, pending=behaviours.pending_keys)
-        rows = Rows(store, keys, PLUGINS)
-        gate = Outbound(store, compute_seconds, removed=behaviours.outbound_removed)
+        rows = Rows(store, keys, privileges, PLUGINS)
+        gate = Outbound(store, self.background, removed=behaviours.outbound_removed)
         actions = (
             *segment_actions(store, self._publisher, behaviours),
             *JourneyActions(store, self.background, behaviours).actions,
+            *ConsentActions(store, behaviours).actions,
             *gate.actions,
         )
+        self.background.steps.append(Mailings(scoped=behaviours.business_unit_scoping))
         self.service = Service(
             store,
             keys,
             rows,
             Multiple(store, keys, rows, deadlocks=behaviours.deadlocks),
-            Queries(store, signing_key, take_link),
-            Actions(store, actions, self.triggers.find, ELSEWHERE),
+            Queries(store, privileges, signing_key, take_link),
+            Actions(store, privileges, actions, self.triggers.find, (*ELSEWHERE, "BulkDelete")),
             gate.enter,
             self.background.notify,
+            lf_batches=behaviours.lf_batches,
         )
 
     def start(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Answer, Request
-from cij_sandbox.dataverse import metadata
+from cij_sandbox.dataverse import messages, metadata
 from cij_sandbox.dataverse.actions import Action, Actions
 from cij_sandbox.dataverse.batch import Batch
 from cij_sandbox.dataverse.keys import Keys, Target
@@ -35,6 +37,8 @@ class Service:
         actions: Actions,
         enter: Callable[[Request], None],
         committed: Callable[[], None],
+        *,
+        lf_batches: bool,
     ) -> None:
         self._schema = store.schema
         self._keys = keys
@@ -43,7 +47,7 @@ class Service:
         self._queries = queries
         self._actions = actions
         self._enter = enter
-        self._batch = Batch(store, self.answer, committed)
+        self._batch = Batch(store, self.answer, committed, lf_lines=lf_batches)
 
     def answer(self, request: Request) -> Answer:
         """Return the answer to a request, or raise ODataError."""
@@ -55,6 +59,8 @@ class Service:
         described = metadata.answer(path, request, self._schema, self._keys)
         if described is not None:
             return described
+        if path == messages.SET:
+            return messages.answer(request, self._schema)
         self._enter(request)
         if action := self._actions.find(path):
             return self._act(action, request)
@@ -74,13 +80,37 @@ class Service:
             return self._queries.count(table, request)
         if rest in MULTIPLE and not keyed:
             return self._multiple.answer(table, rest, request)
-        if rest or keyed is None:
+        if keyed and rest:
+            return self._property(table, self._keys.locate(table, keyed[2]), rest, request)
+        if keyed is None:
             raise errors.not_implemented(f"'{rest}' on '{head}'")
         return self._row(table, self._keys.locate(table, keyed[2]), request)
 
+    def _property(self, table: Table, target: Target, rest: str, request: Request) -> Answer:
+        """Answer for one property of a row ("Retrieve, update and delete a single property value")."""
+        name, _, more = rest.partition("/")
+        if name not in table.by_property or more not in ("", "$value") or request.query:
+            raise errors.not_implemented(f"'{rest}' on a row of '{table.set_name}'")
+        if request.method == "GET":
+            row = self._rows.read(table, target, replace(request, headers={}), (name,)).body
+            value = row[name] if isinstance(row, dict) else None
+            if value is None:
+                return Answer(204)
+            if more:
+                return Answer(200, str(value).encode(), {"Content-Type": "text/plain"})
+            context = f"{request.context}{table.set_name}({target.link})/{name}"
+            return Answer(200, {"@odata.context": context, "value": value})
+        if request.method not in ("PUT", "DELETE") or more:
+            raise errors.wrong_method(request.method, "GET, PUT, DELETE")
+        given = request.json_object(table.logical_name) if request.method == "PUT" else {}
+        headers = {"if-match": "*", **request.headers}
+        content = json.dumps({name: given.get("value")}).encode()
+        self._rows.update(table, target, replace(request, method="PATCH", headers=headers, body=content), ())
+        return Answer(204)
+
     def _act(self, action: Action, request: Request) -> Answer:
         if request.method != "POST":
-            raise errors.wrong_method(request.method, "POST")
+            raise errors.no_such_operation(f"{request.root}/{request.path}")
         if request.query:
             raise errors.not_implemented(f"query options on the action '{action.name}'")
         return self._actions.run(action, request)
@@ -93,9 +123,12 @@ class Service:
         raise errors.wrong_method(request.method, "GET, POST")
 
     def _row(self, table: Table, target: Target, request: Request) -> Answer:
-        if request.method in ("GET", "PATCH"):
-            run = self._rows.read if request.method == "GET" else self._rows.update
-            return run(table, target, request, self._queries.selected(table, request))
+        if request.method == "GET":
+            answer = self._rows.read(table, target, request, self._queries.selected(table, request))
+            related = self._queries.related(table, target.row_id, request)
+            return replace(answer, body={**answer.body, **related}) if isinstance(answer.body, dict) else answer
+        if request.method == "PATCH":
+            return self._rows.update(table, target, request, self._queries.selected(table, request))
         if request.method == "DELETE":
             if request.query:
                 raise errors.not_implemented(f"query options on {request.method}")

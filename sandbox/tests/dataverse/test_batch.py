@@ -98,9 +98,6 @@ def test_a_row_is_referred_to_by_content_id(org, mark):
     [made, changed] = answers(send(org, change_set(create("A", mark, "1"), patch)))[0]
     assert made[1]["OData-EntityId"] == changed[1]["OData-EntityId"]
     assert names(org, mark) == ["B"]
-    property_of = operation("PUT $1/lastname", {"value": "C"}, "2")
-    reply = send(org, change_set(create("A", mark, "1"), property_of))
-    assert "'lastname' on 'contacts(" in reply.text
     bound = operation(
         "POST contacts", {"lastname": "C", "owningbusinessunit@odata.bind": "$first", "jobtitle": "costs $first"}, "2"
     )
@@ -149,6 +146,38 @@ def test_urls_are_relative_rooted_or_absolute_but_of_this_organisation(org):
     ]
     for url, status in strangers:
         assert send(org, operation(f"POST {url}" if "batch" in url else f"GET {url}")).status_code == status, url
+
+
+@pytest.mark.parametrize("url", ["$99", "/api/data/v9.2/$99", "{root}/$99", "$99/lastname"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_unknown_content_id_in_a_url_is_a_bad_request(org, mark, url, inside):
+    """A reference to a Content-ID that no earlier request has is a 400, however the URL is written."""
+    url = url.format(root=f"{org.sandbox.base_url}/api/data/v9.2")
+    part = operation(f"PATCH {url}", {"lastname": "A", "jobtitle": mark}, "2")
+    [answer] = answers(send(org, change_set(part) if inside else part))
+    status, _, body = answer[0] if inside else answer
+    assert (status, body["error"]["code"]) == (400, "0x80060888")
+    assert body["error"]["message"] == "Content-ID Reference: '$99' does not exist in the batch context."
+
+
+@pytest.mark.parametrize("body", [{"parentcustomerid_account@odata.bind": "$99"}, {"rows": [{"@odata.id": "$99"}]}])
+def test_an_unknown_content_id_in_a_body_is_a_bad_request(org, mark, body):
+    """A reference in a body to a Content-ID that no earlier request has is a 400, at any depth."""
+    reply = send(org, change_set(create("A", mark, "1"), operation("POST contacts", body, "2")))
+    assert reply.status_code == 400
+    [[(_, _, answer)]] = answers(reply)
+    assert answer["error"]["message"] == "Content-ID Reference: '$99' does not exist in the batch context."
+    assert names(org, mark) == []
+
+
+def test_a_row_of_the_change_set_is_changed_by_its_content_id(org, mark):
+    """A later request of the change set changes a new row or one of its properties by reference, as documented."""
+    change = operation("PATCH /api/data/v9.2/$1", {"firstname": "B"}, "2")
+    single = operation("PUT $1/lastname", {"value": "BBBBB"}, "3")
+    [answer] = answers(send(org, change_set(create("A", mark, "1"), change, single)))
+    assert [status for status, _, _ in answer] == [204, 204, 204]
+    rows = org.get(f"contacts?$filter=jobtitle eq '{mark}'")["value"]
+    assert [(row["firstname"], row["lastname"]) for row in rows] == [("B", "BBBBB")]
 
 
 def test_preferences_belong_to_each_request(org, mark):
@@ -293,6 +322,13 @@ MALFORMED = {
     "no content id": multipart("batch_1", [WRITE, change_set(WRITE)]),
     "content id twice": multipart("batch_1", [WRITE, change_set(create("A", "x", 1), create("B", "x", 1))]),
 }
+
+
+def test_two_line_ends_excuse_others(org):
+    """Lines that end with LF are read when two of them end the batch, which the document recommends."""
+    text = multipart("batch_1", [operation("GET WhoAmI")]).replace("\r\n", "\n")
+    assert post(org, text).status_code == 400
+    assert [status for status, _, _ in answers(post(org, f"{text}\n"))] == [200]
 
 
 @pytest.mark.parametrize("why", MALFORMED)

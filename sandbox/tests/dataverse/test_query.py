@@ -104,6 +104,15 @@ def test_sets_of_profiles_are_combined(org, people):
             'Microsoft.Dynamics.CRM.In(PropertyName=\'address1_city\',PropertyValues=["rome","Åre"])',
             lambda city: city in ("rome", "åre"),
         ),
+        (
+            "Microsoft.Dynamics.CRM.In(PropertyName='address1_city',PropertyValues=['rome','O''FALLON',\"Åre\"])",
+            lambda city: city in ("rome", "o'fallon", "åre"),
+        ),
+        (
+            "Microsoft.Dynamics.CRM.NotIn(PropertyName='address1_city',PropertyValues=['Rome']) and "
+            "address1_city ne null",
+            lambda city: city != "rome",
+        ),
     ],
 )
 def test_text_functions_ignore_case(org, people, text, decide):
@@ -114,6 +123,86 @@ def test_text_functions_ignore_case(org, people, text, decide):
         row["contactid"] for row in rows if row["address1_city"] is not None and decide(row["address1_city"].casefold())
     }
     assert {row["contactid"] for row in found} == wanted
+
+
+def test_not_in_finds_rows_without_a_value(org, people):
+    """NotIn() is the opposite of In(): a row without a value is in no list."""
+    mark, rows = people
+    text = "Microsoft.Dynamics.CRM.NotIn(PropertyName='address1_city',PropertyValues=[\"rome\"])"
+    found = org.get(f"contacts?$select=address1_city&$filter={quote(f'{text} and jobtitle eq {mark!r}')}")["value"]
+    assert len(found) == sum((row["address1_city"] or "").casefold() != "rome" for row in rows)
+    assert None in [row["address1_city"] for row in found]
+
+
+def test_between_includes_its_ends(org, people):
+    """Between() finds values from the first to the second one, NotBetween() the others; one value is a bad request."""
+    mark, rows = people
+    limits = sorted(row["creditlimit"] for row in rows if row["creditlimit"] is not None)
+    least, most = limits[1], limits[-2]
+    for name, wanted in (("Between", True), ("NotBetween", False)):
+        text = f"Microsoft.Dynamics.CRM.{name}(PropertyName='creditlimit',PropertyValues=['{least}','{most}'])"
+        found = org.get(f"contacts?$filter={text} and jobtitle eq '{mark}'")["value"]
+        assert {row["contactid"] for row in found} == {
+            row["contactid"]
+            for row in rows
+            if (row["creditlimit"] is not None and least <= row["creditlimit"] <= most) == wanted
+        }
+    text = "Microsoft.Dynamics.CRM.Between(PropertyName='creditlimit',PropertyValues=['1'])"
+    assert org.web.get(f"contacts?$filter={text}").status_code == 400
+
+
+def test_lookups_are_expanded(org, people):
+    """$expand shows the row that a lookup names, with the selected properties, or null; in sets and in single rows."""
+    mark, rows = people
+    unit = org.get("WhoAmI")["BusinessUnitId"]
+    expand = "$expand=owningbusinessunit($select=name),parentcustomerid_account"
+    whole = org.get(f"contacts?$top=1&$select=contactid&{expand}&$filter=jobtitle eq '{mark}'")["value"][0]
+    single = org.get(f"contacts({rows[0]['contactid']})?$select=contactid&{expand}")
+    for row in (whole, single):
+        assert (row["owningbusinessunit"]["businessunitid"], row["parentcustomerid_account"]) == (unit, None)
+        assert row["owningbusinessunit"].keys() == {"@odata.etag", "businessunitid", "name"}
+    for wrong in ("Contact_Tasks", "owningbusinessunit($filter=name eq 'x')", "owningbusinessunit("):
+        assert org.web.get(f"contacts?$expand={wrong}").status_code == 501
+    assert org.web.get("contacts?$expand=owningbusinessunit($select=nothing)").status_code == 400
+
+
+def test_filters_take_parameter_aliases(org, people):
+    """A filter takes its values from query options @name, as the documents print them; one without a value is a 400."""
+    mark, rows = people
+    wanted = [row["contactid"] for row in rows[:2]]
+    both = f"@v=[{','.join(repr(value) for value in wanted)}]&@p='contactid'&@mark='{mark}'"
+    text = "Microsoft.Dynamics.CRM.In(PropertyName=@p,PropertyValues=@v) and jobtitle eq @mark"
+    assert {row["contactid"] for row in org.get(f"contacts?$filter={text}&{both}")["value"]} == set(wanted)
+    assert org.web.get(f"contacts/$count?$filter={text}&{both}").text == "2"
+    reply = org.web.get("contacts?$filter=jobtitle eq @mark")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "0x80060888")
+    assert "'@mark' has no value" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["contacts?$skip=10", "contacts?$top=5&$skip=0", "contacts/$count?$skip=1"])
+def test_skip_is_refused(org, path):
+    """$skip is refused with the words of the service, which pages by @odata.nextLink alone."""
+    reply = org.web.get(path)
+    error = {"code": "0x80060888", "message": "Skip Clause is not supported in CRM"}
+    assert (reply.status_code, reply.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("contacts?$apply=aggregate($count as n)", {}),
+        ("contacts?$search=ada", {}),
+        ("contacts?@x=1&$select=contactid", {"Prefer": "odata.track-changes"}),
+        ("contacts(00000000-0000-0000-0000-000000000001)?@x=1", {}),
+        ("contacts?$filter=tolower(lastname) eq 'a'", {}),
+        ("contacts?$filter=contactid in ('a')", {}),
+    ],
+)
+def test_what_is_not_implemented_is_said(org, path, headers):
+    """What the service has or may have, and the sandbox has not, answers 501 and is named."""
+    reply = org.web.get(path, headers=headers)
+    assert reply.status_code == 501
+    assert reply.json()["error"]["message"].startswith("The sandbox does not implement ")
 
 
 def test_in_takes_ids_written_as_strings(org, people):

@@ -45,6 +45,35 @@ def test_a_row_is_read_with_its_etag_and_lookups(org, contact):
     }
 
 
+def test_a_write_answers_with_the_selected_properties(org, contact):
+    """With return=representation, $select chooses the properties of the answer, and 201 or 200 says what was done."""
+    prefer = {"Prefer": "return=representation"}
+    new = str(uuid.uuid4())
+    for row_id, status in ((new, 201), (new, 200), (contact, 200)):
+        path = f"contacts({row_id})?$select=lastname"
+        reply = org.web.patch(path, json={"lastname": "C", "firstname": "D"}, headers=prefer)
+        assert reply.status_code == status
+        assert reply.json().keys() == {"@odata.context", "@odata.etag", "contactid", "lastname"}
+    assert org.web.patch(f"contacts({new})?$select=nothing", json={}).status_code == 400
+    assert org.web.delete(f"contacts({new})?$select=lastname").status_code == 501
+    org.web.delete(f"contacts({new})")
+
+
+def test_a_single_property_is_read_and_written(org, contact):
+    """A property of a row is read as JSON or as text, set by PUT and emptied by DELETE; without a value it is a 204."""
+    path = f"contacts({contact})/firstname"
+    found = org.get(path)
+    assert (found["value"], found["@odata.context"].partition("#")[2]) == ("Zoë", path)
+    assert org.web.get(f"{path}/$value").text == "Zoë"
+    assert org.web.put(path, json={"value": "Zoe"}).status_code == 204
+    assert org.get(path)["value"] == "Zoe"
+    assert org.web.delete(path).status_code == 204
+    assert org.web.get(path).status_code == org.web.get(f"{path}/$value").status_code == 204
+    assert org.web.put(f"contacts({NOBODY})/firstname", json={"value": "x"}).status_code == 404
+    assert org.web.post(path, json={"value": "x"}).status_code == 405
+    assert org.web.get(f"contacts({contact})/nothing").status_code == 501
+
+
 def test_a_chosen_key_is_taken_once(org, contact):
     """The client may choose the primary key; a second row with it is a duplicate."""
     reply = org.post("contacts", {"contactid": contact, "lastname": "again"}, 412)
@@ -151,9 +180,8 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
         ("GET", "contacts?$top=-1", 400, CODES["query"], "$top"),
         ("GET", "contacts?$skiptoken=1", 400, CODES["query"], "$skiptoken"),
         ("GET", "contacts?$top=1&$top=2", 400, CODES["query"], "more than once"),
-        ("GET", "contacts?$skip=1", 501, "", "$skip"),
         ("GET", "contacts?$apply=aggregate($count as n)", 501, "", "$apply"),
-        ("GET", "contacts?$expand=owningbusinessunit", 501, "", "$expand"),
+        ("GET", "contacts?$expand=Contact_Tasks", 501, "", "$expand"),
         ("GET", "contacts?$filter=Contact_Tasks/any(t:t/statecode eq 0)", 501, "", "navigation"),
         ("GET", "contacts?$filter=tolower(lastname) eq 'x'", 501, "", "tolower"),
         ("GET", "contacts?$filter=firstname eq lastname", 501, "", "lastname"),
@@ -165,7 +193,6 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
             "",
             "ContainValues",
         ),
-        ("GET", f"contacts({NOBODY})/firstname", 501, "", "firstname"),
         ("POST", "contacts/Microsoft.Dynamics.CRM.DeleteMultiple", 501, "", "DeleteMultiple"),
         ("POST", "msdynmkt_CreateDraftJourneyVersion", 501, "", "msdynmkt_CreateDraftJourneyVersion"),
         ("GET", "$metadata", 501, "", "$metadata"),
@@ -173,8 +200,8 @@ def test_a_body_that_is_no_json_object_is_refused(org, text):
         ("POST", "systemusers", 501, "", "systemusers"),
         ("PUT", f"contacts({NOBODY})", 405, "", "'PUT'"),
         ("DELETE", "contacts", 405, "", "'DELETE'"),
-        ("GET", "msdynmkt_AddStaticMembers", 405, "", "'GET'"),
-        ("POST", "WhoAmI", 405, "", "'POST'"),
+        ("GET", "msdynmkt_AddStaticMembers", 404, "", "/api/data/v9.2/msdynmkt_AddStaticMembers'."),
+        ("POST", "WhoAmI", 404, "", "No HTTP resource was found that matches the request URI '"),
     ],
 )
 def test_a_wrong_request_is_told_why(org, method, path, status, code, words):

@@ -91,7 +91,7 @@ def test_publishing_nothing(org):
     assert "was not found" in refusal(org.web.post(V2, json={"msdynmkt_journeyid": NOBODY}))
     for body in ({}, {"msdynmkt_journeyid": "x"}, {"msdynmkt_journeyid": NOBODY, "x": 1}):
         assert org.post(V2, body, 400).json()["error"]["code"] == "0x80048d19"
-    assert org.web.get(V2).status_code == 405
+    assert org.web.get(V2).status_code == 404
 
 
 def test_a_name_is_taken_once(org):

@@ -154,7 +154,7 @@ def test_only_what_is_ready_is_raised(org):
     org.post(name, body, 400)
     org.post(name, {**body, "msdynmkt_price": 5})
     assert raised(org, body["msdynmkt_profileid"]) == [name]
-    assert org.web.get(name).status_code == 405
+    assert org.web.get(name).status_code == 404
     assert org.web.post(f"{name}?$select=x", json=body).status_code == 501
 
 

@@ -6,6 +6,7 @@ import uuid
 import pytest
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.store import Store
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.rows import insert
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 from cij_sandbox.server import organisation
@@ -73,7 +74,7 @@ def test_what_a_jump_makes_due_is_on_file_when_it_is_answered(tmp_path):
         content = {"msdynmkt_sourcesegmentuid": definition, "statecode": 0, "statuscode": ACTIVE}
         segment = insert(connection, SEGMENT, content)
         connection.execute("INSERT INTO schedule VALUES (?, ?, 0, 0, NULL)", (segment, definition))
-    organisation.Organisation(store, 0, Behaviours(), b"").background.catch_up()
+    organisation.Organisation(store, 0, Behaviours(), b"", Privileges(lambda *_: False)).background.catch_up()
     found = store.reader().execute("SELECT msdynmkt_segmentdefinitionid FROM msdynmkt_segmentexecution").fetchall()
     assert [row[0] for row in found] == [definition]
     store.reader().close()

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from ..batches import answers, change_set, multipart, operation, post
 from ..organisation import running_organisation
 
 GROUP = "aaaaaaaa-0000-4000-8000-000000000005"
@@ -15,7 +16,7 @@ STOP = "msdynmkt_StopSegments"
 @pytest.fixture(scope="module")
 def odd():
     """Provide a client of a sandbox with other behaviours switched on."""
-    switches = ("--malformed-members", "--segment-id-is-definition-id", "--without-stop-segments")
+    switches = ("--malformed-members", "--segment-id-is-definition-id", "--without-stop-segments", "--lf-batches")
     people = ("--contacts", "6000", "--leads", "20")
     with running_organisation(
         *people, "--compute-seconds", "0", *switches, "--unknown-members", "warn"
@@ -40,6 +41,15 @@ def test_members_as_they_are_printed(odd):
         '\\"primaryKeyColumnName\\":\\"contactid\\",\\"members\\":[\\"'
     )
     assert reply.headers["Content-Type"].startswith("application/json")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_batches_with_other_line_ends(odd, end):
+    """On request batches are read whose lines end with LF, change sets included."""
+    parts = (operation("GET WhoAmI"), change_set(operation("DELETE contacts(0)", None, "1")), operation("GET leads"))
+    text = multipart("batch_1", parts).replace("\r\n", end)
+    reply = post(odd, text, Prefer="odata.continue-on-error")
+    assert [one[0][0] if isinstance(one, list) else one[0] for one in answers(reply)] == [200, 400, 200]
 
 
 def test_a_definition_id_for_a_segment_id(odd):

@@ -1,0 +1,107 @@
+"""Read the rows of consent of many addresses, as many addresses a request as its URL holds.
+
+Source: Dataverse docs, "In function" and "Page results". Addresses are equal that differ only in case, in white space
+around them, or in how an accent is encoded; a row that is equal only to the service is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.consent.private import private
+from airflow_provider_cij.api.consent.rules import ConsentRow
+from airflow_provider_cij.api.consent.target import Target
+from airflow_provider_cij.api.members.match import normalize
+from airflow_provider_cij.api.timestamps import parse_utc
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.errors import CijInputError, CijReplyError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+CONSENTS, CONSENT_ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4id"
+POINT, VALUE, KIND = "msdynmkt_contactpointvalue", "msdynmkt_value", "msdynmkt_contactpointconsenttype"
+SOURCE, REASON = "msdynmkt_source", "msdynmkt_reason"
+OF_PURPOSE, OF_TOPIC = 534120000, 534120001
+_UNIT, _TOPIC = "_owningbusinessunit_value", "_msdynmkt_topicid_value"
+_NEEDED = (POINT, VALUE, KIND, _TOPIC, _UNIT, "modifiedon")
+_TO_WRITE = (CONSENT_ID, SOURCE, REASON)
+# The rest of the URL is for all but the values, and for the cookie of a further page.
+_ROOM = URL_LIMIT - 2560
+
+
+def address_key(text: object) -> str:
+    """Return the form of an address in which equal addresses are equal texts; ``""`` for none.
+
+    :param text: the address, or None
+    """
+    return normalize(str(text or "").strip())
+
+
+def fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield values in batches that fit into a URL.
+
+    :param values: the values for ``in_filter``
+    """
+    part: list[str] = []
+    room = _ROOM
+    for value in values:
+        length = len(quote_option(f"{in_literal(value)},"))
+        if part and length > room:
+            yield part
+            part, room = [], _ROOM
+        part.append(value)
+        room -= length
+    if part:
+        yield part
+
+
+async def read_rows(
+    client: DataverseClient, addresses: Iterable[str], target: Target, *, to_write: bool = False
+) -> dict[str, list[ConsentRow]]:
+    """Read the rows of addresses, active and inactive ones.
+
+    :param client: an open client
+    :param addresses: the addresses as ``address_key`` returns them
+    :param target: the purpose or topic; with a topic, its purpose's rows are read as well
+    :param to_write: True reads what is needed to change a row, too. Default False
+    :return: the rows by address; an address without rows is not in it
+    :raises CijError: a request failed; the error holds no address
+    """
+    select = (*_NEEDED, *(_TO_WRITE if to_write else ()))
+    found: dict[str, list[ConsentRow]] = {}
+    for batch in fitting_url(addresses):
+        wanted = set(batch)
+        path = query(CONSENTS, select=select, where=f"{in_filter(POINT, batch)} and {target.where()}")
+        for row in await private(f"GET {CONSENTS}", _all(client, path)):
+            key = address_key(row.get(POINT))
+            if key in wanted:
+                found.setdefault(key, []).append(consent_row(row))
+    return found
+
+
+def consent_row(row: dict[str, Any]) -> ConsentRow:
+    """Return a row of consent as the rules take it.
+
+    :param row: the row as the service sends it
+    :raises CijReplyError: the row has no time of modification
+    """
+    try:
+        modified_on = parse_utc("modifiedon", row.get("modifiedon"))
+    except CijInputError:
+        raise CijReplyError(f"GET {CONSENTS} was answered with a row without modifiedon.") from None
+    return ConsentRow(
+        row.get(VALUE),
+        modified_on,
+        str(row.get(_UNIT) or ""),
+        str(row.get(_TOPIC) or "").lower() if row.get(KIND) == OF_TOPIC else "",
+        str(row.get(CONSENT_ID) or ""),
+        str(row.get("@odata.etag") or ""),
+        row.get(SOURCE),
+        str(row.get(REASON) or ""),
+    )
+
+
+async def _all(client: DataverseClient, path: str) -> list[dict[str, Any]]:
+    return [row async for rows in client.pages(path) for row in rows]
