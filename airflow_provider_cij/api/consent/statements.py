@@ -15,6 +15,7 @@ from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.reading import address_key
 from airflow_provider_cij.api.consent.rules import Channel, ConsentValue
 from airflow_provider_cij.api.timestamps import parse_utc
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 ACCEPTED = "opted_in, opted_out"
@@ -90,7 +91,7 @@ def statement_of(
     :param now: the service's time
     :raises CijInputError: the row can't be used; the error does not hold its address
     """
-    address = str(row.get(columns.address) if row.get(columns.address) is not None else "").strip()
+    address = trimmed(text_of_value(row.get(columns.address)))
     if not address:
         raise CijInputError(f"{columns.address} is empty.")
     if len(address) > _LONGEST or _CONTROL.search(address):
