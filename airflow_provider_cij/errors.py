@@ -125,9 +125,11 @@ class CijError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """Return the error as plain JSON, for a trigger's event.
 
-        :return: ``{"type", "message", "code", "http_status", "request_id", "hint", "retry_after"}``
+        :return: ``{"type", "message", "code", "http_status", "request_id", "hint", "retry_after",
+            "may_have_executed"}``
         """
-        return {"type": type(self).__name__, "message": self.message} | {name: getattr(self, name) for name in _FIELDS}
+        names = (*_FIELDS, "may_have_executed")
+        return {"type": type(self).__name__, "message": self.message} | {name: getattr(self, name) for name in names}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> CijError:
@@ -138,7 +140,9 @@ class CijError(Exception):
         """
         known = {kind.__name__: kind for kind in _with_subclasses(CijError)}
         kind = known.get(plain.get("type", ""), CijError)
-        return kind(plain.get("message", "no message"), **{name: plain[name] for name in _FIELDS if name in plain})
+        error = kind(plain.get("message", "no message"), **{name: plain[name] for name in _FIELDS if name in plain})
+        error.may_have_executed = bool(plain.get("may_have_executed"))
+        return error
 
 
 def _with_subclasses(kind: type[CijError]) -> list[type[CijError]]:

@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.operators.consent",
                     "airflow_provider_cij.operators.journeys",
                     "airflow_provider_cij.operators.members",
                     "airflow_provider_cij.operators.outbound",

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cij_sandbox.testing import running_sandbox
+from cij_sandbox.testing import Sandbox, running_sandbox
 
-from demo.audience import Audience, write_audience
+from demo.audience import Audience
+from demo.examples import Examples, prepare
 from demo.stack import Stack
 
 ROOT = Path(__file__).parent.parent
@@ -32,26 +33,48 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     say(f"Starting a sandbox with {options.contacts:,} contacts")
-    with running_sandbox("--contacts", str(options.contacts), "--compute-seconds", "6") as sandbox:
-        say(f"Sandbox at {sandbox.base_url}. Writing the audience to {FOLDER.relative_to(ROOT)}/data")
-        audience = write_audience(sandbox.airflow_conn_uri, FOLDER / "data")
+    with running_sandbox("--contacts", str(options.contacts), "--compute-seconds", "0") as sandbox:
+        say(f"Sandbox at {sandbox.base_url}. Preparing what the example DAGs need, in {FOLDER.relative_to(ROOT)}")
+        examples = prepare(sandbox.airflow_conn_uri, FOLDER)
+        # From now on a person can watch what is published.
+        sandbox.hurry(compute_seconds=6, retry_after=3600, speed=1)
         say("Starting Airflow: API server, scheduler, triggerer and DAG processor")
-        with Stack(FOLDER / "airflow", ROOT / "example_dags") as airflow:
-            airflow.add_connection("cij_default", sandbox.airflow_conn_uri)
+        with Stack(FOLDER / "airflow", examples.dags) as airflow:
+            examples.connect(airflow, sandbox.airflow_conn_uri)
             airflow.wait_for_dag(DAG_ID)
             say(f"Airflow at {airflow.url}. Running {DAG_ID}")
-            run_id = airflow.trigger(DAG_ID, audience.parameters)
+            run_id = airflow.trigger(DAG_ID)
             tasks = {}
             for task in airflow.watch(DAG_ID, run_id):
                 tasks[task["task_id"]] = task
                 say(f"  {task['task_id']}: {task['state']}")
-            good = report(airflow, run_id, list(tasks), audience)
+            good = report(airflow, run_id, list(tasks), examples.audience)
             if options.what == "ui":
-                print(f"\nThe web UI: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
-                print(f"Log in as admin with the password {airflow.password}")
-                print("Ctrl+C stops everything.", flush=True)
+                print(_addresses(airflow, sandbox, examples, run_id), flush=True)
                 signal.pause()
     return 0 if good else 1
+
+
+def _addresses(airflow: Stack, sandbox: Sandbox, examples: Examples, run_id: str) -> str:
+    """Tell where everything is, and with which names and passwords."""
+    return f"""
+Airflow           {airflow.url}
+  this run        {airflow.url}/dags/{DAG_ID}/runs/{run_id}
+  user, password  admin, {airflow.password}
+  DAGs            {", ".join(examples.ids)}
+                  Trigger any of them as it is. cij_approved_journey asks its question under Required Actions.
+
+Organisation      {sandbox.base_url}
+                  Open it in a browser to look around (its certificate is its own: {sandbox.ca}).
+  client id       {sandbox.client_id}
+  client secret   {sandbox.client_secret}
+  tenant          {sandbox.tenant}
+  connection      cij_default in Airflow, or elsewhere
+                  export AIRFLOW_CONN_CIJ_DEFAULT='{sandbox.airflow_conn_uri}'
+  go wrong        curl -k -H 'Content-Type: application/json' -d '{{"fault": "429", "count": 3}}' \\
+                       {sandbox.base_url}/sandbox/faults
+
+Ctrl+C stops everything."""
 
 
 def _stop(*_: object) -> None:

@@ -260,6 +260,13 @@ class DataverseClient:
             raise CijReplyError(f"A batch of {len(operations)} requests got {len(responses)} responses.")
         return responses
 
+    async def pause(self, seconds: float) -> None:
+        """Sleep by the client's clock.
+
+        :param seconds: how long
+        """
+        await self._clock.sleep(seconds)
+
     async def pages(
         self, path: str, *, page_size: int = _PAGE_SIZE, max_pages: int = 20_000
     ) -> AsyncIterator[list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import check_writable, outside, writing
+from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # What was done comes first, then what else there was.
 _DONE = ("added", "removed", "raised", "created", "updated")
 _NOT_SHOWN = ("read", "batches", "requests")
+_LINES_SHOWN = 5
 _SHOWN_AS = {"duplicate": "duplicates", "resumed_from": "done by an earlier try"}
 
 _KEY = "cij_cursor"
@@ -120,6 +121,7 @@ class MemberListOperator(MembersArgument):
         max_not_found: int | float | str | None = 0,
         on_empty: str = "fail",
         not_found_path: str | None = None,
+        rejects_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -131,6 +133,7 @@ class MemberListOperator(MembersArgument):
         self.max_not_found = max_not_found
         self.on_empty = on_empty
         self.not_found_path = not_found_path
+        self.rejects_path = rejects_path
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
@@ -157,17 +160,19 @@ class MemberListOperator(MembersArgument):
         source = checked(self.members)
         self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
-        segment, done = self.call(lambda cij: self._run(cij, source, checkpoints))
-        checkpoints.delete()
+        segment, id_list, done = self.call(lambda cij: self._run(cij, source, checkpoints))
         report = done.as_dict()
-        self.log.info("Members: %s", counts_text(report))
+        checkpoints.delete()
+        self.log.info("Members: %s", counts_text(report, self, id_list))
         self._report(context, segment, report)
         return report
 
     def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
         """Report what was done beyond the result; by default nothing."""
 
-    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> tuple[Segment, MemberReport]:
+    async def _run(
+        self, cij: Cij, source: Source, checkpoints: CheckpointStore
+    ) -> tuple[Segment, MemberIdList, MemberReport]:
         segment = None
         left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
@@ -180,7 +185,7 @@ class MemberListOperator(MembersArgument):
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return segment, id_list.report(**changes, **left_out)
+        return segment, id_list, id_list.report(**changes, **left_out)
 
     async def _with_consent(
         self, cij: Cij, id_list: MemberIdList, table: str
@@ -246,14 +251,16 @@ def check_empty(read: int, on_empty: str) -> None:
 def rules_of(task: Any) -> ListRules:
     """Read and check the arguments of a task that takes a list.
 
-    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty`` and
-        ``not_found_path``
+    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty``,
+        ``not_found_path`` and ``rejects_path``
     :raises CijInputError: an argument is invalid; the error names it
     """
     if task.not_found_path is not None:
         if not task.match_on:
             raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
         check_writable(str(task.not_found_path))
+    if task.rejects_path is not None:
+        check_writable(str(task.rejects_path))
     return ListRules(
         bound_of("max_invalid", task.max_invalid),
         bound_of("max_not_found", task.max_not_found),
@@ -268,7 +275,8 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     :param cij: the open session
     :param source: the list
     :param table: the table to look values up in, ``contact`` or ``lead``
-    :raises CijInputError: the list has no row, or exceeds a bound; ``not_found_path`` is written before that
+    :raises CijInputError: the list has no row, or exceeds a bound; ``not_found_path`` and ``rejects_path`` are written
+        before that
     :raises AirflowSkipException: the list has no row, and ``on_empty`` is ``skip``
     """
     from airflow_provider_cij.api.members.id_list import read_member_ids
@@ -277,14 +285,14 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     rules = rules_of(task)
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
-        if not task.match_on:
-            id_list = await read_member_ids(chunks, rules.max_invalid)
-        else:
-            async with AsyncExitStack() as files:
-                not_found = None
-                if task.not_found_path is not None:
-                    file = outside(writing(str(task.not_found_path), ("line", task.match_on)))
-                    not_found = await files.enter_async_context(file)
+        async with AsyncExitStack() as files:
+            rejects = await _file(files, task.rejects_path, "line", "reason", "value")
+            not_found = await _file(files, task.not_found_path, "line", str(task.match_on))
+            on_reject = rejects.write if rejects else None
+            on_end = files.aclose if rejects or not_found else None
+            if not task.match_on:
+                id_list = await read_member_ids(chunks, rules.max_invalid, on_reject, on_end)
+            else:
                 id_list = await match(
                     cij.dataverse,
                     chunks,
@@ -294,26 +302,44 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
                     max_not_found=rules.max_not_found,
                     on_not_found=not_found.write if not_found else None,
                     on_progress=_MatchProgress(task.log),
-                    on_end=files.aclose if not_found else None,
+                    on_end=on_end,
+                    on_reject=on_reject,
                 )
         counts = (id_list.read, len(id_list.ids), id_list.duplicate, id_list.invalid, id_list.not_found)
         text = "Read %s rows: %s distinct ids, %s duplicates, %s invalid, %s not found"
         task.log.info(text, *(f"{count:,}" for count in counts))
     if not id_list.read:
         task.log.warning("There is not a single row in the list")
+    elif id_list.invalid or id_list.not_found:
+        unused = {"invalid": id_list.invalid, "not_found": id_list.not_found}
+        task.log.warning("Not all of %s rows are used: %s", f"{id_list.read:,}", counts_text(unused, task, id_list))
     rules.check_empty(id_list.read)
     return id_list
 
 
-def counts_text(report: Mapping[str, int]) -> str:
+async def _file(files: AsyncExitStack, path: str | None, *columns: str) -> Writer | None:
+    return None if path is None else await files.enter_async_context(outside(writing(str(path), columns)))
+
+
+def counts_text(report: Mapping[str, int], task: Any = None, id_list: MemberIdList | None = None) -> str:
     """Return a report as one line for the log, without the counts that are zero.
 
     :param report: counts by name, such as ``{"read": 3, "added": 2, "invalid": 1}``
-    :return: such as ``read 3: added 2, 1 invalid``
+    :param task: the operator, whose ``rejects_path`` is named beside the invalid rows. Default None, it has none
+    :param id_list: the list, whose first invalid lines are named. Default None, no lines
+    :return: such as ``read 3: added 2, 1 invalid (line 2)``
     """
     done = [f"{name} {report[name]:,}" for name in _DONE if report.get(name)]
     others = (name for name in report if name not in (*_DONE, *_NOT_SHOWN))
-    done += [f"{report[name]:,} {_SHOWN_AS.get(name, name.replace('_', ' '))}" for name in others if report[name]]
+    words = {name: _SHOWN_AS.get(name, name.replace("_", " ")) for name in others if report[name]}
+    if "invalid" in words and id_list and id_list.invalid_lines:
+        lines = ", ".join(map(str, id_list.invalid_lines[:_LINES_SHOWN]))
+        more = ", …" if report["invalid"] > _LINES_SHOWN else ""
+        path = (
+            f"; see {task.rejects_path}" if task.rejects_path else "; rejects_path gives a file of them" if more else ""
+        )
+        words["invalid"] += f" ({'line' if report['invalid'] == 1 else 'lines'} {lines}{more}{path})"
+    done += [f"{report[name]:,} {word}" for name, word in words.items()]
     text = ", ".join(done) or "nothing to do"
     return f"read {report['read']:,}: {text}" if "read" in report else text
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import filled, switch
+from airflow_provider_cij._arguments import bound, filled, switch
 from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
@@ -40,6 +41,8 @@ __all__ = [
 _ROUNDS = 3
 """How often a mirror is sent before another writer is blamed."""
 
+_LOOKS_LIKE_PERCENT = 100
+
 _REMOVED_KEY = "cij_removed_path"
 _REMOVED_BATCH = 5000
 
@@ -49,6 +52,13 @@ def _consent(name: str, value: object) -> bool | ConsentTo:
         value.check()
         return value
     return switch(name, value, "Give True, or ConsentTo(…).")
+
+
+def _removals(name: str, value: object) -> object:
+    if type(value) is int and 1 <= value <= _LOOKS_LIKE_PERCENT:
+        text = f'{name}={value} allows {value} members to be removed. For a share give "{value}%", else "{value}".'
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return bound(name, value)
 
 
 class _GroupOperator(EmitsEvents, MemberListOperator):
@@ -104,12 +114,15 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
         where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
@@ -153,12 +166,15 @@ class CijRemoveSegmentMembersOperator(_GroupOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
@@ -195,12 +211,15 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
         if they are in the group. The service decides
@@ -208,9 +227,10 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         ``no_address``, keys of the report only then. Default False (templated)
     :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
         no file (templated)
-    :param max_removals: how many members may be removed: a number, a share of the group's members such as ``"20%"``
-        (default) or 0.2, or None for any number. More fail before anything is changed, because a list that was cut
-        short would remove people by accident (templated)
+    :param max_removals: how many members may be removed: a share of the group's members such as ``"20%"`` (default) or
+        0.2, a number such as ``"100"``, or None for any number. An int up to 100 is warned of: it is no percentage.
+        More fail before anything is changed, because a list that was cut short would remove people by accident
+        (templated)
     :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; give it to
         ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file (templated)
     :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
@@ -226,6 +246,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         ids for the groups, more than ``max_removals`` would be removed, or the service refuses
     :raises CijError: another writer changes the group, so that it does not become equal to the list
     """
+
+    readers: ClassVar = {**_FillOperator.readers, "max_removals": _removals}
 
     relist_waits: Sequence[float] = (1.0, 2.0, 4.0)
     """Seconds to wait before each further listing that ``verify`` makes: a listing may lag behind writes."""

@@ -73,7 +73,8 @@ class CijRaiseTriggerOperator(MembersArgument):
         of ids. Default None, the list holds ids (templated)
     :param table: ``contact`` (default) or ``lead`` (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before the first raise (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
@@ -84,6 +85,8 @@ class CijRaiseTriggerOperator(MembersArgument):
         (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
         None, no file (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param raise_again: True raises the trigger again for everybody when the task is cleared after a success. False
         (default) fails such a task and raises nothing (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
@@ -127,6 +130,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
         not_found_path: str | None = None,
+        rejects_path: str | None = None,
         raise_again: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -144,6 +148,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
         self.not_found_path = not_found_path
+        self.rejects_path = rejects_path
         self.raise_again = raise_again
 
     def _execute(self, context: Context) -> dict[str, int]:

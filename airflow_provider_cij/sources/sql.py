@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.sources._driver_errors import opening_error, query_error
 from airflow_provider_cij.sources.base import PlainSource, Shape, Streaming
 
 T = TypeVar("T")
 
 _PAGE = 5000
-# What no retry can mend when a query runs, as PEP 249 names it: drivers share the names, not the classes.
-_QUERY = frozenset({"ProgrammingError", "NotSupportedError"})
-# When a connection opens, a driver that is not installed is permanent. Airflow says "not found" also of a connection
-# that it could not ask for, so that is not.
-_OPENING = frozenset({"ImportError"})
-_NO_HOOK = "Unknown hook type"
-# What a driver quotes may be personal data, so its words are cut there, unless it says that it is a name.
-_QUOTED = re.compile(
-    r"""((?:table|relation|column|schema|database|view|function|object name) (["'`])[\w.$]+\2)|["'`].*""", re.IGNORECASE
-)
+_MYSQL = ("MySQLdb", "pymysql", "mysql")  # mysqlclient, PyMySQL and MySQL's own driver
 
 
 class FromSql(PlainSource, Streaming):
     """Members, or whole rows, from a query on any database that Airflow has a provider for.
 
-    Nothing is committed. Lines are the rows' numbers.
+    The result is streamed, also from PostgreSQL and MySQL, whose drivers would hold all of it. Nothing is committed.
+    Lines are the rows' numbers.
 
-    :param sql: the query (templated)
+    :param sql: the query, one statement (templated)
     :param conn_id: the database's Airflow connection (templated)
     :param column: the column's name, or its number from 0. Default None, the only column, or the one named
         ``contactid``, ``leadid`` or ``id`` (templated)
@@ -65,19 +57,44 @@ class FromSql(PlainSource, Streaming):
                 raise CijInputError(f"FromSql's {name} is {type(value).__name__}.", hint="Give text that is not empty.")
 
     def _pages(self, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
-        with closing(self._connect()) as connection:
+        sql = self._statement()
+        connection = self._connect()
+        cursor = None
+        try:
             cursor = _cursor(connection)
-            try:
-                yield from self._read(cursor, shape)
-            except CijError:
-                raise
-            except Exception as error:
-                raise _driver_error(
-                    error, f"The query on connection {self.conn_id!r} failed", _QUERY, quoting=False
-                ) from None
-            finally:
-                with suppress(Exception):  # of its own: it would hide the first
-                    cursor.close()
+            yield from self._read(cursor, sql, shape)
+        except CijError:
+            raise
+        except Exception as error:
+            raise query_error(error, f"The query on connection {self.conn_id!r} failed", sql, self.parameters) from None
+        finally:
+            _close(connection, cursor)
+
+    def _statement(self) -> str:
+        """Return the query without the semicolon behind it, which many databases don't take."""
+        sql = self.sql.rstrip("; \t\r\n")
+        if ";" not in sql:  # parsing takes seconds where a query holds thousands of values
+            return sql
+        try:
+            import sqlparse
+            from sqlparse.lexer import tokenize
+            from sqlparse.tokens import Comment
+        except ImportError:
+            hint = "pip install 'airflow-provider-cij[sql]', and the provider of the database."
+            raise CijInputError("FromSql needs Airflow's common SQL provider.", hint=hint) from None
+
+        def is_statement(part: str) -> bool:
+            pairs: Any = tokenize(part)  # type: ignore[no-untyped-call]
+            return any(kind not in Comment and text.strip("; \t\r\n") for kind, text in pairs)
+
+        statements = [part for part in sqlparse.split(self.sql) if is_statement(part)]
+        if len(statements) != 1:
+            raise CijInputError(
+                f"{self!r} has {len(statements)} statements.",
+                hint="Give one statement. What it needs set before (SET, USE) belongs into the connection's extra, "
+                'such as {"options": "-csearch_path=shop"}; or write shop.buyers for a table of another schema.',
+            )
+        return str(statements[0]).rstrip("; \t\r\n")
 
     def _connect(self) -> Any:
         try:
@@ -91,14 +108,10 @@ class FromSql(PlainSource, Streaming):
                 _report_lineage(hook, self.sql)
                 return opened
         except Exception as error:
-            raise _driver_error(
-                error, f"The database of connection {self.conn_id!r} can't be opened", _OPENING
-            ) from None
+            raise opening_error(error, f"The database of connection {self.conn_id!r} can't be opened") from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 
-    def _read(self, cursor: Any, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
-        # Many databases take no semicolon behind a statement; files of SQL end in one.
-        sql = self.sql.rstrip("; \t\r\n")
+    def _read(self, cursor: Any, sql: str, shape: Shape[T]) -> Generator[tuple[Sequence[int], list[T]], None, None]:
         # Without parameters a "%" in the text is a "%".
         cursor.execute(*(sql, self.parameters) if self.parameters else (sql,))
         first, names, places = 1, list[str](), list[int]()
@@ -131,23 +144,26 @@ def _cursor(connection: Any) -> Any:
     """
     driver = type(connection).__module__.partition(".")[0]
     if driver in ("psycopg", "psycopg2"):
+        connection.autocommit = False  # a cursor of the server lives within a transaction
         return connection.cursor("cij_members")  # named: it stays on the server
-    if driver in ("MySQLdb", "pymysql"):
+    if driver == "mysql":  # the connection may be set to buffer
+        return connection.cursor(buffered=False)
+    if driver in _MYSQL:
         return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
     return connection.cursor()
 
 
-def _driver_error(error: Exception, what: str, permanent: frozenset[str] = _QUERY, *, quoting: bool = True) -> CijError:
-    """Return a driver's error as ours, without the values in it.
+def _close(connection: Any, cursor: Any) -> None:
+    """Close a connection without reading the rest of a result, which may be long. An error of this is none of the task.
 
-    :param error: the driver's error, or Airflow's
-    :param what: what failed
-    :param permanent: the names of error classes that no retry can mend; default those of a query
-    :param quoting: False cuts what the driver quotes, unless it says that it is a name; default True
+    :param connection: the open connection
+    :param cursor: its cursor, or None
     """
-    words = [word for word in error.args if isinstance(word, str)] or [str(error)]
-    line = (words[-1].strip().splitlines() or [""])[0]
-    if not quoting:
-        line = _QUOTED.sub(lambda found: found[1] or "…", line)
-    known = any(kind.__name__ in permanent for kind in type(error).__mro__) or line.startswith(_NO_HOOK)
-    return (CijInputError if known else CijError)(f"{what}: {type(error).__name__}: {line}")
+    driver = type(connection).__module__.partition(".")[0]
+    if driver == "pymysql" and getattr(cursor, "_result", None):  # it reads to the end whatever is closed
+        cursor._result.unbuffered_active = False
+    # The other drivers of MySQL read to the end to close a cursor whose connection is open.
+    both = (connection, cursor) if driver in _MYSQL else (cursor, connection)
+    for opened in both:
+        with suppress(Exception):
+            opened.close()

@@ -37,6 +37,7 @@ select further. The first rule that applies wins; a request without a valid toke
   any): the requests that need it are refused, inside $batch too;
 - expired_secret, wrong_secret, unknown_application, unknown_tenant: the login endpoint refuses with AADSTS7000222,
   7000215, 700016 or 90002.
+GET / is a page that shows the organisation; nobody needs a token for it, on this machine.
 GET /sandbox/requests?since=N lists the requests and their results. --limits enforces service protection.
 
 Contacts and leads have the organisation's own column new_customerno, and contacts an alternate key on it. More keys are

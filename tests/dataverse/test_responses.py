@@ -180,8 +180,10 @@ def test_the_id_of_a_new_row_is_read_from_its_header():
 def test_an_error_is_unchanged_after_json():
     """An error encoded as JSON and decoded is the same error."""
     error = error_of(_failed(403, "0x80040220", "no", req_id="r"), NOW)
+    error.may_have_executed = True
     again = CijError.from_dict(json.loads(json.dumps(error.as_dict())))
     assert (type(again), str(again), again.permanent) == (type(error), str(error), True)
+    assert again.may_have_executed
     assert type(CijError.from_dict({"type": "Unheard", "message": "m"})) is CijError
 
 

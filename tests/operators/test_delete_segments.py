@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.errors import CijNotFoundError, CijThrottledError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.outbound import CijOutboundDeleteSegmentOperator
 from airflow_provider_cij.operators.segments import CijDeleteSegmentOperator
@@ -160,3 +161,13 @@ def test_a_live_segment_is_stopped_and_deleted(cij_sandbox, monkeypatch, deferra
         )
         CijDeleteSegmentOperator(task_id="u", segment_id=segment_id, missing_ok=False).set_upstream(dag.get_task("t"))
     assert run_dag(dag).states == {"t": "success", "u": "failed"}
+
+
+def test_a_throttled_look_after_a_failed_wait_does_not_begin_again(scripted_connection, scripted):
+    """A throttled read after a failed wait fails the task: beginning again would stop the segment once more."""
+    throttled = {"error": {"code": "0x80072322", "message": "Number of requests exceeded."}}
+    scripted.script = [Answer(429, throttled, {"Retry-After": "3600"})]
+    task = CijDeleteSegmentOperator(task_id="t", segment_id=ID, stop_first=True)
+    with pytest.raises(CijThrottledError):
+        task.execute_complete({}, {"error": CijNotFoundError("gone").as_dict(), "state": {}})
+    assert len(scripted.requests) == 1

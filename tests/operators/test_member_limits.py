@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_cij.operators._member_list import counts_text
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.scripted import Answer
 from tests.segment_responses import ID, NONE, OLD, SUCCEEDED, evaluation, segment
@@ -74,3 +76,22 @@ def test_a_retry_compares_with_the_count_before_the_first_attempt(run_publish, s
     assert ran.states == {"publish": "failed"}
     assert "has 9 members after 3 in the evaluation before" in capfd.readouterr().out
     assert len(scripted.requests) == 17
+
+
+@pytest.mark.parametrize(
+    ("report", "lines", "text"),
+    [
+        ({"read": 3, "added": 3, "invalid": 0, "batches": 1}, (), "read 3: added 3"),
+        (
+            {"read": 20085, "invalid": 25, "duplicate": 60, "added": 20000},
+            range(1, 26),
+            "read 20,085: added 20,000, 25 invalid (lines 1, 2, 3, 4, 5, …; see r.csv), 60 duplicates",
+        ),
+        ({"read": 2, "invalid": 1, "not_found": 1}, (2,), "read 2: 1 invalid (line 2; see r.csv), 1 not found"),
+        ({"read": 0}, (), "read 0: nothing to do"),
+    ],
+)
+def test_a_report_is_one_line_without_zeros(report, lines, text):
+    """The report in the log is one line without zeros, with the first invalid lines and the file that lists them."""
+    task, id_list = SimpleNamespace(rejects_path="r.csv"), SimpleNamespace(invalid_lines=tuple(lines))
+    assert counts_text(report, task, id_list) == text

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import uuid
 
+import pyarrow.parquet
 import pytest
 from airflow.sdk import DAG
 
@@ -103,6 +104,7 @@ def test_more_removals_than_allowed_remove_no_member(run, segment, capfd):
         ({"group": []}, "group is []"),
         ({"not_found_path": "x.csv"}, "not_found_path is given without match_on"),
         ({"match_on": "emailaddress1", "not_found_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
+        ({"rejects_path": "nowhere/x.csv"}, "there is no folder 'nowhere'"),
         ({"match_on": "{{ 'e-mail' }}"}, "match_on is 'e-mail'. Give a column's logical name"),
         ({"match_on": "emailadress"}, "emailadress"),
         ({"group": "nobody"}, "has no group 'nobody'. Its groups: 'in', 'more'."),
@@ -155,6 +157,43 @@ def test_members_are_matched_by_email(run, segment, tmp_path):
     assert header == ["line", "emailaddress1"]
     assert sorted(found) == [["304", "nobody@nowhere.test"], ["305", "O'Brien' or 1 eq 1"]]
     assert "@" not in json.dumps([ran.xcoms, ran.rendered])
+
+
+@pytest.mark.parametrize("max_invalid", [0, 3])
+def test_rejected_rows_are_in_their_file_alone(run, segment, capfd, tmp_path, max_invalid):
+    """Rows without an id are in the file with line, reason and value, also when the task fails, and not in the log."""
+    source, rejects = tmp_path / "in.csv", tmp_path / "rejects.csv"
+    source.write_text("\n".join(["contactid,name", f"{PEOPLE[0]},x", "ada@x.test,x", ",x", "Lovelace,x"]))
+    state, report, ran = run(
+        CijAddSegmentMembersOperator,
+        members=FromFile(str(source), "contactid"),
+        max_invalid=max_invalid,
+        rejects_path="{{ '" + str(rejects) + "' }}",
+    )
+    assert state == ("success" if max_invalid else "failed")
+    assert report == ({"read": 4, "invalid": 3, "added": 1, "batches": 1} if max_invalid else {})
+    assert segment[1]("in") == (PEOPLE[:1] if max_invalid else [])
+    with rejects.open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["line", "reason", "value"],
+            ["3", "it looks like an e-mail address", "ada@x.test"],
+            ["4", "it is empty", ""],
+            ["5", "8 characters that are no id", "Lovelace"],
+        ]
+    captured = capfd.readouterr()
+    for value in ("ada@x.test", "Lovelace"):
+        assert value not in captured.out + captured.err + json.dumps([ran.xcoms, ran.rendered])
+
+
+def test_rejected_rows_of_a_matched_list_are_in_their_file(run, tmp_path):
+    """A list that is matched has one file of rows without a value, and one of values that match nobody."""
+    rejects, missing = tmp_path / "rejects.parquet", tmp_path / "missing.csv"
+    paths = {"rejects_path": str(rejects), "not_found_path": str(missing)}
+    members = ["nobody@x.test", None, "none@x.test"]
+    state, *_ = run(CijAddSegmentMembersOperator, members=members, match_on="emailaddress1", **paths)
+    assert state == "failed"
+    assert pyarrow.parquet.read_table(rejects).to_pylist() == [{"line": "2", "reason": "it is empty", "value": ""}]
+    assert len(missing.read_text().splitlines()) == 3
 
 
 def test_the_log_holds_no_address(run, capfd, tmp_path):

@@ -84,8 +84,10 @@ def test_a_trigger_is_raised_for_a_file_of_people(organisation, tmp_path):
     """A trigger is raised once for each person in a file; invalid and duplicate rows are counted."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join(["contactid", *PEOPLE, *PEOPLE[:3], "nobody"]))
-    state, report, _ = run(members=FromFile(str(file)), max_invalid=1)
+    rejects = tmp_path / "rejects.csv"
+    state, report, _ = run(members=FromFile(str(file)), max_invalid=1, rejects_path=str(rejects))
     assert (state, report) == ("success", {"read": 64, "invalid": 1, "duplicate": 3, "raised": 60})
+    assert rejects.read_text() == "line,reason,value\n65,6 characters that are no id,nobody\n"
     assert sorted(organisation.raised) == PEOPLE
 
 

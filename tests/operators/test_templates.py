@@ -62,12 +62,35 @@ SAMPLES = {
     "segment_type": ("dynamic", "dynamic"),
     "operation": ("remove", "remove"),
     "how": ("fetchxml", "fetchxml"),
+    "mode": ("create_only", "create_only"),
+    "duplicates": ("last", "last"),
+    "on_multiple_matches": ("oldest", "oldest"),
+    "batch_size": ("50", 50),
 }
 RECORDS = ("segment_id", "journey_id", "audience_segment_id", "suppression_segment_id")
-BOUNDS = ("max_invalid", "max_not_found", "max_removals", "max_missing", "min_members", "max_members", "max_change")
+BOUNDS = (
+    "max_invalid",
+    "max_not_found",
+    "max_removals",
+    "max_missing",
+    "min_members",
+    "max_members",
+    "max_change",
+    "max_failed",
+)
 # Read by the task itself: people, mappings, and JSON.
 OWN = (
-    *("members", "profile_id", "included_members", "excluded_members", "attributes", "modifications", "message_ids"),
+    *(
+        "members",
+        "rows",
+        "columns",
+        "profile_id",
+        "included_members",
+        "excluded_members",
+        "attributes",
+        "modifications",
+        "message_ids",
+    ),
     *("workflow", "designer_state", "journey_json"),
 )
 # Airflow's own, whose constructor takes no text.
@@ -92,6 +115,8 @@ def _rendered_samples():
                 sample = (str({"journey_id" if "journey" in name else "segment_id": ID, "created": True}), ID)
             elif name in BOUNDS:
                 sample = ("5", "5")
+            elif name == "key" and "rows" in parameters_of(kind):
+                sample = ("new_customerno", ["new_customerno"])
             elif name in OWN:
                 sample = ("x", None)
             else:
@@ -274,6 +299,17 @@ def test_wrong_use_is_refused_while_the_dag_file_is_parsed(arguments, message):
             CijMirrorSegmentMembersOperator.partial(task_id="v", **rest).expand(**{name: [value]})
         with pytest.raises(CijInputError, match=message):
             CijMirrorSegmentMembersOperator.partial(task_id="w", **rest).expand_kwargs([{name: value}])
+
+
+def test_a_number_that_looks_like_a_percentage_is_warned_of():
+    """A small number of removals is warned of while the DAG file is parsed, because a percentage may be meant."""
+    with DAG("parsed", schedule=None), pytest.warns(UserWarning, match='For a share give "5%"'):
+        CijMirrorSegmentMembersOperator(task_id="t", segment_id=ID, group="G", members=[ID], max_removals=5)
+    with DAG("parsed", schedule=None):
+        for number, fine in enumerate(("5", "5%", 0.05, 0, 1000, None)):
+            CijMirrorSegmentMembersOperator(
+                task_id=f"t{number}", segment_id=ID, group="G", members=[ID], max_removals=fine
+            )
 
 
 def test_groups_are_a_list():

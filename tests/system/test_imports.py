@@ -10,6 +10,7 @@ from tests.heavy_imports import HEAVY
 MODULES = (
     "airflow_provider_cij.assets",
     "airflow_provider_cij.links",
+    "airflow_provider_cij.operators.consent",
     "airflow_provider_cij.operators.journeys",
     "airflow_provider_cij.operators.members",
     "airflow_provider_cij.operators.outbound",

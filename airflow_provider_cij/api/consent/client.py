@@ -1,43 +1,35 @@
-"""Consent of contact points: read it, write it, and find the people of a list who have opted out.
+"""Consent of one address: read what it says, write it, and decide about it.
 
-Source: the documents on consent records, and the table reference of msdynmkt_contactpointconsent4. There is one row for
-each contact point (an address, not a person), channel and purpose or topic. The table has no alternate key.
+Source: the documents on consent records, and the table reference of msdynmkt_contactpointconsent4. There is one row or
+several for each contact point (an address, not a person), channel and purpose or topic. The table has no alternate key.
 """
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from airflow_provider_cij.api.consent.private import private
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
-from airflow_provider_cij.api.members.match import normalize
-from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import (
-    URL_LIMIT,
-    literal,
-    query,
-    row_path,
+from airflow_provider_cij.api.consent.bulk import ConsentImport
+from airflow_provider_cij.api.consent.import_plan import CREATED, FAILED, IF_SOURCE_NEWER, UPDATED, Statement
+from airflow_provider_cij.api.consent.reading import address_key, read_rows
+from airflow_provider_cij.api.consent.rules import (
+    CHANNELS,
+    Channel,
+    ConsentTo,
+    ConsentValue,
+    Decision,
+    value_in_any_world,
 )
-from airflow_provider_cij.dataverse.responses import DUPLICATE
-from airflow_provider_cij.errors import (
-    CijConflictError,
-    CijInputError,
-)
+from airflow_provider_cij.api.consent.screening import Decider
+from airflow_provider_cij.api.consent.target import resolve
+from airflow_provider_cij.errors import CijError, CijInputError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
-T = TypeVar("T")
-
-CONSENTS, _ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4id"
-_POINT, _VALUE = "msdynmkt_contactpointvalue", "msdynmkt_value"
-_PURPOSE, _TOPIC = 534120000, 534120001
 _COMMERCIAL_TO = ConsentTo()
-# In a URL of 32,768 characters there is room for 700.
-_IDS_A_QUERY = 500
-# The rest of the URL is for all but the addresses, and for the cookie of a further page.
-_ROOM = URL_LIMIT - 4096
 
 
 class Consents:
@@ -50,103 +42,85 @@ class Consents:
         self._client = client
 
     async def get(
-        self, contact_point: str, to: ConsentTo = _COMMERCIAL_TO, channel: Channel = Channel.EMAIL
+        self, contact_point: str, to: ConsentTo = _COMMERCIAL_TO, channel: Channel | None = None
     ) -> ConsentValue:
-        """Read the consent of a contact point. Where several rows disagree, opted out counts.
+        """Read what an address says about a purpose or topic, in the row that counts for the service.
+
+        Where the business units or compliance profiles that may apply hold different values, the strictest counts.
 
         :param contact_point: an e-mail address or a phone number
         :param to: the purpose, or the topic: then the topic's own row is read, not its purpose's. Default the purpose
             "Commercial"
-        :param channel: the channel; default ``EMAIL``
+        :param channel: the channel; default None, that of ``to``
         :return: the consent; ``NOT_SET`` when there is no row
-        :raises CijInputError: the contact point is empty
+        :raises CijInputError: the contact point is empty, or there is no such purpose, topic or profile
         """
-        values = {row.get(_VALUE) for row in await self._rows(contact_point, to, channel)}
-        order = (ConsentValue.OPTED_OUT, ConsentValue.OPTED_IN)
-        return next((value for value in order if value in values), ConsentValue.NOT_SET)
+        to = _on(to, channel)
+        key = _key(contact_point)
+        target = await resolve(self._client, to)
+        rows = (await read_rows(self._client, [key], target)).get(key, [])
+        return value_in_any_world(rows, target.rule, target.topic_id) or ConsentValue.NOT_SET
 
     async def set(
         self,
         contact_point: str,
         value: ConsentValue,
         to: ConsentTo = _COMMERCIAL_TO,
-        channel: Channel = Channel.EMAIL,
+        channel: Channel | None = None,
         reason: str = "",
+        given_at: datetime | None = None,
     ) -> bool:
-        """Write the consent of a contact point: update its rows that differ, or create one. Idempotent.
+        """Write what an address says: change all its rows that differ, or create one. Idempotent.
+
+        An opt-in to a topic opts in to its purpose as well. A "no" that is later than ``given_at`` is left alone.
 
         :param contact_point: an e-mail address or a phone number
-        :param value: the consent
+        :param value: opted in or opted out
         :param to: the purpose, or the topic; default the purpose "Commercial"
-        :param channel: the channel; default ``EMAIL``
-        :param reason: a text that the row's readers see; default empty, none is written
+        :param channel: the channel; default None, that of ``to``
+        :param reason: a text that the row's readers see; default empty
+        :param given_at: when it was said, with a time zone; default None, now
         :return: True when anything was written
-        :raises CijInputError: the contact point is empty
+        :raises CijInputError: the contact point is empty, the value says neither yes nor no, or there is no such
+            purpose, topic or profile
+        :raises CijError: the service refuses
         """
-        consent = {_VALUE: int(value), **({"msdynmkt_reason": reason} if reason else {})}
-        rows = await self._rows(contact_point, to, channel)
-        if not rows:
-            row_id = _row_id(contact_point, to, channel)
-            row = {_ID: row_id, _POINT: contact_point.strip(), "msdynmkt_contactpointtype": int(channel), **consent}
-            row |= _topic_columns(to)
-            if await private(f"Creating a row of {CONSENTS}", self._create(row)):
-                return True
-            rows = [{_ID: row_id}]  # another client created it since the search
-        differing = [row[_ID] for row in rows if row.get(_VALUE) != value]
-        for row_id in differing:
-            change = self._client.patch(row_path(CONSENTS, row_id), consent)
-            await private(f"Changing {CONSENTS}({row_id})", change)
-        return bool(differing)
+        to = _on(to, channel)
+        _key(contact_point)
+        if value not in (ConsentValue.OPTED_IN, ConsentValue.OPTED_OUT):
+            raise CijInputError(f"value is {value!r}.", hint="Give OPTED_IN or OPTED_OUT.")
+        target = await resolve(self._client, to)
+        if given_at is None and value == ConsentValue.OPTED_IN:
+            given_at = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
+        failed: list[tuple[int, str]] = []
+        work = ConsentImport(self._client, target, IF_SOURCE_NEWER, on_failed=failed.extend)
+        await work.write([Statement(contact_point, ConsentValue(value), given_at, reason)])
+        if work.counts[FAILED]:
+            code = failed[0][1].partition(":")[0]
+            raise CijError(f"The consent was not written: {code}. The service's words are withheld.")
+        return bool(work.counts[CREATED] or work.counts[UPDATED])
 
-    async def _create(self, row: dict[str, Any]) -> bool:
-        try:
-            await self._client.post(CONSENTS, row, repeatable=True)
-        except CijConflictError as error:
-            if error.code.lower() == DUPLICATE:
-                raise
-            return False
-        return True
+    async def decision(self, contact_point: str, to: ConsentTo = _COMMERCIAL_TO) -> Decision:
+        """Decide whether a message goes to an address: by the service where it can be asked, or by its tables.
 
-    async def _rows(self, contact_point: str, to: ConsentTo, channel: Channel) -> list[dict[str, Any]]:
-        if not contact_point.strip():
-            raise CijInputError("The contact point is empty.", hint="Give an e-mail address or a phone number.")
-        where = (
-            f"{_POINT} eq {literal(contact_point.strip())} and msdynmkt_contactpointtype eq {int(channel)} "
-            f"and {_of_topic(to) if to.topic else _of_purpose(to)}"
-        )
-        path = query(CONSENTS, select=(_ID, _POINT, _VALUE), where=where)
-        rows = await private(f"GET {CONSENTS}", self._client.rows(path))
-        # The service compares accents more widely than addresses do.
-        return [row for row in rows if normalize(str(row.get(_POINT)).strip()) == normalize(contact_point.strip())]
+        :param contact_point: an e-mail address or a phone number
+        :param to: what the message is about, and where it goes; default the purpose "Commercial" by e-mail
+        :return: the outcome, the reason, and what the address says; ``left_out(to.require)`` tells whether ``to`` lets
+            it pass
+        :raises CijInputError: the contact point is empty, or there is no such purpose, topic or profile
+        """
+        key = _key(contact_point)
+        return (await (await Decider.of(self._client, to)).decisions([key]))[key]
 
 
-def _of_purpose(to: ConsentTo) -> str:
-    purpose = normalize_guid(to.purpose, "purpose_id")
-    return f"(msdynmkt_contactpointconsenttype eq {_PURPOSE} and _msdynmkt_purposeid_value eq {purpose})"
+def _key(contact_point: str) -> str:
+    key = address_key(contact_point)
+    if not key:
+        raise CijInputError("The contact point is empty.", hint="Give an e-mail address or a phone number.")
+    return key
 
 
-def _of_topic(to: ConsentTo) -> str:
-    topic = normalize_guid(to.topic, "topic_id")
-    return f"(msdynmkt_contactpointconsenttype eq {_TOPIC} and _msdynmkt_topicid_value eq {topic})"
-
-
-def _topic_columns(to: ConsentTo) -> dict[str, Any]:
-    topic = (
-        {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({normalize_guid(to.topic, 'topic_id')})"} if to.topic else {}
-    )
-    return {
-        "msdynmkt_contactpointconsenttype": _TOPIC if to.topic else _PURPOSE,
-        "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({normalize_guid(to.purpose, 'purpose_id')})",
-        **topic,
-    }
-
-
-def _row_id(contact_point: str, to: ConsentTo, channel: Channel) -> str:
-    """Return a row id derived from what the row is about, so that a second try can only find the first."""
-    words = (
-        str(int(channel)),
-        normalize(contact_point.strip()),
-        normalize_guid(to.purpose),
-        normalize_guid(to.topic) if to.topic else "",
-    )
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"airflow-provider-cij:consent:{':'.join(words)}"))
+def _on(to: ConsentTo, channel: Channel | None) -> ConsentTo:
+    if channel is None:
+        return to
+    return replace(to, channel=next(name for name, known in CHANNELS.items() if known is channel))

@@ -93,8 +93,14 @@ def _gives_way(row: ConsentRow, statement: Statement, overwrite: str) -> bool:
     """Return whether a row that is no opt-in may be turned into one."""
     if overwrite == ALWAYS and row.source not in _NOT_PERSONAL and row.value == ConsentValue.OPTED_OUT:
         return False
+    if statement.given_at is None:
+        return False
     # The service's times have whole seconds: within one, the row may be the later one.
-    return statement.given_at is not None and statement.given_at.replace(microsecond=0) > said_at(row)
+    given = statement.given_at.replace(microsecond=0)
+    marker = marker_of(row)
+    if marker and marker.written_at < given <= row.modified_on:  # others may have confirmed the "no" after that
+        return False
+    return given > said_at(row)
 
 
 def _is_later_yes(row: ConsentRow, statement: Statement) -> bool:

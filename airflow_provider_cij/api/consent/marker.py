@@ -16,8 +16,9 @@ from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 REASON_LENGTH = 500
 _MARK = re.compile(r" ?\[airflow-provider-cij given=(\S+) value=(\d+) source=(\d+|-) written=(\S+)\]$")
 _UNDATED = "-"
-# A row that was modified later than this after it was written was modified by others.
-_WRITING_TAKES = timedelta(minutes=1)
+# A row that was modified later than this after it was written was modified by others. Where a write takes longer, our
+# "no" is dated by the write, and gives way to fewer opt-ins.
+_WRITING_TAKES = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,11 @@ def marker_of(row: ConsentRow) -> Marker | None:
 
 
 def is_ours(row: ConsentRow) -> bool:
-    """Return whether a row was last modified by this package.
+    """Return whether a row says what this package wrote.
 
     :param row: the row, with value, source and reason
     """
-    marker = marker_of(row)
-    return marker is not None and not _modified_since(row, marker)
+    return marker_of(row) is not None
 
 
 def said_at(row: ConsentRow) -> datetime:
@@ -98,13 +98,10 @@ def said_at(row: ConsentRow) -> datetime:
     marker = marker_of(row)
     if marker is None or marker.given_at is None:
         return row.modified_on
-    if row.value != ConsentValue.OPTED_IN and _modified_since(row, marker):
+    modified_since = row.modified_on > marker.written_at + _WRITING_TAKES
+    if row.value != ConsentValue.OPTED_IN and modified_since:
         return max(marker.given_at, row.modified_on)
     return marker.given_at
-
-
-def _modified_since(row: ConsentRow, marker: Marker) -> bool:
-    return row.modified_on > marker.written_at + _WRITING_TAKES
 
 
 def _text(moment: datetime) -> str:

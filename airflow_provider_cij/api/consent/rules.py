@@ -225,15 +225,26 @@ def decide(rows: Iterable[ConsentRow], rule: Rule) -> Decision:
     :param rule: what the service decides by
     """
     known = list(rows)
-    profiles = rule.profiles or (Profile(),)
-    scopes = (True, False) if rule.scoped is None else (rule.scoped,)
-    decisions = {_decide(known, rule, profile, scoped) for profile, scoped in product(profiles, scopes)}
+    decisions = {_decide(known, rule, profile, scoped) for profile, scoped in _worlds(rule)}
     value = min((decision.value for decision in decisions), key=_STRICTNESS.__getitem__)
     if len({decision.outcome for decision in decisions}) > 1:
         reason = "the business units or compliance profiles that may apply lead to different decisions"
         return Decision(Outcome.UNKNOWN, reason, value)
     chosen = min(decisions, key=lambda decision: (_STRICTNESS[decision.value], decision.reason))
     return Decision(chosen.outcome, chosen.reason, value)
+
+
+def value_in_any_world(rows: Iterable[ConsentRow], rule: Rule, topic_id: str = "") -> ConsentValue | None:
+    """Return what an address says about a purpose or topic: the strictest value that any possibility leads to.
+
+    :param rows: the address's rows for the channel
+    :param rule: the business units to look in
+    :param topic_id: the topic's id; default empty, the purpose
+    :return: the value; None for one that is not known
+    """
+    known = list(rows)
+    values = (effective_value(known, _units(rule, profile), scoped, topic_id) for profile, scoped in _worlds(rule))
+    return min(values, key=_STRICTNESS.__getitem__)
 
 
 def effective_value(
@@ -257,6 +268,14 @@ def effective_value(
     return min(values, key=_STRICTNESS.__getitem__)
 
 
+def _worlds(rule: Rule) -> Iterable[tuple[Profile, bool]]:
+    return product(rule.profiles or (Profile(),), (True, False) if rule.scoped is None else (rule.scoped,))
+
+
+def _units(rule: Rule, profile: Profile) -> list[str]:
+    return [rule.business_unit_id, *filter(None, [profile.business_unit_id])]
+
+
 def _known(value: int | None) -> ConsentValue | None:
     if value is None:  # an empty choice says nothing
         return ConsentValue.NOT_SET
@@ -266,7 +285,7 @@ def _known(value: int | None) -> ConsentValue | None:
 def _decide(rows: Sequence[ConsentRow], rule: Rule, profile: Profile, scoped: bool) -> Decision:
     if profile.has_provider:
         return Decision(Outcome.UNKNOWN, "an external consent provider decides for the compliance profile", None)
-    units = [rule.business_unit_id, *filter(None, [profile.business_unit_id])]
+    units = _units(rule, profile)
     values = [effective_value(rows, units, scoped)]
     if rule.topic_id:
         values.append(effective_value(rows, units, scoped, rule.topic_id))

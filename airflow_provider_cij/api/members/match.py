@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.concurrency import for_each
-from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList
+from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList, OnEnd, OnReject
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 OnNotFound = Callable[[Sequence[tuple[int, str]]], None]
 """Called with lines and values that match nobody. The values are personal data: never log them."""
-OnEnd = Callable[[], Awaitable[None]]
-"""Awaited when every value has been looked up."""
 OnProgress = Callable[[int, int, int], None]
 """Called after each query with queries done, values looked up, values found."""
 
@@ -71,6 +69,7 @@ async def match(
     on_not_found: OnNotFound | None = None,
     on_progress: OnProgress | None = None,
     on_end: OnEnd | None = None,
+    on_reject: OnReject | None = None,
     values_per_query: int = _MAX_VALUES,
 ) -> MemberIdList:
     """Find the records that have the values of a list, as many values a query as its URL holds.
@@ -91,6 +90,7 @@ async def match(
     :param on_progress: called after each query that succeeded
     :param on_end: awaited when every value has been looked up, before the bounds refuse the list: the place to finish a
         file of ``on_not_found``. With it, no bound refuses the list before its end
+    :param on_reject: called with the rows that hold no value that the column can hold
     :param values_per_query: the most values of one query, which its URL may cut further; default 2000
     :raises CijInputError: there is no such table, the column's name is malformed, too many rows hold no value, or too
         many values match nobody
@@ -101,7 +101,7 @@ async def match(
     if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
     matching = _Matching(client, table, column, on_not_found, on_progress, values_per_query)
-    invalid = InvalidRows(max_invalid, what="value", early=on_end is None)
+    invalid = InvalidRows(max_invalid, what="value", early=on_end is None, on_reject=on_reject)
     bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
     id_list = await matching.run(chunks, invalid)
     if on_end:
@@ -146,7 +146,7 @@ class _Matching:
                 *(f"{self._inexact_matches:,}", self._column),
             )
         duplicate = self._read - invalid.count - len(self._values)
-        return MemberIdList(self._ids, self._read, invalid.count, duplicate, len(self._missing))
+        return MemberIdList(self._ids, self._read, invalid.count, duplicate, len(self._missing), invalid.lines)
 
     async def _batches(self, chunks: AsyncIterator[Chunk], invalid: InvalidRows) -> AsyncIterator[_Batch]:
         """Yield the different values in batches that fit into a query."""

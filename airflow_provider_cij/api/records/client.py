@@ -23,11 +23,11 @@ from airflow_provider_cij.api.records.checkpoint import (
 )
 from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
-from airflow_provider_cij.api.records.plan import Column, Plan, PlannedRow, Rejected, alternate_key
+from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
 from airflow_provider_cij.api.records.spool import Spool
 from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Write, Writer
-from airflow_provider_cij.errors import CijInputError, CijRefusedError, CijStoppedError
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -195,6 +195,8 @@ class _Reading:
 
     async def _plan(self, records: Records, names: Sequence[str]) -> Plan:
         plan = await records.plan(self._spec, names)
+        if plan.alternate:  # writing by a key that the service takes for another one would change that one's row
+            self._spool.key_size = HALF
         self._lookups = {place: LookupIds(self._client, plan.columns[place]) for place in plan.lookups}
         return plan
 
@@ -288,6 +290,10 @@ class _Writing:
                 f"{self._spec.max_failed}.",
                 hint="rejects_path gives a file of them, with the reasons. Rows that were not refused are written.",
             )
+        if (settled := sum(self._counts.values())) != self._spool.count:
+            raise CijError(
+                f"The outcome of {self._spool.count - settled:,} of {self._spool.count:,} rows is not known."
+            )
         return UpsertReport(
             read=reading.read,
             invalid=reading.invalid,
@@ -343,7 +349,7 @@ class _Writing:
         writes: dict[str, list[Write]] = {CREATE: [], UPSERT: [], UPDATE: []}
         outcomes: list[str] = []
         for row, earlier in zip(rows, before, strict=True):
-            if row.key in found.clashing:
+            if row.key in found.clashing and self._plan.alternate and self._spec.mode != "update_only":
                 outcome = self._fail(window, row, "the service takes its key for that of another row")
             else:
                 outcome = self._decide(window, row, found.rows.get(row.key, []), earlier, writes)

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from io import SEEK_END
+from itertools import groupby
 from typing import IO, Any
 
-from airflow_provider_cij.api.records.plan import PlannedRow
+from airflow_provider_cij.api.records.plan import HALF, PlannedRow
 from airflow_provider_cij.errors import CijError
 
 _BUCKETS = 256
@@ -33,6 +34,8 @@ class Spool:
     """
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
+        self.key_size = 2 * HALF
+        """Bytes of the digests in which rows with one key are equal."""
         self._in_memory = in_memory
         self._newest: list[list[PlannedRow]] = [[] for _ in range(_BUCKETS)]
         self._held = 0
@@ -63,21 +66,20 @@ class Spool:
         """
         whole, dropped = blake2b(digest_size=16), 0
         for number in range(_BUCKETS):
-            rows = sorted(self._bucket(number), key=lambda row: (row[0], row[1]))
+            found = self._bucket(number)
+            rows = sorted(found, key=lambda row: (row[0][: self.key_size], row[1]))
             kept: list[Any] = []
-            for row in rows:
-                if not kept or kept[-1][0] != row[0]:
-                    kept.append(row)
-                    continue
-                dropped += 1
-                loser = row
-                if keep == "last":
-                    kept[-1], loser = row, kept[-1]
-                on_duplicate(loser[1], kept[-1][1])
+            for same_key in (list(group) for _, group in groupby(rows, key=lambda row: row[0][: self.key_size])):
+                *others, counting = same_key if keep == "last" else reversed(same_key)
+                kept.append(counting)
+                for other in others:
+                    dropped += 1
+                    on_duplicate(other[1], counting[1])
             self.count += len(kept)
             whole.update(marshal.dumps([(key, values) for key, _, values in kept], _MARSHAL_VERSION))
+            as_written = not self._newest[number] and len(self._parts[number]) == 1 and kept == found
             self._newest[number] = []
-            if len(kept) < len(rows) or len(self._parts[number]) != 1:
+            if not as_written:
                 self._parts[number] = [self._write(kept)] if kept else []
         self.digest = whole.hexdigest()
         return dropped

@@ -6,7 +6,6 @@ nothing says which it was. A request of a batch outside change sets succeeds or 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_cij.api.records.checkpoint import FAILED, UPDATED
+from airflow_provider_cij.api.records.checkpoint import FAILED
 from airflow_provider_cij.api.records.existing import ExistingRows, withheld
 from airflow_provider_cij.api.records.plan import Plan, PlannedRow
 from airflow_provider_cij.api.records.spec import UpsertSpec
@@ -107,6 +106,7 @@ class Writer:
         self._on_outcome = on_outcome
         self._wants_ids = wants_ids
         self._longest_pause = client.settings.max_throttle_wait_seconds
+        self._type = f"Microsoft.Dynamics.CRM.{plan.table.name}"
         self._no_multiple = False
         self._written = False
         self.batch_size = spec.batch_size
@@ -167,13 +167,14 @@ class Writer:
         self._on_outcome(job.window, write.row, outcome, ids, reason)
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
-        target: dict[str, Any] = {"@odata.type": f"Microsoft.Dynamics.CRM.{self._plan.table.name}"}
+        target: dict[str, Any] = {"@odata.type": self._type}
         if verb == UPSERT:
             # The key's columns in the body as well would be an error for a new row.
             target["@odata.id"] = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
         else:
             target[self._plan.table.id_column] = write.row_id
-        return target | dict(write.body)
+        target.update(write.body)
+        return target
 
     async def _one_by_one(self, job: Job) -> None:
         """Write each row by a request of its own in a batch, and count each by its response."""
@@ -219,7 +220,8 @@ class Writer:
             passing: list[tuple[Write, CijError]] = []
             for write, response in zip(pending, responses, strict=True):
                 if response.status < 300:
-                    self._count(job, write, self._outcome(job, write, response), self._ids(write, response))
+                    # An "updated" of a row that was missing is of our own batch, whose response was lost.
+                    self._count(job, write, write.outcome, self._ids(write, response))
                     continue
                 error = error_of(response, time.time())
                 if isinstance(error, CijThrottledError) and (error.retry_after or 0) > self._longest_pause:
@@ -230,15 +232,11 @@ class Writer:
             if not pending:
                 return failed
             if attempt + 1 < _TRIES:
-                await asyncio.sleep(max(2.0**attempt, *(error.retry_after or 0.0 for _, error in passing)))
+                await self._client.pause(max(2.0**attempt, *(error.retry_after or 0.0 for _, error in passing)))
         outage = [error for _, error in passing if not error.code or isinstance(error, CijThrottledError)]
         if outage:
             raise withheld(outage[0], f"Writing rows of {self._plan.table.entity_set}")
         return failed + passing
-
-    def _outcome(self, job: Job, write: Write, response: Response) -> str:
-        # Somebody else may have created the row since it was looked up, unless an earlier try of ours did.
-        return UPDATED if job.verb == UPSERT and response.status == 200 else write.outcome
 
     def _ids(self, write: Write, response: Response) -> list[str]:
         if write.row_id:

@@ -45,11 +45,14 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids
         (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent (templated)
     :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
         (templated)
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param cij_conn_id: the Airflow connection
     :return: the member report, in which ``added`` or ``removed`` counts who was sent; with ``query``
         ``{"segment_id", "operation"}``

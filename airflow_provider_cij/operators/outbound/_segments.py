@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_cij._arguments import filled, words
 from airflow_provider_cij._base import CijOperator, log_group
-from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijOutboundInvalidError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._member_list import ListRules, MembersArgument
+from airflow_provider_cij.operators._member_list import MembersArgument, read_list, rules_of
 from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
     OutboundSegmentTask,
     made,
 )
-from airflow_provider_cij.sources import FromValues, Source, checked
+from airflow_provider_cij.sources import Source, checked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +44,10 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
         20,000 at the most; one that is there keeps its members. None gives no list (templated)
     :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
-        any number. Default 0. More fail before anything is sent (templated)
+        any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted, and does not count
+        here. More fail before anything is sent (templated)
+    :param rejects_path: a CSV or Parquet file to write the rows to that hold no id: line, reason and value. Written
+        also when more than ``max_invalid`` fail the task. Default None, no file (templated)
     :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
         (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
@@ -64,6 +66,11 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
 
+    # The list holds ids alone.
+    match_on: str | None = None
+    max_not_found = 0
+    not_found_path: str | None = None
+
     def __init__(
         self,
         *,
@@ -72,6 +79,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
         query: str = "",
         members: Iterable[object] | Source | None = None,
         max_invalid: int | float | str | None = 0,
+        rejects_path: str | None = None,
         on_empty: str = "fail",
         if_exists: IfExists = "update",
         description: str | None = None,
@@ -84,6 +92,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
         self.query = query
         self.members = members
         self.max_invalid = max_invalid
+        self.rejects_path = rejects_path
         self.on_empty = on_empty
         self.if_exists = if_exists
         self.description = description
@@ -91,28 +100,27 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
     def _execute(self, context: Context) -> dict[str, Any]:
         """Create the segment, or update it."""
-        from airflow_provider_cij.api.members.id_list import read_member_ids
         from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec, check
 
         key = key_of(self, context)
-        listed = self.members is not None
-        source = checked(self.members if listed else FromValues(()))
-        bound = bound_of("max_invalid", self.max_invalid)
-        rules = ListRules(bound, bound, self.on_empty)
+        source = None if self.members is None else checked(self.members)
+        rules_of(self)
+
+        async def member_ids(cij: Cij) -> tuple[str, ...]:
+            if source is None:
+                return ()
+            with (await read_list(self, cij, source, "contact")).ids as ids:
+                return tuple(member_id for batch in ids.batches(1000) for member_id in batch)
 
         async def create(cij: Cij) -> CreatedOutbound:
-            intake = await read_member_ids(source.chunks(cij.dataverse), bound)
-            if listed:
-                rules.check_empty(intake.read)
-            with intake.ids as ids:
-                spec = OutboundSegmentSpec(
-                    key=key,
-                    display_name=self.display_name,
-                    segment_type=self.segment_type,
-                    query=self.query,
-                    member_ids=tuple(member_id for batch in ids.batches(1000) for member_id in batch),
-                    description=self.description,
-                )
+            spec = OutboundSegmentSpec(
+                key=key,
+                display_name=self.display_name,
+                segment_type=self.segment_type,
+                query=self.query,
+                member_ids=await member_ids(cij),
+                description=self.description,
+            )
             check(spec)
             url = self.hook.row_url("msdyncrm_segment", spec.segment_id)
             CijSegmentLink().show(self, context, url, spec.display_name)

@@ -23,7 +23,7 @@ from cij_sandbox.dataverse.annotations import refused
 from cij_sandbox.faults.injection import GatewayResponse, apply_fault
 from cij_sandbox.faults.limits import Limits, Usage
 from cij_sandbox.faults.rules import Faults
-from cij_sandbox.server import page
+from cij_sandbox.server import html, records
 from cij_sandbox.server.control import Control, RequestLog
 from cij_sandbox.server.identity import TENANT, Identity
 from cij_sandbox.server.mail import Mail
@@ -57,6 +57,7 @@ def create_app(
         ("/{tenant}/.well-known/openid-configuration", discovery, ["GET"]),
         ("/{tenant}/discovery/v2.0/keys", endpoints.keys, ["GET"]),
         ("/msi/token", endpoints.faulty(endpoints.managed_identity), ["GET"]),
+        ("/", control.overview, ["GET"]),
         ("/main.aspx", endpoints.main_page, ["GET"]),
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
@@ -96,7 +97,7 @@ class _Endpoints:
             # A name that resolves to the loopback address is not enough: pages of other sites must not reach in.
             if http.headers.get("host", "").lower() not in self._identity.hosts:
                 return Response("Unknown host", 400)
-            if http.scope["path"].startswith(_OWN):
+            if http.scope["path"] == "/" or http.scope["path"].startswith(_OWN):
                 return await _answered(endpoint, http)
             request_ids = _request_ids(http)
             entry = self._log.begin(http.method, http.scope["path"], http.headers.get("x-ms-client-request-id"))
@@ -181,12 +182,11 @@ class _Endpoints:
         return JSONResponse(body, status, _NO_STORE)
 
     async def main_page(self, http: HttpRequest) -> Response:
-        """Answer the page of a segment."""
+        """Answer the page of a row, of the rows of a table, or of the members of a segment."""
         query = parse_qs(http.scope["query_string"].decode("latin-1"))
-        table, row_id = query.get("etn", [""])[0], query.get("id", [""])[0]
-        status, body = await run_in_threadpool(page.render, self._organisation.store, table, row_id)
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        return HTMLResponse(body, status, {"Content-Security-Policy": policy})
+        first = {name: found[0] for name, found in query.items()}
+        status, body = await run_in_threadpool(records.render, self._organisation.store, first)
+        return HTMLResponse(body, status, html.HEADERS)
 
 
 async def _answered(endpoint: Endpoint, http: HttpRequest) -> Response:

@@ -12,12 +12,13 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cij_sandbox.core import values
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.faults.limits import Usage
 from cij_sandbox.faults.rules import Faults, read
+from cij_sandbox.server import html, overview
 from cij_sandbox.server.organisation import Organisation
 
 _REMEMBERED = 10_000
@@ -63,7 +64,14 @@ class Control:
         self._rules = rules
         self._usage = usage
         self._log = log
+        self._organisation = organisation
         self._background = organisation.background
+
+    async def overview(self, http: HttpRequest) -> Response:
+        """Return the page of the organisation."""
+        base_url = f"https://{http.headers['host'].lower()}"
+        shown = (self._organisation, base_url, self._rules.shown(), self._log.since(0))
+        return HTMLResponse(await run_in_threadpool(overview.render, *shown), headers=html.HEADERS)
 
     async def faults(self, http: HttpRequest) -> Response:
         """Return the fault rules; POST adds some, DELETE deletes all."""

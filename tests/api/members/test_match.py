@@ -10,6 +10,7 @@ import traceback
 import unicodedata
 import uuid
 from collections import Counter
+from decimal import Decimal
 from threading import Lock
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -261,8 +262,29 @@ def test_values_that_no_column_can_hold_are_invalid(directory, caplog):
     assert (intake.read, intake.invalid, len(intake.ids)) == (8, 7, 1)
     assert directory.wanted() == ["x" * 850]
     assert "Line 4 holds no value" in caplog.text
-    with pytest.raises(CijInputError, match=r"7 of the first 8 rows hold no value, more than max_invalid=6"):
-        _run(directory, [*bad, "x"], max_invalid=6)
+    with pytest.raises(CijInputError, match=r"6 of the first 8 rows hold no value, more than max_invalid=5"):
+        _run(directory, [*bad, "x"], max_invalid=5)  # None says itself that there is no value
+
+
+def test_rejected_values_are_told_before_a_list_is_refused(directory):
+    """A list that is refused for its invalid rows has told all of them, by line, reason and value."""
+    rejected, ended = [], []
+
+    async def end() -> None:
+        ended.append(len(rejected))
+
+    with pytest.raises(CijInputError, match="1 of the 3 rows hold no value, more than max_invalid=0"):
+        _run(directory, ["x", None, "y" * 851], max_invalid=0, on_reject=rejected.extend, on_end=end)
+    assert rejected == [(2, "it is empty", ""), (3, "851 characters that are no value", "y" * 851)]
+    assert ended == [2]
+
+
+def test_numbers_are_found_in_every_type(directory):
+    """A whole number is found whether the list holds it as text, float or decimal."""
+    text, number = directory.keep("4930123456", 18000)
+    intake = _run(directory, [4930123456.0, Decimal("18000.00"), "18000", float("nan"), "\u200b4930123456\ufeff"])
+    assert _ids(intake) == sorted([text, number])
+    assert (intake.duplicate, intake.invalid, intake.not_found) == (2, 1, 0)
 
 
 def test_the_longest_value_fits_a_url(directory):

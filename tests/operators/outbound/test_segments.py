@@ -56,9 +56,10 @@ def test_the_lifecycle_of_a_segment(run_task, tmp_path):
     file.write_text("\n".join(["contactid", *people[:700], people[0].upper(), ""]) + "\nnobody\n")
     assert run_task(CijOutboundPublishSegmentOperator, segment_id=segment_id, deferrable=True)[1]["status"] == "live"
     members = FromFile(str(file))
-    state, report, ran = run_task(
-        CijOutboundUpdateSegmentMembersOperator, segment_id=segment_id, members=members, max_invalid=1
-    )
+    rejects = tmp_path / "rejects.csv"
+    given = {"members": members, "max_invalid": 1, "rejects_path": str(rejects)}
+    state, report, ran = run_task(CijOutboundUpdateSegmentMembersOperator, segment_id=segment_id, **given)
+    assert rejects.read_text().splitlines()[1:] == ["704,6 characters that are no id,nobody"]
     assert (report["read"], report["invalid"], report["duplicate"]) == (702, 1, 1)
     assert (report["added"], report["batches"]) == (700, 1)
     remove = {"segment_id": segment_id, "operation": "remove"}
@@ -83,11 +84,13 @@ def test_the_lifecycle_of_a_segment(run_task, tmp_path):
     assert run_task(CijOutboundDeleteSegmentOperator, segment_id=segment_id, missing_ok=False)[0] == "failed"
 
 
-def test_a_segment_is_created_with_members(run_task, capfd):
+def test_a_segment_is_created_with_members(run_task, capfd, tmp_path):
     """A segment is created with members of any source, and rows without an id are refused before that."""
     people = _people()
     arguments = {"display_name": "VIP", "key": uuid.uuid4().hex, "publish": True}
-    assert run_task(CijOutboundCreateSegmentOperator, **arguments, members=[*people[:5], "nobody"])[0] == "failed"
+    wrong = {"members": [*people[:5], "nobody"], "rejects_path": str(tmp_path / "rejects.csv")}
+    assert run_task(CijOutboundCreateSegmentOperator, **arguments, **wrong)[0] == "failed"
+    assert (tmp_path / "rejects.csv").read_text().splitlines()[1:] == ["6,6 characters that are no id,nobody"]
     assert "hold no id, more than max_invalid=0" in capfd.readouterr().out
     state, made, ran = run_task(CijOutboundCreateSegmentOperator, **arguments, members=people[:5])
     assert (state, made["status"]) == ("success", "going_live")

@@ -235,6 +235,55 @@ def test_the_weekly_refresh_runs_twice(airflow, warehouse):
     assert len(airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]) == 2
 
 
+def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path, monkeypatch):
+    """People of a database become contacts and members, and a second run changes what differs."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
+    dag_id, parameters = "cij_warehouse_audience", {"folder": str(tmp_path)}
+    # The first 200 are contacts already, by their customer number.
+    people = [
+        (f"C{n:07d}" if n < 200 else f"W{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK", "Contoso")
+        for n in range(1500)
+    ]
+    people.append(("", "No", "Number", "", "", ""))
+
+    def fill(rows: list[tuple[str, ...]]) -> None:
+        with closing(sqlite3.connect(tmp_path / "warehouse.db")) as database, database:
+            database.execute("DROP TABLE IF EXISTS audience")
+            database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
+            database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    fill(people)
+    airflow.wait_for_dag(dag_id)
+    first = airflow.trigger(dag_id, parameters)
+    assert set(_states(airflow, dag_id, first).values()) == {"success"}
+    report = airflow.result(dag_id, first, "upsert_contacts")
+    assert {name: report[name] for name in ("read", "invalid", "created", "updated", "failed")} == {
+        "read": 1501,
+        "invalid": 1,
+        "created": 1300,
+        "updated": 200,
+        "failed": 0,
+    }
+    assert airflow.result(dag_id, first, "refresh_segment")["member_count"] == 1500
+    assert (tmp_path / "rejects.csv").read_text().splitlines()[1:] == [
+        '1501,"new_customerno: empty, and the key needs it"'
+    ]
+    fill([(*row[:2], "Renamed", *row[3:]) if n % 100 == 0 else row for n, row in enumerate(people[10:])])
+    second = airflow.trigger(dag_id, parameters)
+    assert set(_states(airflow, dag_id, second).values()) == {"success"}
+    report = airflow.result(dag_id, second, "upsert_contacts")
+    assert (report["created"], report["updated"], report["unchanged"]) == (0, 15, 1475)
+    assert airflow.result(dag_id, second, "mirror_members")["removed"] == 10
+    assert airflow.result(dag_id, second, "refresh_segment")["member_count"] == 1490
+
+    async def renamed(cij: Cij) -> list[str]:
+        path = "contacts?$select=new_customerno&$filter=lastname eq 'Renamed'"
+        return [row["new_customerno"] async for page in cij.dataverse.pages(path) for row in page]
+
+    assert len(CijHook().run(renamed)) == 15
+    assert _places_with(airflow, "warehouse.example") == []
+
+
 def test_mapped_tasks_are_named_by_segment(airflow, sandbox, monkeypatch):
     """Mapped tasks over segments of one name are named by their segment in the UI."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)

@@ -1,0 +1,178 @@
+"""Read the consent that changed since a moment, each change once over several reads.
+
+Source: table reference of msdynmkt_contactpointconsent4. Change tracking is not confirmed for the table, so rows are
+read by ``modifiedon``. That is set before a change can be seen by others, so each read begins somewhat before the last
+one ended, and leaves out what the last one had: no change is missed, also among those of the same second.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.consent.marker import is_ours, plain_reason, said_at
+from airflow_provider_cij.api.consent.reading import (
+    CONSENT_ID,
+    CONSENTS,
+    KIND,
+    OF_PURPOSE,
+    OF_TOPIC,
+    POINT,
+    REASON,
+    SOURCE,
+    VALUE,
+    consent_row,
+)
+from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.target import resolve
+from airflow_provider_cij.api.timestamps import format_utc, parse_utc
+from airflow_provider_cij.dataverse.odata import query
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+COLUMNS = ("address", "channel", "value", "purpose_id", "topic_id", "given_at", "source", "reason")
+"""The columns of an export. ``CijImportConsentOperator`` reads address, value and given_at."""
+_POINT_TYPE, _PURPOSE, _TOPIC = "msdynmkt_contactpointtype", "_msdynmkt_purposeid_value", "_msdynmkt_topicid_value"
+_SELECT = (
+    *(CONSENT_ID, POINT, _POINT_TYPE, KIND, VALUE, SOURCE, REASON, _PURPOSE, _TOPIC),
+    *("_owningbusinessunit_value", "modifiedon"),
+)
+_FIRST = 534120000
+_SOURCES = (
+    *("internal", "preference_page", "text_message", "loaded", "preference_center", "form", "subscription_center"),
+    "list_unsubscribe",
+)
+_OVERLAP = timedelta(seconds=60)
+# Airflow's stores are meant for values of up to 64 KB.
+_MOST_REMEMBERED = 3000
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the next read begins.
+
+    :param start: the ``modifiedon`` to begin with; None, with the first change of all
+    :param seen: changes from there on that were read already; default none
+    """
+
+    start: datetime | None
+    seen: frozenset[str] = field(default_factory=frozenset)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {"start": None if self.start is None else format_utc(self.start), "seen": sorted(self.seen)}
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any]) -> Cursor:
+        """Restore a cursor from what ``as_dict`` returned.
+
+        :param plain: the cursor as plain JSON
+        """
+        start = plain.get("start")
+        return Cursor(None if start is None else parse_utc("start", start), frozenset(plain.get("seen", ())))
+
+
+class ConsentExport:
+    """One read of what changed.
+
+    :param client: an open client
+    :param cursor: where it begins
+    :param include_own: True also reads what this package wrote; default False, so that two systems do not echo each
+        other
+    """
+
+    def __init__(self, client: DataverseClient, cursor: Cursor, *, include_own: bool = False) -> None:
+        self._client = client
+        self._cursor = cursor
+        self._include_own = include_own
+        self._read: dict[str, datetime] = {}
+        self._latest = cursor.start
+        self.count = self.own = 0
+
+    async def rows(
+        self, to: ConsentTo | None = None, value: ConsentValue | None = None
+    ) -> AsyncIterator[list[tuple[object, ...]]]:
+        """Yield the changes in pages, oldest first, in the columns of ``COLUMNS``.
+
+        :param to: the purpose, or the topic, and the channel; default None, all
+        :param value: only this consent; default None, all
+        :raises CijInputError: there is no such purpose or topic
+        """
+        path = query(CONSENTS, select=_SELECT, where=await self._where(to, value), orderby=f"modifiedon,{CONSENT_ID}")
+        async for page in self._client.pages(path):
+            found = [shown for row in page if (shown := self._shown(row))]
+            self.count += len(found)
+            yield found
+
+    async def _where(self, to: ConsentTo | None, value: ConsentValue | None) -> str:
+        conditions = []
+        if self._cursor.start is not None:
+            conditions.append(f"modifiedon ge {format_utc(self._cursor.start)}")
+        if value is not None:
+            conditions.append(f"{VALUE} eq {int(value)}")
+        if to is not None:
+            target = await resolve(self._client, to)
+            kind, lookup = (OF_TOPIC, _TOPIC) if target.topic_id else (OF_PURPOSE, _PURPOSE)
+            about = target.topic_id or target.purpose_id
+            conditions.append(f"{_POINT_TYPE} eq {int(target.channel)} and {KIND} eq {kind} and {lookup} eq {about}")
+        return " and ".join(conditions)
+
+    def _shown(self, plain: Mapping[str, Any]) -> tuple[object, ...] | None:
+        """Return a row as it is exported; None for one that was read before, or is our own."""
+        row = consent_row(dict(plain))
+        change = _digest(row.row_id, row.etag)
+        if change in self._read:  # it moved to a later page while the pages were read
+            return None
+        self._read[change] = row.modified_on
+        self._latest = max(self._latest or row.modified_on, row.modified_on)
+        if change in self._cursor.seen:
+            return None
+        if not self._include_own and is_ours(row):
+            self.own += 1
+            return None
+        return (
+            plain.get(POINT),
+            _name(plain.get(_POINT_TYPE), Channel),
+            _name(row.value, ConsentValue),
+            plain.get(_PURPOSE),
+            row.topic_id or None,
+            said_at(row).isoformat(),
+            _source(row.source),
+            plain_reason(row.reason),
+        )
+
+    def cursor(self) -> Cursor:
+        """Return where the next read begins, once this one has come to its end."""
+        if self._latest is None:
+            return self._cursor
+        start = self._latest - _OVERLAP
+        if self._cursor.start is not None:
+            start = max(start, self._cursor.start)
+        return _remembered(start, self._latest, self._read)
+
+
+def _remembered(start: datetime, latest: datetime, read: Mapping[str, datetime]) -> Cursor:
+    """Return a cursor that remembers the changes from a moment on, or from a later one if they are too many."""
+    changes = sorted(((moment, change) for change, moment in read.items() if moment >= start), reverse=True)
+    if len(changes) > _MOST_REMEMBERED:
+        # Whole seconds only: of a second, all changes or none are remembered.
+        start = min(changes[_MOST_REMEMBERED][0] + timedelta(seconds=1), latest)
+    return Cursor(start, frozenset(change for moment, change in changes if moment >= start))
+
+
+def _digest(row_id: str, etag: str) -> str:
+    return b64encode(blake2b(f"{row_id} {etag}".encode(), digest_size=9).digest()).decode()
+
+
+def _name(number: object, names: Iterable[Any]) -> str:
+    return next((one.name.lower() for one in names if one == number), str(number))
+
+
+def _source(number: int | None) -> str:
+    place = -1 if number is None else number - _FIRST
+    return _SOURCES[place] if 0 <= place < len(_SOURCES) else str(number or "")

@@ -1,0 +1,342 @@
+"""Bring consent over from another system, and take over what changed in the organisation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import Asset
+
+from airflow_provider_cij._arguments import Reader, bound, column, switch, text, words
+from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij.api.bounds import bound_of
+from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.timestamps import parse_utc
+from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.files import check_writable, outside, writing
+from airflow_provider_cij.operators._member_list import check_empty, counts_text, hidden
+from airflow_provider_cij.sources import Source, as_source
+from airflow_provider_cij.sources.values import revealed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.consent.export import Cursor
+    from airflow_provider_cij.api.consent.importing import ImportReport
+
+__all__ = ["CijExportConsentOperator", "CijImportConsentOperator", "ConsentTo"]
+
+
+def _rows(name: str, value: object) -> Source:
+    found = as_source(revealed(value))
+    if not isinstance(found, Source):
+        hint = "Give a list of dicts, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
+        raise CijInputError(f"{name} is a {type(revealed(found)).__name__}.", hint=hint)
+    return found
+
+
+def _to(name: str, value: object) -> ConsentTo:
+    if not isinstance(value, ConsentTo):
+        raise CijInputError(f"{name} is a {type(value).__name__}.", hint="Give ConsentTo(…).")
+    value.check()
+    return value
+
+
+def _text_or_none(name: str, value: object) -> str | None:
+    return None if value is None else text(name, value)
+
+
+class CijImportConsentOperator(CijOperator):
+    """Write the consent that a source knows into the organisation. Idempotent, and never at the cost of a later "no".
+
+    All rows are read and checked before the first write. Where several rows are about one address, the latest counts,
+    and of two as late the opt-out. A row of the organisation that this operator wrote is compared by the source's date,
+    which stands in its reason; any other row by the time of its last change. A "no" is turned into a yes only by a yes
+    of a later date: by no setting otherwise. All duplicates of an address are written. An opt-in to a topic opts in to
+    its purpose as well. An opt-out needs no date; without one it counts as said now.
+
+    Sources: "Create consent records", "Consent management for business units"; Dataverse docs, "Use bulk operation
+    messages", "Perform conditional operations".
+
+    :param rows: whole rows: a list of dicts, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
+        (templated)
+    :param to: the purpose or topic, and the channel; default the purpose "Commercial" by e-mail. Its ``require`` is not
+        used (templated)
+    :param address_column: the column of the rows that holds the address, or with ``match_on`` the key of the person;
+        default ``address`` (templated)
+    :param value: the consent of all rows, ``"opted_in"`` or ``"opted_out"``. Default None, ``value_column`` holds it
+        (templated)
+    :param value_column: the column that holds the consent, as ``opted_in``, ``opt-out``, ``in``, ``unsubscribed`` or
+        the service's number; default ``value``. True, 1 and yes are refused, because such a column may as well hold who
+        wants no mail (templated)
+    :param given_at_column: the column that holds when consent was given or withdrawn, with a time zone; default
+        ``given_at``. None, there is none: then every row must be an opt-out (templated)
+    :param reason: a text that the readers of the organisation's rows see; default empty (templated)
+    :param reason_column: the column that holds such a text. Default None, ``reason`` is that of all rows (templated)
+    :param match_on: a column of the contact or lead, such as ``contactid``, when ``address_column`` holds its values
+        instead of addresses; everybody who has the value counts. Default None, it holds addresses (templated)
+    :param table: ``contact`` (default) or ``lead``, where ``match_on`` looks (templated)
+    :param overwrite: ``"if_source_newer"`` (default) writes what is later than what is there; ``"always"`` writes
+        opt-outs whatever their date, and opt-ins that are later than any "no", but never over a "no" of the person's
+        own; ``"never"`` only adds addresses that have no row (templated)
+    :param max_invalid: how many rows may be unusable: a number of rows, a share of them such as ``"5%"``, or None for
+        any number. Default 0. More fail before anything is sent (templated)
+    :param max_not_found: how many values of ``match_on`` may find nobody with an address: a number, a share such as
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+    :param max_failed: how many addresses the service may refuse: a number, a share of the rows such as ``"5%"``, or
+        None for any number. Default 0. With more, the task fails when the others are written (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+    :param rejects_path: a CSV or Parquet file of the lines that were not written, with the reason; written when the
+        task fails as well. Default None, no file (templated)
+    :param dry_run: True only counts what would be written: nothing is sent. Default False (templated as
+        ``plan_only``)
+    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+    :return: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``created``, ``updated``, ``unchanged``,
+        ``kept_newer``, ``failed``; the last five count addresses. ``kept_newer`` are those whose row was left alone
+        because it is later, or because of ``overwrite``
+    :raises AirflowFailException: a column or purpose is unknown, too many rows are unusable, or a privilege is missing
+    :raises CijError: the service refused too many addresses, or is not there
+    """
+
+    template_ext: Sequence[str] = (".sql",)
+    readers: ClassVar[Mapping[str, Reader]] = {
+        "rows": _rows,
+        "to": _to,
+        "address_column": text,
+        "value": text,
+        "value_column": text,
+        "given_at_column": _text_or_none,
+        "reason": text,
+        "reason_column": text,
+        "match_on": column,
+        "overwrite": words("if_source_newer", "always", "never"),
+        "max_failed": bound,
+        "dry_run": switch,
+    }
+
+    # Rows are people: a bare list would be shown in the UI.
+    rows = hidden("rows", as_source)
+
+    def __init__(
+        self,
+        *,
+        rows: Iterable[Mapping[str, object]] | Source,
+        to: ConsentTo | None = None,
+        address_column: str = "address",
+        value: str | None = None,
+        value_column: str = "value",
+        given_at_column: str | None = "given_at",
+        reason: str = "",
+        reason_column: str | None = None,
+        match_on: str | None = None,
+        table: str = "contact",
+        overwrite: str = "if_source_newer",
+        max_invalid: int | float | str | None = 0,
+        max_not_found: int | float | str | None = 0,
+        max_failed: int | float | str | None = 0,
+        on_empty: str = "fail",
+        rejects_path: str | None = None,
+        dry_run: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.to = to
+        self.address_column = address_column
+        self.value = value
+        self.value_column = value_column
+        self.given_at_column = given_at_column
+        self.reason = reason
+        self.reason_column = reason_column
+        self.match_on = match_on
+        self.table = table
+        self.overwrite = overwrite
+        self.max_invalid = max_invalid
+        self.max_not_found = max_not_found
+        self.max_failed = max_failed
+        self.on_empty = on_empty
+        self.rejects_path = rejects_path
+        self.plan_only = dry_run
+
+    def _execute(self, context: Context) -> dict[str, int]:
+        """Read the rows to their end, then write what differs."""
+        if self.rejects_path is not None:
+            check_writable(self.rejects_path)
+        report = self.call(self._run)
+        counts = report.as_dict()
+        self.log.info("Consent: %s", counts_text(counts))
+        check_empty(report.read, self.on_empty)
+        if self.plan_only:
+            self.log.info("This was a dry run: nothing is changed")
+        limit = bound_of("max_failed", self.max_failed)
+        if not limit.allows(report.failed, report.read):
+            raise CijError(
+                f"{report.failed} addresses of {report.read} rows were not written, more than {limit}.",
+                hint="rejects_path gives a file of their lines. The others are written.",
+            )
+        return counts
+
+    async def _run(self, cij: Cij) -> ImportReport:
+        failure: CijError | None = None
+        async with AsyncExitStack() as files:
+            rejects = None
+            if self.rejects_path is not None:
+                file = outside(writing(self.rejects_path, ("line", "reason")))
+                rejects = await files.enter_async_context(file)
+            try:
+                return await self._import(cij, rejects)
+            except CijError as error:  # the file is most wanted then
+                failure = error
+        raise failure
+
+    async def _import(self, cij: Cij, rejects: Any) -> ImportReport:
+        from airflow_provider_cij.api.consent.importing import ImportSpec, import_consent
+        from airflow_provider_cij.api.consent.statements import Columns, value_of
+
+        columns = Columns(
+            self.address_column,
+            self.value_column if self.value is None else None,
+            self.given_at_column,
+            self.reason_column,
+        )
+        spec = ImportSpec(
+            self.to or ConsentTo(),
+            columns,
+            None if self.value is None else value_of("value", self.value),
+            self.reason,
+            self.overwrite,
+            self.match_on,
+            self.table,
+            self.plan_only,
+        )
+        with log_group(self.log, f"Import consent from {self.rows!r}"):
+            return await import_consent(
+                cij.dataverse,
+                self.rows.rows(cij.dataverse, columns.names()),
+                spec,
+                max_invalid=bound_of("max_invalid", self.max_invalid),
+                max_not_found=bound_of("max_not_found", self.max_not_found),
+                on_rejected=rejects.write if rejects else None,
+            )
+
+
+class CijExportConsentOperator(CijOperator):
+    """Write the consent that changed since the last run to a CSV or Parquet file, each change once.
+
+    On Airflow 3.3 and newer, a concrete asset among the task's ``outlets`` keeps how far the runs have come. A retry of
+    the same run, and the run cleared right after it, write the same changes again, and those that came since, to the
+    same file. Otherwise every run begins at ``since``.
+
+    The file's columns are ``address``, ``channel``, ``value``, ``purpose_id``, ``topic_id``, ``given_at``, ``source``
+    and ``reason``, oldest first. A row that was changed several times is there as often as it was seen to change. The
+    file appears when it is whole, in place of an older one.
+
+    Source: table reference of msdynmkt_contactpointconsent4; "Create consent records" (circular loop).
+
+    :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
+        ``.parquet`` needs the extra ``parquet`` (templated)
+    :param to: the purpose, or the topic, and the channel; a purpose without its topics. Default None, all (templated)
+    :param value: only ``"opted_in"`` or ``"opted_out"``. Default None, all (templated)
+    :param since: a datetime with its time zone, or ISO 8601 with one: the changes from then on. With an asset that
+        keeps the state, it is where the first run begins. Default None, with the first change of all, which needs such
+        an asset (templated)
+    :param include_own: True also writes what ``CijImportConsentOperator`` wrote. Default False, because two systems
+        would echo each other (templated)
+    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+    :return: ``{"count", "own", "path"}``: the changes in the file, and those left out as our own
+    :raises AirflowFailException: there is no such folder, purpose or topic, or neither ``since`` nor an asset is given
+    """
+
+    readers: ClassVar[Mapping[str, Reader]] = {"to": _to, "value": text, "include_own": switch}
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        to: ConsentTo | None = None,
+        value: str | None = None,
+        since: datetime | str | None = None,
+        include_own: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.to = to
+        self.value = value
+        self.since = since
+        self.include_own = include_own
+
+    def _execute(self, context: Context) -> dict[str, Any]:
+        """Read what changed, write it, then store how far that is."""
+        check_writable(self.path)
+        since = None if self.since is None else parse_utc("since", self.since)
+        state = _ExportState(context, self.outlets)
+        if since is None and not state.kept:
+            raise CijInputError(
+                "Where to begin is not given.",
+                hint="Give since, or on Airflow 3.3 and newer an Asset as an outlet: it keeps how far the runs came.",
+            )
+        with log_group(self.log, f"Export consent to {self.path}"):
+            report, before, after = self.call(lambda cij: self._export(cij, state, since))
+        state.save(before, after)
+        text = "Wrote %s changes of consent to %s, left out %s of our own"
+        self.log.info(text, f"{report['count']:,}", self.path, f"{report['own']:,}")
+        return report
+
+    async def _export(
+        self, cij: Cij, state: _ExportState, since: datetime | None
+    ) -> tuple[dict[str, Any], Cursor, Cursor]:
+        from airflow_provider_cij.api.consent.export import COLUMNS, ConsentExport, Cursor
+        from airflow_provider_cij.api.consent.statements import value_of
+
+        before = state.cursor() or Cursor(since)
+        self.log.info("Changes since %s", before.start or "the first one")
+        export = ConsentExport(cij.dataverse, before, include_own=self.include_own)
+        value = None if self.value is None else value_of("value", self.value)
+        async with outside(writing(self.path, COLUMNS)) as file:
+            async for rows in export.rows(self.to, value):
+                await asyncio.to_thread(file.write, rows)
+        return {"count": export.count, "own": export.own, "path": self.path}, before, export.cursor()
+
+
+class _ExportState:
+    """How far the runs of an export have come, in the state of an asset.
+
+    It holds where the last run began and ended. A retry of that run begins where it began, because the file that it
+    replaces holds those changes.
+
+    :param context: the context of the task's run
+    :param outlets: of the task; the first concrete asset is used
+    """
+
+    def __init__(self, context: Any, outlets: Iterable[Any]) -> None:
+        stores = context.get("asset_state_store")
+        asset = next((outlet for outlet in outlets if isinstance(outlet, Asset)), None)
+        instance = context["ti"]
+        self._store = stores[asset] if stores is not None and asset is not None else None
+        self._key = f"cij_consent {instance.dag_id} {instance.task_id} {instance.map_index}"
+        self._run = str(instance.run_id)
+
+    @property
+    def kept(self) -> bool:
+        """True when there is an asset that keeps the state."""
+        return self._store is not None
+
+    def cursor(self) -> Cursor | None:
+        """Return where this run begins; None when no run has come to its end."""
+        from airflow_provider_cij.api.consent.export import Cursor
+
+        state = self._store.get(self._key) if self._store is not None else None
+        if not isinstance(state, dict):
+            return None
+        return Cursor.from_dict(state["before" if state.get("run") == self._run else "after"])
+
+    def save(self, before: Cursor, after: Cursor) -> None:
+        """Store how far this run came."""
+        if self._store is not None:
+            state = {"run": self._run, "before": before.as_dict(), "after": after.as_dict()}
+            self._store.set(self._key, state)
