@@ -47,6 +47,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.sensors.interactions",
                     "airflow_provider_cij.sensors.journeys",
                     "airflow_provider_cij.sensors.outbound",
                     "airflow_provider_cij.sensors.segments",
