@@ -99,13 +99,17 @@ def fill_warehouse(path: Path, people: list[str]) -> None:
         ]
         database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
         database.execute("DROP TABLE IF EXISTS audience")
-        database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
+        columns = "customer_no, first_name, last_name, email, country, company, consent, given_at"
+        database.execute(f"CREATE TABLE audience ({columns})")
         # The first 100 are contacts already, by their customer number.
         new = [
-            (f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK", "Contoso")
+            (
+                *(f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK"),
+                *("Contoso", "opted_out" if n % 10 == 9 else "opted_in", "2026-11-01T09:00:00+00:00"),
+            )
             for n in range(300)
         ]
-        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", new)
+        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?, ?, ?)", new)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:
