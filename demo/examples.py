@@ -68,16 +68,17 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     people = sorted(audience.found)
     (data / "abandoned_carts.csv").write_text("\n".join(["contactid", *people[:100]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
-    ids = asyncio.run(_prepare_organisation(connection_uri, people))
+    defaults = asyncio.run(_prepare_organisation(connection_uri, people))
+    defaults["cij_warehouse_audience"] = {"folder": str(data)}
     dags = folder / "dags"
     shutil.copytree(EXAMPLES, dags, ignore=shutil.ignore_patterns("__pycache__"))
     for path in dags.glob("*.py"):
-        path.write_text(_with_defaults(path.read_text(), data, ids.get(path.stem, {})))
+        path.write_text(_with_defaults(path.read_text(), data, defaults.get(path.stem, {})))
     return Examples(dags, audience, folder / "warehouse.db")
 
 
 def fill_warehouse(path: Path, people: list[str]) -> None:
-    """Write the tables of ``cij_weekly_refresh`` and ``cij_nightly_consent``.
+    """Write the tables of ``cij_weekly_refresh``, ``cij_nightly_consent`` and ``cij_warehouse_audience``.
 
     :param path: the database
     :param people: the audience; one more has unsubscribed
@@ -94,6 +95,12 @@ def fill_warehouse(path: Path, people: list[str]) -> None:
             ("bob@example.org", "opted_out", "2026-11-02T09:00:00+00:00", "by phone"),
         ]
         database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
+        database.execute("DROP TABLE IF EXISTS audience")
+        database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
+        # The organisation has the first half.
+        numbers = [f"{letter}{number:07}" for letter in "CW" for number in range(200)]
+        customers = [(number, "Ada", number, f"{number}@warehouse.example", "DK", "Contoso") for number in numbers]
+        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", customers)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:
@@ -128,5 +135,5 @@ def _with_defaults(text: str, data: Path, parameters: Mapping[str, str]) -> str:
     for name, value in parameters.items():
         text, count = re.subn(rf'("{name}": )(NOBODY|"[^"]*")', rf'\1"{value}"', text)
         if count != 1:
-            raise ValueError(f"{name} is no parameter with an id as its default.")
+            raise ValueError(f"{name} is no parameter with a text as its default.")
     return text
