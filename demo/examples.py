@@ -67,6 +67,9 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     audience = write_audience(connection_uri, data)
     people = sorted(audience.found)
     (data / "abandoned_carts.csv").write_text("\n".join(["contactid", *people[:100]]) + "\n")
+    (data / "newsletter").mkdir()
+    for number, country in enumerate(("de", "nl")):
+        (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
     defaults = asyncio.run(_prepare_organisation(connection_uri, people))
     defaults["cij_warehouse_audience"] = {"folder": str(data)}

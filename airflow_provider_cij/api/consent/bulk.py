@@ -50,6 +50,7 @@ from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.dataverse.multipart import Operation
 from airflow_provider_cij.dataverse.odata import row_path
 from airflow_provider_cij.dataverse.responses import error_of
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -181,7 +182,7 @@ class ConsentImport:
         target = self._target
         topic = {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({topic_id})"} if topic_id else {}
         body = {
-            POINT: statement.address.strip(),
+            POINT: trimmed(statement.address),
             "msdynmkt_contactpointtype": int(target.channel),
             KIND: OF_TOPIC if topic_id else OF_PURPOSE,
             "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({target.purpose_id})",
