@@ -227,7 +227,8 @@ class ConsentImport:
             for write in writes:
                 batch.succeeded(write)
             return
-        await self._one_by_one(batch, [replace(write, if_match=write.if_match and "*") for write in writes])
+        if_match = "" if verb == "Create" else "*"
+        await self._one_by_one(batch, [replace(write, if_match=if_match) for write in writes])
 
     async def _one_by_one(self, batch: _Batch, writes: Sequence[_Write]) -> None:
         root = urlsplit(self._client.settings.api_url).path
