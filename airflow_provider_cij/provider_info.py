@@ -64,6 +64,9 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "asset-uris": [
+            {"schemes": ["cij"], "handler": "airflow_provider_cij.assets.sanitize_uri"},
+        ],
         "extra-links": ["airflow_provider_cij.links.CijJourneyLink", "airflow_provider_cij.links.CijSegmentLink"],
         "connection-types": [
             {

@@ -67,6 +67,9 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     audience = write_audience(connection_uri, data)
     people = sorted(audience.found)
     (data / "abandoned_carts.csv").write_text("\n".join(["contactid", *people[:100]]) + "\n")
+    (data / "newsletter").mkdir()
+    for number, country in enumerate(("de", "nl")):
+        (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
     ids = asyncio.run(_prepare_organisation(connection_uri, people))
     dags = folder / "dags"
@@ -77,12 +80,23 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
 
 
 def fill_warehouse(path: Path, people: list[str]) -> None:
-    """Write the table of ``cij_weekly_refresh``: these people, and one who has unsubscribed."""
+    """Write the tables of ``cij_weekly_refresh`` and ``cij_nightly_consent``.
+
+    :param path: the database
+    :param people: the audience; one more has unsubscribed
+    """
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE IF EXISTS newsletter_audience")
         database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
         rows = [*((person, 0) for person in people), ("0f5b0c7f-395d-447b-9b0e-000000000000", 1)]
         database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", rows)
+        database.execute("DROP TABLE IF EXISTS consent")
+        database.execute("CREATE TABLE consent (email TEXT, consent TEXT, given_at TEXT, reason TEXT)")
+        said = [
+            ("ada@example.org", "opted_in", "2026-11-01T09:00:00+00:00", "on the web site"),
+            ("bob@example.org", "opted_out", "2026-11-02T09:00:00+00:00", "by phone"),
+        ]
+        database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:

@@ -70,6 +70,8 @@ class ScriptedServer:
         self.logins: list[str] = []
         self.login_answers: list[Answer] = []
         self.token_host = ""
+        self.place_of: Callable[[RecordedRequest], int] | None = None
+        """The place of a request's answer in ``script``, for requests that come in any order; by default the next."""
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -130,6 +132,8 @@ class ScriptedServer:
                 token = f"canary-token-{len(self.logins)}"
                 return Answer(body={"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
             self.requests.append(request)
+            if self.place_of:
+                return self.script[min(self.place_of(request), len(self.script) - 1)]
             return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 

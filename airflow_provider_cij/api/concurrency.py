@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from airflow_provider_cij.errors import CijError
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+# Seconds that reads have to end when nobody needs their results any more.
+_GRACE = 1.0
 
 
 async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Awaitable[object]], limit: int) -> None:
@@ -41,3 +46,54 @@ async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Aw
                 workers.create_task(worker())
     except BaseExceptionGroup as group:
         raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
+
+
+async def read_ahead(
+    items: Iterable[T], read: Callable[[T], Awaitable[R]], limit: int, ends: Callable[[R], bool] = lambda _: False
+) -> AsyncGenerator[R, None]:
+    """Yield what ``read`` returns for each item, in the order of the items, and read the following ones meanwhile.
+
+    An error is raised in the place of the item that caused it: one behind the last item that the caller takes is
+    discarded with its request. Close the generator (``contextlib.aclosing``) to discard what is still being read.
+
+    :param items: what to read; may be endless
+    :param read: the coroutine function, called once for each item
+    :param limit: the items that are being read, or are read and not yet taken, at most
+    :param ends: whether no item should be started after this result; default never. Those in flight are still yielded
+    """
+    following, pending, ended, grace = iter(items), deque[asyncio.Task[R]](), False, _GRACE
+
+    async def one(item: T) -> R:
+        nonlocal ended
+        result = await read(item)
+        ended = ended or ends(result)
+        return result
+
+    def start() -> None:
+        while not ended and len(pending) < limit:
+            for item in following:
+                pending.append(asyncio.create_task(one(item)))
+                break
+            else:
+                return
+
+    try:
+        start()
+        while pending:
+            result = await pending[0]
+            pending.popleft()
+            start()
+            yield result
+            start()
+    except asyncio.CancelledError:
+        grace = 0.0
+        raise
+    finally:
+        try:
+            # A request that is cancelled while it connects leaves its socket open: they end by themselves soon.
+            if pending and grace:
+                await asyncio.wait(pending, timeout=grace)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)

@@ -38,6 +38,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segments' assets; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
     :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
@@ -63,7 +64,8 @@ class CijStopSegmentsOperator(SegmentWaiting):
             self.log.info("Stopping %s segments: %s", f"{len(stopped):,}", ", ".join(stopped))
             at_rest = AT_REST - {SegmentStatus.STOPPING}
             left = [segment.segment_id for segment in segments if segment.status not in at_rest]
-            state = {"stopped": stopped, "left": left}
+            names = {segment.segment_id: segment.display_name for segment in segments}
+            state = {"stopped": stopped, "left": left, "names": names}
         done = Check(True, "", "", {"stopped": state["stopped"]})
         wait = SegmentWait(next(iter(state["left"]), ""), "stopped")
         if not state["left"] or not self.wait:
@@ -77,6 +79,10 @@ class CijStopSegmentsOperator(SegmentWaiting):
         left = state["left"][1:]
         if self.wait and left:
             return self._run(context, deadline, {**state, "left": left})  # type: ignore[no-any-return]
+        for segment_id in state["stopped"]:
+            status = "stopped" if self.wait or segment_id not in state["left"] else "stopping"
+            name = state.get("names", {}).get(segment_id)
+            self.emit_segment(context, {"segment_id": segment_id, "name": name, "status": status})
         return {"stopped": list(state["stopped"])}
 
 
@@ -93,6 +99,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         after 5 s at the earliest
     :param timeout: seconds to wait until it is stopped; default 600
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
@@ -194,4 +201,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             if not self.missing_ok and not kept:
                 raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition with this id.")
             self.log.info("There is no segment %s: nothing to delete", self.segment_id)
+        else:
+            segment_id = check.result.get("segment_id", self.segment_id)
+            self.emit_segment(context, {"segment_id": segment_id, "name": check.name, "status": "deleted"})
         return {"segment_id": self.segment_id, "deleted": deleted}

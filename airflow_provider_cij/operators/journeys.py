@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.journeys.wait import JourneyWait
     from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
+    from airflow_provider_cij.api.wait import Check
 
 
-class CijCreateJourneyOperator(CijOperator):
+class CijCreateJourneyOperator(EmitsEvents):
     """Creates a journey from a template, or from another journey: as a draft, unless told to publish it.
 
     Journeys are unique by name. One that has the same name counts as made by an earlier try, and is returned as it
@@ -42,6 +44,7 @@ class CijCreateJourneyOperator(CijOperator):
     :param suppression_segment_ids: segments whose members leave (templated)
     :param message_ids: e-mail ids (templated) by the id of the action that sends them
     :param business_unit_id: the owner, where business units are in use (templated)
+    :param emit_events: False emits no event on the journey's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "valid", "errors"}``; ``valid`` is None when an earlier try's draft can't be validated,
         ``errors`` what a draft may have
@@ -113,6 +116,8 @@ class CijCreateJourneyOperator(CijOperator):
         self.log.info("Journey %r (%s) is %s", spec.name, created.journey_id, mode)
         for issue in created.issues:
             self.log.warning("%s: %s", issue.code, issue.message)
+        status = "publishing" if spec.publish else "draft"
+        self.emit_journey(context, {"journey_id": created.journey_id, "name": spec.name, "status": status})
         issues = [issue.as_dict() for issue in created.issues]
         return {"journey_id": created.journey_id, "valid": created.valid, "errors": issues}
 
@@ -190,7 +195,7 @@ def _table(issues: Sequence[ValidationIssue]) -> list[str]:
     return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows]
 
 
-class CijPublishJourneyOperator(WaitingOperator):
+class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
     """Publishes a draft journey and waits until it is live: it sends real mail to real people.
 
     The journey is read first, and only a draft is published; one that is live or publishing is waited for. When the
@@ -206,6 +211,7 @@ class CijPublishJourneyOperator(WaitingOperator):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the journey's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: the service finds mistakes in it, or it was stopped, which is final
@@ -235,6 +241,10 @@ class CijPublishJourneyOperator(WaitingOperator):
         from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 
         return CijJourneyTrigger.of(wait, **how)
+
+    def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> Any:
+        self.emit_journey(context, {**check.result, "name": check.name})
+        return check.result
 
     def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)

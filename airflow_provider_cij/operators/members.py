@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_cij._arguments import bound, filled, switch
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
-from airflow_provider_cij.files import Writer, check_writable, outside, writing
+from airflow_provider_cij.files import Writer, asset_uri, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import CheckpointStore, MemberListOperator, Progress, names_of
 from airflow_provider_cij.sources import FromFile
+from airflow_provider_cij.version_compat import hook_lineage_collector
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,7 +61,18 @@ def _removals(name: str, value: object) -> object:
     return bound(name, value)
 
 
-class _FillOperator(MemberListOperator):
+class _GroupOperator(EmitsEvents, MemberListOperator):
+    """Change groups, and report that as an event on the segment's asset."""
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        """Emit the event, and report the list's file as what it was made from."""
+        if isinstance(self.members, FromFile):
+            with best_effort(self.log, "The lineage of the list"):
+                hook_lineage_collector().add_input_asset(self.hook, uri=asset_uri(str(self.members.path)))
+        self.emit_segment(context, {**segment.summary(), "name": segment.display_name, **report})
+
+
+class _FillOperator(_GroupOperator):
     """Put people into static groups."""
 
     readers: ClassVar = {"require_consent": _consent}
@@ -116,6 +129,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
         ``no_address``, keys of the report only then. Default False (templated)
     :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
         no file (templated)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
@@ -138,7 +152,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
-class CijRemoveSegmentMembersOperator(MemberListOperator):
+class CijRemoveSegmentMembersOperator(_GroupOperator):
     """Remove people from a static group of a segment. Idempotent: an id that is not in the group is no error.
 
     The members of the segment itself change with its next publish or refresh, and only if the query does not find them.
@@ -161,6 +175,7 @@ class CijRemoveSegmentMembersOperator(MemberListOperator):
         None, no file (templated)
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
         and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``removed`` counts the ids that were sent, in the group or not
@@ -223,6 +238,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         changes the group. This costs a second listing, a request for every 5,000 members; False skips it (templated)
     :param dry_run: True only logs and returns the plan: nothing is sent, no file of removed ids is written. Default
         False (templated as ``plan_only``)
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. All are exact; with ``dry_run`` they say what would be changed
@@ -255,6 +271,10 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         super()._check_arguments()
         if self.removed_path is not None:
             check_writable(str(self.removed_path))
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        if not self.plan_only:
+            super()._report(context, segment, report)
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore

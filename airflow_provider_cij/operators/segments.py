@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import text
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
 from airflow_provider_cij.operators._member_list import hidden
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.segments.models import CreatedSegment, MemberGroup
+    from airflow_provider_cij.api.segments.models import CreatedSegment, MemberGroup, Segment
     from airflow_provider_cij.api.segments.spec import IfExists
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-class CijCreateSegmentOperator(Keyed):
+class CijCreateSegmentOperator(EmitsEvents, Keyed):
     """Creates a segment as a draft, or updates the segment that has the same key.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
@@ -60,6 +61,7 @@ class CijCreateSegmentOperator(Keyed):
     :param excluded_members: ids that are never members, by the API's first generation; 108 at the most
     :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
         False such a group fails the task before anything is written. A renamed group is a dropped one
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
         {argument: {"old", "new"}}}``, counts in place of ids of people, and groups as ``{name: "include" or
@@ -134,6 +136,9 @@ class CijCreateSegmentOperator(Keyed):
         self.log.info("Segment %r %s: %s", spec.display_name, done, made.segment_id)
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         _warn_of_turned(self.log, made)
+        if made.created or made.changed:
+            facts = {"segment_id": made.segment_id, "name": spec.display_name}
+            self.emit_segment(context, facts | ({"status": "draft"} if made.created else {}))
         return _made(made)
 
 
@@ -164,7 +169,7 @@ def _members(name: str, given: Any) -> tuple[str, ...]:
     return tuple(str(member_id) for member_id in ids)
 
 
-class CijUpdateSegmentOperator(CijOperator):
+class CijUpdateSegmentOperator(EmitsEvents):
     """Changes what is given of a segment that exists, and leaves the rest.
 
     Its status stays as it is: publish it for the change to take effect. Nothing is written where nothing differs.
@@ -182,6 +187,7 @@ class CijUpdateSegmentOperator(CijOperator):
     :param business_unit_id: the owner, where business units are in use (templated)
     :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
         the task before anything is written. A renamed group is a dropped one
+    :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": False, "changed": bool, "changes":
         {argument: {"old", "new"}}}``
@@ -223,12 +229,12 @@ class CijUpdateSegmentOperator(CijOperator):
         groups = None if self.groups is None else _groups(self.groups)
         check_interval("The segment", self.refresh_interval_minutes)
 
-        async def update(cij: Cij) -> CreatedSegment:
+        async def update(cij: Cij) -> tuple[Segment, CreatedSegment]:
             from airflow_provider_cij.api.segments.models import FOR_UPDATE
 
             segment = await cij.segments.get(self.segment_id, FOR_UPDATE)
             CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-            return await cij.segments.update(
+            return segment, await cij.segments.update(
                 segment,
                 display_name=self.display_name,
                 query=self.query,
@@ -241,10 +247,13 @@ class CijUpdateSegmentOperator(CijOperator):
             )
 
         with log_group(self.log, f"Update segment {self.segment_id}"):
-            made = self.call(update)
+            segment, made = self.call(update)
         self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         _warn_of_turned(self.log, made)
+        if made.changed:
+            name = segment.display_name if self.display_name is None else self.display_name
+            self.emit_segment(context, segment.summary() | {"name": name})
         return _made(made)
 
 

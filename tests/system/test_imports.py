@@ -8,6 +8,7 @@ import sys
 from tests.heavy_imports import HEAVY
 
 MODULES = (
+    "airflow_provider_cij.assets",
     "airflow_provider_cij.links",
     "airflow_provider_cij.operators.consent",
     "airflow_provider_cij.operators.journeys",

@@ -253,6 +253,8 @@ class ConsentImport:
                 batch.again[write.address] = None
                 batch.tried[write.address] = write.outcome
             elif isinstance(error, (CijServerError, CijThrottledError)):
+                if (error.retry_after or 0) > self._client.settings.max_throttle_wait_seconds:
+                    raise error  # the task gives its worker back meanwhile
                 batch.again[write.address], batch.passing = None, error
             else:
                 batch.record(write.address, FAILED, f"{error.code or f'HTTP {error.http_status}'}: {error.message}")
@@ -262,7 +264,11 @@ class ConsentImport:
             what = f"Writing {len(batch.again):,} rows of {CONSENTS}"
             raise CijError.from_dict(batch.passing.as_dict() | {"message": f"{what} failed {_ROUNDS} times."})
         for address in batch.again:
-            batch.record(address, FAILED, f"others changed its rows {_ROUNDS} times meanwhile")
+            batch.record(
+                address,
+                FAILED,
+                f"others changed its rows {_ROUNDS} times meanwhile, or a row of another address has its id",
+            )
 
 
 class _Batch:

@@ -65,8 +65,7 @@ def value_of(name: str, value: object) -> ConsentValue:
         service's number. Yes, true and 1 are refused: a column may as well hold who wants no mail
     :raises CijInputError: the value stands for neither
     """
-    number = int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-    found = _WORDS.get(_BETWEEN.sub("", str(number)).lower())
+    found = _WORDS.get(_BETWEEN.sub("", trimmed(text_of_value(value))).lower())
     if found is None:
         raise CijInputError(f"{name} holds neither of {ACCEPTED}.", hint="Spell it so in the list or in its query.")
     return found
@@ -99,13 +98,13 @@ def statement_of(
     said = value or value_of(str(columns.value), row.get(str(columns.value)))
     given = row.get(columns.given_at) if columns.given_at else None
     given_at = None
-    if given is not None and str(given).strip():
-        given_at = parse_utc(str(columns.given_at), given.strip() if isinstance(given, str) else given)
+    if written := trimmed(text_of_value(given)):
+        given_at = parse_utc(str(columns.given_at), given if isinstance(given, datetime) else written)
         if given_at > now + _CLOCK_SKEW:
             raise CijInputError(f"{columns.given_at} is in the future.")
     elif said is ConsentValue.OPTED_IN:
         raise CijInputError("An opt-in has no date: it can't be told from one that was withdrawn since.")
-    text = str(row.get(columns.reason) or "") if columns.reason else ""
+    text = text_of_value(row.get(columns.reason)) if columns.reason else ""
     return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.custom_apis import inputs_of
@@ -18,6 +19,7 @@ from airflow_provider_cij.api.members.pages import (
     MAX_IDS,
     Page,
     PageConsistencyCheck,
+    following_pages,
     page_of,
     page_of_text,
     paging_inputs,
@@ -193,10 +195,11 @@ class Members:
         :raises CijIncompleteError: the group changed while it was listed
         """
         count = 0
-        async for ids in self.of_group(segment, group):
-            count += len(ids)
-            if at_least is not None and count >= at_least:
-                break
+        async with aclosing(self._of_group(segment, group, at_least or 0)) as pages:
+            async for ids in pages:
+                count += len(ids)
+                if at_least is not None and count >= at_least:
+                    break
         return count
 
     async def group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> list[str]:
@@ -219,7 +222,7 @@ class Members:
         return GroupMemberCounter(segments, self, group, min_members)
 
     async def of_group(self, segment: Segment | str, group: MemberGroup | str) -> AsyncIterator[list[str]]:
-        """List a static group, page by page, until a page is empty.
+        """List a static group, page by page, until a page is empty. Pages are read side by side.
 
         A short page is not the last one: it may be the service's own limit.
 
@@ -228,20 +231,33 @@ class Members:
         :return: ids, a page at a time
         :raises CijIncompleteError: pages repeat members, or the group changed while it was listed
         """
-        listed, total = PageConsistencyCheck(most=GROUP_LIMIT, of="the group"), 0
-        while True:
-            page = await self._group_page(segment, group, listed.pages + 1)
-            total = max(total, page.total or 0)
-            if not page.ids:
-                break
-            listed.add(page)
-            yield page.ids
+        async with aclosing(self._of_group(segment, group)) as pages:
+            async for ids in pages:
+                yield ids
+
+    async def _of_group(
+        self, segment: Segment | str, group: MemberGroup | str, wanted: int = 0
+    ) -> AsyncGenerator[list[str], None]:
+        """List a static group, reading ahead up to ``wanted`` ids; 0 for all of them."""
+        listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
+
+        def read(number: int) -> Awaitable[Page]:
+            return self._group_page(segment, group, number)
+
+        page = await read(1)
+        limit, total = self._client.recommended_concurrency, page.total or 0
+        async with aclosing(following_pages(page, 1, read, limit, size=_PAGE_SIZE, wanted=wanted)) as pages:
+            while page.ids:
+                listed.add(page)
+                yield page.ids
+                page = await anext(pages)
+                total = max(total, page.total or 0)
         if page.has_next:
             raise CijMovedError(f"The service says that there is more after page {listed.pages}, and gives none.")
         listed.check(total)
 
     async def of_segment(self, segment: Segment | str) -> AsyncIterator[list[str]]:
-        """List the members of a segment as of its last evaluation, page by page.
+        """List the members of a segment as of its last evaluation, page by page. Pages are read side by side.
 
         :param segment: the segment, or its id
         :return: ids, a page at a time
@@ -256,19 +272,26 @@ class Members:
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
         listed = PageConsistencyCheck(most=MAX_IDS if first.total is None else first.total, of="the segment")
-        while True:
-            if not page.ids and page.has_next:
-                raise CijMovedError("The service gave an empty page of members, and says that there are more.")
-            listed.add(page)
-            yield page.ids
-            if not page.has_next:
-                break
-            number += 1
-            page = await self._page(action, body | {inputs["number"]: number}, "ResultText", "members")
-            if not page.ids or page.number not in (None, number):
-                raise CijIncompleteError(f"The service was asked for page {number} of the members and gave another.")
-            if page.total != first.total:
-                raise CijMovedError("The members changed while they were listed.", hint="List them again.")
+
+        def read(number: int) -> Awaitable[Page]:
+            return self._page(action, body | {inputs["number"]: number}, "ResultText", "members")
+
+        async with aclosing(following_pages(first, number, read, self._client.recommended_concurrency)) as pages:
+            while True:
+                if not page.ids and page.has_next:
+                    raise CijMovedError("The service gave an empty page of members, and says that there are more.")
+                listed.add(page)
+                yield page.ids
+                if not page.has_next:
+                    break
+                number += 1
+                page = await anext(pages)
+                if not page.ids or page.number not in (None, number):
+                    raise CijIncompleteError(
+                        f"The service was asked for page {number} of the members and gave another."
+                    )
+                if page.total != first.total:
+                    raise CijMovedError("The members changed while they were listed.", hint="List them again.")
         listed.check(first.total)
 
     async def _group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> Page:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import count, islice
+from math import ceil
 from typing import Any
 
+from airflow_provider_cij.api.concurrency import read_ahead
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijMovedError, CijReplyError
@@ -132,6 +136,36 @@ def paging_inputs(parameters: list[Any]) -> dict[str, str]:
             hint="Export the static groups one by one instead.",
         )
     return {"number": number[0], **({"size": size[0]} if size else {})}
+
+
+async def following_pages(
+    first: Page, number: int, read: Callable[[int], Awaitable[Page]], limit: int, *, size: int = 0, wanted: int = 0
+) -> AsyncGenerator[Page, None]:
+    """Yield the pages behind the first one in their order, without an end: the caller stops at the end of its list.
+
+    Pages that surely exist are read side by side. Where their number is not known, pages are read ahead until one has
+    fewer ids than the first, and what was asked for beyond the caller's end is discarded.
+
+    :param first: the first page
+    :param number: its number
+    :param read: reads the page of a number
+    :param limit: pages in flight at most
+    :param size: ids a page that were asked for; after a first page with fewer, the second is read alone. Default 0
+    :param wanted: ids that the caller wants at most; default 0, all
+    """
+    full, total = len(first.ids), wanted or first.total
+    numbers = count(number + 1)
+    if total and full:
+        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, limit)
+    else:
+        if full < size:
+            yield await read(next(numbers))
+        ahead = read_ahead(numbers, read, limit, lambda page: len(page.ids) < full)
+    async with aclosing(ahead):
+        async for page in ahead:
+            yield page
+    while True:
+        yield await read(next(numbers))
 
 
 class PageConsistencyCheck:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.members.pages import Page, PageConsistencyCheck
+from airflow_provider_cij.api.members.pages import Page, PageConsistencyCheck, following_pages
 from airflow_provider_cij.api.members.upload import OnBatch
 from airflow_provider_cij.api.outbound.models import (
     MEMBERS,
@@ -158,7 +159,7 @@ class OutboundMembers:
     async def of_segment(
         self, segment: OutboundSegment, how: How = "query", page_size: int = PAGE_SIZE
     ) -> AsyncIterator[list[str]]:
-        """List the members, page by page, until a page is empty.
+        """List the members, page by page, until a page is empty. Pages are read side by side.
 
         :param segment: the segment
         :param how: ``query``, or ``fetchxml``, which is deprecated and whose pages end at 50,000 contacts
@@ -170,23 +171,26 @@ class OutboundMembers:
         if how not in ("query", "fetchxml"):
             raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
         ask = self._by_query if how == "query" else self._by_fetchxml
-        listed, size, last = PageConsistencyCheck(), page_size, Page([])
-        total = 0
-        while True:
-            page = await ask(segment, listed.pages + 1, size)
-            total = max(total, page.total or 0)
-            if not page.ids:
-                break
-            if listed.pages and not len(page.ids) <= size == len(last.ids):
-                raise CijIncompleteError(
-                    f"The service cut a page of {size} members short, and goes on behind it.",
-                    hint="It has skipped people: list them again.",
-                )
-            # Smaller than asked for, the first page is the whole list or shows the most that the service gives.
-            size = size if listed.pages else len(page.ids)
-            listed.add(page)
-            yield page.ids
-            last = page
+        listed, last = PageConsistencyCheck(), Page([])
+        page = await ask(segment, 1, page_size)
+        total, limit = page.total or 0, self._client.recommended_concurrency
+        # Smaller than asked for, the first page is the whole list or shows the most that the service gives.
+        size = len(page.ids)
+
+        def read(number: int) -> Awaitable[Page]:
+            return ask(segment, number, size)
+
+        async with aclosing(following_pages(page, 1, read, limit, size=page_size)) as pages:
+            while page.ids:
+                if listed.pages and not len(page.ids) <= size == len(last.ids):
+                    raise CijIncompleteError(
+                        f"The service cut a page of {size} members short, and goes on behind it.",
+                        hint="It has skipped people: list them again.",
+                    )
+                listed.add(page)
+                yield page.ids
+                last, page = page, await anext(pages)
+                total = max(total, page.total or 0)
         if last.has_next:
             raise CijIncompleteError(f"The service says that there is more after page {listed.pages}, and gives none.")
         listed.check(total)

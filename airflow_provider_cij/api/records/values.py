@@ -26,6 +26,7 @@ _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _DATE_LENGTH = 10
 _EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
 _DEFAULT_PRECISION = 10
+_FIRST_FILLER = "\u1100"
 _MOST_DIGITS = 100
 
 
@@ -66,7 +67,10 @@ def is_empty(value: object) -> bool:
 
     :param value: the value as it was read
     """
-    return is_nothing(value) or (isinstance(value, str) and not trimmed(value))
+    if isinstance(value, str):
+        # A letter that is seen; further on in Unicode there are letters that are not.
+        return not ("" < value[:1] < _FIRST_FILLER and value[:1].isalnum()) and not trimmed(value)
+    return is_nothing(value)
 
 
 def reader_of(column: ColumnType) -> Read:

@@ -162,9 +162,16 @@ def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
     pages = [_page([member], hasNextPage=member != people[-1]) for member in people[1:]]
     first = _page(people[:1], hasNextPage=True, **numbered)
     work = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
+    second = 1 if numbered else 2
+
+    def place(request):
+        number = json.loads(request.body or b'{"PageNo": 0}').get("PageNo")
+        return 0 if number is None else 2 + number - second if number else 1
+
+    scripted.place_of = place
     assert _members(scripted, first, _inputs("PageNo"), *pages, work=work) == people
-    page_numbers = [json.loads(request.body)["PageNo"] for request in scripted.requests[2:]]
-    assert page_numbers == ([1, 2] if numbered else [2, 3])
+    page_numbers = sorted(json.loads(request.body)["PageNo"] for request in scripted.requests[2:])
+    assert page_numbers == list(range(second, second + len(page_numbers)))
 
 
 @pytest.mark.parametrize(
@@ -198,6 +205,64 @@ def test_a_short_page_of_a_group_is_not_the_last(scripted):
     ) == [a, b]
     with pytest.raises(CijIncompleteError, match="does not turn pages"):
         _members(scripted, page([a]), work=lambda members: _all(members.of_group(GROUP, GROUP)))
+
+
+def _numbered_group(scripted, sizes, seconds=0.0):
+    """Let the server answer with pages of a group of these sizes, by their numbers, and return the ids."""
+    pages = [_some(size) for size in sizes]
+    empty = Answer(body={"Response": json.dumps({"entityIds": []})})
+    answers = [Answer(body={"Response": json.dumps({"entityIds": page})}) for page in pages]
+    scripted.place_of = lambda request: json.loads(request.body)["PageNo"] - 1
+    counted, answer, scripted.most, now = Lock(), scripted.answer, 0, 0
+
+    def slow(request):
+        nonlocal now
+        if "ListGroupMembers" not in request.path:
+            return answer(request)
+        with counted:
+            now += 1
+            scripted.most = max(scripted.most, now)
+        time.sleep(seconds / (1 + json.loads(request.body)["PageNo"] % 3))
+        with counted:
+            now -= 1
+        return answer(request)
+
+    scripted.answer = slow
+    return [*answers, empty], [member for page in pages for member in page]
+
+
+def test_pages_are_read_side_by_side_in_their_order(scripted):
+    """Pages of a group are read side by side, as many as ``max_concurrency`` allows, and given in their order."""
+    answers, people = _numbered_group(scripted, [5000] * 12 + [7], 0.1)
+    work = lambda members: _all(members.of_group(GROUP, GROUP))  # noqa: E731
+    assert _members(scripted, *answers, work=work, max_concurrency=4) == people
+    assert 1 < scripted.most <= 4
+    assert 14 <= len(scripted.requests) <= 14 + 4
+
+
+def test_a_short_list_is_not_read_ahead(scripted):
+    """A group whose first page is short takes two requests, and counting to a number no more than its pages."""
+    answers, people = _numbered_group(scripted, [300])
+    assert _members(scripted, *answers, work=lambda members: _all(members.of_group(GROUP, GROUP))) == people
+    assert len(scripted.requests) == 2
+    scripted.requests.clear()
+    answers, _ = _numbered_group(scripted, [5000] * 10)
+    assert _members(scripted, *answers, work=lambda members: members.count(GROUP, GROUP, 12_000)) == 15_000
+    assert len(scripted.requests) == 3
+
+
+@pytest.mark.parametrize("place", [1, 6, 11])
+def test_a_page_that_is_refused_fails_the_list(scripted, place):
+    """A page that is refused is an error wherever it stands, but not behind the end of the list."""
+    no = Answer(400, {"error": {"code": "0x80040265", "message": "No such page."}})
+    answers, people = _numbered_group(scripted, [5000] * 10)
+    answers = [*answers[:place], no, *answers[place:]] if place < 11 else [*answers, no]
+    work = lambda members: _all(members.of_group(GROUP, GROUP))  # noqa: E731
+    if place < 11:
+        with pytest.raises(CijRefusedError, match="No such page"):
+            _members(scripted, *answers, work=work)
+    else:
+        assert _members(scripted, *answers, work=work) == people
 
 
 def test_the_documented_response_is_read(scripted):
