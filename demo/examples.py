@@ -72,6 +72,7 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
         (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
     ids = asyncio.run(_prepare_organisation(connection_uri, people))
+    ids["cij_warehouse_audience"] = {"folder": str(data)}
     dags = folder / "dags"
     shutil.copytree(EXAMPLES, dags, ignore=shutil.ignore_patterns("__pycache__"))
     for path in dags.glob("*.py"):
@@ -80,7 +81,7 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
 
 
 def fill_warehouse(path: Path, people: list[str]) -> None:
-    """Write the tables of ``cij_weekly_refresh`` and ``cij_nightly_consent``.
+    """Write the tables of ``cij_weekly_refresh``, ``cij_nightly_consent`` and ``cij_warehouse_audience``.
 
     :param path: the database
     :param people: the audience; one more has unsubscribed
@@ -97,6 +98,14 @@ def fill_warehouse(path: Path, people: list[str]) -> None:
             ("bob@example.org", "opted_out", "2026-11-02T09:00:00+00:00", "by phone"),
         ]
         database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
+        database.execute("DROP TABLE IF EXISTS audience")
+        database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
+        # The first 100 are contacts already, by their customer number.
+        new = [
+            (f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK", "Contoso")
+            for n in range(300)
+        ]
+        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", new)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:
