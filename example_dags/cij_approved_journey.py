@@ -17,11 +17,12 @@ from airflow_provider_cij.sensors.journeys import CijJourneySensor
 
 QUESTION = """
 {% set segment = ti.xcom_pull('refresh_segment') %}
+{% set change = ti.xcom_pull('refresh_segment', key='change') %}
 | | |
 |---|---|
-| Segment | [{{ segment.name }}]({{ ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') }}) |
+| Segment | [{{ ti.xcom_pull('refresh_segment', key='name') }}]({{ ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') }}) |
 | Members | {{ '{:,}'.format(segment.member_count) }} |
-| Change | {{ 'the first evaluation' if segment.change is none else '{:+,}'.format(segment.change) }} |
+| Change | {{ 'the first evaluation' if change is none else '{:+,}'.format(change) }} |
 | Evaluated at | {{ segment.evaluated_at }} |
 | Journey | Newsletter {{ run_id }} |
 """

@@ -162,7 +162,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
             "evaluated_at": check.evaluated_at or None,
         }
         self.emit_segment(context, {**check.result, **last, "execution_id": check.execution_id})
-        return self._result(check, last)
+        return self._result(context, check, last)
 
     def _check_dropped(self, segment_id: str, deadline: float, publishes: int) -> None:
         if publishes >= _MOST_PUBLISHES:
@@ -178,7 +178,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
         """Return a check with the evaluation that it is about, where that is known."""
         return check
 
-    def _result(self, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
         return check.result
 
 
@@ -206,9 +206,9 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count", "name", "change", "evaluated_at"}``: ``change`` is the number of
-        members against the evaluation before, None at a first one; ``evaluated_at`` is ISO 8601, or None when the log
-        of evaluations can't be read; both are None when ``wait`` is False
+    :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
+        evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of members
+        against the evaluation before, None at a first one
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
@@ -229,5 +229,7 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
             return self.hook.run(newest)
         return check
 
-    def _result(self, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
-        return {**check.result, **last}
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
+        for key in ("name", "change"):
+            context["ti"].xcom_push(key=key, value=last[key])
+        return {**check.result, "evaluated_at": last["evaluated_at"]}
