@@ -207,8 +207,8 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :param emit_events: False emits no event on the segment's asset; default True (templated)
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
-        evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of members
-        against the evaluation before, None at a first one
+        evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of
+        members against the evaluation before, None at a first one
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
