@@ -72,6 +72,9 @@ class FromSql(PlainSource, Streaming):
 
     def _statement(self) -> str:
         """Return the query without the semicolon behind it, which many databases don't take."""
+        sql = self.sql.rstrip("; \t\r\n")
+        if ";" not in sql:  # parsing takes seconds where a query holds thousands of values
+            return sql
         try:
             import sqlparse
             from sqlparse.lexer import tokenize

@@ -80,7 +80,8 @@ def test_a_query_is_read_row_by_row(database, sql, options, rows):
         ("SELECT id FROM clients", {}, CijInputError, "OperationalError: no such table: clients"),
         ("SELECT 'Lovelace' FROM 'Ada", {}, CijInputError, "unrecognized token: .'…"),
         ("SELECT 1 AS id; SELECT 2 AS id", {}, CijInputError, "has 2 statements. Give one statement"),
-        ("-- nothing", {}, CijInputError, "has 0 statements. Give one statement"),
+        ("-- nothing", {}, CijInputError, "it gives no rows"),
+        ("; -- nothing", {}, CijInputError, "has 0 statements. Give one statement"),
     ],
 )
 def test_a_failing_query_is_explained(database, sql, options, kind, message):

@@ -65,6 +65,8 @@ def test_a_row_is_a_statement():
     row = {"email": " a@b ", "value": "opted_out", "at": "", "why": "by phone"}
     said = statement_of(row, 7, COLUMNS, value=None, reason="import", now=START)
     assert said == Statement("a@b", NO, None, "by phone", 7)
+    dirty = {"email": "\ufeff a@b\u200b", "value": "opted_out ", "at": float("nan"), "why": "by phone"}
+    assert statement_of(dirty, 7, COLUMNS, value=None, reason="import", now=START) == said
     said = statement_of(row | {"why": None}, 7, COLUMNS, value=NO, reason="import", now=START)
     assert said.reason == "import"
 
