@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, AssetWatcher
 
 from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
 from airflow_provider_cij.errors import CijInputError
@@ -17,7 +17,7 @@ from airflow_provider_cij.errors import CijInputError
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["EVENTS", "journey_asset", "sanitize_uri", "segment_asset"]
+__all__ = ["EVENTS", "CijJourneyWatcher", "CijSegmentWatcher", "journey_asset", "sanitize_uri", "segment_asset"]
 
 EVENTS = AssetAlias("cij")
 """The alias through which operators emit their events. A DAG with ``schedule=[EVENTS]`` runs after each of them."""
@@ -25,6 +25,78 @@ EVENTS = AssetAlias("cij")
 # What Airflow accepts as the id of a connection.
 _CONN_ID = re.compile(r"[\w.-]+")
 _PATH = re.compile(r"/(segments|journeys)/([0-9A-Fa-f-]{36})")
+
+
+class CijSegmentWatcher(AssetWatcher):
+    """Emits an event whenever a segment is refreshed, goes live, stops, fails or changes its size.
+
+    Give it to an asset of its own, such as ``Asset("vip_refreshed", watchers=[CijSegmentWatcher("my_dag.create")])``,
+    and a DAG with ``schedule=[that asset]`` runs for each evaluation, also those that the service makes by itself.
+    Airflow may merge events that are close to one another into one run: read all of them from
+    ``triggering_asset_events``. An event may be repeated after a crash, with the same ``execution_id``.
+
+    What happens while no triggerer runs is reported afterwards: the watermark is kept in Airflow's asset state store.
+    Before Airflow 3.3, which has none, it is not reported, and each watcher polls for itself.
+
+    Source: the table references of msdynmkt_segment and msdynmkt_segmentexecution.
+
+    :param segment: the ``key`` of ``CijCreateSegmentOperator``, by default ``dag_id.task_id`` of its task; or the
+        segment's id. The segment need not exist yet
+    :param on: ``"refreshed"`` (default): an evaluation succeeded; ``"members_changed"``: one succeeded with another
+        member count; ``"failed"``: one failed or timed out; ``"live"`` and ``"stopped"``: it has become so, seen once
+        every 30 seconds
+    :param at_least_change: for ``"members_changed"``: how far the count must be from that of the evaluation before: a
+        number of members, or a share such as ``"10%"``. Default None, any change
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
+    :param name: the watcher's name; default ``cij_<on>_<id>``
+    :raises CijInputError: an argument can't be right
+    """
+
+    def __init__(
+        self,
+        segment: str,
+        *,
+        on: str = "refreshed",
+        at_least_change: int | float | str | None = None,
+        cij_conn_id: str = "cij_default",
+        name: str = "",
+    ) -> None:
+        from airflow_provider_cij.api.segments.watch import change_bound
+        from airflow_provider_cij.triggers.watching import CijSegmentWatchTrigger
+
+        segment_id = _row_id(segment_asset(segment, cij_conn_id))
+        change_bound(on, at_least_change)
+        trigger = CijSegmentWatchTrigger(
+            cij_conn_id=cij_conn_id, on=on, segment_id=segment_id, at_least_change=at_least_change
+        )
+        super().__init__(name=name or f"cij_{on}_{segment_id}", trigger=trigger)
+
+
+class CijJourneyWatcher(AssetWatcher):
+    """Emits an event when a journey goes live, completes or is stopped. Otherwise it is as ``CijSegmentWatcher``.
+
+    Source: the table reference of msdynmkt_journey.
+
+    :param journey_id: the journey's id
+    :param on: ``"live"`` (default); ``"completed"``: it has ended by itself; ``"stopped"``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
+    :param name: the watcher's name; default ``cij_<on>_<id>``
+    :raises CijInputError: an argument can't be right
+    """
+
+    def __init__(self, journey_id: str, *, on: str = "live", cij_conn_id: str = "cij_default", name: str = "") -> None:
+        from airflow_provider_cij.api.journeys.wait import JOURNEY_NEWS
+        from airflow_provider_cij.triggers.watching import CijJourneyWatchTrigger
+
+        journey_id = _row_id(journey_asset(journey_id, cij_conn_id))
+        if on not in JOURNEY_NEWS:
+            raise CijInputError(f"on is {on!r}.", hint=f"Use one of {', '.join(JOURNEY_NEWS)}.")
+        trigger = CijJourneyWatchTrigger(cij_conn_id=cij_conn_id, on=on, journey_id=journey_id)
+        super().__init__(name=name or f"cij_{on}_{journey_id}", trigger=trigger)
+
+
+def _row_id(asset: Asset) -> str:
+    return asset.uri.rpartition("/")[2]
 
 
 def segment_asset(key_or_id: str, cij_conn_id: str = "cij_default") -> Asset:

@@ -61,6 +61,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_cij.triggers.outbound",
                     "airflow_provider_cij.triggers.pause",
                     "airflow_provider_cij.triggers.segments",
+                    "airflow_provider_cij.triggers.watching",
                 ],
             }
         ],

@@ -33,6 +33,15 @@ except ImportError:  # before 3.3, where no task takes a retry_policy
     TAKES_RETRY_POLICY = False
 
 
+def shared_stream_producer() -> Any:
+    """Return the class of a shared stream's producer; None before Airflow 3.3, where watchers poll one by one."""
+    try:
+        from airflow.triggers.shared_stream import SharedStreamProducer
+    except ImportError:
+        return None
+    return SharedStreamProducer
+
+
 def hook_lineage_collector() -> Any:
     """Return Airflow's collector of lineage, which does nothing unless a plugin reads it. Loaded late."""
     try:
@@ -54,4 +63,5 @@ __all__ = [
     "RetryPolicy",
     "conf",
     "hook_lineage_collector",
+    "shared_stream_producer",
 ]
