@@ -10,6 +10,7 @@ from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._emitting import EmitsEvents
+from airflow_provider_cij.operators._participants import CijExportJourneyParticipantsOperator
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.journeys.wait import JourneyWait
     from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
     from airflow_provider_cij.api.wait import Check
+
+__all__ = [
+    "CijCreateJourneyOperator",
+    "CijExportJourneyParticipantsOperator",
+    "CijPublishJourneyOperator",
+    "CijValidateJourneyOperator",
+]
 
 
 class CijCreateJourneyOperator(EmitsEvents):

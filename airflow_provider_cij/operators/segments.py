@@ -15,6 +15,7 @@ from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, Cij
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
 from airflow_provider_cij.operators._member_list import hidden
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
+from airflow_provider_cij.operators._purging import CijPurgeSegmentExecutionsOperator
 from airflow_provider_cij.sources.values import revealed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "CijCreateSegmentOperator",
     "CijDeleteSegmentOperator",
     "CijPublishSegmentOperator",
+    "CijPurgeSegmentExecutionsOperator",
     "CijRefreshSegmentOperator",
     "CijStopSegmentsOperator",
     "CijUpdateSegmentOperator",
