@@ -24,7 +24,7 @@ _FACTS = (
 class EmitsEvents(CijOperator):
     """A task that emits events on the assets of segments or journeys when it succeeds.
 
-    :param emit_events: False emits none; default True (templated)
+    :param emit_events: False emits none; default True
     """
 
     def __init__(self, *, emit_events: bool = True, **kwargs: Any) -> None:
