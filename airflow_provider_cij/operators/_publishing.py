@@ -54,7 +54,8 @@ class CijPublishSegmentOperator(SegmentWaiting):
     of msdynmkt_segmentexecution.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True. ``wait_until_live`` is its former name
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
         default any number
     :param max_members: how many members it may have at the most: more fail the task. By default any number
@@ -190,7 +191,8 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     of msdynmkt_segmentexecution. There is no action that only refreshes.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True. ``wait_until_live`` is its former name
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
         default any number
     :param max_members: how many members it may have at the most: more fail the task. By default any number
