@@ -146,7 +146,7 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
     All its arguments are templated. Each key of its result is an XCom of its own. On Airflow 3.3 and newer its retries
     follow ``CijRetryPolicy``, unless it has a policy of its own.
 
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     """
 
     template_fields: Sequence[str] = ("cij_conn_id",)

@@ -71,12 +71,12 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     for number, country in enumerate(("de", "nl")):
         (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
-    ids = asyncio.run(_prepare_organisation(connection_uri, people))
-    ids["cij_warehouse_audience"] = {"folder": str(data)}
+    defaults = asyncio.run(_prepare_organisation(connection_uri, people))
+    defaults["cij_warehouse_audience"] = {"folder": str(data)}
     dags = folder / "dags"
     shutil.copytree(EXAMPLES, dags, ignore=shutil.ignore_patterns("__pycache__"))
     for path in dags.glob("*.py"):
-        path.write_text(_with_defaults(path.read_text(), data, ids.get(path.stem, {})))
+        path.write_text(_with_defaults(path.read_text(), data, defaults.get(path.stem, {})))
     return Examples(dags, audience, folder / "warehouse.db")
 
 
@@ -99,13 +99,17 @@ def fill_warehouse(path: Path, people: list[str]) -> None:
         ]
         database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
         database.execute("DROP TABLE IF EXISTS audience")
-        database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
+        columns = "customer_no, first_name, last_name, email, country, company, consent, given_at"
+        database.execute(f"CREATE TABLE audience ({columns})")
         # The first 100 are contacts already, by their customer number.
         new = [
-            (f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK", "Contoso")
+            (
+                *(f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK"),
+                *("Contoso", "opted_out" if n % 10 == 9 else "opted_in", "2026-11-01T09:00:00+00:00"),
+            )
             for n in range(300)
         ]
-        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", new)
+        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?, ?, ?)", new)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:
@@ -140,5 +144,5 @@ def _with_defaults(text: str, data: Path, parameters: Mapping[str, str]) -> str:
     for name, value in parameters.items():
         text, count = re.subn(rf'("{name}": )(NOBODY|"[^"]*")', rf'\1"{value}"', text)
         if count != 1:
-            raise ValueError(f"{name} is no parameter with an id as its default.")
+            raise ValueError(f"{name} is no parameter with a text as its default.")
     return text

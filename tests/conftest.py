@@ -21,6 +21,8 @@ pytest_plugins = ["pytester"]
 
 _home = Path(tempfile.mkdtemp(prefix="cij-tests-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+# What the processes of a host share lies in the temporary folder: these tests share nothing with others.
+tempfile.tempdir = str(_home)
 os.environ |= {
     "AIRFLOW_HOME": str(_home),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -49,8 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def scripted(tmp_path: Path) -> Iterator[ScriptedServer]:
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     """Provide a server that sends the responses of the test."""
+    # What an earlier server of the same port said of its limits must not hold for this one.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ScriptedServer(tmp_path) as server:
         yield server
 

@@ -20,6 +20,8 @@ class FakeClock(Clock):
     def now(self) -> float:
         return self.time
 
+    monotonic = now
+
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.time += seconds

@@ -33,7 +33,7 @@ from airflow_provider_cij.dataverse.responses import (
 from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
+from airflow_provider_cij.dataverse.wire import BrokenError, ClientShards, EncodingError, TooLargeError, exchange
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -53,8 +53,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-# Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
-_MAX_CONNECTIONS = 16
 _MAX_REDIRECTS = 5
 # Seconds that requests in flight have to end: Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
@@ -64,6 +62,8 @@ _MAX_EMPTY_PAGES = 100
 # Bytes. A page of 5000 rows has a few megabytes; what goes on past this would end a worker, not a task.
 _LARGEST_BODY = 256 * 2**20
 _NO_SUCH_ROW = "0x80040217"
+# Requests that the service still accepts (Dataverse docs, Service protection API limits).
+_LEFT = "x-ms-ratelimit-burst-remaining-xrm-requests"
 
 
 class DataverseClient:
@@ -82,36 +82,31 @@ class DataverseClient:
         self._clock = clock or Clock()
         self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
-        self._http: httpx.AsyncClient | None = None
+        self._http: ClientShards | None = None
         self._stopped = False
         self.service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours, as of its last response; precise to whole seconds."""
         self.recommended_concurrency = settings.max_concurrency
         """Requests at once: the connection's ``max_concurrency``, or fewer when the service says so (Dataverse docs,
         "Send parallel requests", ``x-ms-dop-hint``)."""
-        # A request that waits for a connection has not begun, so its timeout does not run yet.
-        self._connections = asyncio.Semaphore(self._max_connections)
-
-    @property
-    def _max_connections(self) -> int:
-        return min(self.settings.max_concurrency, _MAX_CONNECTIONS)
 
     async def __aenter__(self) -> DataverseClient:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         register_secrets(self.settings)
         redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        self._http = open_client(
+        headers = {
+            "Accept": "application/json",
+            "OData-Version": "4.0",
+            "OData-MaxVersion": "4.0",
+            **({"CallerObjectId": self.settings.caller_object_id} if self.settings.caller_object_id else {}),
+        }
+        self._http = ClientShards.open(
             self.settings.base_url,
             context,
             self.settings.timeout_seconds,
-            self._max_connections,
-            headers={
-                "Accept": "application/json",
-                "OData-Version": "4.0",
-                "OData-MaxVersion": "4.0",
-                **({"CallerObjectId": self.settings.caller_object_id} if self.settings.caller_object_id else {}),
-            },
+            self.settings.max_concurrency,
+            headers=headers,
         )
         return self
 
@@ -377,12 +372,15 @@ class DataverseClient:
         target = self.settings.api_url
         for _ in range(_MAX_REDIRECTS):
             target = self._within(target, url, request_name)
-            async with self._throttle.slot(self._clock, self.settings.max_throttle_wait_seconds, request_name):
-                sent_at = self._clock.now()
+            max_wait = self.settings.max_throttle_wait_seconds
+            async with self._throttle.slot(self._clock, max_wait, request_name) as in_flight:
+                sent_at, started = self._clock.now(), self._clock.monotonic()
                 response = await self._exchange(method, target, content, headers, token, request_name)
                 response = replace(response, ids=ids)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
+                if (left := response.headers.get(_LEFT, "")).isdecimal():
+                    self._throttle.note_left(int(left[:9]), started, self._clock)
                 if re.fullmatch(r"[1-9][0-9]{0,4}", hint := response.headers.get("x-ms-dop-hint", "")):
                     self.recommended_concurrency = min(self.settings.max_concurrency, int(hint))
                 if response.status < 300:
@@ -392,7 +390,9 @@ class DataverseClient:
                 if isinstance(error, CijThrottledError):
                     # While the slot is still held: the next request in the queue must not be throttled too.
                     wait = self._retry_policy.initial_wait if error.retry_after is None else error.retry_after
-                    self._throttle.on_throttled(wait, sent_at=sent_at, now=self._clock.now())
+                    self._throttle.on_throttled(
+                        wait, self._clock, sent_at=sent_at, in_flight=in_flight, code=error.code
+                    )
             moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
             url = response.headers.get("location", "")
             if not moved or not url:
@@ -427,9 +427,9 @@ class DataverseClient:
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
-            async with self._connections:
+            with self._http.least_busy() as http:
                 status, received, body = await exchange(
-                    self._http,
+                    http,
                     method,
                     url,
                     content=content,

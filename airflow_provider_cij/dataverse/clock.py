@@ -13,6 +13,10 @@ class Clock:
         """Return the time as epoch seconds."""
         return time.time()
 
+    def monotonic(self) -> float:
+        """Return the seconds since the system was started, the same in every process."""
+        return time.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         """Sleep without blocking the event loop.
 

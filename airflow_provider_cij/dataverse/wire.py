@@ -9,8 +9,9 @@ import ipaddress
 import os
 import urllib.request
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from math import ceil
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from airflow_provider_cij.errors import CijInputError
 
 # Seconds.
 _CONNECT_TIMEOUT = 10
+# Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
+_CONNECTIONS_A_CLIENT = 16
 # Bytes decoded at a time.
 _CHUNK = 2**20
 # Bytes of an error's body; the rest is not read.
@@ -93,6 +96,46 @@ def open_client(url: str, context: SSLContext, timeout: float, connections: int,
         if isinstance(error, ImportError):
             hint = "A SOCKS proxy needs the package httpx[socks] (socksio)."
         raise CijInputError(f"The environment variable {name} names a proxy that can't be used.", hint=hint) from None
+
+
+class ClientShards:
+    """Clients of one host that share the connections, so that none has many.
+
+    :param clients: the clients, and the connections of each
+    """
+
+    def __init__(self, clients: Iterable[tuple[httpx.AsyncClient, int]]) -> None:
+        self._free = dict(clients)
+
+    @classmethod
+    def open(cls, url: str, context: SSLContext, timeout: float, connections: int, **others: Any) -> ClientShards:
+        """Open clients as ``open_client`` does, of at most 16 connections each.
+
+        :param url: the address the clients are for
+        :param context: how TLS is checked
+        :param timeout: seconds for each part of an exchange
+        :param connections: open connections of all clients
+        :param others: further arguments of ``httpx.AsyncClient``
+        :raises CijInputError: the environment names a proxy that can't be used
+        """
+        count = ceil(connections / _CONNECTIONS_A_CLIENT)
+        parts = [connections // count + (number < connections % count) for number in range(count)]
+        return cls((open_client(url, context, timeout, part, **others), part) for part in parts)
+
+    @contextlib.contextmanager
+    def least_busy(self) -> Iterator[httpx.AsyncClient]:
+        """Give the client with the most free connections, for one exchange."""
+        client = max(self._free, key=self._free.__getitem__)
+        self._free[client] -= 1
+        try:
+            yield client
+        finally:
+            self._free[client] += 1
+
+    async def aclose(self) -> None:
+        """Close all clients."""
+        for client in self._free:
+            await client.aclose()
 
 
 def proxy_of(url: str) -> tuple[str, str | None]:

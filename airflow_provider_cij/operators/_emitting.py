@@ -24,7 +24,7 @@ _FACTS = (
 class EmitsEvents(CijOperator):
     """A task that emits events on the assets of segments or journeys when it succeeds.
 
-    :param emit_events: False emits none; default True (templated)
+    :param emit_events: False emits none; default True
     """
 
     def __init__(self, *, emit_events: bool = True, **kwargs: Any) -> None:
@@ -61,16 +61,17 @@ class EmitsEvents(CijOperator):
         # The task's work is done: what fails here must not have it done again.
         with best_effort(self.log, "The lineage"):
             hook_lineage_collector().add_output_asset(self.hook, uri=asset.uri)
-        if not self.emit_events:
+        events = context.get("outlet_events")
+        if not self.emit_events or events is None:  # code that calls execute by itself gives a smaller context
             return
-        row_id, started = f"{what}_id", context["ti"].start_date
+        row_id, started = f"{what}_id", getattr(context["ti"], "start_date", None)
         known = {
             **facts,
             "duration": round(time.time() - started.timestamp(), 1) if started else None,
             "link": self.hook.row_url(f"msdynmkt_{what}", facts[row_id]),
         }
         extra = {name: known[name] for name in (row_id, *_FACTS) if known.get(name) not in (None, "")}
-        context["outlet_events"][EVENTS].add(asset, extra=extra)
+        events[EVENTS].add(asset, extra=extra)
 
 
 def _with_alias(outlets: Any) -> list[Any]:

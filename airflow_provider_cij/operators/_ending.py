@@ -32,13 +32,13 @@ class CijStopSegmentsOperator(SegmentWaiting):
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Stop segments".
 
-    :param segment_ids: the segments (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated)
+    :param segment_ids: the segments, each an id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param emit_events: False emits no event on the segments' assets; default True (templated)
+    :param emit_events: False emits no event on the segments' assets; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
     :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
@@ -92,14 +92,14 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     A definition that was left without its segment, by a create or a delete that was cut off, is deleted as well. A
     segment that another task deletes meanwhile counts as missing.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param missing_ok: False fails when there is nothing to delete; default True (templated)
-    :param stop_first: True stops a live segment before, and waits until it is stopped; default False (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param missing_ok: False fails when there is nothing to delete; default True
+    :param stop_first: True stops a live segment before, and waits until it is stopped; default False
     :param poll_interval: seconds between checks while it stops; default 5. The first check of a deferred task comes
         after 5 s at the earliest
     :param timeout: seconds to wait until it is stopped; default 600
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param emit_events: False emits no event on the segment's asset; default True (templated)
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses

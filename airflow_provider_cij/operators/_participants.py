@@ -41,14 +41,14 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
 
     Source: the table reference of msdynmkt_journeyinstance.
 
-    :param journey_id: the journey (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes.
-        Default None, people are counted only (templated)
+        Default None, people are counted only
     :param states: the states to read: ``in_progress``, ``completed``, ``completed_by_exit_event``,
         ``completed_by_suppression_segment``, ``completed_by_journey_stopped``, ``completed_by_action_failure``. Default
-        all (templated)
-    :param emit_events: False emits no event on the journey's asset; default True (templated)
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+        all
+    :param emit_events: False emits no event on the journey's asset; default True
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status", "count", "states": {state: count}, "path"}``
     :raises AirflowFailException: there is no such journey or folder, or the application user lacks the privilege to
         read ``msdynmkt_journeyinstance``, which the marketing roles do not have

@@ -53,20 +53,19 @@ class CijPublishSegmentOperator(SegmentWaiting):
     Sources: "Create a Customer Insights - Journeys segment using the Web API", section "Publish"; the table reference
     of msdynmkt_segmentexecution.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True
-        (templated). ``wait_until_live`` is its former name
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
-        default any number (templated)
-    :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)
+        default any number
+    :param max_members: how many members it may have at the most: more fail the task. By default any number
     :param max_change: how far their number may be from that of the evaluation before: a number of members, or a share
         such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation. By default any change
-        (templated)
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait for the segment in all, default 24 hours: a new segment may take the service hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param emit_events: False emits no event on the segment's asset; default True (templated)
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the service refuses the query, or the segment failed, with its words; it has too many
@@ -162,7 +161,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
             "evaluated_at": check.evaluated_at or None,
         }
         self.emit_segment(context, {**check.result, **last, "execution_id": check.execution_id})
-        return self._result(check, last)
+        return self._result(context, check, last)
 
     def _check_dropped(self, segment_id: str, deadline: float, publishes: int) -> None:
         if publishes >= _MOST_PUBLISHES:
@@ -178,7 +177,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
         """Return a check with the evaluation that it is about, where that is known."""
         return check
 
-    def _result(self, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
         return check.result
 
 
@@ -191,24 +190,23 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Publish"; the table reference
     of msdynmkt_segmentexecution. There is no action that only refreshes.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True
-        (templated). ``wait_until_live`` is its former name
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
-        default any number (templated)
-    :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)
+        default any number
+    :param max_members: how many members it may have at the most: more fail the task. By default any number
     :param max_change: how far their number may be from that of the evaluation before: a number of members, or a share
         such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation. By default any change
-        (templated)
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait for the new evaluation in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param emit_events: False emits no event on the segment's asset; default True (templated)
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count", "name", "change", "evaluated_at"}``: ``change`` is the number of
-        members against the evaluation before, None at a first one; ``evaluated_at`` is ISO 8601, or None when the log
-        of evaluations can't be read; both are None when ``wait`` is False
+    :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
+        evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of
+        members against the evaluation before, None at a first one
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
@@ -229,5 +227,7 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
             return self.hook.run(newest)
         return check
 
-    def _result(self, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
-        return {**check.result, **last}
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
+        for key in ("name", "change"):
+            context["ti"].xcom_push(key=key, value=last[key])
+        return {**check.result, "evaluated_at": last["evaluated_at"]}

@@ -31,8 +31,8 @@ class CijPurgeSegmentExecutionsOperator(CijOperator):
 
     Source: known issues of real-time marketing analytics, "segment execution rows".
 
-    :param older_than_days: days since the evaluation ended, by the service's clock: 90 (default) or more (templated)
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+    :param older_than_days: days since the evaluation ended, by the service's clock: 90 (default) or more
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"deleted", "kept", "ended_before"}``: ``kept`` counts old evaluations that are the last of their segment
     :raises AirflowFailException: fewer than 90 days are given, or the application user may not delete them
     """

@@ -45,25 +45,22 @@ class CijCreateSegmentOperator(EmitsEvents, Keyed):
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
-    :param display_name: what people see, up to 100 characters (templated)
+    :param display_name: what people see, up to 100 characters
     :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
-        (templated)
-    :param base_table: ``contact`` or ``lead`` (templated)
+    :param base_table: ``contact`` or ``lead``
     :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to exclude
-        (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
-        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
+    :param description: what the segment is for, as people read it in Dynamics 365
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param business_unit_id: the owner, where business units are in use (templated)
+    :param business_unit_id: the owner, where business units are in use
     :param included_members: ids that are always members, by the API's first generation; for organisations without
         groups, and never together with groups
     :param excluded_members: ids that are never members, by the API's first generation; 108 at the most
     :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
         False such a group fails the task before anything is written. A renamed group is a dropped one
-    :param emit_events: False emits no event on the segment's asset; default True (templated)
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
         {argument: {"old", "new"}}}``, counts in place of ids of people, and groups as ``{name: "include" or
@@ -178,18 +175,18 @@ class CijUpdateSegmentOperator(EmitsEvents):
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param display_name: what people see, up to 100 characters (templated)
-    :param query: the query that finds its members (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param display_name: what people see, up to 100 characters
+    :param query: the query that finds its members
     :param groups: all static groups as wanted: one whose name exists keeps its members, a new one is empty, and one
-        that is not named is dropped (templated)
+        that is not named is dropped
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
-    :param business_unit_id: the owner, where business units are in use (templated)
+    :param description: what the segment is for, as people read it in Dynamics 365
+    :param business_unit_id: the owner, where business units are in use
     :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
         the task before anything is written. A renamed group is a dropped one
-    :param emit_events: False emits no event on the segment's asset; default True (templated)
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": False, "changed": bool, "changes":
         {argument: {"old", "new"}}}``

@@ -20,6 +20,7 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
+from airflow_provider_cij.dataverse.wire import ClientShards
 from airflow_provider_cij.errors import CijAuthError, CijError
 
 HOST = "https://contoso.crm4.dynamics.com"
@@ -38,6 +39,8 @@ class VirtualClock(Clock):
 
     def now(self) -> float:
         return self.time
+
+    monotonic = now
 
     async def sleep(self, seconds: float) -> None:
         end = self.time + seconds
@@ -111,7 +114,7 @@ class Client(DataverseClient):
     wire: Wire
 
     async def __aenter__(self) -> Client:
-        self._http = httpx.AsyncClient(transport=self.wire)
+        self._http = ClientShards([(httpx.AsyncClient(transport=self.wire), self.settings.max_concurrency)])
         return self
 
 

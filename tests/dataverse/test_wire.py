@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
 import sqlite3
+import ssl
+import threading
 import time
 
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.texts import json_of, storable
+from airflow_provider_cij.dataverse.wire import ClientShards
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
@@ -22,6 +27,37 @@ LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ
 
 def _who(client):
     return client.get("WhoAmI")
+
+
+@pytest.mark.parametrize(("connections", "parts"), [(8, [8]), (16, [16]), (17, [9, 8]), (52, [13, 13, 13, 13])])
+def test_connections_are_spread_over_clients(connections, parts):
+    """No client has more than 16 connections, and each exchange goes to the one that is the least busy."""
+    shards = ClientShards.open("https://localhost", ssl.create_default_context(), 1, connections)
+    assert list(shards._free.values()) == parts
+    with contextlib.ExitStack() as exchanges:
+        used = [exchanges.enter_context(shards.least_busy()) for _ in range(connections)]
+        assert sorted((used.count(client) for client in set(used)), reverse=True) == parts
+        assert set(shards._free.values()) == {0}
+    assert list(shards._free.values()) == parts
+    asyncio.run(shards.aclose())
+
+
+def test_forty_requests_run_at_once(scripted):
+    """Forty requests run at once where the connection allows it, over three clients."""
+    meeting = threading.Barrier(40)
+    answer = scripted.answer
+
+    def together(request):
+        if request.path.endswith("WhoAmI"):
+            meeting.wait(30)
+        return answer(request)
+
+    async def work(client):
+        await asyncio.gather(*(client.get("WhoAmI") for _ in range(40)))
+
+    scripted.answer = together
+    run_client(scripted, Answer(body={}), work=work, clock=Clock(), max_concurrency=40)
+    assert len(scripted.requests) == 40
 
 
 def test_two_encodings_are_refused_and_one_is_read(scripted):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, Asset
 
-from airflow_provider_cij.api.segments.spec import id_of
+from airflow_provider_cij.api.segments.models import MemberGroup
+from airflow_provider_cij.api.segments.spec import SegmentSpec, id_of
 from airflow_provider_cij.assets import EVENTS, segment_asset
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator, CijMirrorSegmentMembersOperator
@@ -137,6 +139,15 @@ def test_emit_events_false_emits_none(contacts, dag_id, emit):
     assert (EVENTS in task.outlets) == (emit is not False) == (EVENTS in dag.get_task("mapped").outlets)
     assert set(run_dag(dag).states.values()) == {"success"}
     assert _events(dag_id) == []
+
+
+def test_a_task_works_where_its_context_takes_no_events(contacts, dag_id):
+    """Code that calls ``execute`` by itself, with a smaller context, gets the report and no event."""
+    spec = SegmentSpec(dag_id, f"VIP {dag_id}", groups=(MemberGroup("In"),))
+    CijHook().run(lambda cij: cij.segments.create(spec))
+    task = CijAddSegmentMembersOperator(task_id="add", segment_id=spec.segment_id, group="In", members=contacts)
+    context = {"ti": SimpleNamespace(map_index=-1, xcom_push=lambda **_: None)}
+    assert task.execute(context)["added"] == len(contacts)
 
 
 def test_outlets_of_the_author_stay(dag_id):

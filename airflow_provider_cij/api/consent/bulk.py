@@ -227,7 +227,8 @@ class ConsentImport:
             for write in writes:
                 batch.succeeded(write)
             return
-        await self._one_by_one(batch, [replace(write, if_match=write.if_match and "*") for write in writes])
+        if_match = "" if verb == "Create" else "*"
+        await self._one_by_one(batch, [replace(write, if_match=if_match) for write in writes])
 
     async def _one_by_one(self, batch: _Batch, writes: Sequence[_Write]) -> None:
         root = urlsplit(self._client.settings.api_url).path
@@ -248,14 +249,15 @@ class ConsentImport:
             error = error_of(response, time.time())
             if isinstance(error, CijForbiddenError):
                 raise error
-            if isinstance(error, (CijConflictError, CijNotFoundError)):
-                # Changed, made or deleted since it was read: by others, or by a try of ours whose response was lost.
+            passing = isinstance(error, (CijServerError, CijThrottledError))
+            if passing and (error.retry_after or 0) > self._client.settings.max_throttle_wait_seconds:
+                raise error  # the task gives its worker back meanwhile
+            if passing or isinstance(error, (CijConflictError, CijNotFoundError)):
+                # Failed for now; or changed, made or deleted since it was read: by others, or by a try of ours whose
+                # response was lost.
                 batch.again[write.address] = None
                 batch.tried[write.address] = write.outcome
-            elif isinstance(error, (CijServerError, CijThrottledError)):
-                if (error.retry_after or 0) > self._client.settings.max_throttle_wait_seconds:
-                    raise error  # the task gives its worker back meanwhile
-                batch.again[write.address], batch.passing = None, error
+                batch.passing = error if passing else batch.passing
             else:
                 batch.record(write.address, FAILED, f"{error.code or f'HTTP {error.http_status}'}: {error.message}")
 

@@ -173,7 +173,7 @@ class OutboundMembers:
         ask = self._by_query if how == "query" else self._by_fetchxml
         listed, last = PageConsistencyCheck(), Page([])
         page = await ask(segment, 1, page_size)
-        total, limit = page.total or 0, self._client.recommended_concurrency
+        total, limit = page.total or 0, self._client.settings.max_concurrency
         # Smaller than asked for, the first page is the whole list or shows the most that the service gives.
         size = len(page.ids)
 

@@ -91,7 +91,7 @@ class Spool:
         """
         window: list[PlannedRow] = []
         for number in range(_BUCKETS):
-            window += [PlannedRow(*row) for row in self._bucket(number)]
+            window += map(PlannedRow._make, self._bucket(number))
             while len(window) >= size:
                 yield window[:size]
                 del window[:size]

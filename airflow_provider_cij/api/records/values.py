@@ -6,6 +6,7 @@ Source: Dataverse docs, "Column data types", and the metadata of a table's colum
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -123,9 +124,12 @@ def text_of(value: object) -> str:
 
 def _text(column: ColumnType) -> Read:
     limit = column.max_length
+    short = sys.maxsize if limit is None else limit
 
     def read(value: object) -> Json:
-        text = text_of(value)
+        text = value if type(value) is str else text_of(value)
+        if 2 * len(text) <= short and text.isprintable():
+            return text
         # .NET counts UTF-16 units.
         if limit is not None and len(text) + (0 if text.isascii() else len(_ASTRAL.findall(text))) > limit:
             raise UnfitError(f"longer than {limit:,} characters")

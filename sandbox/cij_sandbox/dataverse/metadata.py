@@ -16,9 +16,6 @@ from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER
 
 VERSION = "9.2.25034.00179"
 _BY_KEY = re.compile(r"EntityDefinitions\((?:LogicalName='([^']*)'|([0-9a-fA-F-]{36}))\)(?:/(.*))?", re.DOTALL)
-_MULTIPLE = ("CreateMultiple", "UpdateMultiple", "UpsertMultiple")
-_MESSAGE_NAMES = re.compile(r"sdkmessageid/name eq '(\w*)'")
-_MESSAGE_TABLE = re.compile(r"primaryobjecttypecode eq '(\w*)'")
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?(?:,|$)")
 _PROPERTIES = (
     *("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId"),
@@ -30,8 +27,6 @@ def answer(path: str, request: Request, schema: Schema, keys: Keys) -> Answer | 
     """Return the answer for a path of these, None for any other."""
     if not path:
         return _service_document(request, schema)
-    if path == "sdkmessagefilters":
-        return _message_filters(request, schema)
     if path.startswith("EntityDefinitions"):
         return _entity_definitions(path, request, schema, keys)
     name = path.removesuffix("()")
@@ -108,25 +103,6 @@ def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
     if not isinstance(condition, Compare) or condition.operator != "=" or condition.column not in _PROPERTIES[:3]:
         raise errors.not_implemented("this $filter on EntityDefinitions")
     return tuple(table for table in schema.tables if _shown(table, ())[condition.column] == condition.literal.value)
-
-
-def _message_filters(request: Request, schema: Schema) -> Answer:
-    """Return which of the actions on many rows a table has."""
-    options = options_of(request.query)
-    where = re.sub(r"(@\w+)", lambda found: options.get(found[1], found[1]), options.get("$filter", ""))
-    names, table = _MESSAGE_NAMES.findall(where), _MESSAGE_TABLE.search(where)
-    rest = _MESSAGE_TABLE.sub("", _MESSAGE_NAMES.sub("", where))
-    if not names or table is None or re.sub(r"\band\b|\bor\b|[()\s]", "", rest):
-        raise errors.not_implemented("this query of sdkmessagefilters")
-    known = schema.by_name.get(table[1])
-    found = [name for name in _MULTIPLE if name in names and known is not None and known.writable]
-    rows = []
-    for name in found:
-        row: dict[str, object] = {"sdkmessagefilterid": stable_id(f"message {table[1]} {name}")}
-        if "$expand" in options:
-            row["sdkmessageid"] = {"sdkmessageid": stable_id(f"message {name}"), "name": name}
-        rows.append(row)
-    return Answer(200, {"@odata.context": f"{request.context}sdkmessagefilters", "value": rows})
 
 
 def _matched(schema: Schema, match: re.Match[str]) -> Table:

@@ -1,0 +1,243 @@
+"""What the processes of a host know together of one user's throttle, through a small file in the temporary folder.
+
+It holds the moment until which the service accepts nothing, and how many requests it still accepted when it last said
+so. Requests in flight are locks on single bytes behind these: the system drops those of a process that ends, however
+it ends. Without a usable file each process is for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import stat
+import struct
+import tempfile
+import threading
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.responses import DAY
+from airflow_provider_cij.dataverse.settings import Settings
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+SERVICE_LIMIT = 52
+"""Requests in flight that the service allows a user (Dataverse docs, Service protection API limits)."""
+
+# Written at and closed until by the monotonic clock, written at by the wall clock, and a checksum of them.
+_CLOSING = struct.Struct("<ddd")
+_CHECKSUM = struct.Struct("<I")
+_SIZE = _CLOSING.size + _CHECKSUM.size
+# Requests that the service still accepts and when that was noted, behind the closing. Any content is good for a while.
+_LEFT = struct.Struct("<Id")
+_LEFT_AT = 64
+# Requests left from which on the number is not written any more.
+_PLENTY = 4 * SERVICE_LIMIT
+# Bytes behind the content, whether the file has them or not: one for writing, then one for each request in flight.
+_WRITER, _FIRST_SLOT = 1024, 1025
+# Seconds between two looks for a free slot of one request, at most, and of all requests of a process, at least.
+_LOOK_AGAIN, _LOOK_TOGETHER = 0.02, 0.002
+# Seconds by which the wall clock may be set meanwhile.
+_TOLERANCE = 60.0
+
+
+class HostThrottle:
+    """The shared part of one user's throttle. Safe to use from any thread and any event loop of a process.
+
+    :param path: the file, which is created; ``""`` for a process that is for itself
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        self._held: set[int] = set()
+        self._left = _PLENTY, 0.0
+        self._none_free_at = -1.0
+        self._file = _open(path) if path and fcntl else None
+
+    def closed_for(self, clock: Clock) -> float:
+        """Return the seconds for which the service accepts nothing, 0 when it is open as far as is known.
+
+        :param clock: where time comes from
+        """
+        if self._file is None:
+            return 0.0
+        try:
+            content = os.pread(self._file, _SIZE, 0)
+        except OSError:
+            return 0.0
+        if len(content) < _SIZE or _CHECKSUM.pack(zlib.crc32(content[: _CLOSING.size])) != content[_CLOSING.size :]:
+            return 0.0  # new, or torn
+        written, closed_until, written_at = _CLOSING.unpack_from(content)
+        now = clock.monotonic()
+        seconds = closed_until - now
+        # The monotonic clock begins anew with the system: what was written before is of no use.
+        known = written <= now and 0 < seconds <= DAY and abs(clock.now() - written_at - (now - written)) < _TOLERANCE
+        return seconds if known else 0.0
+
+    def close_for(self, seconds: float, clock: Clock) -> None:
+        """Tell the other processes that the service accepts nothing for a time. A longer time stays.
+
+        :param seconds: from now
+        :param clock: where time comes from
+        """
+        if self._file is None:
+            return
+        with self._lock, contextlib.suppress(OSError), _writing(self._file):
+            seconds = max(min(seconds, DAY), self.closed_for(clock))
+            now = clock.monotonic()
+            content = _CLOSING.pack(now, now + seconds, clock.now())
+            os.pwrite(self._file, content + _CHECKSUM.pack(zlib.crc32(content)), 0)
+
+    @asynccontextmanager
+    async def slot(self, most: int, clock: Clock) -> AsyncIterator[None]:
+        """Wait until fewer than ``most`` requests of the host are in flight, and count one more meanwhile.
+
+        :param most: requests in flight at most
+        :param clock: where time comes from
+        """
+        while (taken := self._take(most, clock.monotonic())) is None:
+            await clock.sleep(_LOOK_AGAIN * random.random())  # noqa: S311  # spreads, guards nothing
+        try:
+            yield
+        finally:
+            self._release(taken)
+
+    def note_left(self, count: int, sent_at: float, clock: Clock) -> None:
+        """Note how many requests the service still accepts in its window of time: no more are sent at once, but one.
+
+        :param count: what a response said
+        :param sent_at: when its request was sent, by the monotonic clock: responses overtake one another, and only one
+            to a request that was sent since the last note raises the number
+        :param clock: where time comes from
+        """
+        (left, noted_at), now = self._read_left(), clock.monotonic()
+        newer = sent_at > noted_at or noted_at > now  # noted before the system was started
+        if count != left and min(count, left) < _PLENTY and (count < left or newer):
+            self._left = min(count, _PLENTY), now
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    os.pwrite(self._file, _LEFT.pack(*self._left), _LEFT_AT)
+
+    def _read_left(self) -> tuple[int, float]:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                content = os.pread(self._file, _LEFT.size, _LEFT_AT)
+                self._left = _LEFT.unpack(content) if len(content) == _LEFT.size else (_PLENTY, 0.0)
+        return self._left
+
+    def _take(self, most: int, now: float) -> int | None:
+        """Take the first free slot and return its number, None when there is none."""
+        with self._lock:
+            if 0 <= now - self._none_free_at < _LOOK_TOGETHER:
+                return None
+            left, taken, busy = max(1, self._read_left()[0]), None, 0
+            for number in range(most):
+                # Locks of one process do not keep it from the same byte.
+                if number in self._held or not self._is_free(number):
+                    busy += 1
+                elif taken is None:
+                    taken = number
+                else:
+                    self._free(number)
+                if busy >= left or (taken is not None and left >= most):
+                    break
+            if taken is not None and busy < left:
+                self._held.add(taken)
+                return taken
+            if taken is not None:
+                self._free(taken)
+            self._none_free_at = now
+        return None
+
+    def _is_free(self, number: int) -> bool:
+        try:
+            return self._file is None or _try_lock(self._file, _FIRST_SLOT + number)
+        except OSError:  # a file system without locks
+            return True
+
+    def _release(self, number: int) -> None:
+        with self._lock:
+            self._held.discard(number)
+            self._none_free_at = -1.0
+            self._free(number)
+
+    def _free(self, number: int) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _FIRST_SLOT + number)
+
+
+@contextlib.contextmanager
+def _writing(file: int) -> Iterator[None]:
+    """Keep other processes from writing. One that is stopped while it writes holds up nobody for long."""
+    locked = any(_try_lock(file, _WRITER) for _ in range(1000))
+    try:
+        yield
+    finally:
+        if locked:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITER)
+
+
+def _try_lock(file: int, place: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another process has it
+        return False
+    return True
+
+
+def _open(path: str) -> int | None:
+    """Open a file that belongs to this user alone. It stays open: to close it would drop all locks of the process."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        log.debug("Processes do not share what they know of the throttle: %s", error)
+        return None
+    found = os.fstat(file)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return file
+    log.debug("Processes do not share what they know of the throttle: %s is not this user's alone", path)
+    os.close(file)
+    return None
+
+
+_of_user: dict[str, HostThrottle] = {}
+_opening = threading.Lock()
+
+
+def host_throttle_of(settings: Settings) -> HostThrottle:
+    """Return the host's part of the throttle of a connection's user.
+
+    :param settings: the connection
+    """
+    user = settings.client_id or settings.managed_identity_client_id
+    digest = blake2b(f"{settings.base_url}\n{user}".encode(), digest_size=16).hexdigest()
+    try:
+        path = f"{tempfile.gettempdir()}/cij-throttle-{os.geteuid()}-{digest}" if fcntl else ""
+    except FileNotFoundError:  # there is no folder that can be written to
+        path = ""
+    with _opening:
+        if path not in _of_user:
+            _of_user[path] = HostThrottle(path)
+        return _of_user[path]
+
+
+def _forget() -> None:
+    """Begin anew in a forked process, which has no locks and no requests."""
+    global _opening  # another thread may have held it
+    _opening = threading.Lock()
+    _of_user.clear()
+
+
+if fcntl:
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,165 @@
+"""What the processes of a host share of a throttle: with real processes, and with the sandbox's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from cij_sandbox.testing import running_sandbox
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.host_throttle import HostThrottle, host_throttle_of
+from airflow_provider_cij.dataverse.responses import DAY
+from tests.scripted_client import FakeClock
+from tests.throttled_calls import run_processes
+
+CLOCK = Clock()
+HOLDER = """
+import asyncio, sys
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.host_throttle import HostThrottle
+async def main():
+    throttle = HostThrottle(sys.argv[1])
+    throttle.close_for(50, Clock())
+    async with throttle.slot(2, Clock()), throttle.slot(2, Clock()):
+        print(flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+asyncio.run(main())
+"""
+
+
+async def _has_slot(throttle: HostThrottle, most: int) -> bool:
+    try:
+        async with asyncio.timeout(0.2), throttle.slot(most, CLOCK):
+            return True
+    except TimeoutError:
+        return False
+
+
+def test_another_process_is_counted_until_it_is_killed(tmp_path):
+    """The requests in flight of another process are counted, and those of a killed one are not; what it said stays."""
+    path = str(tmp_path / "throttle")
+    throttle = HostThrottle(path)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        assert 40 < throttle.closed_for(CLOCK) <= 50
+        assert not asyncio.run(_has_slot(throttle, 2))
+        assert asyncio.run(_has_slot(throttle, 3))
+        other.kill()
+    assert asyncio.run(_has_slot(throttle, 2))
+    assert 40 < HostThrottle(path).closed_for(CLOCK) <= 50
+
+
+@given(st.lists(st.floats(0, 2 * DAY), min_size=1, max_size=5))
+def test_the_longest_wait_stays(tmp_path_factory, waits):
+    """The longest of several waits holds, up to a day, and passes with time."""
+    clock = FakeClock()
+    throttle = HostThrottle(str(tmp_path_factory.mktemp("t") / "throttle"))
+    for wait in waits:
+        throttle.close_for(wait, clock)
+    assert throttle.closed_for(clock) == pytest.approx(min(max(waits), DAY))
+    clock.time += max(waits)
+    assert throttle.closed_for(clock) == 0
+    os.close(throttle._file)
+
+
+@given(st.binary(max_size=64), st.integers(0, 28))
+def test_a_torn_file_says_nothing(tmp_path_factory, content, cut):
+    """Any content that no process wrote whole is as good as none, and is written over."""
+    path = tmp_path_factory.mktemp("t") / "throttle"
+    throttle = HostThrottle(str(path))
+    path.write_bytes(content)
+    assert throttle.closed_for(CLOCK) == 0
+    throttle.close_for(30, CLOCK)
+    assert 0 < throttle.closed_for(CLOCK) <= 30
+    os.truncate(path, min(cut, 27))
+    assert throttle.closed_for(CLOCK) == 0
+    os.close(throttle._file)
+
+
+def test_what_was_written_before_the_system_started_is_stale(tmp_path):
+    """A moment of another boot is ignored: its monotonic clock is ahead, or as far from the wall clock as no other."""
+    before, now = FakeClock(), FakeClock()
+    throttle = HostThrottle(str(tmp_path / "throttle"))
+    throttle.close_for(500, before)
+    now.time = before.time - 100
+    assert throttle.closed_for(now) == 0
+    now.time = before.time + 100
+    assert throttle.closed_for(now) == 400
+    now.monotonic = lambda: before.time + 10
+    assert throttle.closed_for(now) == 0
+
+
+def test_a_file_that_is_not_the_users_alone_is_not_used(tmp_path):
+    """A file that others may write, a link, a folder and a missing folder leave the process for itself."""
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.touch()
+    shared.chmod(0o666)
+    link.symlink_to(tmp_path / "target")
+    for path in (shared, link, tmp_path, tmp_path / "none" / "file", "/dev/full"):
+        throttle = HostThrottle(str(path))
+        throttle.close_for(10, CLOCK)
+        assert throttle.closed_for(CLOCK) == 0
+        assert asyncio.run(_has_slot(throttle, 1))
+    assert not (tmp_path / "target").exists()
+
+
+def test_the_file_is_private_and_of_one_user(scripted):
+    """The file is readable by its owner alone, and connections share it by organisation and client id."""
+    one = host_throttle_of(scripted.settings())
+    assert os.fstat(one._file).st_mode & 0o777 == 0o600
+    assert one is host_throttle_of(scripted.settings(max_concurrency=3))
+    assert one is not host_throttle_of(scripted.settings(client_id="another"))
+
+
+def test_a_forked_process_holds_no_slot(tmp_path, scripted):
+    """A forked process begins without the slots of its parent, and counts those as another's."""
+
+    async def main() -> int:
+        throttle = host_throttle_of(scripted.settings())
+        async with throttle.slot(1, CLOCK):
+            child = os.fork()
+            if not child:
+                again = host_throttle_of(scripted.settings())
+                os._exit(0 if again is not throttle and again._take(1, 0) is None and again._take(2, 1) == 1 else 1)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            return os.waitstatus_to_exitcode(status)
+
+    assert asyncio.run(main()) == 0
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_processes_wait_together(count):
+    """Of 240 calls of several processes against 120 in 5 s, no more than a handful are refused in all."""
+    with running_sandbox("--limit-requests", "120", "--limit-window", "5") as sandbox:
+        _, refused = run_processes(count, 240 // count, sandbox)
+    assert 1 <= refused <= (4 if count == 4 else 8)
+
+
+def test_no_more_are_sent_than_the_service_still_accepts(tmp_path):
+    """Two processes' worth of requests in flight are as many as the service last said it accepts, and one at zero."""
+    path = str(tmp_path / "throttle")
+    for throttle in (HostThrottle(path), HostThrottle("")):
+        clock = FakeClock()
+        for left, sent, free in ((3, 0, 3), (0, 0, 1), (9, -1, 1), (5000, 1, 52)):
+            clock.time += 2
+            throttle.note_left(left, clock.time + sent - 2, clock)
+            taken = [throttle._take(52, number) for number in range(60)]
+            assert [number for number in taken if number is not None] == list(range(free))
+            for number in range(free):
+                throttle._release(number)
+
+
+def test_processes_share_the_limit_at_once():
+    """Sixteen calls at once of each of four processes meet the limit of 52 at once without a refusal."""
+    with running_sandbox("--limits") as sandbox:
+        sandbox.faults.add("slow", path="WhoAmI", delay=0.1)
+        started = time.monotonic()
+        seconds, refused = run_processes(4, 52, sandbox, max_concurrency=16)
+        assert (refused, seconds <= time.monotonic() - started) == (0, True)
