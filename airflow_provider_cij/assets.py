@@ -33,7 +33,9 @@ class CijSegmentWatcher(AssetWatcher):
     Give it to an asset of its own, such as ``Asset("vip_refreshed", watchers=[CijSegmentWatcher("my_dag.create")])``,
     and a DAG with ``schedule=[that asset]`` runs for each evaluation, also those that the service makes by itself.
     Airflow may merge events that are close to one another into one run: read all of them from
-    ``triggering_asset_events``. An event may be repeated after a crash, with the same ``execution_id``.
+    ``triggering_asset_events``. An event that comes while a run cannot be created, such as above ``max_active_runs``,
+    waits for the next one; so events of one watcher are at least 5 seconds apart. Give each watcher an asset of its
+    own. An event may be repeated after a crash, with the same ``execution_id``.
 
     What happens while no triggerer runs is reported afterwards: the watermark is kept in Airflow's asset state store.
     Before Airflow 3.3, which has none, it is not reported, and each watcher polls for itself.

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_POLLS = 30.0
 """Two requests a poll for segments and one for journeys: 6 a minute. ``max_poll_seconds`` shortens it."""
 _LONGEST_PAUSE = 300.0
+_SPACE = 5.0
+"""Seconds between two events of a watcher: of events that come before Airflow's scheduler created the run of the first,
+it leaves all others to the run after (3.3)."""
 _WATERMARK = "cij_watermark"
 _EPOCH = "1970-01-01T00:00:00Z"
 # A large segment is evaluated for hours; an evaluation that began earlier than this is not looked for after a restart.
@@ -187,6 +190,7 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
         super().__init__()  # type: ignore[no-untyped-call]
         # False at the start and after a failure: what was missed is read for this watcher alone.
         self._caught_up = False
+        self._quiet_until = 0.0
         self._watermark: M | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -232,6 +236,9 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
             await self._keep(unstored)
             if not poll.whole:
                 continue
+            if asyncio.get_running_loop().time() < self._quiet_until:
+                self._caught_up = False
+                continue
             try:
                 if self._watermark is None:
                     self._watermark = await self._kept()
@@ -240,9 +247,11 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
                 log.warning("%s could not be looked at, looking again: %s", self.subject, error)
                 self._caught_up = False
                 continue
-            self._caught_up = True
-            for facts in news:
-                yield event_of({name: value for name, value in facts.items() if value not in (None, "")})
+            # There may be more news behind one.
+            self._caught_up = not news
+            if news:
+                yield event_of({name: value for name, value in news.items() if value not in (None, "")})
+                self._quiet_until = asyncio.get_running_loop().time() + _SPACE
             if watermark != self._watermark:
                 unstored.append((poll, watermark))
             self._watermark = watermark
@@ -252,8 +261,8 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
         """What is watched, for the log."""
         raise NotImplementedError
 
-    async def _look(self, poll: Poll) -> tuple[M, list[dict[str, Any]]]:
-        """Return the watermark behind a poll, and its events; raise CijError."""
+    async def _look(self, poll: Poll) -> tuple[M, dict[str, Any] | None]:
+        """Return the next event of a poll, None for none, and the watermark behind it; raise CijError."""
         raise NotImplementedError
 
     def _read_watermark(self, stored: Mapping[str, Any]) -> M:
@@ -319,7 +328,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
     def _write_watermark(self, watermark: Watermark) -> dict[str, Any]:
         return watermark.as_dict()
 
-    async def _look(self, poll: Poll) -> tuple[Watermark, list[dict[str, Any]]]:
+    async def _look(self, poll: Poll) -> tuple[Watermark, dict[str, Any] | None]:
         watch = SegmentWatch(self.on, change_bound(self.on, self.at_least_change))
         watermark, runs = self._watermark, list[Execution]()
         if not self._caught_up:
@@ -336,7 +345,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
             # What ended before the watcher began is no news; a segment that is not there yet has no state.
             known = tuple(run.execution_id for run in runs if "" < run.finished_on <= poll.newest)
             count, status = (segment.member_count, segment.status) if segment else (None, 0)
-            return Watermark(poll.newest, known, count, status), []
+            return Watermark(poll.newest, known, count, status), None
         watermark, news = watch.evaluations(watermark, runs, segment)
         became = False
         if segment:
@@ -344,9 +353,9 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
         if news or became:
             async with _session(self.cij_conn_id) as cij:
                 if became and segment:
-                    news.append(await self._state(cij, segment))
-                facts = {"segment_id": self._id, "name": segment.display_name if segment else ""}
-                news = [{**facts, **one, "link": cij.segment_url(self._id)} for one in news]
+                    news = await self._state(cij, segment)
+                news = {**(news or {}), "segment_id": self._id, "link": cij.segment_url(self._id)}
+                news["name"] = segment.display_name if segment else ""
         return watermark, news
 
     @property
@@ -386,7 +395,7 @@ class CijJourneyWatchTrigger(WatchTrigger[int]):
     def _write_watermark(self, watermark: int) -> dict[str, Any]:
         return {"status": watermark}
 
-    async def _look(self, poll: Poll) -> tuple[int, list[dict[str, Any]]]:
+    async def _look(self, poll: Poll) -> tuple[int, dict[str, Any] | None]:
         journey: Journey | None = poll.rows.get(self.journey_id)
         last = self._watermark
         if not self._caught_up and journey is None:
@@ -394,11 +403,12 @@ class CijJourneyWatchTrigger(WatchTrigger[int]):
                 with suppress(CijNotFoundError):
                     journey = await cij.journeys.get(self.journey_id)
         if journey is None:
-            return last or 0, []
+            return last or 0, None
         wanted = JOURNEY_NEWS[self.on]
         if last is None or last == journey.status or journey.status not in wanted or last in wanted:
-            return journey.status, []
+            return journey.status, None
         async with _session(self.cij_conn_id) as cij:
             link = cij.journey_url(journey.journey_id)
         execution_id = f"{journey.status_name} {journey.modified_on}"
-        return journey.status, [{**journey.summary(), "name": journey.name, "link": link, "execution_id": execution_id}]
+        facts = {"name": journey.name, "link": link, "execution_id": execution_id}
+        return journey.status, {**journey.summary(), **facts}

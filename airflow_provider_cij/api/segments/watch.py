@@ -100,22 +100,22 @@ class SegmentWatch:
 
     def evaluations(
         self, watermark: Watermark, executions: Iterable[Execution], segment: Segment | None
-    ) -> tuple[Watermark, list[dict[str, Any]]]:
-        """Return the watermark behind some evaluations, and those of them that are news, the first to end first.
+    ) -> tuple[Watermark, dict[str, Any] | None]:
+        """Return the next evaluation that is news, and the watermark behind it: one at a time, the first to end first.
 
         :param watermark: where the watcher is
         :param executions: of the segment, in any order, some of them looked at already
         :param segment: as it is; None when that is not known
+        :return: the watermark, and what is news; None when none of the evaluations is
         """
-        news = []
         ended = (run for run in executions if run.status in (_SUCCEEDED, *_FAILED) and run.finished_on)
         for run in sorted(ended, key=lambda run: (run.finished_on, run.started_on)):
             if watermark.is_past(run):
                 continue
-            if self._is_news(run, watermark.member_count):
-                news.append(_facts(run, watermark.member_count, segment))
-            watermark = watermark.after(run)
-        return watermark, news
+            count, watermark = watermark.member_count, watermark.after(run)
+            if self._is_news(run, count):
+                return watermark, _facts(run, count, segment)
+        return watermark, None
 
     def state(self, watermark: Watermark, segment: Segment) -> tuple[Watermark, bool]:
         """Return the watermark behind a look at the segment, and whether it has become what is watched for.

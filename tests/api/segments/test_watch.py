@@ -20,6 +20,16 @@ def _run(number: int, status: int = SUCCEEDED, count: int | None = 10) -> Execut
     return Execution(f"e{number}", status, f"2026-11-02T03:{number:02}:00Z", ended, count)
 
 
+def _news(watch: SegmentWatch, watermark: Watermark, runs, segment=None) -> tuple[Watermark, list[dict]]:
+    """Return all news of some evaluations, and the watermark behind them."""
+    news = []
+    while True:
+        watermark, one = watch.evaluations(watermark, runs, segment)
+        if one is None:
+            return watermark, news
+        news.append(one)
+
+
 def _segment(status: int) -> Segment:
     return Segment("s", "d", "VIP", "contact", status, 10)
 
@@ -31,7 +41,7 @@ def test_each_evaluation_is_news_exactly_once(polls):
     for newest in range(len(polls)):
         reached = sorted({number for poll in polls[: newest + 1] for number in poll})
         runs = [_run(number) for number in reached if number >= (max(map(int, seen)) if seen else 0)]
-        watermark, news = watch.evaluations(watermark, [*runs, *runs], None)
+        watermark, news = _news(watch, watermark, [*runs, *runs])
         seen += [one["execution_id"][1:] for one in news]
         watermark = Watermark.of(json.loads(json.dumps(watermark.as_dict())))
     assert len(seen) == len(set(seen))
@@ -41,22 +51,22 @@ def test_each_evaluation_is_news_exactly_once(polls):
 def test_an_evaluation_under_way_is_news_when_it_has_ended():
     """An evaluation is no news while it runs, and is once it has ended, after another that ended in the same second."""
     watch = SegmentWatch("refreshed")
-    watermark, news = watch.evaluations(Watermark(), [_run(1, RUNNING)], None)
+    watermark, news = _news(watch, Watermark(), [_run(1, RUNNING)])
     assert news == []
-    watermark, news = watch.evaluations(watermark, [_run(1)], None)
+    watermark, news = _news(watch, watermark, [_run(1)])
     assert [one["execution_id"] for one in news] == ["e1"]
     twin = Execution("twin", SUCCEEDED, _run(1).started_on, _run(1).finished_on, 12)
-    watermark, news = watch.evaluations(watermark, [_run(1), twin], None)
+    watermark, news = _news(watch, watermark, [_run(1), twin])
     assert [(one["execution_id"], one["member_count"], one["change"]) for one in news] == [("twin", 12, 2)]
-    assert watch.evaluations(watermark, [twin, _run(1)], None) == (watermark, [])
+    assert _news(watch, watermark, [twin, _run(1)]) == (watermark, [])
 
 
 def test_a_failed_evaluation_is_news_for_failed_alone():
     """A failed evaluation is news for failed, without a member count, and leaves the count to compare with."""
     runs = [_run(1, count=10), _run(2, FAILED, None), _run(3, count=15)]
-    _, failed = SegmentWatch("failed").evaluations(Watermark(), runs, None)
+    _, failed = _news(SegmentWatch("failed"), Watermark(), runs)
     assert [(one["execution_id"], one["status"], one["member_count"]) for one in failed] == [("e2", "failed", None)]
-    _, refreshed = SegmentWatch("refreshed").evaluations(Watermark(), runs, _segment(1))
+    _, refreshed = _news(SegmentWatch("refreshed"), Watermark(), runs, _segment(1))
     assert [(one["execution_id"], one["change"], one["status"]) for one in refreshed] == [
         *[("e1", None, "live"), ("e3", 5, "live")]
     ]
@@ -75,7 +85,7 @@ def test_a_failed_evaluation_is_news_for_failed_alone():
 def test_members_changed_compares_with_the_evaluation_before(at_least, counts, expected):
     """members_changed is news when the count moved at least as far as asked from that of the evaluation before."""
     watch = SegmentWatch("members_changed", change_bound("members_changed", at_least))
-    _, news = watch.evaluations(Watermark(), [_run(number, count=c) for number, c in enumerate(counts, 1)], None)
+    _, news = _news(watch, Watermark(), [_run(number, count=c) for number, c in enumerate(counts, 1)])
     assert [one["execution_id"] for one in news] == expected
 
 
