@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import NAME_PREFIX
-from airflow_provider_cij._base import log_group
+from airflow_provider_cij._base import best_effort, log_group
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijInputError, CijNotFoundError, CijSegmentFailedError
 from airflow_provider_cij.operators._publishing import SegmentWaiting
@@ -55,11 +55,13 @@ class CijStopSegmentsOperator(SegmentWaiting):
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Stop all of them, and check the first; after that, check the next."""
-        from airflow_provider_cij.api.segments.models import AT_REST, SegmentStatus
+        from airflow_provider_cij.api.segments.models import AT_REST, FOR_DELETE, SegmentStatus
         from airflow_provider_cij.api.segments.wait import SegmentWait
 
         if not state:
-            segments = [await cij.segments.get(segment_id) for segment_id in self.segment_ids]
+            segments = [await cij.segments.get(segment_id, FOR_DELETE) for segment_id in self.segment_ids]
+            for segment in segments:
+                await _log_usages(cij, segment, self.log)
             stopped = await cij.segments.stop(segments)
             self.log.info("Stopping %s segments: %s", f"{len(stopped):,}", ", ".join(stopped))
             at_rest = AT_REST - {SegmentStatus.STOPPING}
@@ -84,6 +86,15 @@ class CijStopSegmentsOperator(SegmentWaiting):
             name = state.get("names", {}).get(segment_id)
             self.emit_segment(context, {"segment_id": segment_id, "name": name, "status": status})
         return {"stopped": list(state["stopped"])}
+
+
+async def _log_usages(cij: Cij, segment: Segment, log: Any) -> None:
+    """Log what uses a segment, before it is stopped or deleted."""
+    from airflow_provider_cij.api.segments.usages import usages_of
+
+    with best_effort(log, f"What uses segment {segment.segment_id}"):
+        for usage in await usages_of(cij.dataverse, segment):
+            log.info("Segment %r (%s) is used by %s", segment.display_name, segment.segment_id, usage)
 
 
 class CijDeleteSegmentOperator(SegmentWaiting):
@@ -148,6 +159,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             segment = await cij.segments.get(self.segment_id, FOR_DELETE)
         except CijNotFoundError:
             return Started(wait, _GONE)
+        await _log_usages(cij, segment, self.log)
         wait = replace(wait, segment_id=segment.segment_id)
         at_rest = (AT_REST | {SegmentStatus.DELETED}) - {SegmentStatus.STOPPING}
         if not self.stop_first or segment.status in at_rest:
