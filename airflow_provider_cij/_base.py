@@ -16,7 +16,7 @@ from airflow.sdk.bases.operator import BaseOperatorMeta
 from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
 from airflow_provider_cij._mapping import CheckedPartial, entries
 from airflow_provider_cij._nested import rendered_copy
-from airflow_provider_cij.errors import CijError, CijThrottledError
+from airflow_provider_cij.errors import CijError, CijNotFoundError, CijThrottledError
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY, AirflowFailException
 
@@ -236,8 +236,15 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
         with self._failing_plainly(context):
             self._read_arguments()
             if any(value.startswith(NAME_PREFIX) for _, values in self._records() for value in values):
-                self.call(self._replace_names)
+                try:
+                    self.call(self._replace_names)
+                except CijNotFoundError as error:
+                    return self._no_such_name(error)
             return self._execute(context)
+
+    def _no_such_name(self, error: CijNotFoundError) -> Any:
+        """Return the result of a task whose segment or journey is given by a name that none has; by default raise."""
+        raise error
 
     def _execute(self, context: Context) -> Any:
         """Do the task's work, and return its result; raise CijError when it can't be done."""

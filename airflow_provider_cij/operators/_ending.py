@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import NAME_PREFIX
 from airflow_provider_cij._base import best_effort, log_group
 from airflow_provider_cij.errors import CijError, CijInputError, CijNotFoundError, CijSegmentFailedError
+from airflow_provider_cij.operators._missing import MayBeMissing
 from airflow_provider_cij.operators._publishing import SegmentWaiting
 from airflow_provider_cij.operators._waiting import Started
 
@@ -104,7 +104,7 @@ async def _log_usages(cij: Cij, segment: Segment, log: Any) -> None:
             log.info("Segment %r (%s) is used by %s", segment.display_name, segment.segment_id, usage)
 
 
-class CijDeleteSegmentOperator(SegmentWaiting):
+class CijDeleteSegmentOperator(MayBeMissing, SegmentWaiting):
     """Deletes a segment, both rows of it.
 
     A definition that was left without its segment, by a create or a delete that was cut off, is deleted as well. A
@@ -142,19 +142,6 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         self.segment_id = segment_id
         self.missing_ok = missing_ok
         self.stop_first = stop_first
-
-    async def _replace_names(self, cij: Cij) -> None:
-        try:
-            await super()._replace_names(cij)
-        except CijNotFoundError:
-            if not self.missing_ok:
-                raise
-
-    def _execute(self, context: Context) -> Any:
-        if self.segment_id.startswith(NAME_PREFIX):  # no segment has the name
-            self.log.info("There is no segment %r: nothing to delete", self.segment_id)
-            return {"segment_id": self.segment_id, "deleted": False}
-        return super()._execute(context)
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Read the segment, and stop it where that is asked for and needed."""

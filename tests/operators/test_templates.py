@@ -13,11 +13,16 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.hooks.cij import CijHook
-from airflow_provider_cij.operators.journeys import CijCreateJourneyOperator
+from airflow_provider_cij.operators.journeys import CijCreateJourneyOperator, CijPublishJourneyOperator
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,
     CijExportSegmentMembersOperator,
     CijMirrorSegmentMembersOperator,
+)
+from airflow_provider_cij.operators.outbound import (
+    CijOutboundCreateSegmentOperator,
+    CijOutboundDeleteSegmentOperator,
+    CijOutboundPublishSegmentOperator,
 )
 from airflow_provider_cij.operators.segments import (
     CijCreateSegmentOperator,
@@ -26,6 +31,7 @@ from airflow_provider_cij.operators.segments import (
     CijRefreshSegmentOperator,
     CijStopSegmentsOperator,
 )
+from airflow_provider_cij.sensors.journeys import CijJourneySensor
 from airflow_provider_cij.sensors.segments import CijSegmentSensor
 from airflow_provider_cij.sources import FromFile, FromSql
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -215,6 +221,34 @@ def test_segments_are_named(dag_id):
     assert ran.result("delete") == {"segment_id": ids[0], "deleted": True}
     assert ran.result("gone")["deleted"] is False
     assert [_status(segment_id) for segment_id in ids[1:]] == ["stopped", "stopped"]
+
+
+def test_journeys_and_outbound_segments_are_named(dag_id):
+    """Journeys and outbound segments are named in place of their ids, and so is the audience of a journey."""
+    _segment(dag_id)
+    path = "msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'"
+    template = CijHook().run(lambda cij: cij.dataverse.rows(path))[0]["msdynmkt_journeytemplateid"]
+    name = f"name:{dag_id}"
+    with DAG(dag_id, schedule=None) as dag:
+        publish = CijPublishSegmentOperator(task_id="publish", segment_id=name, **SOON)
+        create = CijCreateJourneyOperator(
+            task_id="create", template_id=template, name=dag_id, audience_segment_id=name, starts_at="2099-01-01T00:00Z"
+        )
+        live = CijPublishJourneyOperator(task_id="live", journey_id=name, **SOON)
+        sensor = CijJourneySensor(task_id="sensor", journey_id=name, deferrable=True, poke_interval=0.2, timeout=60)
+        publish >> create >> live >> sensor
+        made = CijOutboundCreateSegmentOperator(
+            task_id="made", display_name=dag_id, segment_type="dynamic", query="PROFILE(contact)"
+        )
+        outbound = CijOutboundPublishSegmentOperator(task_id="outbound", segment_id=name, **SOON)
+        gone = CijOutboundDeleteSegmentOperator(task_id="gone", segment_id=f"{name} nobody")
+        missing = CijOutboundDeleteSegmentOperator(task_id="missing", segment_id=f"{name} nobody", missing_ok=False)
+        made >> outbound >> [gone, missing]
+    ran = run_dag(dag)
+    assert ran.states.pop("missing") == "failed"
+    assert set(ran.states.values()) == {"success"}
+    assert ran.result("sensor")["journey_id"] == ran.result("create")["journey_id"]
+    assert ran.result("outbound")["segment_id"] == ran.result("made")["segment_id"]
 
 
 def test_a_named_segment_is_waited_for_by_its_id(dag_id):

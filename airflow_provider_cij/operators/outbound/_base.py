@@ -10,6 +10,7 @@ from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijOutboundFailedError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.operators._keys import warn_of_rename
+from airflow_provider_cij.operators._missing import MayBeMissing
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class ChangeStatusMixin(WaitingOperator, OutboundTask):
         return check.result
 
 
-class DeleteMixin(OutboundTask):
+class DeleteMixin(MayBeMissing, OutboundTask):
     """Deletes, beside one of the two above."""
 
     def __init__(self, *, missing_ok: bool = True, **kwargs: Any) -> None:
