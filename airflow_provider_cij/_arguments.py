@@ -285,6 +285,21 @@ def words(*accepted: str) -> Reader:
     return read
 
 
+def word_list(*accepted: str) -> Reader:
+    """Return the reader of an argument that takes a list of some words.
+
+    :param accepted: the words
+    """
+
+    def read(name: str, value: object) -> list[str]:
+        value = _literal(value, "[")
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            raise _wrong(name, value, f"Give a list of {', '.join(accepted)}.")
+        return [one_of(name, one, *accepted) for one in value]
+
+    return read
+
+
 READERS: Mapping[str, Reader] = {
     name: reader
     for reader, names in {

@@ -46,7 +46,10 @@ def _of(module):
     return [
         cls
         for name, cls in found.items()
-        if name.startswith("Cij") and name != "CijOperator" and inspect.isclass(cls) and issubclass(cls, CijTask)
+        if name.startswith("Cij")
+        and name not in ("CijTask", "CijOperator")
+        and inspect.isclass(cls)
+        and issubclass(cls, CijTask)
     ]
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import one_of
+from airflow_provider_cij._arguments import word_list
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.journeys.participants import STATES
-from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._emitting import EmitsEvents
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.journeys.models import Journey
 
 _COLUMNS = ("table", "id", "state", "entered_on", "changed_on")
-
-
-def _states(name: str, value: object) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise CijInputError(f"{name} is a {type(value).__name__}.", hint="Give a list of states.")
-    return [one_of(name, one, *STATES.values()) for one in value]
 
 
 class CijExportJourneyParticipantsOperator(EmitsEvents):
@@ -55,7 +48,7 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
     """
 
     operator_extra_links = (CijJourneyLink(),)
-    readers: ClassVar = {"states": _states}
+    readers: ClassVar = {"states": word_list(*STATES.values())}
 
     def __init__(self, *, journey_id: str, path: str | None = None, states: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -30,7 +30,14 @@ BOUNDS = (
     "max_change",
     "min_members",
 )
-COUNTS = ("recurrence_interval_days", "recurrence_count", "time_zone", "refresh_interval_minutes", "batch_size")
+COUNTS = (
+    "recurrence_interval_days",
+    "recurrence_count",
+    "time_zone",
+    "refresh_interval_minutes",
+    "batch_size",
+    "older_than_days",
+)
 OPTIONAL = ("static_snapshot", "recurring")
 
 

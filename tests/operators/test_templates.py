@@ -72,6 +72,9 @@ SAMPLES = {
     "duplicates": ("last", "last"),
     "on_multiple_matches": ("oldest", "oldest"),
     "batch_size": ("50", 50),
+    "states": ("['completed']", ["completed"]),
+    "older_than_days": ("120", 120),
+    "fresher_than": ("2026-01-01T00:00:00+00:00", datetime(2026, 1, 1, tzinfo=UTC)),
 }
 RECORDS = ("segment_id", "journey_id", "audience_segment_id", "suppression_segment_id")
 BOUNDS = (
