@@ -16,7 +16,6 @@ from airflow.sdk.bases.operator import BaseOperatorMeta
 from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
 from airflow_provider_cij._mapping import CheckedPartial, entries
 from airflow_provider_cij._nested import rendered_copy
-from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijThrottledError
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY, AirflowFailException
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.wait import Check
     from airflow_provider_cij.hooks.cij import CijHook
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
     :param key: where the event holds the result
     :raises CijError: the trigger reports a failure; or there is no event, or an unknown one: never a success
     """
+    from airflow_provider_cij.api.wait import Check
+
     if event and event.get("status") in _OVER and isinstance(event.get(key), dict):
         result, name = dict(event[key]), str(event.get("name") or "")
         status = event["status"] if event["status"] == "publish_again" else ""

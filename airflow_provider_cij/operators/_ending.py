@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import NAME_PREFIX
 from airflow_provider_cij._base import best_effort, log_group
-from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijError, CijInputError, CijNotFoundError, CijSegmentFailedError
 from airflow_provider_cij.operators._publishing import SegmentWaiting
 from airflow_provider_cij.operators._waiting import Started
@@ -19,9 +18,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.segments.models import Segment
+    from airflow_provider_cij.api.wait import Check
 
 _DEFINITION = "cij_definition"
-_GONE = Check(True, "", "The segment is gone", {}, "gone")
+_GONE = "gone"
+
+
+def _gone() -> Check:
+    from airflow_provider_cij.api.wait import Check
+
+    return Check(True, "", "The segment is gone", {}, _GONE)
 
 
 class CijStopSegmentsOperator(SegmentWaiting):
@@ -57,6 +63,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
         """Stop all of them, and check the first; after that, check the next."""
         from airflow_provider_cij.api.segments.models import AT_REST, FOR_DELETE, SegmentStatus
         from airflow_provider_cij.api.segments.wait import SegmentWait
+        from airflow_provider_cij.api.wait import Check
 
         if not state:
             segments = [await cij.segments.get(segment_id, FOR_DELETE) for segment_id in self.segment_ids]
@@ -158,7 +165,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
         try:
             segment = await cij.segments.get(self.segment_id, FOR_DELETE)
         except CijNotFoundError:
-            return Started(wait, _GONE)
+            return Started(wait, _gone())
         await _log_usages(cij, segment, self.log)
         wait = replace(wait, segment_id=segment.segment_id)
         at_rest = (AT_REST | {SegmentStatus.DELETED}) - {SegmentStatus.STOPPING}
@@ -169,7 +176,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             if segment.status != SegmentStatus.STOPPING:
                 await cij.segments.stop([segment])
         except CijNotFoundError:
-            return Started(wait, _GONE)
+            return Started(wait, _gone())
         self.log.info("Stopping segment %r (%s)", segment.display_name, segment.segment_id)
         try:
             return Started(wait, *await self._check_once(cij, wait, found(segment, wait, "waiting")))
@@ -184,7 +191,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             with suppress(CijNotFoundError):
                 if (await cij.segments.get(self.segment_id)).status != SegmentStatus.DELETED:
                     raise error
-            return _GONE
+            return _gone()
         raise error
 
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,7 +203,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
 
         async def delete(cij: Cij) -> bool:
             segment = self._as_read
-            if segment is None and check.status != _GONE.status:
+            if segment is None and check.status != _GONE:
                 with suppress(CijNotFoundError):
                     segment = await cij.segments.get(self.segment_id, FOR_DELETE)
             if segment is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._hidden import hidden
 from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
-from airflow_provider_cij.sources.values import private
 from airflow_provider_cij.version_compat import AirflowSkipException
 
 if TYPE_CHECKING:
@@ -74,22 +74,6 @@ class CheckpointStore:
     def delete(self) -> None:
         """Delete the checkpoint: the job is done."""
         self._progress.delete()
-
-
-def hidden(name: str, as_field: Callable[[Any], Any] = private) -> Any:
-    """Return the property of an argument that holds people: Airflow's UI shows the rendered arguments of each task.
-
-    :param name: the argument's name
-    :param as_field: turns what is given, or rendered, into a field whose text names nobody
-    """
-
-    def read(task: Any) -> Any:
-        return task.__dict__[f"_{name}"]
-
-    def write(task: Any, value: Any) -> None:
-        task.__dict__[f"_{name}"] = as_field(value)
-
-    return property(read, write)
 
 
 class MembersArgument(CijOperator):

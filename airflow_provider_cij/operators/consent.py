@@ -17,7 +17,8 @@ from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
-from airflow_provider_cij.operators._member_list import check_empty, counts_text, hidden
+from airflow_provider_cij.operators._hidden import hidden
+from airflow_provider_cij.operators._member_list import check_empty, counts_text
 from airflow_provider_cij.sources import Source, as_source
 from airflow_provider_cij.sources.values import revealed
 

@@ -22,7 +22,8 @@ from airflow_provider_cij.api.records.spec import (
 )
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
-from airflow_provider_cij.operators._member_list import check_empty, counts_text, hidden
+from airflow_provider_cij.operators._hidden import hidden
+from airflow_provider_cij.operators._member_list import check_empty, counts_text
 from airflow_provider_cij.operators._progress import ProgressStore
 from airflow_provider_cij.sources import Source, as_source
 from airflow_provider_cij.sources.values import revealed

@@ -12,11 +12,10 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
+from airflow_provider_cij.operators._hidden import hidden
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
-from airflow_provider_cij.operators._member_list import hidden
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
 from airflow_provider_cij.operators._purging import CijPurgeSegmentExecutionsOperator
-from airflow_provider_cij.sources.values import revealed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -162,6 +161,8 @@ def _groups(groups: Any) -> tuple[MemberGroup, ...]:
 
 
 def _members(name: str, given: Any) -> tuple[str, ...]:
+    from airflow_provider_cij.sources.values import revealed
+
     ids = revealed(given)
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise CijInputError(f"{name} is a {type(ids).__name__}.", hint="Give a list of ids.")

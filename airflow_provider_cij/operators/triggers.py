@@ -11,7 +11,8 @@ from airflow_provider_cij._arguments import filled, positive, whole
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
-from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, hidden, read_list, rules_of
+from airflow_provider_cij.operators._hidden import hidden
+from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, read_list, rules_of
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException

@@ -7,10 +7,30 @@ reads from the organisation itself.
 
 from __future__ import annotations
 
-from airflow_provider_cij.sources.base import Source
-from airflow_provider_cij.sources.dataverse import FromDataverse
-from airflow_provider_cij.sources.file import FromFile
-from airflow_provider_cij.sources.sql import FromSql
-from airflow_provider_cij.sources.values import FromValues, as_source, checked
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.sources.base import Source
+    from airflow_provider_cij.sources.dataverse import FromDataverse
+    from airflow_provider_cij.sources.file import FromFile
+    from airflow_provider_cij.sources.sql import FromSql
+    from airflow_provider_cij.sources.values import FromValues, as_source, checked
 
 __all__ = ["FromDataverse", "FromFile", "FromSql", "FromValues", "Source", "as_source", "checked"]
+
+_MODULES = {
+    "FromDataverse": "dataverse",
+    "FromFile": "file",
+    "FromSql": "sql",
+    "FromValues": "values",
+    "Source": "base",
+    "as_source": "values",
+    "checked": "values",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
