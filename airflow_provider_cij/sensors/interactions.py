@@ -58,8 +58,8 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
     :param sql_conn_id: the Airflow connection of the SQL endpoint (templated)
     :param fresher_than: a moment that the newest interaction must not be older than: a datetime with its time zone, or
         ISO 8601; or a timedelta before now (templated)
-    :param interaction_table: the table of one kind of interaction, in the database's own letter case; default ``EmailSent``
-        (templated)
+    :param interaction_table: the table of one kind of interaction, in the database's own letter case; default
+        ``EmailSent`` (templated)
     :param timestamp_column: the column of moments, in UTC; default ``Timestamp`` (templated)
     :param cij_conn_id: not used: interactions are not read from the organisation
     :return: ``{"table", "newest"}``, ``newest`` in ISO 8601
@@ -109,14 +109,10 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         wanted = self.fresher_than
         since: Any = datetime.now(UTC) - wanted if isinstance(wanted, timedelta) else wanted
-        found = newest.isoformat() if newest else None
-        self.log.info(
-            "The newest row of %s is of %s, wanted is %s or later", self.interaction_table, found, since.isoformat()
-        )
+        found, table = newest.isoformat() if newest else None, self.interaction_table
+        self.log.info("The newest row of %s is of %s, wanted is %s or later", table, found, since.isoformat())
         done = newest is not None and newest >= since
-        return PokeReturnValue(
-            is_done=done, xcom_value={"table": self.interaction_table, "newest": found} if done else None
-        )
+        return PokeReturnValue(is_done=done, xcom_value={"table": table, "newest": found} if done else None)
 
     async def _newest(self) -> datetime | None:
         from airflow_provider_cij.api.timestamps import parse_utc
