@@ -58,8 +58,8 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
     :param sql_conn_id: the Airflow connection of the SQL endpoint (templated)
     :param fresher_than: a moment that the newest interaction must not be older than: a datetime with its time zone, or
         ISO 8601; or a timedelta before now (templated)
-    :param table: the table of one kind of interaction, in the database's own letter case; default ``EmailSent``
-        (templated)
+    :param interaction_table: the table of one kind of interaction, in the database's own letter case; default
+        ``EmailSent`` (templated)
     :param timestamp_column: the column of moments, in UTC; default ``Timestamp`` (templated)
     :param cij_conn_id: not used: interactions are not read from the organisation
     :return: ``{"table", "newest"}``, ``newest`` in ISO 8601
@@ -71,7 +71,7 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
     readers: ClassVar[Mapping[str, Reader]] = {
         "sql_conn_id": _connection,
         "fresher_than": _fresher_than,
-        "table": _table,
+        "interaction_table": _table,
         "timestamp_column": _table,
     }
 
@@ -80,14 +80,14 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
         *,
         sql_conn_id: str,
         fresher_than: datetime | timedelta | str,
-        table: str = "EmailSent",
+        interaction_table: str = "EmailSent",
         timestamp_column: str = "Timestamp",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sql_conn_id = sql_conn_id
         self.fresher_than = fresher_than
-        self.table = table
+        self.interaction_table = interaction_table
         self.timestamp_column = timestamp_column
 
     def _execute(self, context: Context) -> Any:
@@ -105,20 +105,20 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
         except CijError as error:
             if error.permanent:
                 raise
-            self.log.warning("%s could not be read, checking again: %s", self.table, error)
+            self.log.warning("%s could not be read, checking again: %s", self.interaction_table, error)
             return PokeReturnValue(is_done=False)
         wanted = self.fresher_than
         since: Any = datetime.now(UTC) - wanted if isinstance(wanted, timedelta) else wanted
-        found = newest.isoformat() if newest else None
-        self.log.info("The newest row of %s is of %s, wanted is %s or later", self.table, found, since.isoformat())
+        found, table = newest.isoformat() if newest else None, self.interaction_table
+        self.log.info("The newest row of %s is of %s, wanted is %s or later", table, found, since.isoformat())
         done = newest is not None and newest >= since
-        return PokeReturnValue(is_done=done, xcom_value={"table": self.table, "newest": found} if done else None)
+        return PokeReturnValue(is_done=done, xcom_value={"table": table, "newest": found} if done else None)
 
     async def _newest(self) -> datetime | None:
         from airflow_provider_cij.api.timestamps import parse_utc
         from airflow_provider_cij.sources import FromSql
 
-        table = ".".join(f'"{part}"' for part in self.table.split("."))
+        table = ".".join(f'"{part}"' for part in self.interaction_table.split("."))
         sql = f'SELECT max("{self.timestamp_column}") AS newest FROM {table}'  # noqa: S608 - names, checked above
         rows: Any = FromSql(sql, self.sql_conn_id).rows(None)  # type: ignore[arg-type]  # it needs no client
         async with aclosing(rows):

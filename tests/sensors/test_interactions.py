@@ -75,13 +75,13 @@ def test_fresh_interactions_end_the_wait(fabric, fresher_than):
 @pytest.mark.parametrize("table", ["EmailSent", "public.EmailBounced"])
 def test_old_interactions_and_an_empty_table_are_waited_for(fabric, table):
     """Interactions that are too old, and a table without a row, are waited for until the timeout."""
-    ran = _state("old", fresher_than=timedelta(minutes=30), table=table, soft_fail=True)
+    ran = _state("old", fresher_than=timedelta(minutes=30), interaction_table=table, soft_fail=True)
     assert ran.states == {"t": "skipped"}
 
 
 def test_a_missing_table_fails(fabric):
     """A table that does not exist fails the task, and the error names it."""
-    ran = _state("missing", fresher_than=timedelta(hours=1), table="EmailSend")
+    ran = _state("missing", fresher_than=timedelta(hours=1), interaction_table="EmailSend")
     assert ran.states == {"t": "failed"}
     assert "EmailSend" in ran.xcoms["t"]["cij_error"]["message"]
 
@@ -92,7 +92,7 @@ def test_a_missing_table_fails(fabric):
         {"fresher_than": "soon"},
         {"fresher_than": timedelta(0)},
         {"fresher_than": datetime(2026, 1, 1)},
-        {"fresher_than": timedelta(hours=1), "table": "EmailSent; drop table x"},
+        {"fresher_than": timedelta(hours=1), "interaction_table": "EmailSent; drop table x"},
         {"fresher_than": timedelta(hours=1), "timestamp_column": 'a" from b --'},
         {"fresher_than": timedelta(hours=1), "sql_conn_id": ""},
     ],
