@@ -297,7 +297,7 @@ READERS: Mapping[str, Reader] = {
         moment: "starts_at ends_at since",
         column: "match_on",
         switch: "wait deferrable static_snapshot allow_dropping_members missing_ok stop_first verify dry_run publish "
-        "raise_again recurring",
+        "raise_again recurring emit_events",
         number: "poll_interval timeout rate_per_minute refresh_interval_minutes max_concurrency time_zone "
         "recurrence_interval_days recurrence_count",
         bound: "max_invalid max_not_found max_removals max_missing",

@@ -6,11 +6,11 @@ import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, get_current_context
 from airflow.sdk.bases.operator import BaseOperatorMeta
 
 from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
@@ -62,6 +62,33 @@ def best_effort(log: Any, what: str) -> Iterator[None]:
         log.warning("%s could not be read: %s", what, error)
 
 
+def push_note(context: Any, log: Any, key: str, **note: str) -> None:
+    """Push a small XCom that says what became of a task. A failure to push is logged and changes nothing.
+
+    :param context: of the running task
+    :param log: the task's
+    :param key: ``cij_error`` or ``cij_waiting_for``
+    :param note: what it says: no secrets, no people
+    """
+    try:
+        context["ti"].xcom_push(key=key, value=note)
+    except Exception as error:
+        log.warning("XCom %s could not be pushed: %s", key, error)
+
+
+def push_waiting(context: Any, log: Any, what: str, until: str, deadline: float) -> None:
+    """Push as XCom ``cij_waiting_for`` what a task waits for, just before it is deferred.
+
+    :param context: of the running task
+    :param log: the task's
+    :param what: is waited for, such as ``Segment <id>``
+    :param until: what it is to become, such as ``live``
+    :param deadline: epoch seconds at which the task gives up
+    """
+    now, end = (datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") for moment in (time.time(), deadline))
+    push_note(context, log, "cij_waiting_for", what=what, until=until, since=now, gives_up_at=end)
+
+
 def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
     """Return the check that a trigger's event holds.
 
@@ -75,7 +102,8 @@ def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
         result, name = dict(event[key]), str(event.get("name") or "")
         status = event["status"] if event["status"] == "publish_again" else ""
         message = str(event.get("message") or f"{name!r} is {event['status']}")
-        return Check(True, name, message, result, status, str(event.get("evaluated_at") or ""))
+        evaluated_at, execution_id = (str(event.get(name) or "") for name in ("evaluated_at", "execution_id"))
+        return Check(True, name, message, result, status, evaluated_at, execution_id)
     if event and isinstance(event.get("error"), dict):
         raise CijError.from_dict(event["error"])
     raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
@@ -120,7 +148,7 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
     All its arguments are templated. Each key of its result is an XCom of its own. On Airflow 3.3 and newer its retries
     follow ``CijRetryPolicy``, unless it has a policy of its own.
 
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     """
 
     template_fields: Sequence[str] = ("cij_conn_id",)
@@ -205,7 +233,7 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
 
     def execute(self, context: Context) -> Any:
         """Read the arguments, then do the task's work."""
-        with self._failing_plainly():
+        with self._failing_plainly(context):
             self._read_arguments()
             if any(value.startswith(NAME_PREFIX) for _, values in self._records() for value in values):
                 self.call(self._replace_names)
@@ -252,11 +280,12 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
         return self.hook.run(work)
 
     @contextmanager
-    def _failing_plainly(self) -> Iterator[None]:
-        """Log why the task fails, and raise an exception without the way through this package.
+    def _failing_plainly(self, context: Context) -> Iterator[None]:
+        """Log why the task fails, push it as XCom ``cij_error``, and raise it without the way through this package.
 
         With ``soft_fail`` Airflow would skip a sensor on its own exceptions: there a ``CijError`` stays one.
 
+        :param context: of the running task
         :raises AirflowFailException: no retry can mend the error
         """
         try:
@@ -264,6 +293,7 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
         except CijError as error:
             self.log.debug("Where it failed:", exc_info=True)
             self.log.error("%s", error)
+            push_note(context, self.log, "cij_error", message=error.message, code=error.code, hint=error.hint)
             if error.permanent and not getattr(self, "soft_fail", False):
                 raise AirflowFailException(str(error)) from None
             raise error.with_traceback(None) from None
@@ -310,6 +340,13 @@ class CijOperator(CijTask):
 
             pause = error.retry_after or 0.0
             self.log.info("%s The task continues in %s s", error, f"{pause:,.0f}")
+            push_waiting(
+                get_current_context(),
+                self.log,
+                "The service's rate limit",
+                "requests are accepted",
+                time.time() + pause,
+            )
             self.defer(
                 trigger=CijPauseTrigger(until=time.time() + pause, since=since),
                 method_name="resume_after_throttle",

@@ -75,6 +75,18 @@ def _local(path: str) -> Path | None:
     return Path(rest) if scheme in ("file", "local") else None
 
 
+def asset_uri(path: str) -> str:
+    """Return the URI of a file's asset: without the Airflow connection that an object store's URL may name.
+
+    :param path: a path, or a URL such as ``s3://conn_id@bucket/members.csv``
+    """
+    if local := _local(path):
+        return local.absolute().as_uri()
+    scheme, _, rest = path.partition("://")
+    bucket, slash, key = rest.partition("/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{key}"
+
+
 def _object(path: str) -> tuple[Any, str]:
     """Return Airflow's file system for a URL, and the path in it. This blocks, and may run an event loop.
 

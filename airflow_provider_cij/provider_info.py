@@ -47,6 +47,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
+                    "airflow_provider_cij.sensors.interactions",
                     "airflow_provider_cij.sensors.journeys",
                     "airflow_provider_cij.sensors.outbound",
                     "airflow_provider_cij.sensors.segments",
@@ -61,8 +62,12 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_cij.triggers.outbound",
                     "airflow_provider_cij.triggers.pause",
                     "airflow_provider_cij.triggers.segments",
+                    "airflow_provider_cij.triggers.watching",
                 ],
             }
+        ],
+        "asset-uris": [
+            {"schemes": ["cij"], "handler": "airflow_provider_cij.assets.sanitize_uri"},
         ],
         "extra-links": ["airflow_provider_cij.links.CijJourneyLink", "airflow_provider_cij.links.CijSegmentLink"],
         "connection-types": [

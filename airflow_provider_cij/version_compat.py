@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
     from airflow.sdk import conf
     from airflow.sdk.exceptions import (
@@ -30,6 +32,26 @@ except ImportError:  # before 3.3, where no task takes a retry_policy
     RetryDecision = RetryPolicy = object  # type: ignore[assignment,misc]
     TAKES_RETRY_POLICY = False
 
+
+def shared_stream_producer() -> Any:
+    """Return the class of a shared stream's producer; None before Airflow 3.3, where watchers poll one by one."""
+    try:
+        from airflow.triggers.shared_stream import SharedStreamProducer
+    except ImportError:
+        return None
+    return SharedStreamProducer
+
+
+def hook_lineage_collector() -> Any:
+    """Return Airflow's collector of lineage, which does nothing unless a plugin reads it. Loaded late."""
+    try:
+        from airflow.sdk.lineage import get_hook_lineage_collector
+    except ImportError:  # Airflow 3.1
+        from airflow.lineage.hook import get_hook_lineage_collector  # type: ignore[no-redef,import-not-found]
+
+    return get_hook_lineage_collector()
+
+
 __all__ = [
     "TAKES_RETRY_POLICY",
     "AirflowFailException",
@@ -40,4 +62,6 @@ __all__ = [
     "RetryDecision",
     "RetryPolicy",
     "conf",
+    "hook_lineage_collector",
+    "shared_stream_producer",
 ]

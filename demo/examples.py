@@ -67,22 +67,49 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     audience = write_audience(connection_uri, data)
     people = sorted(audience.found)
     (data / "abandoned_carts.csv").write_text("\n".join(["contactid", *people[:100]]) + "\n")
+    (data / "newsletter").mkdir()
+    for number, country in enumerate(("de", "nl")):
+        (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
-    ids = asyncio.run(_prepare_organisation(connection_uri, people))
+    defaults = asyncio.run(_prepare_organisation(connection_uri, people))
+    defaults["cij_warehouse_audience"] = {"folder": str(data)}
     dags = folder / "dags"
     shutil.copytree(EXAMPLES, dags, ignore=shutil.ignore_patterns("__pycache__"))
     for path in dags.glob("*.py"):
-        path.write_text(_with_defaults(path.read_text(), data, ids.get(path.stem, {})))
+        path.write_text(_with_defaults(path.read_text(), data, defaults.get(path.stem, {})))
     return Examples(dags, audience, folder / "warehouse.db")
 
 
 def fill_warehouse(path: Path, people: list[str]) -> None:
-    """Write the table of ``cij_weekly_refresh``: these people, and one who has unsubscribed."""
+    """Write the tables of ``cij_weekly_refresh``, ``cij_nightly_consent`` and ``cij_warehouse_audience``.
+
+    :param path: the database
+    :param people: the audience; one more has unsubscribed
+    """
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE IF EXISTS newsletter_audience")
         database.execute("CREATE TABLE newsletter_audience (contact_id TEXT, unsubscribed INTEGER)")
         rows = [*((person, 0) for person in people), ("0f5b0c7f-395d-447b-9b0e-000000000000", 1)]
         database.executemany("INSERT INTO newsletter_audience VALUES (?, ?)", rows)
+        database.execute("DROP TABLE IF EXISTS consent")
+        database.execute("CREATE TABLE consent (email TEXT, consent TEXT, given_at TEXT, reason TEXT)")
+        said = [
+            ("ada@example.org", "opted_in", "2026-11-01T09:00:00+00:00", "on the web site"),
+            ("bob@example.org", "opted_out", "2026-11-02T09:00:00+00:00", "by phone"),
+        ]
+        database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
+        database.execute("DROP TABLE IF EXISTS audience")
+        columns = "customer_no, first_name, last_name, email, country, company, consent, given_at"
+        database.execute(f"CREATE TABLE audience ({columns})")
+        # The first 100 are contacts already, by their customer number.
+        new = [
+            (
+                *(f"{'C' if n < 100 else 'W'}{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK"),
+                *("Contoso", "opted_out" if n % 10 == 9 else "opted_in", "2026-11-01T09:00:00+00:00"),
+            )
+            for n in range(300)
+        ]
+        database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?, ?, ?)", new)
 
 
 async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[str, dict[str, str]]:
@@ -117,5 +144,5 @@ def _with_defaults(text: str, data: Path, parameters: Mapping[str, str]) -> str:
     for name, value in parameters.items():
         text, count = re.subn(rf'("{name}": )(NOBODY|"[^"]*")', rf'\1"{value}"', text)
         if count != 1:
-            raise ValueError(f"{name} is no parameter with an id as its default.")
+            raise ValueError(f"{name} is no parameter with a text as its default.")
     return text

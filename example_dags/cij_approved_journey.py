@@ -17,11 +17,14 @@ from airflow_provider_cij.sensors.journeys import CijJourneySensor
 
 QUESTION = """
 {% set segment = ti.xcom_pull('refresh_segment') %}
+{% set name = ti.xcom_pull('refresh_segment', key='name') %}
+{% set change = ti.xcom_pull('refresh_segment', key='change') %}
+{% set link = ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') %}
 | | |
 |---|---|
-| Segment | [{{ segment.name }}]({{ ti.xcom_pull('refresh_segment', key='_link_CijSegmentLink') }}) |
+| Segment | [{{ name }}]({{ link }}) |
 | Members | {{ '{:,}'.format(segment.member_count) }} |
-| Change | {{ 'the first evaluation' if segment.change is none else '{:+,}'.format(segment.change) }} |
+| Change | {{ 'the first evaluation' if change is none else '{:+,}'.format(change) }} |
 | Evaluated at | {{ segment.evaluated_at }} |
 | Journey | Newsletter {{ run_id }} |
 """

@@ -1,7 +1,8 @@
-"""From the warehouse to a live segment: upsert the audience as contacts, put exactly these into a group, refresh.
+"""From the warehouse to a live segment: contacts, their consent, exactly these people in a group, refresh, count.
 
 The warehouse decides who is in. People who are no contacts yet are created, those whose columns are old are updated.
-Rows that can't be written stand in ``rejects.csv``, by line and reason.
+Rows that can't be written stand in ``rejects.csv``, by line and reason. Who would not be mailed is left out, and stands
+in ``left_out.csv``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
+from airflow_provider_cij.operators.consent import CijImportConsentOperator
 from airflow_provider_cij.operators.members import CijMirrorSegmentMembersOperator
 from airflow_provider_cij.operators.records import CijUpsertContactsOperator, lookup
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator, CijRefreshSegmentOperator
@@ -41,6 +43,13 @@ with DAG(
         rejects_path="{{ params.folder }}/rejects.csv",
         ids_path="{{ params.folder }}/contacts.csv",
     )
+    consent = CijImportConsentOperator(
+        task_id="import_consent",
+        rows=FromSql("SELECT email, consent, given_at FROM audience WHERE consent IS NOT NULL", "warehouse"),
+        address_column="email",
+        value_column="consent",
+        max_invalid="1%",
+    )
     create = CijCreateSegmentOperator(
         task_id="create_segment", display_name="Warehouse audience", groups=["Audience"], key="{{ dag.dag_id }}"
     )
@@ -49,6 +58,8 @@ with DAG(
         segment_id=create.output["segment_id"],
         group="Audience",
         members=FromFile("{{ params.folder }}/contacts.csv", column="contactid"),
+        require_consent=True,
+        opted_out_path="{{ params.folder }}/left_out.csv",
         max_removals="20%",
     )
     refresh = CijRefreshSegmentOperator(
@@ -62,5 +73,5 @@ with DAG(
         if count != expected:
             raise ValueError(f"{count:,} members, not {expected:,}.")
 
-    [upsert, create] >> mirror >> refresh
+    [upsert, consent, create] >> mirror >> refresh
     check_count(mirror.output, refresh.output)

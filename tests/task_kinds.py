@@ -28,6 +28,8 @@ GOOD = {
     "trigger": "order",
     "path": "members.csv",
     "min_members": 1,
+    "sql_conn_id": "fabric",
+    "fresher_than": "2026-11-02T03:00:00Z",
 }
 
 
@@ -35,7 +37,7 @@ def task_kinds():
     """Yield the class of every operator and sensor."""
     for module in ("segments", "members", "journeys", "triggers", "records", "outbound"):
         yield from _of(f"operators.{module}")
-    for module in ("segments", "journeys", "outbound"):
+    for module in ("segments", "journeys", "interactions", "outbound"):
         yield from _of(f"sensors.{module}")
 
 

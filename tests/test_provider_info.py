@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from packaging.utils import canonicalize_name
 
+from airflow_provider_cij.assets import sanitize_uri
 from airflow_provider_cij.provider_info import get_provider_info
 
 INFO = get_provider_info()
@@ -57,6 +58,12 @@ def _modules() -> list[str]:
 def test_every_module_named_exists(module):
     """Every module named in provider info can be imported."""
     assert find_spec(module) is not None
+
+
+def test_the_asset_handler_named_exists():
+    """The handler of the scheme cij is the function that checks its URIs."""
+    (entry,) = INFO["asset-uris"]
+    assert entry == {"schemes": ["cij"], "handler": f"{sanitize_uri.__module__}.{sanitize_uri.__name__}"}
 
 
 @pytest.mark.parametrize("path", [CONNECTION_TYPE["hook-class-name"], *INFO["extra-links"]])

@@ -25,6 +25,7 @@ class Check:
     :param result: what was found, for XCom
     :param status: how a wait that is over has ended; ``""`` when it has ended as wanted
     :param evaluated_at: when the evaluation that decided ended, as the service writes it; ``""`` when none was read
+    :param execution_id: of that evaluation; ``""`` when none was read
     """
 
     done: bool
@@ -33,6 +34,7 @@ class Check:
     result: dict[str, Any]
     status: str = ""
     evaluated_at: str = ""
+    execution_id: str = ""
 
 
 class Wait(Protocol):

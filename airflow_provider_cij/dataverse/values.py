@@ -71,8 +71,7 @@ def text_of_value(value: Any) -> str:
 def _unwrapped(value: Any) -> Any:
     """Return the value that a scalar of Arrow or numpy holds; None for anything else."""
     if hasattr(value, "as_py"):
-        plain = value.as_py()
-        return "" if plain is None else plain
+        return value.as_py()
     return value.tolist() if getattr(getattr(value, "dtype", None), "kind", "-") in "biuf" else None
 
 
@@ -83,6 +82,8 @@ def is_nothing(value: Any) -> bool:
 
     :param value: a value of any type
     """
+    if hasattr(value, "as_py"):  # a scalar of Arrow
+        value = value.as_py()
     if value is None or (isinstance(value, Decimal) and value.is_nan()):
         return True
     try:

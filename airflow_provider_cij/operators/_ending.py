@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import NAME_PREFIX
-from airflow_provider_cij._base import log_group
+from airflow_provider_cij._base import best_effort, log_group
 from airflow_provider_cij.errors import CijError, CijInputError, CijNotFoundError, CijSegmentFailedError
 from airflow_provider_cij.operators._publishing import SegmentWaiting
 from airflow_provider_cij.operators._waiting import Started
@@ -38,12 +38,13 @@ class CijStopSegmentsOperator(SegmentWaiting):
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Stop segments".
 
-    :param segment_ids: the segments (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated)
+    :param segment_ids: the segments, each an id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segments' assets; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
     :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
@@ -60,17 +61,20 @@ class CijStopSegmentsOperator(SegmentWaiting):
 
     async def _start(self, cij: Cij, context: Context, state: Mapping[str, Any]) -> Started:
         """Stop all of them, and check the first; after that, check the next."""
-        from airflow_provider_cij.api.segments.models import AT_REST, SegmentStatus
+        from airflow_provider_cij.api.segments.models import AT_REST, FOR_DELETE, SegmentStatus
         from airflow_provider_cij.api.segments.wait import SegmentWait
         from airflow_provider_cij.api.wait import Check
 
         if not state:
-            segments = [await cij.segments.get(segment_id) for segment_id in self.segment_ids]
+            segments = [await cij.segments.get(segment_id, FOR_DELETE) for segment_id in self.segment_ids]
+            for segment in segments:
+                await _log_usages(cij, segment, self.log)
             stopped = await cij.segments.stop(segments)
             self.log.info("Stopping %s segments: %s", f"{len(stopped):,}", ", ".join(stopped))
             at_rest = AT_REST - {SegmentStatus.STOPPING}
             left = [segment.segment_id for segment in segments if segment.status not in at_rest]
-            state = {"stopped": stopped, "left": left}
+            names = {segment.segment_id: segment.display_name for segment in segments}
+            state = {"stopped": stopped, "left": left, "names": names}
         done = Check(True, "", "", {"stopped": state["stopped"]})
         wait = SegmentWait(next(iter(state["left"]), ""), "stopped")
         if not state["left"] or not self.wait:
@@ -84,7 +88,20 @@ class CijStopSegmentsOperator(SegmentWaiting):
         left = state["left"][1:]
         if self.wait and left:
             return self._run(context, deadline, {**state, "left": left})  # type: ignore[no-any-return]
+        for segment_id in state["stopped"]:
+            status = "stopped" if self.wait or segment_id not in state["left"] else "stopping"
+            name = state.get("names", {}).get(segment_id)
+            self.emit_segment(context, {"segment_id": segment_id, "name": name, "status": status})
         return {"stopped": list(state["stopped"])}
+
+
+async def _log_usages(cij: Cij, segment: Segment, log: Any) -> None:
+    """Log what uses a segment, before it is stopped or deleted."""
+    from airflow_provider_cij.api.segments.usages import usages_of
+
+    with best_effort(log, f"What uses segment {segment.segment_id}"):
+        for usage in await usages_of(cij.dataverse, segment):
+            log.info("Segment %r (%s) is used by %s", segment.display_name, segment.segment_id, usage)
 
 
 class CijDeleteSegmentOperator(SegmentWaiting):
@@ -93,13 +110,14 @@ class CijDeleteSegmentOperator(SegmentWaiting):
     A definition that was left without its segment, by a create or a delete that was cut off, is deleted as well. A
     segment that another task deletes meanwhile counts as missing.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param missing_ok: False fails when there is nothing to delete; default True (templated)
-    :param stop_first: True stops a live segment before, and waits until it is stopped; default False (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param missing_ok: False fails when there is nothing to delete; default True
+    :param stop_first: True stops a live segment before, and waits until it is stopped; default False
     :param poll_interval: seconds between checks while it stops; default 5. The first check of a deferred task comes
         after 5 s at the earliest
     :param timeout: seconds to wait until it is stopped; default 600
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
@@ -148,6 +166,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             segment = await cij.segments.get(self.segment_id, FOR_DELETE)
         except CijNotFoundError:
             return Started(wait, _gone())
+        await _log_usages(cij, segment, self.log)
         wait = replace(wait, segment_id=segment.segment_id)
         at_rest = (AT_REST | {SegmentStatus.DELETED}) - {SegmentStatus.STOPPING}
         if not self.stop_first or segment.status in at_rest:
@@ -201,4 +220,7 @@ class CijDeleteSegmentOperator(SegmentWaiting):
             if not self.missing_ok and not kept:
                 raise CijNotFoundError(f"There is no segment {self.segment_id}, and no definition with this id.")
             self.log.info("There is no segment %s: nothing to delete", self.segment_id)
+        else:
+            segment_id = check.result.get("segment_id", self.segment_id)
+            self.emit_segment(context, {"segment_id": segment_id, "name": check.name, "status": "deleted"})
         return {"segment_id": self.segment_id, "deleted": deleted}

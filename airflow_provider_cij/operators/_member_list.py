@@ -144,13 +144,19 @@ class MemberListOperator(MembersArgument):
         source = checked(self.members)
         self._check_arguments()
         checkpoints = CheckpointStore(context, self.log)
-        id_list, found = self.call(lambda cij: self._run(cij, source, checkpoints))
-        report = found.as_dict()
+        segment, id_list, done = self.call(lambda cij: self._run(cij, source, checkpoints))
+        report = done.as_dict()
         checkpoints.delete()
         self.log.info("Members: %s", counts_text(report, self, id_list))
+        self._report(context, segment, report)
         return report
 
-    async def _run(self, cij: Cij, source: Source, checkpoints: CheckpointStore) -> tuple[MemberIdList, MemberReport]:
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        """Report what was done beyond the result; by default nothing."""
+
+    async def _run(
+        self, cij: Cij, source: Source, checkpoints: CheckpointStore
+    ) -> tuple[Segment, MemberIdList, MemberReport]:
         segment = None
         left_out: Mapping[str, int] = {}
         if self.match_on or self.require_consent:  # the table to look in is the segment's
@@ -163,7 +169,7 @@ class MemberListOperator(MembersArgument):
         groups = await cij.segments.groups(segment, self._group_names())
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
-        return id_list, id_list.report(**changes, **left_out)
+        return segment, id_list, id_list.report(**changes, **left_out)
 
     async def _with_consent(
         self, cij: Cij, id_list: MemberIdList, table: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij._base import best_effort
 from airflow_provider_cij.errors import CijError, CijSegmentFailedError, CijStoppedError, CijTimeoutError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _COUNT_BEFORE = "cij_count_before"
 _MOST_PUBLISHES = 10
 
 
-class SegmentWaiting(WaitingOperator):
+class SegmentWaiting(EmitsEvents, WaitingOperator):
     """An operator that waits for a segment."""
 
     event_key = "segment"
@@ -52,19 +53,19 @@ class CijPublishSegmentOperator(SegmentWaiting):
     Sources: "Create a Customer Insights - Journeys segment using the Web API", section "Publish"; the table reference
     of msdynmkt_segmentexecution.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True
-        (templated). ``wait_until_live`` is its former name
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
-        default any number (templated)
-    :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)
+        default any number
+    :param max_members: how many members it may have at the most: more fail the task. By default any number
     :param max_change: how far their number may be from that of the evaluation before: a number of members, or a share
         such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation. By default any change
-        (templated)
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait for the segment in all, default 24 hours: a new segment may take the service hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the service refuses the query, or the segment failed, with its words; it has too many
@@ -152,7 +153,15 @@ class CijPublishSegmentOperator(SegmentWaiting):
         if store:
             with best_effort(self.log, "The count of the evaluation before"):
                 store.delete(_COUNT_BEFORE)
-        return self._result(check, state.get("count_before"))
+        check, before = self._evaluated(check), state.get("count_before")
+        count = check.result["member_count"]
+        last = {
+            "name": check.name,
+            "change": None if count is None or before is None else count - before,
+            "evaluated_at": check.evaluated_at or None,
+        }
+        self.emit_segment(context, {**check.result, **last, "execution_id": check.execution_id})
+        return self._result(context, check, last)
 
     def _check_dropped(self, segment_id: str, deadline: float, publishes: int) -> None:
         if publishes >= _MOST_PUBLISHES:
@@ -164,7 +173,11 @@ class CijPublishSegmentOperator(SegmentWaiting):
             raise CijTimeoutError(f"Segment {segment_id} was not evaluated anew in the time given.")
         self.log.info("Another evaluation has ended and the service began none for this task: publishing again")
 
-    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
+    def _evaluated(self, check: Check) -> Check:
+        """Return a check with the evaluation that it is about, where that is known."""
+        return check
+
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
         return check.result
 
 
@@ -177,39 +190,44 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Publish"; the table reference
     of msdynmkt_segmentexecution. There is no action that only refreshes.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param wait: False returns as soon as the service has accepted, and checks no member count; default True
-        (templated). ``wait_until_live`` is its former name
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted, and checks no member count; default True.
+        ``wait_until_live`` is its former name
     :param min_members: how many members it must have as well, such as 1; fewer are waited for until ``timeout``. By
-        default any number (templated)
-    :param max_members: how many members it may have at the most: more fail the task. By default any number (templated)
+        default any number
+    :param max_members: how many members it may have at the most: more fail the task. By default any number
     :param max_change: how far their number may be from that of the evaluation before: a number of members, or a share
         such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation. By default any change
-        (templated)
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait for the new evaluation in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
-    :return: ``{"segment_id", "status", "member_count", "name", "change", "evaluated_at"}``: ``change`` is the number of
-        members against the evaluation before, None at a first one; ``evaluated_at`` is ISO 8601, or None when the log
-        of evaluations can't be read; both are None when ``wait`` is False
+    :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
+        evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of
+        members against the evaluation before, None at a first one
     :raises AirflowFailException: the service refuses, or the evaluation failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
     :raises CijTimeoutError: there is no new evaluation in time
     """
 
-    def _result(self, check: Check, count_before: int | None) -> dict[str, Any]:
-        count, evaluated_at = check.result["member_count"], check.evaluated_at
-        if not evaluated_at and self.wait:
+    def _evaluated(self, check: Check) -> Check:
+        if check.evaluated_at or not self.wait:
+            return check
 
-            async def newest(cij: Cij) -> str:
-                segment = await cij.segments.get(check.result["segment_id"])
-                executions = await cij.segments.newest_executions(segment, 1)
-                return executions[0].finished_on if executions else ""
+        async def newest(cij: Cij) -> Check:
+            segment = await cij.segments.get(check.result["segment_id"])
+            for run in await cij.segments.newest_executions(segment, 1):
+                return replace(check, evaluated_at=run.finished_on, execution_id=run.execution_id)
+            return check
 
-            # The work is done: a failure to read must not have it done again.
-            with best_effort(self.log, "When the segment was evaluated"):
-                evaluated_at = self.hook.run(newest)
-        change = None if count is None or count_before is None else count - count_before
-        return {**check.result, "name": check.name, "change": change, "evaluated_at": evaluated_at or None}
+        # The work is done: a failure to read must not have it done again.
+        with best_effort(self.log, "When the segment was evaluated"):
+            return self.hook.run(newest)
+        return check
+
+    def _result(self, context: Context, check: Check, last: Mapping[str, Any]) -> dict[str, Any]:
+        for key in ("name", "change"):
+            context["ti"].xcom_push(key=key, value=last[key])
+        return {**check.result, "evaluated_at": last["evaluated_at"]}

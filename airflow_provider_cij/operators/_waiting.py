@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group
+from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group, push_waiting
 from airflow_provider_cij.errors import CijError, CijStoppedError
 from airflow_provider_cij.version_compat import conf
 
@@ -116,12 +116,13 @@ class WaitingOperator(CijOperator):
         check = started.check
         if not check.done and self.wait:
             if self.deferrable:
-                self._defer(started, deadline)
+                self._defer(context, started, deadline)
             with log_group(self.log, f"Wait until {started.wait.until}"):
                 check = self.call(partial(self._until_done, started, deadline))
         return self._complete(context, check, deadline, started.state)
 
-    def _defer(self, started: Started, deadline: float) -> None:
+    def _defer(self, context: Context, started: Started, deadline: float) -> None:
+        push_waiting(context, self.log, started.wait.subject, started.wait.until, deadline)
         self.defer(
             trigger=self._trigger(
                 started.wait,
@@ -150,7 +151,7 @@ class WaitingOperator(CijOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Read the trigger's event, and complete the task."""
-        with self._failing_plainly():
+        with self._failing_plainly(context):
             self._read_arguments()
             return self._after_event(context, event or {})
 

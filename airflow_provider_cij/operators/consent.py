@@ -64,38 +64,35 @@ class CijImportConsentOperator(CijOperator):
     messages", "Perform conditional operations".
 
     :param rows: whole rows: a list of dicts, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
-        (templated)
     :param to: the purpose or topic, and the channel; default the purpose "Commercial" by e-mail. Its ``require`` is not
-        used (templated)
+        used
     :param address_column: the column of the rows that holds the address, or with ``match_on`` the key of the person;
-        default ``address`` (templated)
+        default ``address``
     :param value: the consent of all rows, ``"opted_in"`` or ``"opted_out"``. Default None, ``value_column`` holds it
-        (templated)
     :param value_column: the column that holds the consent, as ``opted_in``, ``opt-out``, ``in``, ``unsubscribed`` or
         the service's number; default ``value``. True, 1 and yes are refused, because such a column may as well hold who
-        wants no mail (templated)
+        wants no mail
     :param given_at_column: the column that holds when consent was given or withdrawn, with a time zone; default
-        ``given_at``. None, there is none: then every row must be an opt-out (templated)
-    :param reason: a text that the readers of the organisation's rows see; default empty (templated)
-    :param reason_column: the column that holds such a text. Default None, ``reason`` is that of all rows (templated)
+        ``given_at``. None, there is none: then every row must be an opt-out
+    :param reason: a text that the readers of the organisation's rows see; default empty
+    :param reason_column: the column that holds such a text. Default None, ``reason`` is that of all rows
     :param match_on: a column of the contact or lead, such as ``contactid``, when ``address_column`` holds its values
-        instead of addresses; everybody who has the value counts. Default None, it holds addresses (templated)
-    :param table: ``contact`` (default) or ``lead``, where ``match_on`` looks (templated)
+        instead of addresses; everybody who has the value counts. Default None, it holds addresses
+    :param table: ``contact`` (default) or ``lead``, where ``match_on`` looks
     :param overwrite: ``"if_source_newer"`` (default) writes what is later than what is there; ``"always"`` writes
         opt-outs whatever their date, and opt-ins that are later than any "no", but never over a "no" of the person's
-        own; ``"never"`` only adds addresses that have no row (templated)
+        own; ``"never"`` only adds addresses that have no row
     :param max_invalid: how many rows may be unusable: a number of rows, a share of them such as ``"5%"``, or None for
-        any number. Default 0. More fail before anything is sent (templated)
+        any number. Default 0. More fail before anything is sent
     :param max_not_found: how many values of ``match_on`` may find nobody with an address: a number, a share such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. More fail before anything is sent
     :param max_failed: how many addresses the service may refuse: a number, a share of the rows such as ``"5%"``, or
-        None for any number. Default 0. With more, the task fails when the others are written (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+        None for any number. Default 0. With more, the task fails when the others are written
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param rejects_path: a CSV or Parquet file of the lines that were not written, with the reason; written when the
-        task fails as well. Default None, no file (templated)
-    :param dry_run: True only counts what would be written: nothing is sent. Default False (templated as
-        ``plan_only``)
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+        task fails as well. Default None, no file
+    :param dry_run: True only counts what would be written: nothing is sent. Default False
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``created``, ``updated``, ``unchanged``,
         ``kept_newer``, ``failed``; the last five count addresses. ``kept_newer`` are those whose row was left alone
         because it is later, or because of ``overwrite``
@@ -239,15 +236,15 @@ class CijExportConsentOperator(CijOperator):
     Source: table reference of msdynmkt_contactpointconsent4; "Create consent records" (circular loop).
 
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
-        ``.parquet`` needs the extra ``parquet`` (templated)
-    :param to: the purpose, or the topic, and the channel; a purpose without its topics. Default None, all (templated)
-    :param value: only ``"opted_in"`` or ``"opted_out"``. Default None, all (templated)
+        ``.parquet`` needs the extra ``parquet``
+    :param to: the purpose, or the topic, and the channel; a purpose without its topics. Default None, all
+    :param value: only ``"opted_in"`` or ``"opted_out"``. Default None, all
     :param since: a datetime with its time zone, or ISO 8601 with one: the changes from then on. With an asset that
         keeps the state, it is where the first run begins. Default None, with the first change of all, which needs such
-        an asset (templated)
+        an asset
     :param include_own: True also writes what ``CijImportConsentOperator`` wrote. Default False, because two systems
-        would echo each other (templated)
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+        would echo each other
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"count", "own", "path"}``: the changes in the file, and those left out as our own
     :raises AirflowFailException: there is no such folder, purpose or topic, or neither ``since`` nor an asset is given
     """

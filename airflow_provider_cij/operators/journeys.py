@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijInputError, CijJourneyInvalidError
 from airflow_provider_cij.links import CijJourneyLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
+from airflow_provider_cij.operators._participants import CijExportJourneyParticipantsOperator
 from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
@@ -18,9 +20,17 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.journeys.wait import JourneyWait
     from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
+    from airflow_provider_cij.api.wait import Check
+
+__all__ = [
+    "CijCreateJourneyOperator",
+    "CijExportJourneyParticipantsOperator",
+    "CijPublishJourneyOperator",
+    "CijValidateJourneyOperator",
+]
 
 
-class CijCreateJourneyOperator(CijOperator):
+class CijCreateJourneyOperator(EmitsEvents):
     """Creates a journey from a template, or from another journey: as a draft, unless told to publish it.
 
     Journeys are unique by name. One that has the same name counts as made by an earlier try, and is returned as it
@@ -30,18 +40,19 @@ class CijCreateJourneyOperator(CijOperator):
 
     Source: "Use the Create Journey From Template API" (documented in November 2025).
 
-    :param template_id: the template, or a journey to copy (templated)
-    :param name: up to 150 characters, unique in the organisation (templated)
+    :param template_id: the template, or a journey to copy
+    :param name: up to 150 characters, unique in the organisation
     :param modifications: values by JSONPath, such as ``{"$.actions['…'].parameters.count": 2}``; numbers, lists and
-        dicts as they are (templated, but for the paths)
-    :param starts_at: a datetime with its time zone, or ISO 8601; in the future (templated)
-    :param ends_at: a datetime with its time zone, or ISO 8601; up to 365 days after the start (templated)
-    :param publish: True makes it live at once: it sends real mail to real people (templated)
-    :param audience_segment_id: the segment it starts with, which must be live (templated)
-    :param exclusion_segment_ids: segments whose members do not start (templated)
-    :param suppression_segment_ids: segments whose members leave (templated)
-    :param message_ids: e-mail ids (templated) by the id of the action that sends them
-    :param business_unit_id: the owner, where business units are in use (templated)
+        dicts as they are (the paths are no templates)
+    :param starts_at: a datetime with its time zone, or ISO 8601; in the future
+    :param ends_at: a datetime with its time zone, or ISO 8601; up to 365 days after the start
+    :param publish: True makes it live at once: it sends real mail to real people
+    :param audience_segment_id: the segment it starts with, which must be live
+    :param exclusion_segment_ids: segments whose members do not start
+    :param suppression_segment_ids: segments whose members leave
+    :param message_ids: e-mail ids by the id of the action that sends them
+    :param business_unit_id: the owner, where business units are in use
+    :param emit_events: False emits no event on the journey's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "valid", "errors"}``; ``valid`` is None when an earlier try's draft can't be validated,
         ``errors`` what a draft may have
@@ -113,6 +124,8 @@ class CijCreateJourneyOperator(CijOperator):
         self.log.info("Journey %r (%s) is %s", spec.name, created.journey_id, mode)
         for issue in created.issues:
             self.log.warning("%s: %s", issue.code, issue.message)
+        status = "publishing" if spec.publish else "draft"
+        self.emit_journey(context, {"journey_id": created.journey_id, "name": spec.name, "status": status})
         issues = [issue.as_dict() for issue in created.issues]
         return {"journey_id": created.journey_id, "valid": created.valid, "errors": issues}
 
@@ -129,8 +142,8 @@ class CijValidateJourneyOperator(CijOperator):
     Source: "Use the Create Journey From Template API", related APIs. What the action answers is in no document: what it
     says is shown as it says it.
 
-    :param journey_id: the journey (templated)
-    :param journey_json: or its definition, a text or a dict (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
+    :param journey_json: or its definition, a text or a dict
     :param fail_on: ``"error"``; ``"warning"``, then both fail the task; or ``"never"``
     :param cij_conn_id: the Airflow connection
     :return: ``{"valid", "errors", "warnings"}``; each issue has ``code``, ``message``, ``where`` and ``activity``
@@ -190,7 +203,7 @@ def _table(issues: Sequence[ValidationIssue]) -> list[str]:
     return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows]
 
 
-class CijPublishJourneyOperator(WaitingOperator):
+class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
     """Publishes a draft journey and waits until it is live: it sends real mail to real people.
 
     The journey is read first, and only a draft is published; one that is live or publishing is waited for. When the
@@ -199,13 +212,14 @@ class CijPublishJourneyOperator(WaitingOperator):
     Source: "Use the Create Journey From Template API", related APIs. What the action takes is in no document: the
     organisation is asked.
 
-    :param journey_id: the journey (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True. ``wait_until_live`` is its
         former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
+    :param emit_events: False emits no event on the journey's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: the service finds mistakes in it, or it was stopped, which is final
@@ -235,6 +249,10 @@ class CijPublishJourneyOperator(WaitingOperator):
         from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 
         return CijJourneyTrigger.of(wait, **how)
+
+    def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> Any:
+        self.emit_journey(context, {**check.result, "name": check.name})
+        return check.result
 
     def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
         CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)

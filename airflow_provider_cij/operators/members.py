@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_cij._arguments import bound, filled, switch
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
-from airflow_provider_cij.files import Writer, check_writable, outside, writing
+from airflow_provider_cij.files import Writer, asset_uri, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import CheckpointStore, MemberListOperator, Progress, names_of
 from airflow_provider_cij.sources import FromFile
+from airflow_provider_cij.version_compat import hook_lineage_collector
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,7 +61,18 @@ def _removals(name: str, value: object) -> object:
     return bound(name, value)
 
 
-class _FillOperator(MemberListOperator):
+class _GroupOperator(EmitsEvents, MemberListOperator):
+    """Change groups, and report that as an event on the segment's asset."""
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        """Emit the event, and report the list's file as what it was made from."""
+        if isinstance(self.members, FromFile):
+            with best_effort(self.log, "The lineage of the list"):
+                hook_lineage_collector().add_input_asset(self.hook, uri=asset_uri(str(self.members.path)))
+        self.emit_segment(context, {**segment.summary(), "name": segment.display_name, **report})
+
+
+class _FillOperator(_GroupOperator):
     """Put people into static groups."""
 
     readers: ClassVar = {"require_consent": _consent}
@@ -93,28 +106,29 @@ class CijAddSegmentMembersOperator(_FillOperator):
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Add Static Segment Members"
     (1000 ids a call, 200 000 a group).
 
-    :param segment_id: the segment's id, or its definition's (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param group: the group's name or id. With several, a list of more than 200,000 is spread over them, group after
-        group, and people who are in one of them already stay there (templated)
+        group, and people who are in one of them already stay there
     :param members: contact or lead ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
-        (templated)
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids; every record that has the value counts. Default None, the list holds ids (templated)
+        of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
-        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
-        None, no file (templated)
+        None, no file
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
-        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. The service decides
         where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
-        ``no_address``, keys of the report only then. Default False (templated)
+        ``no_address``, keys of the report only then. Default False
     :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
-        no file (templated)
+        no file
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``added`` counts the ids that were sent; with a single group the
@@ -137,28 +151,30 @@ class CijAddSegmentMembersOperator(_FillOperator):
         return {"added": len(plan.missing), "unchanged": plan.unchanged, "batches": batches}
 
 
-class CijRemoveSegmentMembersOperator(MemberListOperator):
+class CijRemoveSegmentMembersOperator(_GroupOperator):
     """Remove people from a static group of a segment. Idempotent: an id that is not in the group is no error.
 
     The members of the segment itself change with its next publish or refresh, and only if the query does not find them.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API", section "Remove Static Segment Members".
 
-    :param segment_id: the segment's id, or its definition's (templated)
-    :param group: the group's name or id. With several, the people are removed from each (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param group: the group's name or id. With several, the people are removed from each
     :param members: contact or lead ids to remove: a list, another task's output, ``FromFile``, ``FromSql`` or
-        ``FromDataverse`` (templated)
+        ``FromDataverse``
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids; every record that has the value counts. Default None, the list holds ids (templated)
+        of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
-        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
-        None, no file (templated)
+        None, no file
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
-        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. ``removed`` counts the ids that were sent, in the group or not
@@ -187,39 +203,40 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     Source: "Create a Customer Insights - Journeys segment using the Web API", sections "View", "Add" and "Remove
     Static Segment Members".
 
-    :param segment_id: the segment's id, or its definition's (templated)
-    :param group: the group's name or id; or several that hold the list together (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param group: the group's name or id; or several that hold the list together
     :param members: contact or lead ids that the group is to hold: a list, another task's output, ``FromFile``,
-        ``FromSql`` or ``FromDataverse`` (templated)
+        ``FromSql`` or ``FromDataverse``
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids; every record that has the value counts. Default None, the list holds ids (templated)
+        of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
-        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+        as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
-        None, no file (templated)
+        None, no file
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
-        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
     :param require_consent: True leaves out people who would not get commercial e-mail, or whose address has said no to
         it; ``ConsentTo(…)`` asks for another purpose, topic or channel, or for less. They are removed
         if they are in the group. The service decides
         where it can be asked, otherwise its consent tables do. Counted as ``opted_out``, ``not_set``, ``unknown`` and
-        ``no_address``, keys of the report only then. Default False (templated)
+        ``no_address``, keys of the report only then. Default False
     :param opted_out_path: a CSV or Parquet file to write the ids to that are left out, with the reason. Default None,
-        no file (templated)
+        no file
     :param max_removals: how many members may be removed: a share of the group's members such as ``"20%"`` (default) or
         0.2, a number such as ``"100"``, or None for any number. An int up to 100 is warned of: it is no percentage.
         More fail before anything is changed, because a list that was cut short would remove people by accident
-        (templated)
     :param removed_path: a CSV or Parquet file of the ids that are removed, written before they are; give it to
-        ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file (templated)
+        ``CijAddSegmentMembersOperator`` to undo the mirror. Default None, no file
     :param verify: True (default) lists the groups once more after something was sent, and compares the ids. If they
         differ from the list, the mirror is planned and sent again, up to 3 times, then the task fails: another writer
-        changes the group. This costs a second listing, a request for every 5,000 members; False skips it (templated)
+        changes the group. This costs a second listing, a request for every 5,000 members; False skips it
     :param dry_run: True only logs and returns the plan: nothing is sent, no file of removed ids is written. Default
-        False (templated as ``plan_only``)
+        False
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report: ``read``, ``invalid``, ``duplicate``, ``not_found``, ``added``, ``removed``,
         ``unchanged``, ``batches``, ``resumed_from``. All are exact; with ``dry_run`` they say what would be changed
@@ -252,6 +269,10 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
         super()._check_arguments()
         if self.removed_path is not None:
             check_writable(str(self.removed_path))
+
+    def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
+        if not self.plan_only:
+            super()._report(context, segment, report)
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
@@ -362,13 +383,13 @@ class CijExportSegmentMembersOperator(CijOperator):
     Source: "Create a Customer Insights - Journeys segment using the Web API", sections "View members" (the segment as
     of its last evaluation) and "View Static Segment Members".
 
-    :param segment_id: the segment's id, or its definition's (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
-        ``.parquet`` needs the extra ``parquet`` (templated)
-    :param group: a static group's name or id. Default None, the members of the segment (templated)
+        ``.parquet`` needs the extra ``parquet``
+    :param group: a static group's name or id. Default None, the members of the segment
     :param max_missing: how many members the list may lack against the segment's count as of the same evaluation: a
         number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
-        for half a minute, then the task fails and the older file stays. A group has no count (templated)
+        for half a minute, then the task fails and the older file stays. A group has no count
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"count", "path"}``
     :raises AirflowFailException: there is no such segment, group or folder

@@ -210,41 +210,37 @@ class CijUpsertContactsOperator(_UpsertOperator):
     "Execute batch operations using the Web API".
 
     :param rows: whole rows: a list of dicts, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
-        (templated)
     :param key: the logical name of the column that tells rows apart, or a list of them: those of an Active alternate
-        key, the primary id, or others such as ``emailaddress1``. Letters of either case are equal (templated)
+        key, the primary id, or others such as ``emailaddress1``. Letters of either case are equal
     :param columns: the columns to write: logical names by the names in the rows, such as ``{"mail": "emailaddress1"}``;
         ``lookup("account", "accountnumber")`` for a column that refers to a row of another table. Default None, all
         columns of the rows, by the same names. A choice is given by its label or number; a moment without an offset is
-        UTC (templated)
+        UTC
     :param mode: ``"upsert"`` (default), ``"update_only"``: rows that are not found are counted and listed in
-        ``rejects_path``, or ``"create_only"``: rows that exist are left as they are (templated)
+        ``rejects_path``, or ``"create_only"``: rows that exist are left as they are
     :param batch_size: rows a request, from 1 to 1,000; default 100, the fastest with several requests at once. It is
-        halved when the service's database takes too long (templated)
+        halved when the service's database takes too long
     :param on_multiple_matches: what a row does whose key several contacts have: ``"refuse"`` (default) it fails,
-        ``"oldest"`` changes the one that was created first, ``"all"`` changes each (templated)
+        ``"oldest"`` changes the one that was created first, ``"all"`` changes each
     :param duplicates: what several rows with the same key do: ``"refuse"`` (default) fails before anything is written,
-        ``"first"`` or ``"last"`` lets that one count (templated)
+        ``"first"`` or ``"last"`` lets that one count
     :param clear_empty: True clears a column where the row's value is empty. Default False, such a column is left alone
-        (templated)
     :param skip_unchanged: True (default) sends only rows, and columns of them, that differ from what is there: each row
-        that is sent counts towards the daily entitlement (templated)
+        that is sent counts towards the daily entitlement
     :param max_invalid: how many rows may be invalid (no key, a text too long, an unknown choice): a number of rows, a
         share of them such as ``"5%"``, or None for any number. Default 0. More fail before anything is written
-        (templated)
     :param max_failed: how many rows the service may refuse: a number of rows, a share such as ``"5%"``, or None for any
         number. Default 0. With more, the task stops at the next 5,000 rows and fails; what was accepted stays
-        (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param rejects_path: a CSV or Parquet file of the rows that were not written, with line and reason; written when the
-        task fails as well. Default None, no file (templated)
+        task fails as well. Default None, no file
     :param ids_path: a CSV or Parquet file of keys and ids of the rows' contacts, which operators of members take as
-        ``FromFile(ids_path)``. Default None, no file (templated)
+        ``FromFile(ids_path)``. Default None, no file
     :param suppress_duplicate_detection: False applies the organisation's duplicate detection rules. Default True, as
-        the service does by itself (templated)
+        the service does by itself
     :param bypass_business_logic: True bypasses the organisation's own plug-ins and workflows, which needs the privilege
-        ``prvBypassCustomBusinessLogic``. Default False (templated)
-    :param cij_conn_id: the Airflow connection; default ``cij_default`` (templated)
+        ``prvBypassCustomBusinessLogic``. Default False
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``read``, ``invalid``, ``duplicate``, ``created``, ``updated``, ``unchanged``, ``not_found``,
         ``existing``, ``failed``, ``requests``, ``resumed_from``, over all tries but ``requests``; and ``ids_path`` when
         it is given
@@ -266,7 +262,43 @@ class CijUpsertLeadsOperator(_UpsertOperator):
     Sources: Dataverse docs, "Use bulk operation messages", "Define alternate keys for a table", "Upsert a table row",
     "Execute batch operations using the Web API".
 
-    Its arguments and its result are those of ``CijUpsertContactsOperator``.
+    :param rows: whole rows: a list of dicts, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``
+    :param key: the logical name of the column that tells rows apart, or a list of them: those of an Active alternate
+        key, the primary id, or others such as ``emailaddress1``. Letters of either case are equal
+    :param columns: the columns to write: logical names by the names in the rows, such as ``{"mail": "emailaddress1"}``;
+        ``lookup("account", "accountnumber")`` for a column that refers to a row of another table. Default None, all
+        columns of the rows, by the same names. A choice is given by its label or number; a moment without an offset is
+        UTC
+    :param mode: ``"upsert"`` (default), ``"update_only"``: rows that are not found are counted and listed in
+        ``rejects_path``, or ``"create_only"``: rows that exist are left as they are
+    :param batch_size: rows a request, from 1 to 1,000; default 100, the fastest with several requests at once. It is
+        halved when the service's database takes too long
+    :param on_multiple_matches: what a row does whose key several leads have: ``"refuse"`` (default) it fails,
+        ``"oldest"`` changes the one that was created first, ``"all"`` changes each
+    :param duplicates: what several rows with the same key do: ``"refuse"`` (default) fails before anything is written,
+        ``"first"`` or ``"last"`` lets that one count
+    :param clear_empty: True clears a column where the row's value is empty. Default False, such a column is left alone
+    :param skip_unchanged: True (default) sends only rows, and columns of them, that differ from what is there: each row
+        that is sent counts towards the daily entitlement
+    :param max_invalid: how many rows may be invalid (no key, a text too long, an unknown choice): a number of rows, a
+        share of them such as ``"5%"``, or None for any number. Default 0. More fail before anything is written
+    :param max_failed: how many rows the service may refuse: a number of rows, a share such as ``"5%"``, or None for any
+        number. Default 0. With more, the task stops at the next 5,000 rows and fails; what was accepted stays
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
+    :param rejects_path: a CSV or Parquet file of the rows that were not written, with line and reason; written when the
+        task fails as well. Default None, no file
+    :param ids_path: a CSV or Parquet file of keys and ids of the rows' leads, which operators of members take as
+        ``FromFile(ids_path)``. Default None, no file
+    :param suppress_duplicate_detection: False applies the organisation's duplicate detection rules. Default True, as
+        the service does by itself
+    :param bypass_business_logic: True bypasses the organisation's own plug-ins and workflows, which needs the privilege
+        ``prvBypassCustomBusinessLogic``. Default False
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
+    :return: ``read``, ``invalid``, ``duplicate``, ``created``, ``updated``, ``unchanged``, ``not_found``,
+        ``existing``, ``failed``, ``requests``, ``resumed_from``, over all tries but ``requests``; and ``ids_path`` when
+        it is given
+    :raises AirflowFailException: a column is unknown or read-only, the alternate key is not Active, too many rows are
+        invalid, rows have the same key, or the service refused too many rows
     """
 
     row_table = "lead"

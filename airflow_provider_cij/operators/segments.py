@@ -7,25 +7,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._arguments import text
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
+from airflow_provider_cij.operators._emitting import EmitsEvents
 from airflow_provider_cij.operators._ending import CijDeleteSegmentOperator, CijStopSegmentsOperator
 from airflow_provider_cij.operators._hidden import hidden
 from airflow_provider_cij.operators._keys import Keyed, key_of, warn_of_rename
 from airflow_provider_cij.operators._publishing import CijPublishSegmentOperator, CijRefreshSegmentOperator
+from airflow_provider_cij.operators._purging import CijPurgeSegmentExecutionsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.segments.models import CreatedSegment, MemberGroup
+    from airflow_provider_cij.api.segments.models import CreatedSegment, MemberGroup, Segment
     from airflow_provider_cij.api.segments.spec import IfExists
 
 __all__ = [
     "CijCreateSegmentOperator",
     "CijDeleteSegmentOperator",
     "CijPublishSegmentOperator",
+    "CijPurgeSegmentExecutionsOperator",
     "CijRefreshSegmentOperator",
     "CijStopSegmentsOperator",
     "CijUpdateSegmentOperator",
@@ -33,7 +36,7 @@ __all__ = [
 ]
 
 
-class CijCreateSegmentOperator(Keyed):
+class CijCreateSegmentOperator(EmitsEvents, Keyed):
     """Creates a segment as a draft, or updates the segment that has the same key.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
@@ -41,24 +44,22 @@ class CijCreateSegmentOperator(Keyed):
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
-    :param display_name: what people see, up to 100 characters (templated)
+    :param display_name: what people see, up to 100 characters
     :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
-        (templated)
-    :param base_table: ``contact`` or ``lead`` (templated)
+    :param base_table: ``contact`` or ``lead``
     :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to exclude
-        (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
-        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
+    :param description: what the segment is for, as people read it in Dynamics 365
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param business_unit_id: the owner, where business units are in use (templated)
+    :param business_unit_id: the owner, where business units are in use
     :param included_members: ids that are always members, by the API's first generation; for organisations without
         groups, and never together with groups
     :param excluded_members: ids that are never members, by the API's first generation; 108 at the most
     :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
         False such a group fails the task before anything is written. A renamed group is a dropped one
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
         {argument: {"old", "new"}}}``, counts in place of ids of people, and groups as ``{name: "include" or
@@ -133,6 +134,9 @@ class CijCreateSegmentOperator(Keyed):
         self.log.info("Segment %r %s: %s", spec.display_name, done, made.segment_id)
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         _warn_of_turned(self.log, made)
+        if made.created or made.changed:
+            facts = {"segment_id": made.segment_id, "name": spec.display_name}
+            self.emit_segment(context, facts | ({"status": "draft"} if made.created else {}))
         return _made(made)
 
 
@@ -165,24 +169,25 @@ def _members(name: str, given: Any) -> tuple[str, ...]:
     return tuple(str(member_id) for member_id in ids)
 
 
-class CijUpdateSegmentOperator(CijOperator):
+class CijUpdateSegmentOperator(EmitsEvents):
     """Changes what is given of a segment that exists, and leaves the rest.
 
     Its status stays as it is: publish it for the change to take effect. Nothing is written where nothing differs.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param display_name: what people see, up to 100 characters (templated)
-    :param query: the query that finds its members (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param display_name: what people see, up to 100 characters
+    :param query: the query that finds its members
     :param groups: all static groups as wanted: one whose name exists keeps its members, a new one is empty, and one
-        that is not named is dropped (templated)
+        that is not named is dropped
     :param static_snapshot: True freezes the members as of each publish
     :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param description: what the segment is for, as people read it in Dynamics 365 (templated)
-    :param business_unit_id: the owner, where business units are in use (templated)
+    :param description: what the segment is for, as people read it in Dynamics 365
+    :param business_unit_id: the owner, where business units are in use
     :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
         the task before anything is written. A renamed group is a dropped one
+    :param emit_events: False emits no event on the segment's asset; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": False, "changed": bool, "changes":
         {argument: {"old", "new"}}}``
@@ -224,12 +229,12 @@ class CijUpdateSegmentOperator(CijOperator):
         groups = None if self.groups is None else _groups(self.groups)
         check_interval("The segment", self.refresh_interval_minutes)
 
-        async def update(cij: Cij) -> CreatedSegment:
+        async def update(cij: Cij) -> tuple[Segment, CreatedSegment]:
             from airflow_provider_cij.api.segments.models import FOR_UPDATE
 
             segment = await cij.segments.get(self.segment_id, FOR_UPDATE)
             CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-            return await cij.segments.update(
+            return segment, await cij.segments.update(
                 segment,
                 display_name=self.display_name,
                 query=self.query,
@@ -242,10 +247,13 @@ class CijUpdateSegmentOperator(CijOperator):
             )
 
         with log_group(self.log, f"Update segment {self.segment_id}"):
-            made = self.call(update)
+            segment, made = self.call(update)
         self.log.info("Segment %s %s", made.segment_id, "updated" if made.changed else "left as it is")
         warn_of_rename(self.log, "Segment", made.segment_id, made.changes)
         _warn_of_turned(self.log, made)
+        if made.changed:
+            name = segment.display_name if self.display_name is None else self.display_name
+            self.emit_segment(context, segment.summary() | {"name": name})
         return _made(made)
 
 

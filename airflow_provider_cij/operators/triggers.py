@@ -63,32 +63,32 @@ class CijRaiseTriggerOperator(MembersArgument):
 
     Sources: "Create custom triggers"; the fair use policy (2,500 triggers a minute for all of an organisation).
 
-    :param trigger: the trigger's unique name, as its code snippet shows it, with or without ``msdynmkt_`` (templated)
+    :param trigger: the trigger's unique name, as its code snippet shows it, with or without ``msdynmkt_``
     :param profile_id: a contact's or lead's id, to raise the trigger for one person; the UI does not show it. Default
-        None, ``members`` is given (templated)
+        None, ``members`` is given
     :param members: contact or lead ids, to raise the trigger for many: a list, another task's output, ``FromFile``,
-        ``FromSql`` or ``FromDataverse``. Default None, ``profile_id`` is given (templated)
+        ``FromSql`` or ``FromDataverse``. Default None, ``profile_id`` is given
     :param attributes: all attributes of the trigger, the same for everybody; the UI shows their names only. Default
-        None, the trigger has none (templated)
+        None, the trigger has none
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
-        of ids. Default None, the list holds ids (templated)
-    :param table: ``contact`` (default) or ``lead`` (templated)
+        of ids. Default None, the list holds ids
+    :param table: ``contact`` (default) or ``lead``
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before the first raise
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
-        as ``"5%"``, or None for any number. Default 0. More fail before the first raise (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
+        as ``"5%"``, or None for any number. Default 0. More fail before the first raise
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param rate_per_minute: the most requests a minute, of this task alone; default 2,000, up to 2,500
     :param max_concurrency: the most requests in flight; default None, the connection's
     :param unclear_path: a CSV or Parquet file to write the ids of unclear people to. Default None, a single unclear
         person fails the task. Give a path then and clear the task: nothing is raised again, and the file is written
-        (templated)
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
-        None, no file (templated)
+        None, no file
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
-        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
     :param raise_again: True raises the trigger again for everybody when the task is cleared after a success. False
-        (default) fails such a task and raises nothing (templated)
+        (default) fails such a task and raises nothing
     :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"read", "invalid", "duplicate", "not_found", "raised", "refused", "unclear"}``, over all tries
     :raises AirflowFailException: there is no such trigger, or it is not ready to use; attributes are missing, empty or

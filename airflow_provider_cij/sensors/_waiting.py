@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._arguments import positive, switch
-from airflow_provider_cij._base import CijTask, best_effort, check_of_event
+from airflow_provider_cij._base import CijTask, best_effort, check_of_event, push_note, push_waiting
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 from airflow_provider_cij.version_compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 
@@ -65,6 +65,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
         deadline = time.time() + self.timeout
         first = self.poke(context)
         if not first:
+            push_waiting(context, self.log, wait.subject, wait.until, deadline)
             self.defer(
                 trigger=self._trigger(
                     wait,
@@ -102,11 +103,12 @@ class WaitSensor(CijTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the trigger's event, and return its result."""
-        with self._failing_plainly():
+        with self._failing_plainly(context):
             self._read_arguments()
             try:
                 check = check_of_event(event, self.event_key)
             except CijTimeoutError as error:
+                push_note(context, self.log, "cij_error", message=error.message, code=error.code, hint=error.hint)
                 raise AirflowSensorTimeout(str(error)) from None
         with best_effort(self.log, "The link"):
             self._show(context, check.result, check.name)

@@ -23,7 +23,7 @@ class CijJourneySensor(WaitSensor):
     which is final, when it was to be live or completed) fails the task, with ``soft_fail`` as well: only a timeout
     skips. It only looks: nothing is changed.
 
-    :param journey_id: the journey (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
     :param until: ``"live"``; ``"completed"``: it has ended by itself; ``"stopped"``: it runs no more, by a stop or by
         itself
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's

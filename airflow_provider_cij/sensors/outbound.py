@@ -52,7 +52,7 @@ class CijOutboundSegmentSensor(_OutboundWait):
 
     Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
 
-    :param segment_id: the segment (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param until: ``"live"`` or ``"stopped"`` (expired counts)
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
@@ -82,7 +82,7 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
 
     Source: "Basic operations on segments using API in outbound marketing", section "Get status of pending operations".
 
-    :param segment_id: the segment (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "state"}``
@@ -104,7 +104,7 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
 class CijOutboundJourneySensor(_OutboundWait):
     """Waits until an outbound journey is live or stopped, as ``CijOutboundSegmentSensor`` does for segments.
 
-    :param journey_id: the journey (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
     :param until: ``"live"`` or ``"stopped"`` (expired counts)
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection

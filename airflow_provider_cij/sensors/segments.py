@@ -45,16 +45,16 @@ class CijSegmentSensor(_SegmentWait):
     Deleted and Faulted fail the task, with ``soft_fail`` as well: only a timeout skips. "Computed with warnings" is
     live, with a warning in the log.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param until: ``"live"``; ``"refreshed"``: an evaluation that began at or after ``since`` has succeeded;
         ``"stopped"``: it is stopped or has expired
-    :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601 (templated); by default the start of
+    :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601; by default the start of
         the DAG run, by the service's clock
-    :param min_members: how many members it must have as well; by default any number (templated)
-    :param max_members: how many members it may have at the most: more fail the task; by default any number (templated)
+    :param min_members: how many members it must have as well; by default any number
+    :param max_members: how many members it may have at the most: more fail the task; by default any number
     :param max_change: how far their number may be from that of the evaluation before, by the log of evaluations: a
         number of members, or a share such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation.
-        By default any change (templated)
+        By default any change
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``
@@ -116,9 +116,9 @@ class CijSegmentMembersSensor(_SegmentWait):
 
     A segment's members are counted by its last evaluation, a group's as they are now.
 
-    :param segment_id: the segment; a definition's id is taken too (templated)
-    :param min_members: how many (templated). ``at_least`` is its former name
-    :param group: a static group's name or id; by default the segment's members count (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param min_members: how many. ``at_least`` is its former name
+    :param group: a static group's name or id; by default the segment's members count
     :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "status", "member_count"}``; for a group, counting ends with the page that has enough

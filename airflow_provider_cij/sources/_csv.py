@@ -71,8 +71,8 @@ class CsvRows:
         self._column = column
         self._encoding = encoding
         self._given = delimiter is not None
-        first = text.readline()
-        told = _SEPARATOR.fullmatch(first.lstrip("\ufeff"))
+        first = text.readline().removeprefix("\ufeff")  # before a quote it would be a part of the value
+        told = _SEPARATOR.fullmatch(first)
         self._delimiter = delimiter or (told[1] if told else default)
         self._before = 1 if told else 0
         how: dict[str, Any] = {"delimiter": self._delimiter, "escapechar": escape}
@@ -101,8 +101,9 @@ class CsvRows:
                 self._check_width(lines, rows, width)
             try:
                 columns: list[list[str | None]] = [[row[place] for row in rows] for place in places]
-            except IndexError:  # a row too short has nothing there
-                columns = [[row[place] if place < len(row) else None for row in rows] for place in places]
+            except IndexError:  # a row too short has nothing there; no text is a null, as no quotes tell them apart
+                missing = None if isinstance(shape, WholeRows) else ""
+                columns = [[row[place] if place < len(row) else missing for row in rows] for place in places]
             for name, column in zip(names, columns, strict=True):
                 self._check_decoded(lines, name, column)
             yield lines, shape.shaped(lines, names, columns)
@@ -141,7 +142,7 @@ class CsvRows:
     def _select(self, line: int, header: list[str], shape: Shape[T]) -> list[int]:
         if len(header) == 1 and header[0] != self._column:
             self._check_single(line, "header", header[0], _DELIMITERS)
-            if self._column is None and isinstance(header[0], str) and ("@" in header[0] or parse_guid(header[0])):
+            if self._column is None and _is_value(header[0]):
                 raise CijInputError(
                     f"{self._where}, line {line}: this first row is no header, but holds a value.",
                     hint="Give column=0 for a file without a header.",
@@ -196,6 +197,11 @@ class CsvRows:
         elif "expected after" in said:
             said = "a quote within a quoted text is neither doubled nor escaped"
         return CijInputError(f"{self._where}, line {line}: {said}{reached}. Nothing was sent.", hint=_DIALECT)
+
+
+def _is_value(name: str) -> bool:
+    """Return whether a header is rather the first of the values: an id, an address or a number."""
+    return "@" in name or bool(parse_guid(name)) or not any(map(str.isalpha, name))
 
 
 def _last_lines(rows: list[list[str]], first: int) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, run
 
 from airflow_provider_cij._nested import NestedTemplate
 from airflow_provider_cij.dataverse.guids import parse_guid
-from airflow_provider_cij.dataverse.values import text_of_value, trimmed
+from airflow_provider_cij.dataverse.values import is_nothing, text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Shape(Protocol[T]):
         """
 
 
-class OneColumn(Shape[str]):
+class OneColumn(Shape[str | None]):
     """Rows as the text of the column that holds the ids, or what is matched.
 
     :param column: the column's name or number; None as ``position_of`` says
@@ -113,7 +113,9 @@ class OneColumn(Shape[str]):
         """Return the position of the column."""
         return [position_of(names, self._column, self._where)]
 
-    def shaped(self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]) -> list[str]:
+    def shaped(
+        self, lines: Sequence[int], names: Sequence[str], columns: Sequence[Sequence[object]]
+    ) -> list[str | None]:
         """Return the values of the column as text."""
         return texts(lines, columns[0], f"column {names[0]!r}", self._where)
 
@@ -255,8 +257,8 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
     raise CijInputError(f"{where}: {what}. Its columns: {', '.join(map(repr, names)) or 'none'}.")
 
 
-def texts(lines: Sequence[int], values: Sequence[object], what: str, where: str) -> list[str]:
-    """Return the values of some rows as text, as ``text_of_value`` does.
+def texts(lines: Sequence[int], values: Sequence[object], what: str, where: str) -> list[str | None]:
+    """Return the values of some rows as text, as ``text_of_value`` does. What its type says is no value is None.
 
     :param lines: the rows' line numbers
     :param values: the values
@@ -265,7 +267,9 @@ def texts(lines: Sequence[int], values: Sequence[object], what: str, where: str)
     :raises CijInputError: a row holds several values, or bytes that are no text
     """
     try:
-        return [value if type(value) is str else text_of_value(value) for value in values]
+        return [
+            value if type(value) is str else None if is_nothing(value) else text_of_value(value) for value in values
+        ]
     except CijInputError:
         pass
     for line, value in zip(lines, values, strict=True):

@@ -94,6 +94,7 @@ class WaitTrigger(BaseTrigger):
             "name": found.name,
             "message": found.message,
             "evaluated_at": found.evaluated_at,
+            "execution_id": found.execution_id,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -14,6 +14,7 @@ from tests.bench import (
     match_emails,
     sandbox_at_size,
     two_million,
+    upsert_rows,
 )
 
 if __name__ == "__main__":
@@ -26,4 +27,5 @@ if __name__ == "__main__":
     match_emails.main()
     consent_of_many.main()
     two_million.main()
+    upsert_rows.main()
     sys.exit(0)

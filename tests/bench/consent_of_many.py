@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import time
-import tracemalloc
 
 from cij_sandbox.testing import Sandbox, running_sandbox
 
@@ -39,12 +39,10 @@ async def _screen(cij: Cij, sandbox: Sandbox) -> None:
         ids.update(pack_guids(chosen)[0])
         before = len(sandbox.requests())
         number = sandbox.requests()[-1]["number"] if before else 0
-        tracemalloc.start()
         started = time.monotonic()
         found = await screen(cij.dataverse, ids, "contact", ConsentTo())
         seconds = time.monotonic() - started
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         requests = len(sandbox.requests(number))
         # Nothing but ids and addresses in the URLs, which no client could do.
         addresses = {people[person] for person in chosen} - {""}
@@ -53,7 +51,7 @@ async def _screen(cij: Cij, sandbox: Sandbox) -> None:
         print(
             f"{count:,} people against {consents:,} consents: {seconds:.1f} s, {sum(found.counts.values()):,} left out"
         )
-        print(f"  {requests} requests = {requests / ideal:.3f} x ideal, peak memory {peak / 2**20:.0f} MiB")
+        print(f"  {requests} requests = {requests / ideal:.3f} x ideal, the process has had {peak} MiB at most")
 
 
 async def _fill(cij: Cij, addresses: list[str], said: set[str]) -> int:

@@ -14,6 +14,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+_CONTACT = {"LogicalName": "contact", "EntitySetName": "contacts", "PrimaryIdAttribute": "contactid"}
+_KEY = {"LogicalName": "key", "KeyAttributes": ["new_customerno"], "EntityKeyIndexStatus": "Active"}
+_TEXTS = ("new_customerno", "firstname", "lastname", "emailaddress1", "address1_city", "jobtitle")
+_ATTRIBUTES = "EntityDefinitions(LogicalName='contact')/Attributes"
+METADATA = {
+    "EntityDefinitions": {"value": [_CONTACT]},
+    "EntityDefinitions(LogicalName='contact')": {**_CONTACT, "Keys": [_KEY]},
+    _ATTRIBUTES: {"value": [{"LogicalName": name, "AttributeType": "String"} for name in _TEXTS]},
+    f"{_ATTRIBUTES}/Microsoft.Dynamics.CRM.StringAttributeMetadata": {
+        "value": [{"LogicalName": name, "MaxLength": 100} for name in _TEXTS]
+    },
+}
+"""The definition of a table with texts and an alternate key: what the clients ask for before they upsert."""
+
 
 def main(folder: Path, seconds: float) -> None:
     """Serve on a free port; print the address."""
@@ -40,11 +54,21 @@ def main(folder: Path, seconds: float) -> None:
         await asyncio.sleep(seconds)
         return Response(status_code=204)
 
+    async def metadata(request: Request) -> Response:
+        return JSONResponse(METADATA.get(request.url.path.removeprefix("/api/data/v9.2/"), {"value": []}))
+
+    async def nobody(_: Request) -> Response:
+        await asyncio.sleep(seconds)
+        return JSONResponse({"value": []})
+
     routes = [
         Route("/{tenant}/v2.0/.well-known/openid-configuration", discovery),
         Route("/{tenant}/oauth2/v2.0/token", token, methods=["POST"]),
         Route("/api/data/v9.2/WhoAmI", who),
         Route("/api/data/v9.2/msdynmkt_AddStaticMembers", add, methods=["POST"]),
+        Route("/api/data/v9.2/contacts", nobody),
+        Route("/api/data/v9.2/contacts/Microsoft.Dynamics.CRM.UpsertMultiple", add, methods=["POST"]),
+        Route("/api/data/v9.2/{path:path}", metadata),
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_level="error", ssl_certfile=str(folder / "server.pem"))
     print(url, flush=True)

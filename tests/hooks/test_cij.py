@@ -11,6 +11,7 @@ from airflow_provider_cij.provider_info import get_provider_info
 from tests.scripted import Answer
 
 WHO = Answer(body={"UserId": "user-1", "OrganizationId": "org-1", "BusinessUnitId": "unit-1"})
+ID = "00000000-0000-0000-0000-000000000001"
 ROWS = Answer(body={"value": []})
 
 
@@ -127,6 +128,32 @@ def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
     assert settings.credential == "client_secret"
 
 
+@pytest.mark.parametrize("around", ["{}\n", "\ufeff{}\r\n", " \u200b{}\u200b\t", "{}\u00a0\u200e"])
+def test_what_surrounds_a_field_does_not_matter(scripted, monkeypatch, around):
+    """Line ends, byte order marks and other invisible characters around a field do not matter, in any of them."""
+    connection = json.loads(scripted.connection(api_version="v9.1", max_concurrency="7", caller_object_id=ID))
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_PLAIN", json.dumps(connection))
+    for name in ("host", "login", "password"):
+        connection[name] = around.format(connection[name])
+    connection["extra"] = {name: around.format(value) for name, value in connection["extra"].items()}
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    assert CijHook().settings() == CijHook("cij_plain").settings()
+    scripted.script = [WHO, ROWS, Answer(501)]
+    assert CijHook().test_connection()[0]
+
+
+def test_what_may_be_part_of_a_passphrase_is_kept(monkeypatch):
+    """Spaces around the passphrase of a key are kept, a line end behind it is not; a secret has neither."""
+    extra = {"tenant_id": "t", "credential": "certificate", "certificate_path": "/x.pem\n"}
+    extra["private_key_passphrase"] = " pass phrase \r\n"
+    connection = {"conn_type": "cij", "host": "https://x.test", "login": "c", "password": " s ecret\n", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    settings = CijHook().settings()
+    assert settings.private_key_passphrase == " pass phrase "
+    assert settings.client_secret == "s ecret"
+    assert settings.certificate_path == "/x.pem"
+
+
 def test_an_extra_under_its_former_name_is_read_and_warned_of(scripted, monkeypatch, caplog):
     """An extra under its former name is read with one warning a connection, unless the new name is given."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_OLD", scripted.connection(max_hold_seconds=7))
@@ -159,6 +186,17 @@ def test_the_form_shows_every_extra():
     """The connection form has a field for every extra that is read and for no other."""
     fields = get_provider_info()["connection-types"][0]["conn-fields"]
     assert set(fields) == set(EXTRAS)
+
+
+def test_the_token_file_of_a_pod_may_be_named_with_a_line_end(monkeypatch):
+    """What the environment of a pod says is read without what surrounds it."""
+    for name in ("TENANT_ID", "CLIENT_ID", "FEDERATED_TOKEN_FILE"):
+        monkeypatch.setenv(f"AZURE_{name}", f"{name}\n")
+    connection = {"conn_type": "cij", "host": "https://x.test", "extra": {"credential": "workload_identity\n"}}
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", json.dumps(connection))
+    settings = CijHook().settings()
+    assert (settings.tenant_id, settings.client_id) == ("TENANT_ID", "CLIENT_ID")
+    assert settings.federated_token_file == "FEDERATED_TOKEN_FILE"
 
 
 def test_a_pod_with_a_workload_identity_needs_no_fields(monkeypatch):

@@ -36,6 +36,7 @@ def test_refresh_waits_for_a_new_evaluation(run_publish, scripted, deferrable, s
         "member_count": 5,
         "evaluated_at": "2026-11-02T03:00:07Z",
     }
+    assert (ran.xcoms["publish"]["name"], ran.xcoms["publish"]["change"]) == ("VIP", 2)
     assert [request.path for request in scripted.requests if request.method == "POST"] == [
         "/api/data/v9.2/msdynmkt_PublishSegmentDefinition"
     ]

@@ -62,7 +62,7 @@ def test_a_delimiter_that_is_given_settles_a_file_without_header(file):
     assert read_source(file("a;b\n", 0, delimiter=",")) == [(1, "a;b")]
 
 
-@pytest.mark.parametrize("first", [A, "ada@x.test"])
+@pytest.mark.parametrize("first", [A, "ada@x.test", "4930123456"])
 def test_a_first_row_that_holds_a_value_is_no_header(file, first):
     """The first member of a file without a header is not lost as a header, and not shown."""
     with pytest.raises(CijInputError, match=r"line 1: this first row is no header.*Give column=0") as raised:
@@ -209,6 +209,11 @@ def test_names_are_compared_without_what_surrounds_them(file):
     source = file(f"name,\u200bid\u00a0\nAda,{A}\n".encode(), " id", encoding="utf-8")
     assert read_source(source) == [(2, A)]
     assert read_rows(source) == [(2, {"name": "Ada", "id": A})]
+
+
+def test_a_byte_order_mark_before_a_quote_is_no_part_of_the_header(file):
+    """A byte order mark is no part of the first name, also where the encoding leaves it and a quote follows."""
+    assert read_source(file(f'\ufeff"id","name"\n{A},Ada\n', "id", encoding="utf-8")) == [(2, A)]
 
 
 def test_a_nul_is_part_of_a_value(file):

@@ -4,8 +4,10 @@ import csv
 import gzip
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.sources import FromFile, FromValues, as_source, checked
 from airflow_provider_cij.sources.values import revealed
-from tests.streams import read_source
+from tests.streams import read_rows, read_source
 
 A, B = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xB))
 
@@ -88,7 +90,7 @@ def test_format_and_delimiter_follow_the_file_name(tmp_path):
     [
         (f'{{"contactid": "{A}"}}', None, [(1, A)]),
         (f'\ufeff{{"name": "Ada", "id": "{A}"}}\r\n\n  \n{{"id": "{B}"}}\n', None, [(1, A), (4, B)]),
-        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, ""), (3, "")]),
+        ('{"a": "x", "b": 7}\n{"a": "y"}\n{"a": "z", "b": null}\n', "b", [(1, "7"), (2, None), (3, None)]),
         ("\n", "b", []),
         ("", None, []),
     ],
@@ -133,7 +135,7 @@ def test_ids_in_parquet_may_be_of_any_type(tmp_path, values):
     path = tmp_path / "members.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"name.first": [1, 2, 3], "id": values}), path, row_group_size=2)
     for column in (None, "id", 1):
-        assert read_source(FromFile(str(path), column)) == [(1, A), (2, ""), (3, B)]
+        assert read_source(FromFile(str(path), column)) == [(1, A), (2, None), (3, B)]
     assert read_source(FromFile(str(path), "name.first")) == [(1, "1"), (2, "2"), (3, "3")]
     with pytest.raises(CijInputError, match=r"there is no column 2\. Its columns: 'name.first', 'id'"):
         read_source(FromFile(str(path), 2))
@@ -198,9 +200,59 @@ def test_values_may_be_anything_iterable():
     """Values may be a list, a generator or rows of one column, and lines count from 1."""
     assert read_source(as_source([A, B])) == [(1, A), (2, B)]
     assert read_source(as_source(value for value in [A])) == [(1, A)]
-    assert read_source(as_source([[A], (B,), None])) == [(1, A), (2, B), (3, "")]
+    assert read_source(as_source([[A], (B,), None])) == [(1, A), (2, B), (3, None)]
     source = FromFile("x")
     assert as_source(source) is source
+
+
+def test_the_output_of_a_mapped_task_is_one_list():
+    """The lists of a lazy sequence are read as one, and a row of one column within them is its value."""
+
+    class Lazy(Sequence):
+        """What Airflow gives for the output of a mapped task: no list, and read piece by piece."""
+
+        def __init__(self, *items: object) -> None:
+            self._items = items
+
+        def __len__(self) -> int:
+            return len(self._items)
+
+        def __getitem__(self, place: int) -> object:
+            return self._items[place]
+
+    assert read_source(as_source(Lazy([A, B], [], (A,), {B}, A))) == [(1, A), (2, B), (3, A), (4, B), (5, A)]
+    assert read_source(as_source(Lazy([(A,), (B,)]))) == [(1, A), (2, B)]
+    assert read_rows(FromValues(Lazy([{"a": 1}], [{"a": 2}]))) == [(1, {"a": 1}), (2, {"a": 2})]
+    with pytest.raises(CijInputError, match="line 2: column 'values' holds a list of 2 values"):
+        read_source(as_source(Lazy([A, [B, A]])))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[A, B], [A]], "line 1: column 'values' holds a list of 2 values, where one value is expected"),
+        ([A, (A, B)], "line 2: column 'values' holds a tuple of 2 values"),
+        ([{A}], "line 1: column 'values' holds a set of 1 values"),
+        ([{"id": A, "name": "x"}], "holds an object of 2 fields.*Name the field that is meant as column"),
+        ([[]], "holds a list of 0 values"),
+        ([b"\xff"], "holds 1 bytes of binary, which are no text"),
+    ],
+)
+def test_entries_that_are_no_single_values_are_refused(values, words):
+    """A list, an object or binary among members is refused by its place and kind, never taken for an id."""
+    with pytest.raises(CijInputError, match=words) as raised:
+        read_source(as_source(values))
+    assert A not in str(raised.value)
+
+
+def test_a_frame_is_no_list_but_its_column_is():
+    """A data frame is refused, as its names would be read; a column of it, or of Arrow, is a list."""
+    frame = pandas.DataFrame({"n": [4930123456.0, None], "id": [A, None]})
+    with pytest.raises(CijInputError, match="members is a DataFrame"):
+        checked(as_source(frame))
+    assert [value for _, value in read_source(as_source(frame["n"]))] == ["4930123456", None]
+    assert [value for _, value in read_source(as_source(frame["id"]))] == [A, None]
+    assert [value for _, value in read_source(as_source(pyarrow.array([A, None])))] == [A, None]
 
 
 @pytest.mark.parametrize("members", ["{{ x }}", None, 3, {"a": 1}, b"x"])
@@ -225,7 +277,7 @@ def test_files_of_the_json_module_are_read(tmp_path_factory, rows, end):
     rows = [{"id": "x"}, *rows]
     path = tmp_path_factory.getbasetemp() / "written.jsonl"
     path.write_bytes("".join(json.dumps(row) + end for row in rows).encode())
-    expected = [(line, row.get("id") or "") for line, row in enumerate(rows, 1)]
+    expected = [(line, row.get("id")) for line, row in enumerate(rows, 1)]
     assert read_source(FromFile(str(path), "id")) == expected
 
 

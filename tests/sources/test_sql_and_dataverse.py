@@ -59,7 +59,7 @@ def _open(path: Path) -> bool:
         ("SELECT contactid FROM people WHERE spent > ?", {"parameters": [1]}, IDS[2:]),
         ("SELECT contactid FROM people WHERE spent > :least", {"parameters": {"least": 1}}, IDS[2:]),
         ("SELECT contactid FROM people WHERE name LIKE '%2'", {}, IDS[2:]),
-        ("SELECT NULL AS id", {}, [""]),
+        ("SELECT NULL AS id", {}, [None]),
         ("SELECT contactid FROM people WHERE 1 = 0", {}, []),
     ],
 )
@@ -80,7 +80,8 @@ def test_a_query_is_read_row_by_row(database, sql, options, rows):
         ("SELECT id FROM clients", {}, CijInputError, "OperationalError: no such table: clients"),
         ("SELECT 'Lovelace' FROM 'Ada", {}, CijInputError, "unrecognized token: .'…"),
         ("SELECT 1 AS id; SELECT 2 AS id", {}, CijInputError, "has 2 statements. Give one statement"),
-        ("-- nothing", {}, CijInputError, "has 0 statements. Give one statement"),
+        ("-- nothing", {}, CijInputError, "it gives no rows"),
+        ("; -- nothing", {}, CijInputError, "has 0 statements. Give one statement"),
     ],
 )
 def test_a_failing_query_is_explained(database, sql, options, kind, message):
@@ -187,7 +188,7 @@ def test_rows_of_dataverse_are_members(read):
     assert {value for _, value in everybody} == {row["contactid"] for row in contacts}
     assert 0 < len(rich) < len(contacts)
     assert {value for _, value in read(FromDataverse("contacts", "creditlimit ge 18000"))} == rich
-    mails = {row["emailaddress1"] or "" for row in contacts}
+    mails = {row["emailaddress1"] for row in contacts}
     assert {value for _, value in read(FromDataverse("contact", column="emailaddress1"))} == mails
     leads = _rows("leads?$select=leadid")
     assert {value for _, value in read(FromDataverse("lead"))} == {row["leadid"] for row in leads}

@@ -8,6 +8,7 @@ import sys
 from tests.heavy_imports import HEAVY
 
 MODULES = (
+    "airflow_provider_cij.assets",
     "airflow_provider_cij.links",
     "airflow_provider_cij.operators.consent",
     "airflow_provider_cij.operators.journeys",
@@ -17,6 +18,7 @@ MODULES = (
     "airflow_provider_cij.operators.segments",
     "airflow_provider_cij.operators.triggers",
     "airflow_provider_cij.provider_info",
+    "airflow_provider_cij.sensors.interactions",
     "airflow_provider_cij.sensors.journeys",
     "airflow_provider_cij.sensors.outbound",
     "airflow_provider_cij.sensors.segments",

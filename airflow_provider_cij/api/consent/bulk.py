@@ -50,6 +50,7 @@ from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.dataverse.multipart import Operation
 from airflow_provider_cij.dataverse.odata import row_path
 from airflow_provider_cij.dataverse.responses import error_of
+from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -181,7 +182,7 @@ class ConsentImport:
         target = self._target
         topic = {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({topic_id})"} if topic_id else {}
         body = {
-            POINT: statement.address.strip(),
+            POINT: trimmed(statement.address),
             "msdynmkt_contactpointtype": int(target.channel),
             KIND: OF_TOPIC if topic_id else OF_PURPOSE,
             "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({target.purpose_id})",
@@ -226,7 +227,8 @@ class ConsentImport:
             for write in writes:
                 batch.succeeded(write)
             return
-        await self._one_by_one(batch, [replace(write, if_match=write.if_match and "*") for write in writes])
+        if_match = "" if verb == "Create" else "*"
+        await self._one_by_one(batch, [replace(write, if_match=if_match) for write in writes])
 
     async def _one_by_one(self, batch: _Batch, writes: Sequence[_Write]) -> None:
         root = urlsplit(self._client.settings.api_url).path
@@ -247,12 +249,15 @@ class ConsentImport:
             error = error_of(response, time.time())
             if isinstance(error, CijForbiddenError):
                 raise error
-            if isinstance(error, (CijConflictError, CijNotFoundError)):
-                # Changed, made or deleted since it was read: by others, or by a try of ours whose response was lost.
+            passing = isinstance(error, (CijServerError, CijThrottledError))
+            if passing and (error.retry_after or 0) > self._client.settings.max_throttle_wait_seconds:
+                raise error  # the task gives its worker back meanwhile
+            if passing or isinstance(error, (CijConflictError, CijNotFoundError)):
+                # Failed for now; or changed, made or deleted since it was read: by others, or by a try of ours whose
+                # response was lost.
                 batch.again[write.address] = None
                 batch.tried[write.address] = write.outcome
-            elif isinstance(error, (CijServerError, CijThrottledError)):
-                batch.again[write.address], batch.passing = None, error
+                batch.passing = error if passing else batch.passing
             else:
                 batch.record(write.address, FAILED, f"{error.code or f'HTTP {error.http_status}'}: {error.message}")
 
@@ -261,7 +266,11 @@ class ConsentImport:
             what = f"Writing {len(batch.again):,} rows of {CONSENTS}"
             raise CijError.from_dict(batch.passing.as_dict() | {"message": f"{what} failed {_ROUNDS} times."})
         for address in batch.again:
-            batch.record(address, FAILED, f"others changed its rows {_ROUNDS} times meanwhile")
+            batch.record(
+                address,
+                FAILED,
+                f"others changed its rows {_ROUNDS} times meanwhile, or a row of another address has its id",
+            )
 
 
 class _Batch:

@@ -90,10 +90,11 @@ class Consents:
         if value not in (ConsentValue.OPTED_IN, ConsentValue.OPTED_OUT):
             raise CijInputError(f"value is {value!r}.", hint="Give OPTED_IN or OPTED_OUT.")
         target = await resolve(self._client, to)
-        now = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
+        if given_at is None and value == ConsentValue.OPTED_IN:
+            given_at = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
         failed: list[tuple[int, str]] = []
         work = ConsentImport(self._client, target, IF_SOURCE_NEWER, on_failed=failed.extend)
-        await work.write([Statement(contact_point, ConsentValue(value), given_at or now, reason)])
+        await work.write([Statement(contact_point, ConsentValue(value), given_at, reason)])
         if work.counts[FAILED]:
             code = failed[0][1].partition(":")[0]
             raise CijError(f"The consent was not written: {code}. The service's words are withheld.")

@@ -27,6 +27,7 @@ from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.api.members.match import TABLES
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.odata import in_filter, query
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ async def _matched(
             select = dict.fromkeys((match_on, column))
             path = query(entity_set, select=select, where=in_filter(match_on, part))
             for row in await private(f"GET {entity_set} by {match_on}", _all(client, path)):
-                key, address = address_key(row.get(match_on)), str(row.get(column) or "").strip()
+                key, address = address_key(row.get(match_on)), trimmed(text_of_value(row.get(column)))
                 if address and key in wanted:
                     there.add(key)
                     found.add([replace(wanted[key], address=address)])

@@ -15,6 +15,7 @@ from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.api.members.match import normalize
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def address_key(text: object) -> str:
 
     :param text: the address, or None
     """
-    return normalize(str(text or "").strip())
+    return normalize(trimmed(text_of_value(text)))
 
 
 def fitting_url(values: Iterable[str]) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.reading import address_key
 from airflow_provider_cij.api.consent.rules import Channel, ConsentValue
 from airflow_provider_cij.api.timestamps import parse_utc
+from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
 ACCEPTED = "opted_in, opted_out"
@@ -64,8 +65,7 @@ def value_of(name: str, value: object) -> ConsentValue:
         service's number. Yes, true and 1 are refused: a column may as well hold who wants no mail
     :raises CijInputError: the value stands for neither
     """
-    number = int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-    found = _WORDS.get(_BETWEEN.sub("", str(number)).lower())
+    found = _WORDS.get(_BETWEEN.sub("", trimmed(text_of_value(value))).lower())
     if found is None:
         raise CijInputError(f"{name} holds neither of {ACCEPTED}.", hint="Spell it so in the list or in its query.")
     return found
@@ -90,7 +90,7 @@ def statement_of(
     :param now: the service's time
     :raises CijInputError: the row can't be used; the error does not hold its address
     """
-    address = str(row.get(columns.address) if row.get(columns.address) is not None else "").strip()
+    address = trimmed(text_of_value(row.get(columns.address)))
     if not address:
         raise CijInputError(f"{columns.address} is empty.")
     if len(address) > _LONGEST or _CONTROL.search(address):
@@ -98,13 +98,13 @@ def statement_of(
     said = value or value_of(str(columns.value), row.get(str(columns.value)))
     given = row.get(columns.given_at) if columns.given_at else None
     given_at = None
-    if given is not None and str(given).strip():
-        given_at = parse_utc(str(columns.given_at), given.strip() if isinstance(given, str) else given)
+    if written := trimmed(text_of_value(given)):
+        given_at = parse_utc(str(columns.given_at), given if isinstance(given, datetime) else written)
         if given_at > now + _CLOCK_SKEW:
             raise CijInputError(f"{columns.given_at} is in the future.")
     elif said is ConsentValue.OPTED_IN:
         raise CijInputError("An opt-in has no date: it can't be told from one that was withdrawn since.")
-    text = str(row.get(columns.reason) or "") if columns.reason else ""
+    text = text_of_value(row.get(columns.reason)) if columns.reason else ""
     return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line)
 
 

@@ -158,7 +158,7 @@ async def _profiles(client: DataverseClient, to: ConsentTo, purpose_id: str) -> 
         return [await _found(client, PROFILES, to.compliance_profile, columns)]
     try:
         pairs = await client.rows(query(_PROFILES_OF_PURPOSE, where=f"msdynmkt_purposeid eq {purpose_id}"))
-        ids = sorted({str(pair.get("msdynmkt_compliancesettings4id")) for pair in pairs})
+        ids = sorted({str(found) for pair in pairs if (found := pair.get("msdynmkt_compliancesettings4id"))})
         if not ids:
             return []
         key = "msdynmkt_compliancesettings4id"

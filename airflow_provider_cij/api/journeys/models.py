@@ -19,7 +19,7 @@ from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 FOR_VALIDATION = ("msdynmkt_journeyjson",)
 """What a validation reads besides."""
-JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode")
+JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode", "modifiedon")
 
 
 class JourneyStatus(IntEnum):
@@ -61,12 +61,14 @@ class Journey:
     :param name: what people see
     :param status: its statuscode (``JourneyStatus``; an unknown code stays a plain number)
     :param definition: JSON in a string; ``""`` when it was not read
+    :param modified_on: when the row was changed last, as the service writes it; ``""`` when it was not read
     """
 
     journey_id: str
     name: str
     status: int
     definition: str = field(default="", repr=False, compare=False)
+    modified_on: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Journey:
@@ -80,6 +82,7 @@ class Journey:
                 name=str(row.get("msdynmkt_name") or ""),
                 status=int(row["statuscode"]),
                 definition=str(row.get("msdynmkt_journeyjson") or ""),
+                modified_on=str(row.get("modifiedon") or ""),
             )
         except (CijInputError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise CijReplyError(f"A row of msdynmkt_journeys can't be read: {wrong_with(error)}.") from None

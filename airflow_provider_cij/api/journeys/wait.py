@@ -6,6 +6,7 @@ Sources: the table reference of msdynmkt_journey; the pages on the states of a j
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,8 @@ _FAILED = {
     "completed": {_S.STOPPING, _S.STOPPED, _S.DRAINING, _S.DELETED},
     "stopped": {_S.DELETED},
 }
+JOURNEY_NEWS: Mapping[str, Set[int]] = {"live": {_S.LIVE}, "completed": {_S.COMPLETED}, "stopped": {_S.STOPPED}}
+"""The states that a watcher reports when a journey gets into one of them."""
 
 
 @dataclass

@@ -58,6 +58,9 @@ class MemberIdList:
 class InvalidRows:
     """Counts the invalid rows of a list, and logs the first 100 by their lines, never by their values.
 
+    A row whose value is None, where a file or a database itself says that there is none, is counted, and is no mistake:
+    the bound is one of the others.
+
     :param max_invalid: how many rows may be invalid: a bound as ``bounds.bound_of`` reads it; a share is of the rows
         read
     :param what: what an invalid row lacks, for the log; default ``id``
@@ -73,6 +76,7 @@ class InvalidRows:
         self._early = early and not self._bound.needs_total
         self._on_reject = on_reject
         self.lines: list[int] = []
+        self._bounded = 0
         self.count = 0
 
     def add(self, lines: Sequence[int], values: Sequence[object], bad: Iterable[int], read: int) -> None:
@@ -87,6 +91,7 @@ class InvalidRows:
         rejected: list[tuple[int, str, str]] = []
         for position in bad:
             self.count += 1
+            self._bounded += values[position] is not None
             logged = len(self.lines) < _MOST_LOGGED
             if not logged and not self._on_reject:
                 continue
@@ -118,14 +123,14 @@ class InvalidRows:
         self._check(read)
 
     def _check(self, read: int, first: str = "") -> None:
-        if self._bound.allows(self.count, read):
+        if self._bound.allows(self._bounded, read):
             return
         if self.count == read:
             message = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."
             raise CijInputError(message, hint=_RIGHT_COLUMN)
         more = "" if self._on_reject else " rejects_path gives a file of them."
         raise CijInputError(
-            f"{self.count} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
+            f"{self._bounded} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
             hint=f"The first are on lines {', '.join(map(str, self.lines[:20]))}. Nothing was sent.{more}",
         )
 

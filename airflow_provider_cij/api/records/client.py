@@ -27,7 +27,7 @@ from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
 from airflow_provider_cij.api.records.spool import Spool
 from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Write, Writer
-from airflow_provider_cij.errors import CijInputError, CijRefusedError, CijStoppedError
+from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -289,6 +289,10 @@ class _Writing:
                 f"The service refused {self._counts[FAILED]:,} of {self._spool.count:,} rows, more than "
                 f"{self._spec.max_failed}.",
                 hint="rejects_path gives a file of them, with the reasons. Rows that were not refused are written.",
+            )
+        if (settled := sum(self._counts.values())) != self._spool.count:
+            raise CijError(
+                f"The outcome of {self._spool.count - settled:,} of {self._spool.count:,} rows is not known."
             )
         return UpsertReport(
             read=reading.read,

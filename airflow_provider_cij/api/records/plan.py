@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -29,7 +31,9 @@ from airflow_provider_cij.errors import CijInputError
 
 HALF = 16
 """Bytes of a digest that are equal for all keys that the service may take for the same."""
-_FORBIDDEN = frozenset("/<>*%&:\\?+")
+_FORBIDDEN = re.compile(r"[/<>*%&:\\?+]")
+# Text in which nothing needs a closer look.
+_is_plain = re.compile("[!-~][ -~]*").fullmatch
 _ACTIVE = "Active"
 
 Value = Json | EllipsisType
@@ -79,6 +83,9 @@ class Column:
         self.lookup = lookup
         self.read = reader_of(kind) if reference is None else (read_guid if _by_id(lookup) else _lookup_text)
         self.same = same_value(kind)
+        # The longest text that is taken as it is when it is plain ASCII; 0 for what is no text.
+        longest = sys.maxsize if kind.max_length is None else kind.max_length
+        self.plain_length = longest if kind.type in ("String", "Memo") else 0
         self.read_name = kind.name if reference is None else f"_{kind.name}_value"
         self.write_name = kind.name if reference is None else f"{reference.navigation}@odata.bind"
 
@@ -168,26 +175,34 @@ class Plan:
         reasons: list[str] = []
         for column in self.columns:
             value = row.get(column.source)
-            if is_empty(value):
+            if type(value) is str and len(value) <= column.plain_length and _is_plain(value):
+                values.append(value)
+            elif is_empty(value):
                 values.append(None if self._clear_empty else ...)
-                continue
-            try:
-                values.append(column.read(value))
-            except UnfitError as error:
-                reasons.append(f"{column.name}: {error}")
-                values.append(...)
+            else:
+                try:
+                    values.append(column.read(value))
+                except UnfitError as error:
+                    reasons.append(f"{column.name}: {error}")
+                    values.append(...)
+        reasons += self._finish_key(values, reasons)
+        if reasons:
+            return Rejected(line, "; ".join(reasons))
+        return PlannedRow(self.digest(values), line, values)
+
+    def _finish_key(self, values: list[Value], known: Sequence[str]) -> list[str]:
+        """Trim the values of the key, and return what is wrong with them besides."""
+        reasons: list[str] = []
         for position in self.key_positions:
             value = values[position]
             name = self.columns[position].name
             if isinstance(value, str):
                 values[position] = value = trimmed(value)
-                if self.alternate and _FORBIDDEN.intersection(value) and self.columns[position].kind.type != "DateTime":
+                if self.alternate and _FORBIDDEN.search(value) and self.columns[position].kind.type != "DateTime":
                     reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
-            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in reasons):
+            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in known):
                 reasons.append(f"{name}: empty, and the key needs it")
-        if reasons:
-            return Rejected(line, "; ".join(reasons))
-        return PlannedRow(self.digest(values), line, values)
+        return reasons
 
     def resolved(self, row: PlannedRow) -> PlannedRow:
         """Return a row whose lookups were replaced by ids.
@@ -208,8 +223,13 @@ class Plan:
 
         :param key: the values of its columns
         """
+        if len(key) == 1 and type(key[0]) is str and key[0].isascii():  # the usual key
+            half = _digest([trimmed(key[0]).lower()])
+            return half + half
         normal = [_normal(value) for value in key]
-        return _digest([_widest(value) for value in normal]) + _digest(normal)
+        exact = _digest(normal)
+        widest = [_widest(value) for value in normal]
+        return (exact if widest == normal else _digest(widest)) + exact
 
     def key_of(self, row: PlannedRow) -> list[Any]:
         """Return the values of a row's key.
@@ -245,11 +265,12 @@ class Plan:
         :param with_key: True includes the columns of the key
         """
         positions = range(len(self.columns)) if with_key and not self.by_id else self.others
-        return {
-            column.write_name: column.to_body(value)
-            for position in positions
-            if (column := self.columns[position]).kind.creatable and (value := row.values[position]) not in (..., None)
-        }
+        body: dict[str, Json] = {}
+        for position in positions:
+            column, value = self.columns[position], row.values[position]
+            if value is not ... and value is not None and column.kind.creatable:
+                body[column.write_name] = value if column.reference is None else column.to_body(value)
+        return body
 
     def changes(self, row: PlannedRow, there: Mapping[str, Any], *, changed_only: bool) -> dict[str, Json]:
         """Return the body of a change of an existing row, which has no column of the key.
@@ -273,7 +294,8 @@ def _is_resolved(column: Column) -> bool:
 
 
 def _digest(key: Sequence[Any]) -> bytes:
-    return blake2b(json.dumps(key).encode(), digest_size=HALF).digest()
+    texts = [value if type(value) is str else json.dumps(value) for value in key]
+    return blake2b("\x1f".join(texts).encode(), digest_size=HALF).digest()
 
 
 def _widest(value: Any) -> Any:
@@ -286,5 +308,5 @@ def _widest(value: Any) -> Any:
 
 def _normal(value: Any) -> Any:
     if isinstance(value, str):
-        return normalize(trimmed(value))
+        return trimmed(value).lower() if value.isascii() else normalize(trimmed(value))
     return int(value) if isinstance(value, float) and value.is_integer() else value

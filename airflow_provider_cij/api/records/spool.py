@@ -66,7 +66,8 @@ class Spool:
         """
         whole, dropped = blake2b(digest_size=16), 0
         for number in range(_BUCKETS):
-            rows = sorted(self._bucket(number), key=lambda row: (row[0][: self.key_size], row[1]))
+            found = self._bucket(number)
+            rows = sorted(found, key=lambda row: (row[0][: self.key_size], row[1]))
             kept: list[Any] = []
             for same_key in (list(group) for _, group in groupby(rows, key=lambda row: row[0][: self.key_size])):
                 *others, counting = same_key if keep == "last" else reversed(same_key)
@@ -76,8 +77,9 @@ class Spool:
                     on_duplicate(other[1], counting[1])
             self.count += len(kept)
             whole.update(marshal.dumps([(key, values) for key, _, values in kept], _MARSHAL_VERSION))
+            as_written = not self._newest[number] and len(self._parts[number]) == 1 and kept == found
             self._newest[number] = []
-            if len(kept) < len(rows) or len(self._parts[number]) != 1:
+            if not as_written:
                 self._parts[number] = [self._write(kept)] if kept else []
         self.digest = whole.hexdigest()
         return dropped
@@ -89,7 +91,7 @@ class Spool:
         """
         window: list[PlannedRow] = []
         for number in range(_BUCKETS):
-            window += [PlannedRow(*row) for row in self._bucket(number)]
+            window += map(PlannedRow._make, self._bucket(number))
             while len(window) >= size:
                 yield window[:size]
                 del window[:size]

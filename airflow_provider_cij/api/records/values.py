@@ -6,6 +6,7 @@ Source: Dataverse docs, "Column data types", and the metadata of a table's colum
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -26,6 +27,7 @@ _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _DATE_LENGTH = 10
 _EARLIEST = datetime(1753, 1, 1, tzinfo=UTC)
 _DEFAULT_PRECISION = 10
+_FIRST_FILLER = "\u1100"
 _MOST_DIGITS = 100
 
 
@@ -66,7 +68,10 @@ def is_empty(value: object) -> bool:
 
     :param value: the value as it was read
     """
-    return is_nothing(value) or (isinstance(value, str) and not trimmed(value))
+    if isinstance(value, str):
+        # A letter that is seen; further on in Unicode there are letters that are not.
+        return not ("" < value[:1] < _FIRST_FILLER and value[:1].isalnum()) and not trimmed(value)
+    return is_nothing(value)
 
 
 def reader_of(column: ColumnType) -> Read:
@@ -119,9 +124,12 @@ def text_of(value: object) -> str:
 
 def _text(column: ColumnType) -> Read:
     limit = column.max_length
+    short = sys.maxsize if limit is None else limit
 
     def read(value: object) -> Json:
-        text = text_of(value)
+        text = value if type(value) is str else text_of(value)
+        if 2 * len(text) <= short and text.isprintable():
+            return text
         # .NET counts UTF-16 units.
         if limit is not None and len(text) + (0 if text.isascii() else len(_ASTRAL.findall(text))) > limit:
             raise UnfitError(f"longer than {limit:,} characters")

@@ -106,6 +106,7 @@ class Writer:
         self._on_outcome = on_outcome
         self._wants_ids = wants_ids
         self._longest_pause = client.settings.max_throttle_wait_seconds
+        self._type = f"Microsoft.Dynamics.CRM.{plan.table.name}"
         self._no_multiple = False
         self._written = False
         self.batch_size = spec.batch_size
@@ -166,13 +167,14 @@ class Writer:
         self._on_outcome(job.window, write.row, outcome, ids, reason)
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
-        target: dict[str, Any] = {"@odata.type": f"Microsoft.Dynamics.CRM.{self._plan.table.name}"}
+        target: dict[str, Any] = {"@odata.type": self._type}
         if verb == UPSERT:
             # The key's columns in the body as well would be an error for a new row.
             target["@odata.id"] = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
         else:
             target[self._plan.table.id_column] = write.row_id
-        return target | dict(write.body)
+        target.update(write.body)
+        return target
 
     async def _one_by_one(self, job: Job) -> None:
         """Write each row by a request of its own in a batch, and count each by its response."""

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXECUTIONS = "msdynmkt_segmentexecutions"
-_OF_DEFINITION = "_msdynmkt_segmentdefinitionid_value"
+OF_DEFINITION = "_msdynmkt_segmentdefinitionid_value"
 _UNFINISHED = f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(UNFINISHED))})"
 # A segment has one or two; rows that a crash left behind must not become pages.
 _MOST_UNFINISHED = 50
@@ -470,7 +470,7 @@ class Segments:
         return [run for _, run in await self.executions([(segment.definition_id, since)])]
 
     async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
-        where = f"{_OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
+        where = f"{OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
         path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
         return [Execution.of(row) for row in await self._client.rows(path)]
 
@@ -512,20 +512,20 @@ class Segments:
         """
         definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
         windows = [
-            f"({_OF_DEFINITION} eq {definitions[definition_id]}"
+            f"({OF_DEFINITION} eq {definitions[definition_id]}"
             + (f" and msdynmkt_startedon ge {since})" if since else ")")
             for definition_id, since in asked
         ]
         if len(asked) == 1 and asked[0][1]:
             definition_id, since = asked[0]
             condition = f"(msdynmkt_startedon ge {since} or {_UNFINISHED})"
-            where = f"{_OF_DEFINITION} eq {definitions[definition_id]} and {condition}"
+            where = f"{OF_DEFINITION} eq {definitions[definition_id]} and {condition}"
         else:
             where = " or ".join([_UNFINISHED, *windows] if len(asked) > 1 else windows)
-        path = query(EXECUTIONS, select=(*EXECUTION_COLUMNS, _OF_DEFINITION), where=where)
+        path = query(EXECUTIONS, select=(*EXECUTION_COLUMNS, OF_DEFINITION), where=where)
         rows = [row async for page in self._client.pages(path) for row in page]
         ours = set(definitions.values())
-        found = [(str(row.get(_OF_DEFINITION)).lower(), Execution.of(row)) for row in rows]
+        found = [(str(row.get(OF_DEFINITION)).lower(), Execution.of(row)) for row in rows]
         # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
         found.sort(key=lambda pair: (not pair[1].started_on, pair[1].started_on), reverse=True)
         return [pair for pair in found if pair[0] in ours]

@@ -230,13 +230,13 @@ def began_since(execution: Execution, since: float) -> bool:
         return False
 
 
-def found(segment: Segment, wait: SegmentWait, outcome: Outcome = "done", evaluated_at: str = "") -> Check:
+def found(segment: Segment, wait: SegmentWait, outcome: Outcome = "done", evaluated: Execution | None = None) -> Check:
     """Return what a check of a segment has found.
 
     :param segment: the segment
     :param wait: what is waited for
     :param outcome: what the check means; not ``failed``
-    :param evaluated_at: when the evaluation that decided ended, as the service writes it
+    :param evaluated: the evaluation that decided, where the log was read
     """
     count = segment.member_count
     if outcome == "waiting" and wait.min_members:
@@ -251,7 +251,8 @@ def found(segment: Segment, wait: SegmentWait, outcome: Outcome = "done", evalua
         message=f"{message}, {members}" if members else message,
         result=segment.summary(),
         status=PUBLISH_AGAIN if outcome == "publish_again" else "",
-        evaluated_at=evaluated_at,
+        evaluated_at=evaluated.finished_on if evaluated else "",
+        execution_id=evaluated.execution_id if evaluated else "",
     )
 
 
@@ -294,7 +295,7 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     if segment.status == SegmentStatus.LIVE_WITH_WARNINGS:
         said = "Segment %r (%s) is live, with warnings: open it in Dynamics 365 to see them"
         log.warning(said, segment.display_name, segment.segment_id)
-    return found(segment, wait, outcome, evaluated.finished_on if evaluated else "")
+    return found(segment, wait, outcome, evaluated)
 
 
 def _succeeded(runs: Sequence[Execution]) -> Execution | None:

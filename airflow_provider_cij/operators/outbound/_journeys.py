@@ -100,26 +100,25 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
 
     Source: "Basic outbound marketing customer journey API operations".
 
-    :param name: what people see, up to 100 characters (templated)
+    :param name: what people see, up to 100 characters
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one (templated)
+        ``segment_email_workflow`` builds a simple one
     :param key: names the journey; by default ``dag_id.task_id``. A mapped task must give one for each entry
-        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param content_settings_id: the content settings that its e-mails use (templated)
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+    :param content_settings_id: the content settings that its e-mails use
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
     :param time_zone: the number of the time zone that people see it in
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling`` (templated)
-    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+        ``profiling``
+    :param suppression_segment_id: an outbound segment of people who get nothing
     :param recurring: True when it goes through iterations
     :param recurrence_interval_days: days of an iteration
     :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account`` (templated)
-    :param journey_type: ``automated`` or ``linkedin`` (templated)
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
-    :param owner_id: a user (templated)
+    :param target: ``contact`` or ``account``
+    :param journey_type: ``automated`` or ``linkedin``
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
+    :param owner_id: a user
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "created": bool, "changed": bool, "status"}``
     :raises AirflowFailException: the journey can't be right, or the service refuses it, with its words
@@ -161,24 +160,24 @@ class CijOutboundUpdateJourneyOperator(_Described):
 
     Source: "Basic outbound marketing customer journey API operations".
 
-    :param journey_id: the journey (templated)
-    :param name: what people see, up to 100 characters (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
+    :param name: what people see, up to 100 characters
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one (templated)
-    :param content_settings_id: the content settings that its e-mails use (templated)
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+        ``segment_email_workflow`` builds a simple one
+    :param content_settings_id: the content settings that its e-mails use
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
     :param time_zone: the number of the time zone that people see it in
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling`` (templated)
-    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+        ``profiling``
+    :param suppression_segment_id: an outbound segment of people who get nothing
     :param recurring: True when it goes through iterations
     :param recurrence_interval_days: days of an iteration
     :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account`` (templated)
-    :param journey_type: ``automated`` or ``linkedin`` (templated)
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
-    :param owner_id: a user (templated)
+    :param target: ``contact`` or ``account``
+    :param journey_type: ``automated`` or ``linkedin``
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
+    :param owner_id: a user
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
@@ -212,26 +211,25 @@ class CijOutboundValidateJourneyOperator(_Described):
 
     Source: "Basic outbound marketing customer journey API operations", section "Check for Errors".
 
-    :param journey_id: a journey that is there (templated)
-    :param name: what people see, up to 100 characters (templated)
+    :param journey_id: a journey that is there
+    :param name: what people see, up to 100 characters
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one (templated)
-    :param content_settings_id: the content settings that its e-mails use (templated)
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes (templated)
+        ``segment_email_workflow`` builds a simple one
+    :param content_settings_id: the content settings that its e-mails use
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
     :param time_zone: the number of the time zone that people see it in
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling`` (templated)
-    :param suppression_segment_id: an outbound segment of people who get nothing (templated)
+        ``profiling``
+    :param suppression_segment_id: an outbound segment of people who get nothing
     :param recurring: True when it goes through iterations
     :param recurrence_interval_days: days of an iteration
     :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account`` (templated)
-    :param journey_type: ``automated`` or ``linkedin`` (templated)
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow (templated)
-    :param owner_id: a user (templated)
+    :param target: ``contact`` or ``account``
+    :param journey_type: ``automated`` or ``linkedin``
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
+    :param owner_id: a user
     :param key: names a journey that is not there; by default ``dag_id.task_id``, and a mapped task must give one
-        (templated)
     :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
     :param cij_conn_id: the Airflow connection
     :return: ``{"valid": bool, "result", "errors": [{"code", "message", "where", "activity_id", "fault", "arguments"}],
@@ -297,8 +295,8 @@ class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
 
     Source: "Basic outbound marketing customer journey API operations".
 
-    :param journey_id: the journey (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True. ``wait_until_live`` is its
         former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
@@ -318,8 +316,8 @@ class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
 
     Source: "Basic outbound marketing customer journey API operations".
 
-    :param journey_id: the journey (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_stopped`` is
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True. ``wait_until_stopped`` is
         its former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
@@ -339,7 +337,7 @@ class CijOutboundDeleteJourneyOperator(DeleteMixin, OutboundJourneyTask):
 
     Source: "Basic outbound marketing customer journey API operations".
 
-    :param journey_id: the journey (templated)
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
     :param missing_ok: False fails when there is nothing to delete; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"journey_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete

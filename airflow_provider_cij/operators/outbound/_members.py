@@ -36,22 +36,21 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     Source: "Basic operations on segments using API in outbound marketing", section "Add/Remove contacts to static
     segments".
 
-    :param segment_id: the segment (templated)
-    :param operation: ``"add"`` or ``"remove"`` (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param operation: ``"add"`` or ``"remove"``
     :param members: contact ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``; the
-        service ignores ids of nobody (templated)
+        service ignores ids of nobody
     :param query: instead of ``members``: a query for the contacts to add or remove, such as
-        ``PROFILE(contact).FILTER(…)`` (templated)
+        ``PROFILE(contact).FILTER(…)``
     :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids
-        (templated)
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. More fail before anything is sent (templated)
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
+        and does not count here. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
-        (templated)
-    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"`` (templated)
-    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines (templated)
+    :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
-        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
     :param cij_conn_id: the Airflow connection
     :return: the member report, in which ``added`` or ``removed`` counts who was sent; with ``query``
         ``{"segment_id", "operation"}``
@@ -118,14 +117,14 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
     Source: "Basic operations on segments using API in outbound marketing", section "Retrieve segment members". What the
     service answers is documented nowhere; a list that can't be understood, or is cut short, fails the task.
 
-    :param segment_id: the segment (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
-        ``.parquet`` needs the extra ``parquet`` (templated)
+        ``.parquet`` needs the extra ``parquet``
     :param how: ``"query"``, which the document recommends, or ``"fetchxml"``, which it calls deprecated and which ends
         at 50,000 contacts
     :param max_missing: how many members the list may lack against the segment's count as of its last evaluation: a
         number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
-        for half a minute, then the task fails and the older file stays (templated)
+        for half a minute, then the task fails and the older file stays
     :param cij_conn_id: the Airflow connection
     :return: ``{"count", "path"}``
     :raises AirflowFailException: no such segment or folder

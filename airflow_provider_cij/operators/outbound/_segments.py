@@ -37,22 +37,21 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
     Source: "Basic operations on segments using API in outbound marketing".
 
-    :param display_name: what people see, up to 100 characters (templated)
-    :param segment_type: ``static``, ``dynamic`` or ``compound`` (templated)
+    :param display_name: what people see, up to 100 characters
+    :param segment_type: ``static``, ``dynamic`` or ``compound``
     :param query: the query of a dynamic one, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
-        compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)`` (templated)
+        compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)``
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
-        20,000 at the most; one that is there keeps its members. None gives no list (templated)
+        20,000 at the most; one that is there keeps its members. None gives no list
     :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
-        any number. Default 0. More fail before anything is sent (templated)
+        any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted, and does not count
+        here. More fail before anything is sent
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id: line, reason and value. Written
-        also when more than ``max_invalid`` fail the task. Default None, no file (templated)
+        also when more than ``max_invalid`` fail the task. Default None, no file
     :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
-        (templated)
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
-        (templated)
     :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: what the segment is for, as people read it (templated)
+    :param description: what the segment is for, as people read it
     :param publish: True makes it in Going live, where the service validates it, instead of as a draft; one that is
         there goes live when it was changed or is not live
     :param cij_conn_id: the Airflow connection
@@ -138,10 +137,10 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
 
     Source: "Basic operations on segments using API in outbound marketing".
 
-    :param segment_id: the segment (templated)
-    :param display_name: what people see, up to 100 characters (templated)
-    :param query: of a dynamic or compound one (templated)
-    :param description: what the segment is for, as people read it (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param display_name: what people see, up to 100 characters
+    :param query: of a dynamic or compound one
+    :param description: what the segment is for, as people read it
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
@@ -184,8 +183,8 @@ class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
 
     Source: "Basic operations on segments using API in outbound marketing".
 
-    :param segment_id: the segment (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_live`` is its
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True. ``wait_until_live`` is its
         former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
@@ -205,8 +204,8 @@ class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
 
     Source: "Basic operations on segments using API in outbound marketing".
 
-    :param segment_id: the segment (templated)
-    :param wait: False returns as soon as the service has accepted; default True (templated). ``wait_until_stopped`` is
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
+    :param wait: False returns as soon as the service has accepted; default True. ``wait_until_stopped`` is
         its former name
     :param poll_interval: seconds between checks, default 30; the first check of a deferred task comes after 5 s at the
         earliest
@@ -226,7 +225,7 @@ class CijOutboundDeleteSegmentOperator(DeleteMixin, OutboundSegmentTask):
 
     Source: "Basic operations on segments using API in outbound marketing".
 
-    :param segment_id: the segment (templated)
+    :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param missing_ok: False fails when there is nothing to delete; default True
     :param cij_conn_id: the Airflow connection
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
@@ -239,9 +238,9 @@ class CijOutboundValidateSegmentOperator(CijOperator):
 
     Source: "Basic operations on segments using API in outbound marketing", section "Validating segments".
 
-    :param display_name: what people would see (templated)
-    :param segment_type: ``static``, ``dynamic`` or ``compound`` (templated)
-    :param query: of a dynamic or compound one (templated)
+    :param display_name: what people would see
+    :param segment_type: ``static``, ``dynamic`` or ``compound``
+    :param query: of a dynamic or compound one
     :param publish: True asks for a segment in Going live, False for a draft
     :param fail_on: ``"error"`` fails the task when there is one, ``"never"`` does not
     :param cij_conn_id: the Airflow connection

@@ -44,6 +44,9 @@ class Behaviours:
     business_unit_scoping: bool = _option(
         "business-unit scoping is on: consent in business units other than the purpose's and the profile's is not found"
     )
+    with_journey_instances: bool = _option(
+        "the application user may read msdynmkt_journeyinstance, which the marketing roles do not list"
+    )
     pending_keys: bool = _option("the index of a new alternate key is never built: the key stays Pending")
     deadlocks: bool = _option(
         "the same row twice in UpdateMultiple or UpsertMultiple, in one request or in two at once, ends in a deadlock"

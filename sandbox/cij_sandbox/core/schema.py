@@ -150,4 +150,4 @@ _OWNER = (
     Column("owningbusinessunit", Kind.GUID, target="businessunit", navigation="owningbusinessunit"),
     Column("ownerid", Kind.GUID, target="systemuser", navigation="ownerid", read_only=True),
 )
-_UNOWNED = frozenset({"organization", "businessunit", "systemuser", "systemuserroles"})
+_UNOWNED = frozenset({"organization", "businessunit", "systemuser", "systemuserroles", "msdynmkt_journeyinstance"})

@@ -15,9 +15,12 @@ from cij_sandbox.dataverse.table_metadata import COLLECTIONS, below_table, colle
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
 
 VERSION = "9.2.25034.00179"
-_BY_KEY = re.compile(r"EntityDefinitions\(LogicalName='([^']*)'\)(?:/(.*))?", re.DOTALL)
+_BY_KEY = re.compile(r"EntityDefinitions\((?:LogicalName='([^']*)'|([0-9a-fA-F-]{36}))\)(?:/(.*))?", re.DOTALL)
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?(?:,|$)")
-_PROPERTIES = ("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId")
+_PROPERTIES = (
+    *("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId"),
+    "PrimaryImageAttribute",
+)
 
 
 def answer(path: str, request: Request, schema: Schema, keys: Keys) -> Answer | None:
@@ -45,8 +48,8 @@ def _service_document(request: Request, schema: Schema) -> Answer:
 
 def _entity_definitions(path: str, request: Request, schema: Schema, keys: Keys) -> Answer:
     match = _BY_KEY.fullmatch(path)
-    if match and match[2]:
-        return below_table(_table(schema, match[1]), match[2], request, schema, keys)
+    if match and match[3]:
+        return below_table(_matched(schema, match), match[3], request, schema, keys)
     if request.method != "GET":
         raise errors.wrong_method(request.method, "GET")
     options = options_of(request.query)
@@ -58,7 +61,7 @@ def _entity_definitions(path: str, request: Request, schema: Schema, keys: Keys)
     if path == "EntityDefinitions":
         tables = _filtered(schema, options.pop("$filter", None))
     elif match:
-        tables = (_table(schema, match[1]),)
+        tables = (_matched(schema, match),)
         expansions = _expansions(options.pop("$expand", ""))
     else:
         raise errors.not_implemented(f"'{path}'")
@@ -102,6 +105,14 @@ def _filtered(schema: Schema, text: str | None) -> tuple[Table, ...]:
     return tuple(table for table in schema.tables if _shown(table, ())[condition.column] == condition.literal.value)
 
 
+def _matched(schema: Schema, match: re.Match[str]) -> Table:
+    """Return the table that a URL names by its logical name or its MetadataId."""
+    if not match[2]:
+        return _table(schema, match[1])
+    by_id = {stable_id(table.logical_name): table.logical_name for table in schema.tables}
+    return _table(schema, by_id.get(match[2].lower(), match[2]))
+
+
 def _table(schema: Schema, name: str) -> Table:
     if name not in schema.by_name:
         raise errors.ODataError(404, "0x80060888", f"Could not find an entity with name '{name}'.")
@@ -115,6 +126,7 @@ def _shown(table: Table, selected: tuple[str, ...]) -> dict[str, object]:
         "EntitySetName": table.set_name,
         "PrimaryIdAttribute": table.key,
         "PrimaryNameAttribute": table.name_column,
+        "PrimaryImageAttribute": None,
         "MetadataId": stable_id(table.logical_name),
     }
     return {name: value for name, value in body.items() if not selected or name in (*selected, "MetadataId")}

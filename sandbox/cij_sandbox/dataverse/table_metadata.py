@@ -15,9 +15,9 @@ from cij_sandbox.dataverse.keys import AlternateKey, Keys
 from cij_sandbox.dataverse.metadata_ids import stable_id
 
 Shown = dict[str, object]
-COLLECTIONS = ("Attributes", "Keys", "ManyToOneRelationships")
+COLLECTIONS = ("Attributes", "Keys", "ManyToOneRelationships", "OneToManyRelationships")
 _PATH = re.compile(
-    r"(\w+)(?:\(LogicalName='([^']*)'\))?(?:/Microsoft\.Dynamics\.CRM\.(\w+)AttributeMetadata)?(?:/(OptionSet))?"
+    r"(\w+)(?:\((?:LogicalName='([^']*)'|([0-9a-fA-F-]{36}))\))?(?:/Microsoft\.Dynamics\.CRM\.(\w+)AttributeMetadata)?(?:/(OptionSet))?"
 )
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?")
 _TYPES = {
@@ -51,9 +51,12 @@ _CASTS = {
 def below_table(table: Table, path: str, request: Request, schema: Schema, keys: Keys) -> Answer:
     """Return the answer for a path that follows ``EntityDefinitions(LogicalName='…')/``."""
     match = _PATH.fullmatch(path)
-    if match is None or match[1] not in COLLECTIONS or (match[3] and match[1] != "Attributes"):
+    if match is None or match[1] not in COLLECTIONS or (match[4] and match[1] != "Attributes"):
         raise errors.not_implemented(f"'{path}' below EntityDefinitions")
-    collection, name, cast = match[1], match[2], match[3]
+    collection, name, cast = match[1], match[2], match[4]
+    if match[3]:
+        whole = collected(collection, table, schema, keys, "")
+        name = next((name for name, one in whole.items() if one["MetadataId"] == match[3].lower()), match[3])
     if request.method in ("POST", "DELETE") and collection == "Keys" and not cast:
         return _write_key(table, name, request, keys)
     if request.method != "GET":
@@ -68,7 +71,7 @@ def below_table(table: Table, path: str, request: Request, schema: Schema, keys:
     if name not in shown:
         raise errors.ODataError(404, "0x80060888", f"Could not find '{name}' in {collection}.")
     found = shown[name]
-    if match[4]:
+    if match[5]:
         options_found = found.get("OptionSet")
         found = options_found if isinstance(options_found, dict) else {}
     return Answer(200, {"@odata.context": f"{context}/$entity", **found})
@@ -83,6 +86,13 @@ def collected(
         whole = {key.name: _key(table, key) for key in keys.of(table)}
     elif collection == "ManyToOneRelationships":
         whole = {c.name: _relationship(table, c, schema) for c in table.columns if c.navigation}
+    elif collection == "OneToManyRelationships":
+        whole = {
+            f"{other.logical_name}.{c.name}": _relationship(other, c, schema)
+            for other in schema.tables
+            for c in other.columns
+            if c.navigation and c.target == table.logical_name
+        }
     else:
         if cast is not None and cast not in _CASTS:
             raise errors.not_implemented(f"columns of the type {cast}AttributeMetadata")
@@ -144,6 +154,7 @@ def _relationship(table: Table, column: Column, schema: Schema) -> Shown:
         "ReferencingEntityNavigationPropertyName": column.navigation,
         "ReferencedEntity": target.logical_name,
         "ReferencedAttribute": target.key,
+        "ReferencedEntityNavigationPropertyName": name,
     }
 
 

@@ -36,12 +36,18 @@ class Definition:
 
     trigger_type: str
     audience: str
-    other_segments: tuple[str, ...]
+    exclusions: tuple[str, ...]
+    suppressions: tuple[str, ...]
     event: str
     start: str
     end: str
     tables: tuple[str, ...]
     messages: tuple[str, ...]
+
+    @property
+    def other_segments(self) -> tuple[str, ...]:
+        """The segments whose members do not start, or leave."""
+        return (*self.exclusions, *self.suppressions)
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -77,7 +83,8 @@ def read(document: Mapping[str, object]) -> Definition:
     return Definition(
         trigger_type=_text(trigger, "type"),
         audience=_text(trigger, "audience"),
-        other_segments=(*_texts(trigger, "exclusionSegments"), *_texts(exits, "suppressionSegments")),
+        exclusions=_texts(trigger, "exclusionSegments"),
+        suppressions=_texts(exits, "suppressionSegments"),
         event=_text(trigger, "eventName"),
         start=_text(parameters, "startTime"),
         end=_text(parameters, "endTime"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from cij_sandbox.core import errors
 from cij_sandbox.dataverse.plugins import Plugin, Row
+from cij_sandbox.journeys.participants import journeys_moved
 from cij_sandbox.journeys.tables import JOURNEY
 from cij_sandbox.segments.dependents import journeys_changed
 
@@ -15,8 +16,9 @@ _PUBLISHING = 4
 
 class _Journey(Plugin):
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
-        """Update the segments' counts of live journeys."""
+        """Update the segments' counts of live journeys, and who is in them."""
         journeys_changed(connection)
+        journeys_moved(connection)
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete a journey that has been live, including stopped and completed ones, or is about to be.

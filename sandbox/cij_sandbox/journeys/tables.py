@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cij_sandbox.core.columns import choice, flag, lookup, moment, text
+from cij_sandbox.core.columns import choice, flag, lookup, moment, number, text
 from cij_sandbox.core.schema import ACTIVE_OR_INACTIVE, Table
 
 _LONG = 1_048_576
@@ -113,9 +113,61 @@ TRIGGER = Table(
     set_name="msdynmkt_eventmetadataset",
 )
 
+# Elastic, and owned by the organisation.
+INSTANCE = Table(
+    "msdynmkt_journeyinstance",
+    "msdynmkt_targetid",
+    (
+        text("msdynmkt_targetentity", 100),
+        text("msdynmkt_targetid", 100),
+        text("msdynmkt_journeydefinitionid", 100),
+        text("msdynmkt_baseversionjourneyid", 100),
+        choice("msdynmkt_journeyinstancetype", "Event", "Scheduled", first=_FIRST),
+        choice(
+            "msdynmkt_journeyinstancestate",
+            "In progress",
+            "Completed",
+            "Completed by exit event",
+            "Completed by suppression segment",
+            "Completed by journey stopped",
+            "Completed by action failure",
+            first=534121000,
+        ),
+        text("partitionid", 100),
+        number("ttlinseconds", 0),
+    ),
+    schema_name="msdynmkt_JourneyInstance",
+    writable=False,
+)
+
+USAGE = Table(
+    "msdynmkt_segmentusage",
+    "msdynmkt_targetsegmentid",
+    (
+        lookup("msdynmkt_segmentid", "msdynmkt_segment", "msdynmkt_segmentid"),
+        lookup("msdynmkt_journeyid", "msdynmkt_journey", "msdynmkt_journeyid"),
+        text("msdynmkt_targetsegmentid", 100),
+        text("msdynmkt_dependententityid", 100),
+        choice(
+            "msdynmkt_usage",
+            "NotApplicable",
+            "Audience",
+            "SuppressionSegment",
+            "ExclusionSegment",
+            "Branch",
+            "Content",
+            first=0,
+        ),
+        number("msdynmkt_dependencysource", 0),
+    ),
+    ACTIVE_OR_INACTIVE,
+    "msdynmkt_SegmentUsage",
+    writable=False,
+)
+
 # State outside of Dataverse: journeys in transition, those that have ever been live (Live, Stopped, Draining,
 # Completing, Completed, Stopping), and raised events.
-TABLES = (JOURNEY, TEMPLATE, EMAIL, TRIGGER)
+TABLES = (JOURNEY, TEMPLATE, EMAIL, TRIGGER, INSTANCE, USAGE)
 STATE = """
 CREATE TABLE IF NOT EXISTS journey_live (journey_id TEXT PRIMARY KEY);
 CREATE TRIGGER IF NOT EXISTS journey_made_live AFTER INSERT ON msdynmkt_journey
@@ -125,6 +177,8 @@ CREATE TRIGGER IF NOT EXISTS journey_went_live AFTER UPDATE OF statuscode ON msd
     WHEN NEW.statuscode IN (2, 3, 5, 7, 8, 9)
     BEGIN INSERT OR IGNORE INTO journey_live VALUES (NEW.msdynmkt_journeyid); END;
 CREATE TABLE IF NOT EXISTS journey_job (journey_id TEXT PRIMARY KEY, asked REAL NOT NULL, due REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS instance_by_journey
+    ON msdynmkt_journeyinstance (msdynmkt_journeydefinitionid, msdynmkt_journeyinstancestate);
 CREATE TABLE IF NOT EXISTS raised_event (
     number INTEGER PRIMARY KEY AUTOINCREMENT, trigger_name TEXT NOT NULL, profile_id TEXT NOT NULL, time REAL NOT NULL
 );

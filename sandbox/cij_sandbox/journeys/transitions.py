@@ -15,6 +15,7 @@ from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.dataverse.rows import change, fetch
 from cij_sandbox.journeys.checks import name_problems, problems
 from cij_sandbox.journeys.definition import Problem, RefusedError, as_text, document_of, read
+from cij_sandbox.journeys.participants import journeys_moved, next_move, people_moved
 from cij_sandbox.journeys.tables import JOURNEY
 from cij_sandbox.segments.dependents import journeys_changed
 
@@ -50,7 +51,8 @@ class Transitions:
     def wait(self, connection: sqlite3.Connection, now: float) -> float:
         """Return the real seconds until a journey is published or reaches its end time."""
         due = connection.execute("SELECT min(due) FROM journey_job").fetchone()[0]
-        return min(math.inf if due is None else due - now, CLOCK.until(_next_end(connection)))
+        moments = (_next_end(connection), next_move(connection))
+        return min(math.inf if due is None else due - now, CLOCK.until(min(moments)))
 
     def carry_out(self, connection: sqlite3.Connection, now: float) -> None:
         """Make the transitions that are due."""
@@ -74,6 +76,8 @@ class Transitions:
             changed = True
         if changed:
             journeys_changed(connection)
+            journeys_moved(connection)
+        people_moved(connection)
 
 
 def _next_end(connection: sqlite3.Connection) -> float:

@@ -28,6 +28,7 @@ from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.tables import CLIENT_ID
 from cij_sandbox.faults import limits, rules
 from cij_sandbox.faults.injection import Protocol
+from cij_sandbox.journeys.tables import INSTANCE
 from cij_sandbox.server import certificates
 from cij_sandbox.server.app import create_app
 from cij_sandbox.server.identity import TENANT, Identity
@@ -140,12 +141,15 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
         faults = rules.Faults(options.fault_seed, frozenset(table.logical_name for table in SCHEMA.tables))
         faults.add(rule for given in options.fault for rule in given)
+        behaviours = Behaviours.of(options)
+
+        def is_missing(table: str, operation: str) -> bool:
+            # The marketing roles do not list this table ("Security roles and privileges").
+            hidden = table == INSTANCE.logical_name and not behaviours.with_journey_instances
+            return hidden or faults.is_missing(table, operation)
+
         organisation = Organisation(
-            store,
-            options.compute_seconds,
-            Behaviours.of(options),
-            signing_key.encode(),
-            Privileges(faults.is_missing),
+            store, options.compute_seconds, behaviours, signing_key.encode(), Privileges(is_missing)
         )
         app = create_app(organisation, identity, faults, _limits(options), options.dop_hint)
         config = uvicorn.Config(

@@ -73,7 +73,7 @@ class Organisation:
             rows,
             Multiple(store, keys, rows, deadlocks=behaviours.deadlocks),
             Queries(store, privileges, signing_key, take_link),
-            Actions(store, privileges, actions, self.triggers.find, ELSEWHERE),
+            Actions(store, privileges, actions, self.triggers.find, (*ELSEWHERE, "BulkDelete")),
             gate.enter,
             self.background.notify,
             lf_batches=behaviours.lf_batches,

@@ -11,7 +11,7 @@ from cij_sandbox.core import errors
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.web import Answer, Request
-from cij_sandbox.dataverse import metadata
+from cij_sandbox.dataverse import messages, metadata
 from cij_sandbox.dataverse.actions import Action, Actions
 from cij_sandbox.dataverse.batch import Batch
 from cij_sandbox.dataverse.keys import Keys, Target
@@ -59,6 +59,8 @@ class Service:
         described = metadata.answer(path, request, self._schema, self._keys)
         if described is not None:
             return described
+        if path == messages.SET:
+            return messages.answer(request, self._schema)
         self._enter(request)
         if action := self._actions.find(path):
             return self._act(action, request)

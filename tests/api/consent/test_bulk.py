@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from airflow.sdk import Connection
 from cij_sandbox.testing import running_sandbox
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,18 @@ from airflow_provider_cij.api.consent.bulk import ConsentImport
 from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.rules import ConsentTo, ConsentValue
 from airflow_provider_cij.api.consent.target import resolve
-from airflow_provider_cij.hooks.cij import CijHook
-from tests.api.consent.organisation import CONSENTS, NON_RESTRICTIVE, addresses, consent, consents, purpose, topic
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.hooks.cij import Cij, CijHook, settings_of
+from tests.api.consent.organisation import (
+    CONSENTS,
+    NON_RESTRICTIVE,
+    addresses,
+    consent,
+    consents,
+    create,
+    purpose,
+    topic,
+)
 
 YES, NO = ConsentValue.OPTED_IN, ConsentValue.OPTED_OUT
 PREFERENCE_CENTER, UNSUBSCRIBE = 534120004, 534120007
@@ -203,6 +214,57 @@ def test_a_no_that_came_meanwhile_wins(sandbox):
         assert await imported(cij, purpose_id, Statement(address, YES, start)) == {"kept_newer": 1}
         assert not await sent(cij, address, purpose_id)
         assert {row["msdynmkt_value"] for row in await rows_of(cij, address)} == {int(NO)}
+
+    run(sandbox, work)
+
+
+class Interrupted(DataverseClient):
+    """A client whose first write of opt-ins comes after somebody else's "no"."""
+
+    meanwhile = None
+
+    async def _interrupt(self):
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            await meanwhile()
+
+    async def batch(self, operations):
+        """Send a batch, late."""
+        await self._interrupt()
+        return await super().batch(operations)
+
+    async def write_many(self, *arguments, **options):
+        """Write many rows, late."""
+        await self._interrupt()
+        return await super().write_many(*arguments, **options)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_no_between_read_and_write_wins(sandbox, there):
+    """A person who unsubscribes after an import has read the rows is not opted in by it."""
+    (address,) = addresses(1)
+
+    async def work(_):
+        connection = Connection.from_uri(sandbox.airflow_conn_uri, conn_id="x")
+        async with Interrupted(settings_of(connection)) as client:
+            cij = Cij.on(client)
+            purpose_id = await purpose(cij)
+            if there:
+                (row,) = await consents(cij, [consent(address, int(NO), purpose_id)])
+            given = now(sandbox, 100)
+            now(sandbox, 100)
+
+            async def unsubscribe():
+                no = {"msdynmkt_value": int(NO), "msdynmkt_source": UNSUBSCRIBE}
+                if there:
+                    await client.patch(f"{CONSENTS}({row})", no)
+                else:
+                    await create(cij, CONSENTS, **consent(address, int(NO), purpose_id, msdynmkt_source=UNSUBSCRIBE))
+
+            client.meanwhile = unsubscribe
+            assert await imported(cij, purpose_id, Statement(address, YES, given)) == {"kept_newer": 1}
+            assert client.meanwhile is None
+            assert not await sent(cij, address, purpose_id)
 
     run(sandbox, work)
 

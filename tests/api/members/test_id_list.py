@@ -53,6 +53,17 @@ def test_more_invalid_rows_than_allowed_are_refused():
         read_ids([chunk], max_invalid=1)
 
 
+def test_rows_that_say_themselves_that_there_is_no_id_are_no_mistake(caplog):
+    """None among the values is counted and logged, and does not count against the bound; all None is refused."""
+    intake = read_ids([((1, 2, 3), (None, A, None))], max_invalid=0)
+    assert (intake.read, intake.invalid) == (3, 2)
+    assert "Line 3 holds no id: it is empty" in caplog.text
+    with pytest.raises(CijInputError, match="1 of the first 3 rows hold no id, more than max_invalid=0"):
+        read_ids([((1, 2, 3), (None, A, ""))], max_invalid=0)
+    with pytest.raises(CijInputError, match="None of the 2 rows holds any id"):
+        read_ids([((1, 2), (None, None))], max_invalid=0)
+
+
 def _read_with_rejects(values: list[object], **options: object) -> tuple[list[tuple[int, str, str]], bool]:
     """Return the rejected rows, and whether the list was refused after the file of them was finished."""
     rejected: list[tuple[int, str, str]] = []

@@ -262,8 +262,8 @@ def test_values_that_no_column_can_hold_are_invalid(directory, caplog):
     assert (intake.read, intake.invalid, len(intake.ids)) == (8, 7, 1)
     assert directory.wanted() == ["x" * 850]
     assert "Line 4 holds no value" in caplog.text
-    with pytest.raises(CijInputError, match=r"7 of the first 8 rows hold no value, more than max_invalid=6"):
-        _run(directory, [*bad, "x"], max_invalid=6)
+    with pytest.raises(CijInputError, match=r"6 of the first 8 rows hold no value, more than max_invalid=5"):
+        _run(directory, [*bad, "x"], max_invalid=5)  # None says itself that there is no value
 
 
 def test_rejected_values_are_told_before_a_list_is_refused(directory):
@@ -273,7 +273,7 @@ def test_rejected_values_are_told_before_a_list_is_refused(directory):
     async def end() -> None:
         ended.append(len(rejected))
 
-    with pytest.raises(CijInputError, match="2 of the 3 rows hold no value, more than max_invalid=0"):
+    with pytest.raises(CijInputError, match="1 of the 3 rows hold no value, more than max_invalid=0"):
         _run(directory, ["x", None, "y" * 851], max_invalid=0, on_reject=rejected.extend, on_end=end)
     assert rejected == [(2, "it is empty", ""), (3, "851 characters that are no value", "y" * 851)]
     assert ended == [2]

@@ -148,6 +148,39 @@ def test_a_killed_upload_continues(airflow, sandbox, people):
 
 
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
+def test_a_killed_upsert_counts_truly(airflow, sandbox, tmp_path):
+    """The retry of a killed upsert creates nobody again, counts whom the first try created, and knows all ids."""
+    file, ids = tmp_path / "rows.csv", tmp_path / "ids.csv"
+    file.write_text("\n".join(["new_customerno,lastname", *(f"KILL{n:06d},Name {n}" for n in range(12_000))]))
+    airflow.wait_for_dag("upsert")
+    sandbox.faults.add("slow", path="UpsertMultiple$", delay=0.3)
+    began = _now(sandbox)
+    run_id = airflow.trigger("upsert", {"file": str(file), "ids": str(ids)})
+
+    def written() -> int:
+        found = sandbox.requests(since=began)
+        return sum(request["path"].endswith("UpsertMultiple") and request["status"] == 204 for request in found)
+
+    _until(lambda: written() >= 70)
+    os.kill(_task(airflow, "upsert", run_id, "upsert").pid, signal.SIGKILL)
+    sandbox.faults.clear()
+    assert [task["state"] for task in airflow.watch("upsert", run_id)][-1] == "success"
+    report = airflow.result("upsert", run_id, "upsert")
+    assert (report["read"], report["created"], report["updated"], report["unchanged"]) == (12_000, 12_000, 0, 0)
+    assert 5_000 <= report["resumed_from"] < 12_000
+    assert "going on from there" in airflow.log("upsert", run_id, "upsert", 2)
+
+    async def contacts(cij):
+        path = "contacts?$select=new_customerno&$filter=startswith(new_customerno,'KILL')"
+        return [row async for page in cij.dataverse.pages(path) for row in page]
+
+    rows = CijHook().run(contacts)
+    there = {f"{row['new_customerno']},{row['contactid']}" for row in rows}
+    assert len(rows) == len(there) == 12_000
+    assert set(ids.read_text().splitlines()[1:]) == there
+
+
+@pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
 def test_a_killed_worker_raises_no_person_twice(airflow, sandbox, tmp_path):
     """After a kill the people in flight are unclear and in the file, and all others are raised once."""
     ids = [str(uuid.UUID(int=number)) for number in range(1, 301)]

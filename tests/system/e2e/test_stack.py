@@ -236,21 +236,25 @@ def test_the_weekly_refresh_runs_twice(airflow, warehouse):
 
 
 def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path, monkeypatch):
-    """People of a database become contacts and members, and a second run changes what differs."""
+    """People of a database become contacts with consent, and those who may be mailed become members, twice."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
     dag_id, parameters = "cij_warehouse_audience", {"folder": str(tmp_path)}
     # The first 200 are contacts already, by their customer number.
     people = [
-        (f"C{n:07d}" if n < 200 else f"W{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK", "Contoso")
+        (
+            *(f"C{n:07d}" if n < 200 else f"W{n:07d}", "Ada", f"Warehouse {n}", f"w{n}@warehouse.example", "DK"),
+            *("Contoso", "opted_out" if n >= 1450 else "opted_in", "2026-11-01T09:00:00+00:00"),
+        )
         for n in range(1500)
     ]
-    people.append(("", "No", "Number", "", "", ""))
+    people.append(("", "No", "Number", "", "", "", None, None))
 
     def fill(rows: list[tuple[str, ...]]) -> None:
         with closing(sqlite3.connect(tmp_path / "warehouse.db")) as database, database:
             database.execute("DROP TABLE IF EXISTS audience")
-            database.execute("CREATE TABLE audience (customer_no, first_name, last_name, email, country, company)")
-            database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?)", rows)
+            columns = "customer_no, first_name, last_name, email, country, company, consent, given_at"
+            database.execute(f"CREATE TABLE audience ({columns})")
+            database.executemany("INSERT INTO audience VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     fill(people)
     airflow.wait_for_dag(dag_id)
@@ -264,7 +268,9 @@ def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path
         "updated": 200,
         "failed": 0,
     }
-    assert airflow.result(dag_id, first, "refresh_segment")["member_count"] == 1500
+    assert airflow.result(dag_id, first, "refresh_segment")["member_count"] == 1450
+    left_out = (tmp_path / "left_out.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[2] for line in left_out] == ["opted_out"] * 50
     assert (tmp_path / "rejects.csv").read_text().splitlines()[1:] == [
         '1501,"new_customerno: empty, and the key needs it"'
     ]
@@ -274,7 +280,7 @@ def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path
     report = airflow.result(dag_id, second, "upsert_contacts")
     assert (report["created"], report["updated"], report["unchanged"]) == (0, 15, 1475)
     assert airflow.result(dag_id, second, "mirror_members")["removed"] == 10
-    assert airflow.result(dag_id, second, "refresh_segment")["member_count"] == 1490
+    assert airflow.result(dag_id, second, "refresh_segment")["member_count"] == 1440
 
     async def renamed(cij: Cij) -> list[str]:
         path = "contacts?$select=new_customerno&$filter=lastname eq 'Renamed'"

@@ -10,6 +10,7 @@ from pathlib import Path
 from airflow.sdk import DAG
 
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
+from airflow_provider_cij.operators.records import CijUpsertContactsOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator, CijPublishSegmentOperator
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
@@ -21,6 +22,16 @@ with DAG("upload", schedule=None, params={"file": ""}):
         segment_id=create.output["segment_id"],
         group="in",
         members=FromFile("{{ params.file }}", column="contactid"),
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG("upsert", schedule=None, params={"file": "", "ids": ""}):
+    CijUpsertContactsOperator(
+        task_id="upsert",
+        rows=FromFile("{{ params.file }}"),
+        key="new_customerno",
+        ids_path="{{ params.ids }}",
         retries=1,
         retry_delay=timedelta(seconds=1),
     )

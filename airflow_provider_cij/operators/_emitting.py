@@ -1,0 +1,80 @@
+"""Emit asset events for what operators change: numbers and ids of segments and journeys, never people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij._base import CijOperator, best_effort
+from airflow_provider_cij.assets import EVENTS, journey_asset, segment_asset
+from airflow_provider_cij.version_compat import hook_lineage_collector
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, Context
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
+
+_FACTS = (
+    *("name", "status", "member_count", "change", "evaluated_at", "read", "added", "removed", "invalid", "not_found"),
+    *("opted_out", "duration", "link", "execution_id"),
+)
+"""The keys of an event besides the id; a key whose value is not known is left out."""
+
+
+class EmitsEvents(CijOperator):
+    """A task that emits events on the assets of segments or journeys when it succeeds.
+
+    :param emit_events: False emits none; default True
+    """
+
+    def __init__(self, *, emit_events: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.emit_events = emit_events
+        if emit_events is not False:
+            self.outlets = _with_alias(self.outlets)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
+        """Return a partial operator with the outlet: ``expand`` calls no constructor while the DAG file is parsed."""
+        made = super().partial(**kwargs)
+        if made.kwargs.get("emit_events") is not False:
+            made.kwargs["outlets"] = _with_alias(made.kwargs.get("outlets"))
+        return made
+
+    def emit_segment(self, context: Context, facts: Mapping[str, Any]) -> None:
+        """Emit an event on a segment's asset.
+
+        :param context: of the running task
+        :param facts: ``segment_id``, and what is known of it by the other keys of an event
+        """
+        self._emit(context, segment_asset(facts["segment_id"], self.cij_conn_id), "segment", facts)
+
+    def emit_journey(self, context: Context, facts: Mapping[str, Any]) -> None:
+        """Emit an event on a journey's asset.
+
+        :param context: of the running task
+        :param facts: ``journey_id``, and what is known of it by the other keys of an event
+        """
+        self._emit(context, journey_asset(facts["journey_id"], self.cij_conn_id), "journey", facts)
+
+    def _emit(self, context: Context, asset: Asset, what: str, facts: Mapping[str, Any]) -> None:
+        # The task's work is done: what fails here must not have it done again.
+        with best_effort(self.log, "The lineage"):
+            hook_lineage_collector().add_output_asset(self.hook, uri=asset.uri)
+        events = context.get("outlet_events")
+        if not self.emit_events or events is None:  # code that calls execute by itself gives a smaller context
+            return
+        row_id, started = f"{what}_id", getattr(context["ti"], "start_date", None)
+        known = {
+            **facts,
+            "duration": round(time.time() - started.timestamp(), 1) if started else None,
+            "link": self.hook.row_url(f"msdynmkt_{what}", facts[row_id]),
+        }
+        extra = {name: known[name] for name in (row_id, *_FACTS) if known.get(name) not in (None, "")}
+        events[EVENTS].add(asset, extra=extra)
+
+
+def _with_alias(outlets: Any) -> list[Any]:
+    """Return outlets with the alias of the events."""
+    given = list(outlets) if isinstance(outlets, (list, tuple, set)) else [outlets] if outlets else []
+    return given if EVENTS in given else [*given, EVENTS]
