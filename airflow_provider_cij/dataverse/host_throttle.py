@@ -46,7 +46,7 @@ _PLENTY = 4 * SERVICE_LIMIT
 # Bytes behind the content, whether the file has them or not: one for writing, then one for each request in flight.
 _WRITER, _FIRST_SLOT = 1024, 1025
 # Seconds between two looks for a free slot of one request, at most, and of all requests of a process, at least.
-_LOOK_AGAIN, _LOOK_TOGETHER = 0.02, 0.002
+_LOOK_AGAIN, _LOOK_TOGETHER = 0.02, 0.01
 # Seconds by which the wall clock may be set meanwhile.
 _TOLERANCE = 60.0
 

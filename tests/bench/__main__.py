@@ -9,6 +9,7 @@ from tests.bench import (
     consent_of_many,
     dag_in_a_test,
     importing,
+    lists,
     many_ids,
     match_emails,
     sandbox_at_size,
@@ -20,6 +21,7 @@ if __name__ == "__main__":
     importing.main()
     dag_in_a_test.main()
     add_members.main()
+    lists.main()
     many_ids.main()
     sandbox_at_size.main()
     match_emails.main()

@@ -149,14 +149,15 @@ async def following_pages(
     :param first: the first page
     :param number: its number
     :param read: reads the page of a number
-    :param limit: pages in flight at most
+    :param limit: requests that the client sends at once
     :param size: ids a page that were asked for; after a first page with fewer, the second is read alone. Default 0
     :param wanted: ids that the caller wants at most; default 0, all
     """
     full, total = len(first.ids), wanted or first.total
     numbers = count(number + 1)
     if total and full:
-        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, limit)
+        # The client sends no more than it may at once: the next request is sent before this response is parsed.
+        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, 2 * limit)
     else:
         if full < size:
             yield await read(next(numbers))

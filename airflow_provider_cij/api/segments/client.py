@@ -502,20 +502,26 @@ class Segments:
         found = [Segment.of(row) async for page in pages for row in page]
         return {segment.segment_id: segment for segment in found}
 
-    async def executions(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str, Execution]]:
+    async def executions(self, asked: Sequence[tuple[str, str]], all_since: str = "") -> list[tuple[str, Execution]]:
         """Read the evaluations of many segments with one question: from a moment on, and those that have not ended.
 
         :param asked: definitions, and since when their evaluations are wanted (ISO 8601; ``""`` for all), a hundred at
-            the most
+            the most unless ``all_since`` is given
+        :param all_since: ask for the evaluations of all segments from this moment on, and drop those of others;
+            default ``""``, ask by definition
         :return: definitions and their evaluations: those that have not begun first, then the newest first
         :raises CijError: the log of evaluations can't be read
         """
         definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
-        windows = [
-            f"({OF_DEFINITION} eq {definitions[definition_id]}"
-            + (f" and msdynmkt_startedon ge {since})" if since else ")")
-            for definition_id, since in asked
-        ]
+        windows = (
+            [f"msdynmkt_startedon ge {all_since}"]
+            if all_since
+            else [
+                f"({OF_DEFINITION} eq {definitions[definition_id]}"
+                + (f" and msdynmkt_startedon ge {since})" if since else ")")
+                for definition_id, since in asked
+            ]
+        )
         if len(asked) == 1 and asked[0][1]:
             definition_id, since = asked[0]
             condition = f"(msdynmkt_startedon ge {since} or {_UNFINISHED})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.batching import BATCH_WINDOW, BatchedReads, RequestBatcher
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 # Each takes a condition of its own in the URL.
-_EXECUTIONS_A_REQUEST = 100
+_CONDITIONS_A_REQUEST = 100
+_MOST_AT_ONCE = 100_000
 
 
 class SharedSegments(BatchedReads, Segments):
@@ -25,7 +27,7 @@ class SharedSegments(BatchedReads, Segments):
     def __init__(self, client: DataverseClient, window: float = BATCH_WINDOW) -> None:
         super().__init__(client, window)
         self._logs: RequestBatcher[tuple[str, str], list[Execution]] = RequestBatcher(
-            self._logs_since, _EXECUTIONS_A_REQUEST, window
+            self._logs_since, _MOST_AT_ONCE, window
         )
 
     async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
@@ -34,12 +36,23 @@ class SharedSegments(BatchedReads, Segments):
         return await super().executions_since(segment, since) if found is None else found
 
     async def _logs_since(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], list[Execution]]:
-        found = await self.executions(asked)
+        since_day = (date.fromisoformat(max(since for _, since in asked)[:10]) - timedelta(days=1)).isoformat()
+        newest = [pair for pair in asked if pair[1] >= since_day]
+        found: list[tuple[str, Execution]] = []
+        if len(newest) > _CONDITIONS_A_REQUEST:
+            # One question for the newest evaluations of all segments. Older ones would be too many.
+            found = await self.executions(newest, all_since=min(since for _, since in newest))
+        else:
+            newest = []
+        rest = [pair for pair in asked if not newest or pair[1] < since_day]
+        for start in range(0, len(rest), _CONDITIONS_A_REQUEST):
+            found += await self.executions(rest[start : start + _CONDITIONS_A_REQUEST])
+        runs: dict[str, list[Execution]] = {}
+        for definition_id, run in found:
+            runs.setdefault(definition_id, []).append(run)
         return {
             (definition_id, since): [
-                run
-                for run_of, run in found
-                if run_of == definition_id and (run.started_on >= since or run.status in UNFINISHED)
+                run for run in runs.get(definition_id, ()) if run.started_on >= since or run.status in UNFINISHED
             ]
             for definition_id, since in asked
         }

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_cij.api.cij import Cij
+from airflow_provider_cij.api.segments import shared_poll
+from airflow_provider_cij.api.segments.client import OF_DEFINITION
 from airflow_provider_cij.api.segments.models import Segment
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
@@ -110,8 +112,10 @@ def test_a_cancelled_wait_does_not_cancel_the_others(scripted):
     assert run_on_poll(scripted, ask).segment_id == PEOPLE[2]
 
 
-def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
-    """Evaluations read by the shared poll equal those that each segment reads for itself."""
+@pytest.mark.parametrize("conditions", [100, 2])
+def test_evaluations_of_many_segments_come_with_one_query(organisation, key, monkeypatch, conditions):
+    """Evaluations read by the shared poll, of each segment or the newest of all, equal those that each reads alone."""
+    monkeypatch.setattr(shared_poll, "_CONDITIONS_A_REQUEST", conditions)
     specs = [SegmentSpec(f"{key}.{number}", "Test", QUERY) for number in range(5)]
 
     async def main(cij):
@@ -132,6 +136,21 @@ def test_evaluations_of_many_segments_come_with_one_query(organisation, key):
         assert await asyncio.gather(*(poll.executions_since(segment, later) for segment in segments)) == [[]] * 5
 
     organisation(main)
+
+
+def test_five_thousand_refreshes_are_one_query(scripted):
+    """The evaluations of 5,000 segments since about the same time come with one query, older ones with another."""
+    ids = [str(uuid.UUID(int=number)) for number in range(5_000)]
+    row_of = {"msdynmkt_segmentexecutionid": PEOPLE[1], "statuscode": 1, "msdynmkt_startedon": "2026-11-20T00:00:00Z"}
+    scripted.script = [Answer(body={"value": [row_of | {OF_DEFINITION: ids[7]}]})]
+    segments = [Segment(PEOPLE[0], definition_id, "", "contact", 1, None) for definition_id in ids]
+    since = ["2026-11-01T00:00:00Z" if number == 9 else "2026-11-19T12:00:00Z" for number in range(5_000)]
+    found = run_on_poll(
+        scripted,
+        lambda poll: asyncio.gather(*map(poll.executions_since, segments, since)),
+    )
+    assert [number for number, runs in enumerate(found) if runs] == [7]
+    assert len(scripted.requests) == 2
 
 
 def test_a_wait_for_group_members_counts_the_group(organisation, key):

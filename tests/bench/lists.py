@@ -1,0 +1,168 @@
+"""Lists, 52 calls at once and many processes: seconds over the ideal, and how many requests were refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import multiprocessing
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from cij_sandbox.testing import running_sandbox
+
+from airflow_provider_cij.api.concurrency import for_each
+from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT
+from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.settings import Settings
+from tests.throttled_calls import run_processes
+
+TENANT = str(uuid.UUID(int=2))
+PAGE = 5000
+
+
+def serve(folder: str, seconds: float, total: int, ready: multiprocessing.SimpleQueue[str]) -> None:
+    """Serve pages of members and a WhoAmI, each after some time; put the address."""
+    import socket
+
+    import trustme
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(f"{folder}/ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"https://localhost:{listener.getsockname()[1]}"
+    last = math.ceil(total / PAGE)
+    tail = [f"-0000-0000-0000-{number:012}" for number in range(PAGE)]
+    pages = {number: [f"{number:08x}{end}" for end in tail] for number in range(1, last + 1)}
+    texts = {
+        number: json.dumps(
+            {
+                "totalCount": total,
+                "pageNumber": number,
+                "pageSize": PAGE,
+                "hasNextPage": number < last,
+                "members": members,
+            }
+        )
+        for number, members in pages.items()
+    }
+    groups = {number: json.dumps({"entityIds": members}) for number, members in pages.items()}
+
+    async def login(request: Request) -> Response:
+        base = f"{url}/{TENANT}"
+        if request.method == "POST":
+            return JSONResponse({"access_token": "token", "expires_in": 3599, "token_type": "Bearer"})
+        endpoints = {"authorization_endpoint": f"{base}/authorize", "token_endpoint": f"{base}/oauth2/v2.0/token"}
+        return JSONResponse({"issuer": f"{base}/v2.0", **endpoints})
+
+    async def inputs(_: Request) -> Response:
+        names = [{"uniquename": name} for name in ("SegmentId", "PageNo", "PageSize")]
+        return JSONResponse({"value": [{"CustomAPIRequestParameters": names}]})
+
+    async def segment(request: Request) -> Response:
+        number = (await request.json()).get("PageNo", 1)
+        await asyncio.sleep(seconds)
+        return JSONResponse({"StatusCode": 200, "ResultText": texts[number]})
+
+    async def group(request: Request) -> Response:
+        number = (await request.json())["PageNo"]
+        await asyncio.sleep(seconds)
+        return JSONResponse({"Response": groups.get(number, '{"entityIds": []}')})
+
+    async def who(_: Request) -> Response:
+        await asyncio.sleep(seconds)
+        return JSONResponse({})
+
+    routes = [
+        Route("/api/data/v9.2/customapis", inputs),
+        Route("/api/data/v9.2/msdynmkt_MembersList", segment, methods=["POST"]),
+        Route("/api/data/v9.2/msdynmkt_ListGroupMembers", group, methods=["POST"]),
+        Route("/api/data/v9.2/WhoAmI", who),
+        Route("/{path:path}", login, methods=["GET", "POST"]),
+    ]
+    config = uvicorn.Config(Starlette(routes=routes), log_level="error", ssl_certfile=f"{folder}/server.pem")
+    ready.put(url)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
+    pages, calls = math.ceil(total / PAGE), 208
+    for at_once in (8, 16):
+        settings = Settings(
+            *(url, TENANT, f"lists-{at_once}"),
+            client_secret="s",
+            authority=f"{url}/{TENANT}",
+            ca_bundle=ca,
+            max_concurrency=at_once,
+        )
+        async with DataverseClient(settings) as client:
+            await client.get("WhoAmI")
+            members, where = Members(client), str(uuid.UUID(int=1))
+            listings = {"segment": members.of_segment(where), "group": members.of_group(where, where)}
+            if total > GROUP_LIMIT:
+                del listings["group"]
+            for title, listing in listings.items():
+                started, count = time.perf_counter(), 0
+                async for page in listing:
+                    count += len(page)
+                spent, ideal = time.perf_counter() - started, (1 + math.ceil((pages - 1) / at_once)) * seconds
+                print(f"  {title:<8} {count:>9,} at {at_once:>2}: {spent:.2f} s, ideal/wall {ideal / spent:.2f}")
+    cpu = {}
+    for at_once in (8, 16, 32, 52):
+        settings = Settings(
+            *(url, TENANT, f"calls-{at_once}"),
+            client_secret="s",
+            authority=f"{url}/{TENANT}",
+            ca_bundle=ca,
+            max_concurrency=at_once,
+        )
+        async with DataverseClient(settings) as client:
+
+            async def call(_: int, client: DataverseClient = client) -> None:
+                await client.get("WhoAmI")
+
+            await for_each(range(1, at_once + 1), call, at_once)
+            started, before = time.perf_counter(), time.process_time()
+            await for_each(range(1, calls + 1), call, at_once)
+            spent, cpu[at_once] = time.perf_counter() - started, time.process_time() - before
+        ideal = math.ceil(calls / at_once) * seconds
+        print(
+            f"  {calls} calls at {at_once:>2}: ideal/wall {ideal / spent:.2f}, CPU {cpu[at_once] / cpu[8]:.2f} x at 8"
+        )
+
+
+def main() -> None:
+    """Print all."""
+    for seconds, total in ((0.1, 200_000), (0.1, 2_000_000)):
+        with tempfile.TemporaryDirectory() as folder:
+            context = multiprocessing.get_context("spawn")
+            ready: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
+            server = context.Process(target=serve, args=(folder, seconds, total, ready))
+            server.start()
+            try:
+                print(f"lists of {total:,} at {seconds * 1000:.0f} ms a page")
+                asyncio.run(_measure(ready.get(), str(Path(folder) / "ca.pem"), seconds, total))
+            finally:
+                server.terminate()
+                server.join()
+    for count in (4, 16):
+        with running_sandbox("--limit-requests", "200", "--limit-window", "10") as sandbox:
+            spent, refused = run_processes(count, 400 // count, sandbox)
+            print(f"{count:>2} processes, 400 calls against 200 in 10 s: {spent / 10:.2f} x ideal, {refused} refused")
+    with running_sandbox("--limits") as sandbox:
+        sandbox.faults.add("slow", path="WhoAmI", delay=0.1)
+        spent, refused = run_processes(16, 52, sandbox)
+        print(f"16 processes, 832 calls of 100 ms against 52 at once: {spent / 1.6:.2f} x ideal, {refused} refused")
+
+
+if __name__ == "__main__":
+    main()
