@@ -111,6 +111,7 @@ SWITCHES = sorted(
     {
         (kind, name)
         for kind in task_kinds()
+        if "sql_conn_id" not in parameters_of(kind)  # which asks a database, not the organisation
         for name, default in parameters_of(kind).items()
         if isinstance(default, bool)
     },
