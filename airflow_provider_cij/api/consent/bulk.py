@@ -44,6 +44,7 @@ from airflow_provider_cij.api.consent.reading import (
     VALUE,
     address_key,
     read_rows,
+    spellings,
 )
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
@@ -131,7 +132,7 @@ class ConsentImport:
         batch = _Batch({address_key(statement.address): statement for statement in statements})
         pending: Iterable[str] = batch.statements
         for attempt in range(_ROUNDS):
-            rows = await read_rows(self._client, pending, self._target, to_write=True)
+            rows = await read_rows(self._client, batch.spelled(pending), self._target, to_write=True)
             work = self._planned(batch, pending, rows)
             if self._dry_run:
                 break
@@ -286,6 +287,11 @@ class _Batch:
         self.again: dict[str, None] = {}
         self.tried: dict[str, str] = {}
         self.passing: CijError | None = None
+
+    def spelled(self, addresses: Iterable[str]) -> dict[str, list[str]]:
+        """Return addresses as ``read_rows`` takes them."""
+        said = [self.statements[address] for address in addresses]
+        return spellings(text for one in said for text in (one.address, one.spelled))
 
     def succeeded(self, write: _Write) -> None:
         """Record a write. An address that was opted in is read again."""

@@ -234,8 +234,8 @@ async def _matched(
             select = dict.fromkeys((match_on, column))
             path = query(entity_set, select=select, where=in_filter(match_on, part))
             rows = await private(f"GET {entity_set} by {match_on}", _all(client, path))
-            people += [(address_key(row.get(match_on)), trimmed(text_of_value(row.get(column)))) for row in rows]
-        return [(key, address) for key, address in people if address]
+            people += [(address_key(row.get(match_on)), text_of_value(row.get(column))) for row in rows]
+        return [(key, address) for key, address in people if trimmed(address)]
 
     async def doubt(values: list[str]) -> None:
         found.doubt([address for _, address in await addresses_of(values)])
@@ -247,7 +247,7 @@ async def _matched(
         for key, address in await addresses_of([one.address for one in batch]):
             if key in wanted:
                 there.add(key)
-                found.add([replace(wanted[key], address=address)])
+                found.add([replace(wanted[key], address=trimmed(address), spelled=address)])
         lost = [one for key, one in wanted.items() if key not in there]
         missing += len(lost)
         if lost and on_rejected:

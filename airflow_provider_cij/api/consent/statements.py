@@ -130,7 +130,10 @@ def statement_of(
     elif said is ConsentValue.OPTED_IN:
         raise CijInputError("An opt-in has no date: it can't be told from one that was withdrawn since.")
     text = text_of_value(row.get(columns.reason)) if columns.reason else ""
-    return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line)
+    spelled = text_of_value(row.get(columns.address))
+    # The service stores no control characters, and refuses some in a filter.
+    spelled = "" if spelled == address or _CONTROL.search(spelled) else spelled
+    return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line, spelled)
 
 
 def check_address(address: str, channel: Channel) -> None:
@@ -155,7 +158,7 @@ class Statements:
         self._database = sqlite3.connect("")  # a temporary file without a name
         self._database.execute(
             "CREATE TABLE statement (key TEXT PRIMARY KEY, address TEXT, value INTEGER, given TEXT, reason TEXT, "
-            "line INTEGER) WITHOUT ROWID"
+            "line INTEGER, spelled TEXT) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE doubt (key TEXT PRIMARY KEY, address TEXT) WITHOUT ROWID")
 
@@ -176,15 +179,17 @@ class Statements:
                 _UNDATED if one.given_at is None else one.given_at.astimezone(UTC).isoformat(timespec="microseconds"),
                 one.reason,
                 one.line,
+                one.spelled,
             )
             for one in statements
         ]
         with self._database:
             # OPTED_OUT has the larger number.
             self._database.executemany(
-                "INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
                 "address = excluded.address, value = excluded.value, given = excluded.given, reason = excluded.reason, "
-                "line = excluded.line WHERE (excluded.given, excluded.value) > (given, value)",
+                "line = excluded.line, spelled = excluded.spelled "
+                "WHERE (excluded.given, excluded.value) > (given, value)",
                 rows,
             )
 
@@ -233,8 +238,9 @@ class Statements:
                     None if given == _UNDATED else datetime.fromisoformat(given),
                     reason,
                     line,
+                    spelled,
                 )
-                for _, address, value, given, reason, line in rows
+                for _, address, value, given, reason, line, spelled in rows
             ]
 
     def close(self) -> None:

@@ -136,6 +136,35 @@ def test_people_are_left_out_for_a_reason(organisation, by_service, cij_sandbox,
     assert CijHook().run(work) == EXPECTED[require, model]
 
 
+SPELLED = [
+    (" {}", " {}"),
+    ("{} ", "{} "),
+    ("\u200b{}", "\u200b{}"),
+    ("\ufeff{}\u200e", "\ufeff{}\u200e"),
+    (" {}", "{}"),
+    ("stra\u00dfe{}", "strasse{}"),
+    ("jose\u0301{}", "jos\u00e9{}"),
+    ("jos\u00e9{}", "jose\u0301{}"),
+]
+
+
+@pytest.mark.parametrize(("person", "refused"), SPELLED)
+@pytest.mark.parametrize("require", ["sendable", "not_opted_out"])
+def test_a_no_counts_in_every_spelling_that_the_service_takes_for_the_same(organisation, person, refused, require):
+    """A "no" leaves people out with the same blanks around it, trimmed, or with letters that the service equates."""
+    (address,) = addresses(1)
+
+    async def work(cij):
+        purpose_id = await purpose(cij)
+        await consents(cij, [consent(refused.format(address), OUT, purpose_id)])
+        row = {"lastname": "x", "emailaddress1": person.format(address)}
+        people = await create_many(cij, "contacts", "contact", [row])
+        to = ConsentTo(purpose_id, require=require)
+        return (await screen(cij.dataverse, id_set(people), "contact", to)).counts["opted_out"]
+
+    assert organisation(work) == 1
+
+
 def test_what_is_unknown_is_not_yes(organisation):
     """An external provider, profiles that differ, a unit that may not count, and an unknown model leave people out."""
     yes, elsewhere = addresses(2)
@@ -271,6 +300,14 @@ def test_an_address_without_an_answer_is_unknown(scripted):
     reply = {"consents": [{"contactpoint": point, "consentformessage": answer} for point, answer in told]}
     answers = [*start(), rows_of(IN, IN, IN, IN), Answer(body=reply)]
     assert decide(scripted, *answers, addresses=("a@x", "b@x", "c@x", "d@x")) == ["", *["unknown"] * 3]
+
+
+@pytest.mark.parametrize(("value", "reason"), [(OUT, "opted_out"), (IN, "not_set")])
+def test_an_accent_that_the_service_ignores(scripted, value, reason):
+    """Where the service answers with a row that differs in an accent, its "no" counts and its yes does not."""
+    answer = rows_of(value)
+    answer.body["value"][0]["msdynmkt_contactpointvalue"] = "\u00e1@x"
+    assert decide(scripted, *start(contactpoints=None), answer, addresses=("a@x",)) == [reason]
 
 
 def test_whom_a_no_leaves_out_is_not_asked_about(scripted):
