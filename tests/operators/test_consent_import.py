@@ -132,6 +132,17 @@ def test_an_opt_in_is_not_written_beside_a_line_that_may_be_an_opt_out(dag_id, p
         assert {row["line"]: "may be an opt-out" in row["reason"] for row in csv.DictReader(file)}["1"]
 
 
+@pytest.mark.parametrize("overwrite", ["if_source_newer", "always"])
+def test_a_clock_that_is_ahead_does_not_beat_a_no(dag_id, purpose_id, overwrite):
+    """An opt-in dated half a minute ahead of the service's clock does not overrule a "no" of this moment."""
+    (address,) = addresses(1)
+    CijHook().run(lambda cij: consents(cij, [consent(address, OUT, purpose_id)]))
+    ahead = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+    rows = [{"address": address, "value": "opted_in", "given_at": ahead}]
+    report = run(dag_id, rows=rows, to=ConsentTo(purpose_id), overwrite=overwrite).result("t")
+    assert (report["kept_newer"], values_of(address)) == (1, [OUT])
+
+
 def test_two_people_of_one_address_do_not_hide_an_unusable_opt_out(dag_id, purpose_id):
     """With ``match_on`` an unusable opt-out of one person keeps back the opt-in of another with the same address."""
     (shared,) = addresses(1)

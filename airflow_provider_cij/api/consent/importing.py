@@ -17,6 +17,7 @@ from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key, fitting_url
 from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
 from airflow_provider_cij.api.consent.statements import (
+    CLOCK_SKEW,
     Columns,
     OnRejected,
     Statements,
@@ -115,7 +116,8 @@ async def import_consent(
     """
     target = await resolve(client, spec.to)
     column = await recipient_column(client, spec.to, spec.table) if spec.match_on else ""
-    source = _Source(spec, target.channel, datetime.fromtimestamp(time.time() + client.service_ahead, UTC), on_rejected)
+    now = datetime.fromtimestamp(time.time() + client.service_ahead, UTC)  # its clock is known by its replies
+    source = _Source(spec, target.channel, now, on_rejected)
     with Statements() as read, Statements() as found:
         async for lines, chunk in rows:
             read.add(list(source.statements(lines, chunk)))
@@ -135,7 +137,11 @@ async def import_consent(
         _tell_kept(kept, on_rejected)
         log.info("Checked %s rows: %s addresses", f"{source.read:,}", f"{len(statements):,}")
         work = ConsentImport(client, target, spec.overwrite, dry_run=spec.dry_run, on_failed=on_rejected)
-        await for_each(statements.batches(_A_BATCH), work.write, client.settings.max_concurrency)
+
+        async def write(batch: list[Statement]) -> None:
+            await work.write([_no_later(one, now - CLOCK_SKEW) for one in batch])
+
+        await for_each(statements.batches(_A_BATCH), write, client.settings.max_concurrency)
     work.counts[KEPT_NEWER] += len(kept)
     counts = {outcome: work.counts[outcome] for outcome in OUTCOMES}
     return ImportReport(source.read, source.invalid, duplicate, not_found, **counts)
@@ -198,6 +204,13 @@ class _Source:
                 f"{self.invalid} of {self.read} rows can't be used, more than {bound}.",
                 hint="The log has the lines, and rejects_path gives a file of them. Nothing was sent.",
             )
+
+
+def _no_later(statement: Statement, latest: datetime) -> Statement:
+    """Return an opt-in as given at a moment at the latest: a source's clock that is ahead must not beat a "no"."""
+    if statement.value is ConsentValue.OPTED_IN and statement.given_at and statement.given_at > latest:
+        return replace(statement, given_at=latest)
+    return statement
 
 
 def _tell_kept(lines: Sequence[int], on_rejected: OnRejected | None) -> None:

@@ -28,8 +28,8 @@ _BETWEEN = re.compile(r"[\s_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 _LONGEST = 400
-# The source's clock may be ahead of the service's. A date beyond would beat every choice until it has come.
-_CLOCK_SKEW = timedelta(minutes=1)
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far a source's clock may be ahead of the service's. A date beyond would beat every choice until it has come."""
 # Sorts behind every date: an opt-out without one counts as said now.
 _UNDATED = "~"
 
@@ -125,7 +125,7 @@ def statement_of(
     given_at = None
     if written := trimmed(text_of_value(given)):
         given_at = parse_utc(str(columns.given_at), given if isinstance(given, datetime) else written)
-        if given_at > now + _CLOCK_SKEW:
+        if given_at > now + CLOCK_SKEW:
             raise CijInputError(f"{columns.given_at} is in the future.")
     elif said is ConsentValue.OPTED_IN:
         raise CijInputError("An opt-in has no date: it can't be told from one that was withdrawn since.")
