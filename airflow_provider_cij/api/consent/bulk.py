@@ -30,7 +30,7 @@ from airflow_provider_cij.api.consent.import_plan import (
     Statement,
     plan,
 )
-from airflow_provider_cij.api.consent.marker import Marker, marked, plain_reason
+from airflow_provider_cij.api.consent.marker import Marker, is_ours, marked, plain_reason
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import (
     CONSENT_ID,
@@ -198,13 +198,14 @@ class ConsentImport:
 
     def _changed(self, address: str, row: ConsentRow, statement: Statement) -> _Write:
         if row.value == statement.value:  # only dated anew: it stays the choice of whoever made it
-            return _Write(address, row.row_id, self._said(statement, row.source), row.etag, "")
+            said = self._said(statement, row.source, only_dated=not is_ours(row))
+            return _Write(address, row.row_id, said, row.etag, "")
         body = {**self._said(statement, INTERNAL), SOURCE: INTERNAL, _LOGICAL_REASON: _NO_REASONS}
         return _Write(address, row.row_id, body, row.etag, UPDATED)
 
-    def _said(self, statement: Statement, source: int | None) -> dict[str, Any]:
+    def _said(self, statement: Statement, source: int | None, *, only_dated: bool = False) -> dict[str, Any]:
         now = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
-        marker = Marker(statement.given_at, int(statement.value), source, now)
+        marker = Marker(statement.given_at, int(statement.value), source, now, only_dated)
         return {VALUE: int(statement.value), REASON: marked(plain_reason(statement.reason), marker)}
 
     async def _carry_out(self, batch: _Batch, work: Mapping[str, list[_Write]]) -> None:
