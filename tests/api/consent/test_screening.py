@@ -12,9 +12,9 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij.api.consent.asking import discover
 from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo, Outcome
 from airflow_provider_cij.api.consent.screening import Decider, screen
-from airflow_provider_cij.api.consent.target import resolve
+from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError
+from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError, CijRefusedError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.api.consent.organisation import (
     CONSENTS,
@@ -231,8 +231,6 @@ def test_names_stand_for_ids(organisation):
 )
 def test_the_column_of_the_address_is_configured(scripted, setting, column):
     """The audience configuration names the column; where it names several, or is unreadable, the caller must."""
-    from airflow_provider_cij.api.consent.target import recipient_column
-
     rows = [] if setting is None else [{"msdynmkt_emailaddressfields": setting}]
     scripted.script = [Answer(body={"value": rows})]
 
@@ -248,6 +246,40 @@ def test_the_column_of_the_address_is_configured(scripted, setting, column):
             asyncio.run(work(ConsentTo()))
     with pytest.raises(CijInputError, match="recipient_column"):
         asyncio.run(work(ConsentTo(recipient_column="a b")))
+
+
+MISSING = Answer(404, {"error": {"code": "0x8006088a", "message": "Resource not found for the segment 'x'."}})
+REFUSED = Answer(400, {"error": {"code": "0x80040203", "message": "Not now."}})
+
+
+def test_settings_that_are_refused_are_not_taken_for_none(scripted):
+    """A refused read of the settings is an error that says what to give; a missing table has no settings."""
+
+    async def work():
+        async with DataverseClient(scripted.settings()) as client:
+            return await recipient_column(client, ConsentTo(), "contact")
+
+    scripted.script = [REFUSED]
+    with pytest.raises(CijRefusedError, match="recipient_column"):
+        asyncio.run(work())
+    scripted.script = [MISSING]
+    assert asyncio.run(work()) == "emailaddress1"
+
+
+def test_profiles_that_are_refused_are_not_taken_for_none(scripted):
+    """A refused read of the profiles is an error that says what to give; a table that does not exist has none."""
+
+    async def work():
+        async with DataverseClient(scripted.settings()) as client:
+            return (await resolve(client, ConsentTo())).profile_ids
+
+    (purpose_row, pair, *_) = start()
+    for refused in ([purpose_row, REFUSED], [purpose_row, pair, REFUSED]):
+        scripted.script = refused
+        with pytest.raises(CijRefusedError, match="compliance_profile"):
+            asyncio.run(work())
+    scripted.script = [purpose_row, MISSING]
+    assert asyncio.run(work()) == ()
 
 
 def parameters(**changes):
