@@ -93,6 +93,27 @@ def test_each_run_writes_what_changed_since_the_last(sandbox, dag_id, tmp_path):
     ]
 
 
+def test_a_choice_that_an_import_dates_anew_is_exported(sandbox, dag_id, tmp_path):
+    """A person's own "no" stays in the export after imports of a later one, and keeps its source."""
+    (address,) = addresses(1)
+    purpose_id = CijHook().run(purpose)
+
+    async def refuse(cij):
+        await consents(cij, [consent(address, OUT, purpose_id, msdynmkt_source=534120005)])
+
+    CijHook().run(refuse)
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    for number in range(2):
+        given = now(sandbox, 100)
+        row = {"address": address, "value": "opted_out", "given_at": given.isoformat()}
+        with DAG(f"{dag_id}_import_{number}", schedule=None) as dag:
+            CijImportConsentOperator(task_id="t", rows=[row], to=ConsentTo(purpose_id))
+        assert run_dag(dag).states == {"t": "success"}
+        result, rows = export(f"{dag_id}_{number}", tmp_path / "consent.csv", to=ConsentTo(purpose_id), since=since)
+        assert [(row["address"], row["value"], row["source"]) for row in rows] == [(address, "opted_out", "form")]
+        assert result["own"] == 0
+
+
 @keeps_state
 def test_a_retry_writes_the_same_changes_again(sandbox, dag_id, tmp_path):
     """A retry whose earlier try had stored its end writes that try's changes again: it replaces its file."""

@@ -110,6 +110,57 @@ def test_people_are_found_by_their_key(dag_id, purpose_id, tmp_path):
     assert (values_of(first), values_of(second)) == ([OUT], [OUT])
 
 
+@pytest.mark.parametrize("given_at", ["bad", "2999-01-01T00:00:00Z", None])
+def test_an_opt_in_is_not_written_beside_a_line_that_may_be_an_opt_out(dag_id, purpose_id, tmp_path, given_at):
+    """An unusable line that may be an opt-out keeps back its address's opt-in, whose line is reported."""
+    kept, written, refused = addresses(3)
+    older = (NOW - 2 * DAY).isoformat()
+    unusable = {"value": "opted_out", "given_at": given_at} if given_at else {"value": "widerrufen", "given_at": older}
+    rows = [
+        {"address": kept, "value": "opted_in", "given_at": older},
+        {"address": kept.upper(), **unusable},
+        {"address": written, "value": "opted_in", "given_at": older},
+        {"address": written, "value": "opted_in", "given_at": "bad"},
+        {"address": refused, "value": "opted_out", "given_at": older},
+        {"address": refused, **unusable},
+    ]
+    rejects = tmp_path / "rejects.csv"
+    report = run(dag_id, rows=rows, to=ConsentTo(purpose_id), max_invalid=3, rejects_path=str(rejects)).result("t")
+    assert (report["created"], report["kept_newer"], report["invalid"]) == (2, 1, 3)
+    assert list(map(values_of, (kept, written, refused))) == [[], [IN], [OUT]]
+    with rejects.open() as file:
+        assert {row["line"]: "may be an opt-out" in row["reason"] for row in csv.DictReader(file)}["1"]
+
+
+@pytest.mark.parametrize("overwrite", ["if_source_newer", "always"])
+def test_a_clock_that_is_ahead_does_not_beat_a_no(dag_id, purpose_id, overwrite):
+    """An opt-in dated half a minute ahead of the service's clock does not overrule a "no" of this moment."""
+    (address,) = addresses(1)
+    CijHook().run(lambda cij: consents(cij, [consent(address, OUT, purpose_id)]))
+    ahead = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+    rows = [{"address": address, "value": "opted_in", "given_at": ahead}]
+    report = run(dag_id, rows=rows, to=ConsentTo(purpose_id), overwrite=overwrite).result("t")
+    assert (report["kept_newer"], values_of(address)) == (1, [OUT])
+
+
+def test_two_people_of_one_address_do_not_hide_an_unusable_opt_out(dag_id, purpose_id):
+    """With ``match_on`` an unusable opt-out of one person keeps back the opt-in of another with the same address."""
+    (shared,) = addresses(1)
+
+    async def prepare(cij):
+        rows = [{"lastname": "x", "emailaddress1": point} for point in (shared, shared.upper())]
+        return await create_many(cij, "contacts", "contact", rows)
+
+    first, second = CijHook().run(prepare)
+    rows = [
+        {"address": first, "value": "opted_in", "given_at": (NOW - DAY).isoformat()},
+        {"address": second, "value": "opted_out", "given_at": "bad"},
+    ]
+    report = run(dag_id, rows=rows, to=ConsentTo(purpose_id), match_on="contactid", max_invalid=1).result("t")
+    assert (report["created"], report["kept_newer"], report["invalid"]) == (0, 1, 1)
+    assert values_of(shared) == []
+
+
 def test_a_dry_run_shows_the_plan(dag_id, purpose_id):
     """A dry run counts what would be written, and writes nothing."""
     rows = [{"address": point, "value": "opted_out", "given_at": None} for point in addresses(3)]

@@ -47,9 +47,9 @@ class ConsentCheck:
     async def ask(self, addresses: Sequence[str]) -> dict[str, bool] | None:
         """Ask about addresses.
 
-        :param addresses: the addresses as ``address_key`` returns them
-        :return: the service's answers by address, without those that it does not answer; None when the service refuses
-            to be asked, from the first refusal on
+        :param addresses: the addresses, in all the spellings to ask about
+        :return: the service's answers by ``address_key``, without those that it does not answer or that contradict each
+            other; None when the service refuses to be asked, from the first refusal on
         :raises CijError: the service can't be reached at present
         """
         if self._refused or not addresses:

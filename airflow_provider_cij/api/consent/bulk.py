@@ -30,7 +30,7 @@ from airflow_provider_cij.api.consent.import_plan import (
     Statement,
     plan,
 )
-from airflow_provider_cij.api.consent.marker import Marker, marked, plain_reason
+from airflow_provider_cij.api.consent.marker import Marker, is_ours, marked, plain_reason
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import (
     CONSENT_ID,
@@ -44,6 +44,7 @@ from airflow_provider_cij.api.consent.reading import (
     VALUE,
     address_key,
     read_rows,
+    spellings,
 )
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
@@ -131,7 +132,7 @@ class ConsentImport:
         batch = _Batch({address_key(statement.address): statement for statement in statements})
         pending: Iterable[str] = batch.statements
         for attempt in range(_ROUNDS):
-            rows = await read_rows(self._client, pending, self._target, to_write=True)
+            rows = await read_rows(self._client, batch.spelled(pending), self._target, to_write=True)
             work = self._planned(batch, pending, rows)
             if self._dry_run:
                 break
@@ -197,13 +198,14 @@ class ConsentImport:
 
     def _changed(self, address: str, row: ConsentRow, statement: Statement) -> _Write:
         if row.value == statement.value:  # only dated anew: it stays the choice of whoever made it
-            return _Write(address, row.row_id, self._said(statement, row.source), row.etag, "")
+            said = self._said(statement, row.source, only_dated=not is_ours(row))
+            return _Write(address, row.row_id, said, row.etag, "")
         body = {**self._said(statement, INTERNAL), SOURCE: INTERNAL, _LOGICAL_REASON: _NO_REASONS}
         return _Write(address, row.row_id, body, row.etag, UPDATED)
 
-    def _said(self, statement: Statement, source: int | None) -> dict[str, Any]:
+    def _said(self, statement: Statement, source: int | None, *, only_dated: bool = False) -> dict[str, Any]:
         now = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
-        marker = Marker(statement.given_at, int(statement.value), source, now)
+        marker = Marker(statement.given_at, int(statement.value), source, now, only_dated)
         return {VALUE: int(statement.value), REASON: marked(plain_reason(statement.reason), marker)}
 
     async def _carry_out(self, batch: _Batch, work: Mapping[str, list[_Write]]) -> None:
@@ -286,6 +288,11 @@ class _Batch:
         self.again: dict[str, None] = {}
         self.tried: dict[str, str] = {}
         self.passing: CijError | None = None
+
+    def spelled(self, addresses: Iterable[str]) -> dict[str, list[str]]:
+        """Return addresses as ``read_rows`` takes them."""
+        said = [self.statements[address] for address in addresses]
+        return spellings(text for one in said for text in (one.address, one.spelled))
 
     def succeeded(self, write: _Write) -> None:
         """Record a write. An address that was opted in is read again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.consent.bulk import ConsentImport
 from airflow_provider_cij.api.consent.import_plan import CREATED, FAILED, IF_SOURCE_NEWER, UPDATED, Statement
-from airflow_provider_cij.api.consent.reading import address_key, read_rows
+from airflow_provider_cij.api.consent.reading import address_key, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import (
     CHANNELS,
     Channel,
@@ -58,7 +58,7 @@ class Consents:
         to = _on(to, channel)
         key = _key(contact_point)
         target = await resolve(self._client, to)
-        rows = (await read_rows(self._client, [key], target)).get(key, [])
+        rows = (await read_rows(self._client, spellings([contact_point]), target)).get(key, [])
         return value_in_any_world(rows, target.rule, target.topic_id) or ConsentValue.NOT_SET
 
     async def set(
@@ -110,7 +110,7 @@ class Consents:
         :raises CijInputError: the contact point is empty, or there is no such purpose, topic or profile
         """
         key = _key(contact_point)
-        return (await (await Decider.of(self._client, to)).decisions([key]))[key]
+        return (await (await Decider.of(self._client, to)).decisions([contact_point]))[key]
 
 
 def _key(contact_point: str) -> str:

@@ -30,6 +30,7 @@ class Statement:
     :param given_at: when that was said; None only for an opt-out, which then counts as said now
     :param reason: a text for the row's readers; default empty
     :param line: the line of the source; default 0
+    :param spelled: the address with the blanks around it, if there are any; default empty
     """
 
     address: str
@@ -37,6 +38,7 @@ class Statement:
     given_at: datetime | None
     reason: str = ""
     line: int = 0
+    spelled: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ def plan(statement: Statement, rows: Sequence[ConsentRow], overwrite: str) -> Pl
     :param rows: all rows of the address for the channel and the purpose or topic, with versions
     :param overwrite: ``if_source_newer``, ``always`` or ``never``
     """
-    if not rows:
-        return Plan(CREATED, create=True)
     repaired = _contradicted(rows)
     broken = {row.row_id for row, _ in repaired}
-    sound = [row for row in rows if row.row_id not in broken]
+    if statement.value is ConsentValue.OPTED_IN and any(_near_no(row) for row in rows):
+        return Plan(KEPT_NEWER, repaired=repaired)  # it may be of another person: neither overruled nor changed
+    sound = [row for row in rows if not row.near and row.row_id not in broken]
+    if not sound and not broken:
+        return Plan(CREATED, create=True)
     outcome, to_write = _writes(statement, sound, overwrite)
     to_yes, to_no = (to_write, ()) if statement.value is ConsentValue.OPTED_IN else ((), to_write)
     return Plan(outcome, False, to_yes, to_no, repaired)
@@ -87,6 +91,10 @@ def _writes(statement: Statement, rows: Sequence[ConsentRow], overwrite: str) ->
     given = statement.given_at
     older = [row for row in rows if row.value == statement.value and given is not None and said_at(row) < given]
     return (UPDATED if different else UNCHANGED), [*different, *older]
+
+
+def _near_no(row: ConsentRow) -> bool:
+    return row.near and row.value == ConsentValue.OPTED_OUT
 
 
 def _gives_way(row: ConsentRow, statement: Statement, overwrite: str) -> bool:

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.bulk import OUTCOMES, ConsentImport
-from airflow_provider_cij.api.consent.import_plan import ALWAYS, IF_SOURCE_NEWER, NEVER, Statement
+from airflow_provider_cij.api.consent.import_plan import ALWAYS, IF_SOURCE_NEWER, KEPT_NEWER, NEVER, Statement
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key, fitting_url
 from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
 from airflow_provider_cij.api.consent.statements import (
+    CLOCK_SKEW,
     Columns,
     OnRejected,
     Statements,
+    address_of,
     check_address,
+    may_opt_out,
     statement_of,
 )
 from airflow_provider_cij.api.consent.target import recipient_column, resolve
@@ -71,6 +74,7 @@ class ImportReport:
     """What became of the rows of a source.
 
     ``read`` = ``invalid`` + ``duplicate`` + the rest, of which each is counted once where rows hold addresses.
+    ``kept_newer`` also counts opt-ins of addresses of which an unusable row may be an opt-out.
     """
 
     read: int = 0
@@ -112,10 +116,13 @@ async def import_consent(
     """
     target = await resolve(client, spec.to)
     column = await recipient_column(client, spec.to, spec.table) if spec.match_on else ""
-    source = _Source(spec, target.channel, datetime.fromtimestamp(time.time() + client.service_ahead, UTC), on_rejected)
+    now = datetime.fromtimestamp(time.time() + client.service_ahead, UTC)  # its clock is known by its replies
+    source = _Source(spec, target.channel, now, on_rejected)
     with Statements() as read, Statements() as found:
         async for lines, chunk in rows:
             read.add(list(source.statements(lines, chunk)))
+            read.doubt(source.doubts)
+            source.doubts.clear()
         source.check(max_invalid)
         duplicate = source.read - source.invalid - len(read)
         not_found, statements = 0, read
@@ -126,9 +133,16 @@ async def import_consent(
                     f"{not_found} values of {source.read} rows find nobody with an address, more than {max_not_found}.",
                     hint="rejects_path gives a file of their lines. Nothing was sent.",
                 )
+        kept = statements.drop_doubtful()
+        _tell_kept(kept, on_rejected)
         log.info("Checked %s rows: %s addresses", f"{source.read:,}", f"{len(statements):,}")
         work = ConsentImport(client, target, spec.overwrite, dry_run=spec.dry_run, on_failed=on_rejected)
-        await for_each(statements.batches(_A_BATCH), work.write, client.settings.max_concurrency)
+
+        async def write(batch: list[Statement]) -> None:
+            await work.write([_no_later(one, now - CLOCK_SKEW) for one in batch])
+
+        await for_each(statements.batches(_A_BATCH), write, client.settings.max_concurrency)
+    work.counts[KEPT_NEWER] += len(kept)
     counts = {outcome: work.counts[outcome] for outcome in OUTCOMES}
     return ImportReport(source.read, source.invalid, duplicate, not_found, **counts)
 
@@ -142,22 +156,37 @@ class _Source:
         self._now = now
         self._on_rejected = on_rejected
         self.read = self.invalid = 0
+        self.doubts: list[str] = []
 
     def statements(self, lines: Sequence[int], rows: Sequence[Mapping[str, object]]) -> Iterator[Statement]:
-        """Yield what the usable rows say."""
+        """Yield what the usable rows say. Addresses of others, which may be opt-outs, are added to ``doubts``."""
         spec = self._spec
         for line, row in zip(lines, rows, strict=True):
             self.read += 1
             try:
                 statement = statement_of(row, line, spec.columns, value=spec.value, reason=spec.reason, now=self._now)
-                if spec.match_on == f"{spec.table}id":
-                    statement = replace(statement, address=normalize_guid(statement.address, spec.columns.address))
-                elif not spec.match_on:
-                    check_address(statement.address, self._channel)
+                statement = replace(statement, address=self._checked(statement.address))
             except CijInputError as error:
                 self._reject(line, _without_value(error))
+                self._doubt(row)
             else:
                 yield statement
+
+    def _checked(self, address: str) -> str:
+        """Return an address, or a value that finds people, as it is looked up."""
+        if self._spec.match_on == f"{self._spec.table}id":
+            return normalize_guid(address, self._spec.columns.address)
+        if not self._spec.match_on:
+            check_address(address, self._channel)
+        return address
+
+    def _doubt(self, row: Mapping[str, object]) -> None:
+        try:
+            address = self._checked(address_of(row, self._spec.columns))
+        except CijInputError:
+            return  # no opt-in can have it either
+        if may_opt_out(row, self._spec.columns, self._spec.value):
+            self.doubts.append(address)
 
     def _reject(self, line: int, reason: str) -> None:
         self.invalid += 1
@@ -177,6 +206,24 @@ class _Source:
             )
 
 
+def _no_later(statement: Statement, latest: datetime) -> Statement:
+    """Return an opt-in as given at a moment at the latest: a source's clock that is ahead must not beat a "no"."""
+    if statement.value is ConsentValue.OPTED_IN and statement.given_at and statement.given_at > latest:
+        return replace(statement, given_at=latest)
+    return statement
+
+
+def _tell_kept(lines: Sequence[int], on_rejected: OnRejected | None) -> None:
+    """Log and report opt-ins that are not written for an unusable row of the same address."""
+    reason = "another line of its address can't be used, and may be an opt-out"
+    for line in lines[:_MOST_LOGGED]:
+        log.warning("Line %d, an opt-in, is not written: %s", line, reason)
+    if len(lines) > _MOST_LOGGED:
+        log.warning("%s more opt-ins are not written", f"{len(lines) - _MOST_LOGGED:,}")
+    if lines and on_rejected:
+        on_rejected([(line, reason) for line in lines])
+
+
 def _without_value(error: CijInputError) -> str:
     """Return what is wrong; a GUID that is none may be anything, so it is not repeated."""
     return "it holds no id" if "GUID" in error.message else str(error)
@@ -193,23 +240,33 @@ async def _matched(
     """Find the addresses of people by another column, and return how many values find nobody with an address."""
     entity_set, match_on, missing = TABLES[spec.table][0], str(spec.match_on), 0
 
+    async def addresses_of(values: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the key of each value that finds an address, and the address."""
+        people = []
+        for part in fitting_url(values):
+            select = dict.fromkeys((match_on, column))
+            path = query(entity_set, select=select, where=in_filter(match_on, part))
+            rows = await private(f"GET {entity_set} by {match_on}", _all(client, path))
+            people += [(address_key(row.get(match_on)), text_of_value(row.get(column))) for row in rows]
+        return [(key, address) for key, address in people if trimmed(address)]
+
+    async def doubt(values: list[str]) -> None:
+        found.doubt([address for _, address in await addresses_of(values)])
+
     async def work(batch: list[Statement]) -> None:
         nonlocal missing
         wanted = {address_key(one.address): one for one in batch}
         there: set[str] = set()
-        for part in fitting_url(one.address for one in batch):
-            select = dict.fromkeys((match_on, column))
-            path = query(entity_set, select=select, where=in_filter(match_on, part))
-            for row in await private(f"GET {entity_set} by {match_on}", _all(client, path)):
-                key, address = address_key(row.get(match_on)), trimmed(text_of_value(row.get(column)))
-                if address and key in wanted:
-                    there.add(key)
-                    found.add([replace(wanted[key], address=address)])
+        for key, address in await addresses_of([one.address for one in batch]):
+            if key in wanted:
+                there.add(key)
+                found.add([replace(wanted[key], address=trimmed(address), spelled=address)])
         lost = [one for key, one in wanted.items() if key not in there]
         missing += len(lost)
         if lost and on_rejected:
             on_rejected([(one.line, f"{match_on} finds nobody with {column}") for one in lost])
 
+    await for_each(read.doubts(_A_BATCH), doubt, client.settings.max_concurrency)
     await for_each(read.batches(_A_BATCH), work, client.settings.max_concurrency)
     return missing
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 
 REASON_LENGTH = 500
-_MARK = re.compile(r" ?\[airflow-provider-cij given=(\S+) value=(\d+) source=(\d+|-) written=(\S+)\]$")
+_MARK = re.compile(r" ?\[airflow-provider-cij given=(\S+) value=(\d+) source=(\d+|-) written=(\S+?)( dated)?\]$")
 _UNDATED = "-"
 # A row that was modified later than this after it was written was modified by others. Where a write takes longer, our
 # "no" is dated by the write, and gives way to fewer opt-ins.
@@ -29,12 +29,14 @@ class Marker:
     :param value: ``msdynmkt_value`` as it was written
     :param source: ``msdynmkt_source`` as it was after the write
     :param written_at: when it was written, by the service's clock
+    :param only_dated: True, the value was there already, and others had set it; default False
     """
 
     given_at: datetime | None
     value: int
     source: int | None
     written_at: datetime
+    only_dated: bool = False
 
 
 def marked(reason: str, marker: Marker) -> str:
@@ -46,7 +48,8 @@ def marked(reason: str, marker: Marker) -> str:
     given = _UNDATED if marker.given_at is None else _text(marker.given_at)
     source = "-" if marker.source is None else marker.source
     written = _text(marker.written_at)
-    mark = f"[airflow-provider-cij given={given} value={marker.value} source={source} written={written}]"
+    dated = " dated" if marker.only_dated else ""
+    mark = f"[airflow-provider-cij given={given} value={marker.value} source={source} written={written}{dated}]"
     return f"{reason.strip()[: REASON_LENGTH - len(mark) - 1]} {mark}".strip()
 
 
@@ -66,13 +69,14 @@ def marker_of(row: ConsentRow) -> Marker | None:
     found = _MARK.search(row.reason)
     if not found:
         return None
-    given, value, source, written = found.groups()
+    given, value, source, written, dated = found.groups()
     try:
         marker = Marker(
             None if given == _UNDATED else _moment(given),
             int(value),
             None if source == "-" else int(source),
             _moment(written),
+            bool(dated),
         )
     except ValueError:
         return None
@@ -80,11 +84,12 @@ def marker_of(row: ConsentRow) -> Marker | None:
 
 
 def is_ours(row: ConsentRow) -> bool:
-    """Return whether a row says what this package wrote.
+    """Return whether this package set a row's value. A row that it only dated anew stays the choice of whoever made it.
 
     :param row: the row, with value, source and reason
     """
-    return marker_of(row) is not None
+    marker = marker_of(row)
+    return marker is not None and not marker.only_dated
 
 
 def said_at(row: ConsentRow) -> datetime:

@@ -1,18 +1,21 @@
 """Read the rows of consent of many addresses, as many addresses a request as its URL holds.
 
 Source: Dataverse docs, "In function" and "Page results". Addresses are equal that differ only in case, in white space
-around them, or in how an accent is encoded; a row that is equal only to the service is left out.
+around them, or in how an accent is encoded. The service may compare more widely: an opt-in that is equal only to the
+service is left out, any other row counts, because a mail against a "no" is worse than none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.consent.private import private
-from airflow_provider_cij.api.consent.rules import ConsentRow
+from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
-from airflow_provider_cij.api.members.match import normalize
+from airflow_provider_cij.api.members.match import normalize, widest
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
@@ -40,6 +43,24 @@ def address_key(text: object) -> str:
     return normalize(trimmed(text_of_value(text)))
 
 
+def spellings(texts: Iterable[object]) -> dict[str, list[str]]:
+    """Return the texts to look addresses up by, by their ``address_key``: that, and each text with blanks around it.
+
+    The service's rows may have the blanks and invisible characters that a person's address has. An address with accents
+    is asked for in both encodings of them.
+
+    :param texts: the addresses as they are stored; what is none is left out
+    """
+    found: dict[str, list[str]] = {}
+    for one in texts:
+        text, key = text_of_value(one), address_key(one)
+        if key:
+            known = found.setdefault(key, list(dict.fromkeys((key, unicodedata.normalize("NFD", key)))))
+            if trimmed(text) != text and text not in known:
+                known.append(text)
+    return found
+
+
 def fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
     """Yield values in batches that fit into a URL.
 
@@ -59,26 +80,32 @@ def fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
 
 
 async def read_rows(
-    client: DataverseClient, addresses: Iterable[str], target: Target, *, to_write: bool = False
+    client: DataverseClient, addresses: Mapping[str, Iterable[str]], target: Target, *, to_write: bool = False
 ) -> dict[str, list[ConsentRow]]:
     """Read the rows of addresses, active and inactive ones.
 
     :param client: an open client
-    :param addresses: the addresses as ``address_key`` returns them
+    :param addresses: the addresses as ``spellings`` returns them
     :param target: the purpose or topic; with a topic, its purpose's rows are read as well
     :param to_write: True reads what is needed to change a row, too. Default False
-    :return: the rows by address; an address without rows is not in it
+    :return: the rows by address; an address without rows is not in it. Rows of addresses that only the service may take
+        for the same are ``near``, and no opt-ins
     :raises CijError: a request failed; the error holds no address
     """
     select = (*_NEEDED, *(_TO_WRITE if to_write else ()))
     found: dict[str, list[ConsentRow]] = {}
-    for batch in fitting_url(addresses):
-        wanted = set(batch)
+    wide: dict[str, list[str]] = {}
+    for key in addresses:
+        wide.setdefault(widest(key), []).append(key)
+    for batch in fitting_url(text for texts in addresses.values() for text in texts):
         path = query(CONSENTS, select=select, where=f"{in_filter(POINT, batch)} and {target.where()}")
         for row in await private(f"GET {CONSENTS}", _all(client, path)):
-            key = address_key(row.get(POINT))
-            if key in wanted:
-                found.setdefault(key, []).append(consent_row(row))
+            key, read = address_key(row.get(POINT)), consent_row(row)
+            for one in wide.get(widest(key), ()):
+                counts = one == key or read.value != ConsentValue.OPTED_IN
+                of_key, known = replace(read, near=one != key), found.get(one, [])
+                if counts and of_key not in known:  # two spellings of an address may find the same row
+                    found[one] = [*known, of_key]
     return found
 
 

@@ -137,6 +137,8 @@ class ConsentRow:
     :param etag: the row's version; default empty, not read
     :param source: ``msdynmkt_source``, where the value came from; default None, not read
     :param reason: ``msdynmkt_reason``; default empty
+    :param near: True, its address differs in accents or the like, and the service may take it for the same; default
+        False
     """
 
     value: int | None
@@ -147,6 +149,7 @@ class ConsentRow:
     etag: str = ""
     source: int | None = None
     reason: str = ""
+    near: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.asking import ACTION, ConsentCheck, discover
-from airflow_provider_cij.api.consent.reading import address_key, fitting_url, read_rows
+from airflow_provider_cij.api.consent.reading import address_key, fitting_url, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import (
     AS_SERVICE,
     NO_ADDRESS,
@@ -91,15 +91,16 @@ class Decider:
             log.info("Consent to %s is decided by the consent tables: %s", about, why)
         return cls(client, target, to, check)
 
-    async def decisions(self, addresses: Iterable[str]) -> dict[str, Decision]:
-        """Return the decision about each address.
+    async def decisions(self, addresses: Iterable[object]) -> dict[str, Decision]:
+        """Return the decision about each address, by its ``address_key``.
 
-        :param addresses: distinct addresses as ``address_key`` returns them
+        :param addresses: the addresses as they are stored: each is asked about as it is spelled, and without the blanks
+            around it
         :raises CijError: a request failed; the error holds no address
         """
-        keys = list(addresses)
-        rows = await read_rows(self._client, keys, self._target)
-        found = {key: decide(rows.get(key, ()), self._target.rule) for key in keys}
+        spelled = spellings(addresses)
+        rows = await read_rows(self._client, spelled, self._target)
+        found = {key: decide(rows.get(key, ()), self._target.rule) for key in spelled}
         if not self._check:
             return found
         # Whom a "no" leaves out anyway need not be asked about.
@@ -108,7 +109,7 @@ class Decider:
             for key, decision in found.items()
             if self._to.require == AS_SERVICE or decision.value is not ConsentValue.OPTED_OUT
         ]
-        answers = await self._check.ask(asked)
+        answers = await self._check.ask([text for key in asked for text in spelled[key]])
         if answers is None:
             return found
         provided = any(profile.has_provider for profile in self._target.rule.profiles)
@@ -149,15 +150,17 @@ async def screen(
     async def work(batch: list[str]) -> None:
         reasons = dict.fromkeys(batch, UNKNOWN)
         people: dict[str, list[str]] = {}
+        stored: list[object] = []
         for part in fitting_url(batch):
             path = query(entity_set, select=(id_column, column), where=in_filter(id_column, part))
             async for row in _people(client, path):
                 person, address = str(row.get(id_column)).lower(), address_key(row.get(column))
                 if address:
                     people.setdefault(address, []).append(person)
+                    stored.append(row.get(column))
                 else:
                     reasons[person] = "" if to.require == NOT_OPTED_OUT else NO_ADDRESS
-        for address, decision in (await decider.decisions(people)).items():
+        for address, decision in (await decider.decisions(stored)).items():
             reason = decision.left_out(to.require)
             reasons.update(dict.fromkeys(people[address], reason))
         out = [(person, reason) for person, reason in reasons.items() if reason]

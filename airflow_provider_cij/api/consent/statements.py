@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -28,8 +28,8 @@ _BETWEEN = re.compile(r"[\s_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 _LONGEST = 400
-# The source's clock may be ahead of the service's. A date beyond would beat every choice until it has come.
-_CLOCK_SKEW = timedelta(minutes=1)
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far a source's clock may be ahead of the service's. A date beyond would beat every choice until it has come."""
 # Sorts behind every date: an opt-out without one counts as said now.
 _UNDATED = "~"
 
@@ -71,6 +71,35 @@ def value_of(name: str, value: object) -> ConsentValue:
     return found
 
 
+def address_of(row: Mapping[str, object], columns: Columns) -> str:
+    """Return the address of a row, or the value that finds the person.
+
+    :param row: the row by its columns
+    :param columns: which column holds what
+    :raises CijInputError: there is none, or it can't be one; the error does not hold it
+    """
+    address = trimmed(text_of_value(row.get(columns.address)))
+    if not address:
+        raise CijInputError(f"{columns.address} is empty.")
+    if len(address) > _LONGEST or _CONTROL.search(address):
+        raise CijInputError(f"{columns.address} is longer than {_LONGEST} characters, or holds control characters.")
+    return address
+
+
+def may_opt_out(row: Mapping[str, object], columns: Columns, value: ConsentValue | None) -> bool:
+    """Return whether a row that can't be used may be an opt-out.
+
+    :param row: the row by its columns
+    :param columns: which column holds what
+    :param value: the consent of all rows; None, a column holds it
+    """
+    try:
+        said = value or value_of(str(columns.value), row.get(str(columns.value)))
+    except CijInputError:
+        return True
+    return said is ConsentValue.OPTED_OUT
+
+
 def statement_of(
     row: Mapping[str, object],
     line: int,
@@ -90,22 +119,21 @@ def statement_of(
     :param now: the service's time
     :raises CijInputError: the row can't be used; the error does not hold its address
     """
-    address = trimmed(text_of_value(row.get(columns.address)))
-    if not address:
-        raise CijInputError(f"{columns.address} is empty.")
-    if len(address) > _LONGEST or _CONTROL.search(address):
-        raise CijInputError(f"{columns.address} is longer than {_LONGEST} characters, or holds control characters.")
+    address = address_of(row, columns)
     said = value or value_of(str(columns.value), row.get(str(columns.value)))
     given = row.get(columns.given_at) if columns.given_at else None
     given_at = None
     if written := trimmed(text_of_value(given)):
         given_at = parse_utc(str(columns.given_at), given if isinstance(given, datetime) else written)
-        if given_at > now + _CLOCK_SKEW:
+        if given_at > now + CLOCK_SKEW:
             raise CijInputError(f"{columns.given_at} is in the future.")
     elif said is ConsentValue.OPTED_IN:
         raise CijInputError("An opt-in has no date: it can't be told from one that was withdrawn since.")
     text = text_of_value(row.get(columns.reason)) if columns.reason else ""
-    return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line)
+    spelled = text_of_value(row.get(columns.address))
+    # The service stores no control characters, and refuses some in a filter.
+    spelled = "" if spelled == address or _CONTROL.search(spelled) else spelled
+    return Statement(address, said, given_at, _CONTROL.sub(" ", text or reason), line, spelled)
 
 
 def check_address(address: str, channel: Channel) -> None:
@@ -122,6 +150,7 @@ def check_address(address: str, channel: Channel) -> None:
 class Statements:
     """Takes statements in any order, and yields one for each address: the latest, and of two as late the opt-out.
 
+    Rows that can't be used and may be opt-outs are kept apart: ``drop_doubtful`` drops the opt-ins of their addresses.
     Close it, or leave its ``with``.
     """
 
@@ -129,8 +158,9 @@ class Statements:
         self._database = sqlite3.connect("")  # a temporary file without a name
         self._database.execute(
             "CREATE TABLE statement (key TEXT PRIMARY KEY, address TEXT, value INTEGER, given TEXT, reason TEXT, "
-            "line INTEGER) WITHOUT ROWID"
+            "line INTEGER, spelled TEXT) WITHOUT ROWID"
         )
+        self._database.execute("CREATE TABLE doubt (key TEXT PRIMARY KEY, address TEXT) WITHOUT ROWID")
 
     def __len__(self) -> int:
         count: int = self._database.execute("SELECT count(*) FROM statement").fetchone()[0]
@@ -149,17 +179,48 @@ class Statements:
                 _UNDATED if one.given_at is None else one.given_at.astimezone(UTC).isoformat(timespec="microseconds"),
                 one.reason,
                 one.line,
+                one.spelled,
             )
             for one in statements
         ]
         with self._database:
             # OPTED_OUT has the larger number.
             self._database.executemany(
-                "INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
                 "address = excluded.address, value = excluded.value, given = excluded.given, reason = excluded.reason, "
-                "line = excluded.line WHERE (excluded.given, excluded.value) > (given, value)",
+                "line = excluded.line, spelled = excluded.spelled "
+                "WHERE (excluded.given, excluded.value) > (given, value)",
                 rows,
             )
+
+    def doubt(self, addresses: Iterable[str]) -> None:
+        """Add addresses, or values that find people, of rows that can't be used and may be opt-outs.
+
+        :param addresses: the addresses or values
+        """
+        with self._database:
+            rows = [(address_key(one), one) for one in addresses]
+            self._database.executemany("INSERT OR IGNORE INTO doubt VALUES (?, ?)", rows)
+
+    def doubts(self, size: int) -> Iterator[list[str]]:
+        """Yield what was added by ``doubt`` in batches, each address or value once.
+
+        :param size: addresses in a batch; the last one may have fewer
+        """
+        last = ""
+        query = "SELECT * FROM doubt WHERE key > ? ORDER BY key LIMIT ?"
+        while rows := self._database.execute(query, (last, size)).fetchall():
+            last = rows[-1][0]
+            yield [address for _, address in rows]
+
+    def drop_doubtful(self) -> list[int]:
+        """Drop the opt-ins of addresses that were added by ``doubt``. Return their lines, in order."""
+        doubtful = "FROM statement WHERE value = ? AND key IN (SELECT key FROM doubt)"
+        opted_in = (int(ConsentValue.OPTED_IN),)
+        with self._database:
+            lines = self._database.execute(f"SELECT line {doubtful} ORDER BY line", opted_in).fetchall()
+            self._database.execute(f"DELETE {doubtful}", opted_in)
+        return [line for (line,) in lines]
 
     def batches(self, size: int) -> Iterator[list[Statement]]:
         """Yield the statements in batches, in the order of their addresses.
@@ -177,8 +238,9 @@ class Statements:
                     None if given == _UNDATED else datetime.fromisoformat(given),
                     reason,
                     line,
+                    spelled,
                 )
-                for _, address, value, given, reason, line in rows
+                for _, address, value, given, reason, line, spelled in rows
             ]
 
     def close(self) -> None:

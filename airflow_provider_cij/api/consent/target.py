@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, Profile, Rule
 from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
 from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
-from airflow_provider_cij.errors import CijForbiddenError, CijInputError, CijNotFoundError, CijRefusedError
+from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -76,6 +76,7 @@ async def resolve(client: DataverseClient, to: ConsentTo) -> Target:
     :return: their ids, and what the service decides by
     :raises CijInputError: there is no such purpose, topic or profile, several have the name, or the topic is of another
         purpose
+    :raises CijRefusedError: the service does not let the profiles be read, and ``to`` names none
     """
     to.check()
     channel = to.contact_point_type
@@ -110,6 +111,7 @@ async def recipient_column(client: DataverseClient, to: ConsentTo, table: str) -
     :param to: what is sent, and where
     :param table: ``contact`` or ``lead``
     :raises CijInputError: ``recipient_column`` is not given, and the settings name several columns or none
+    :raises CijRefusedError: ``recipient_column`` is not given, and the service does not let the settings be read
     """
     if to.recipient_column:
         if not _COLUMN.fullmatch(to.recipient_column):
@@ -121,10 +123,11 @@ async def recipient_column(client: DataverseClient, to: ConsentTo, table: str) -
         try:
             where = f"msdynmkt_entityname eq {literal(table)}"
             rows = await client.rows(query(_SETTINGS, select=(field,), where=where))
-        except CijForbiddenError:
-            raise
         except CijRefusedError as error:
-            log.info("The audience configuration can't be read: %s", error.message)
+            if error.http_status != 404:
+                error.hint = error.hint or "Give ConsentTo(recipient_column=…), so that the settings are not read."
+                raise
+            log.info("The organisation has no audience configuration: %s", error.message)
     texts = sorted({text for row in rows if (text := str(row.get(field) or "").strip())})
     columns = sorted({column for text in texts for column in _columns(text)})
     if len(columns) == 1:
@@ -163,10 +166,13 @@ async def _profiles(client: DataverseClient, to: ConsentTo, purpose_id: str) -> 
             return []
         key = "msdynmkt_compliancesettings4id"
         return await client.rows(query(PROFILES, select=(key, *columns), where=in_filter(key, ids)))
-    except CijForbiddenError:
-        raise
     except CijRefusedError as error:
-        log.info("The compliance profiles of purpose %s can't be read: %s", purpose_id, error.message)
+        if error.http_status != 404:
+            error.hint = (
+                error.hint or "Give ConsentTo(compliance_profile=…), so that those of the purpose are not read."
+            )
+            raise
+        log.info("The organisation has no compliance profiles: %s", error.message)
         return []
 
 

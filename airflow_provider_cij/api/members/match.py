@@ -58,6 +58,17 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFC", text.lower())
 
 
+def widest(text: str) -> str:
+    """Return a text without what a database without regard to case and accents may not compare.
+
+    :param text: any text
+    """
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+
+
 async def match(
     client: DataverseClient,
     chunks: AsyncIterator[Chunk],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from types import EllipsisType
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from airflow_provider_cij.api.members.match import normalize
+from airflow_provider_cij.api.members.match import normalize, widest
 from airflow_provider_cij.api.records.metadata import Reference, TableInfo
 from airflow_provider_cij.api.records.spec import Lookup
 from airflow_provider_cij.api.records.values import (
@@ -228,8 +227,8 @@ class Plan:
             return half + half
         normal = [_normal(value) for value in key]
         exact = _digest(normal)
-        widest = [_widest(value) for value in normal]
-        return (exact if widest == normal else _digest(widest)) + exact
+        wide = [widest(value) if isinstance(value, str) else value for value in normal]
+        return (exact if wide == normal else _digest(wide)) + exact
 
     def key_of(self, row: PlannedRow) -> list[Any]:
         """Return the values of a row's key.
@@ -296,14 +295,6 @@ def _is_resolved(column: Column) -> bool:
 def _digest(key: Sequence[Any]) -> bytes:
     texts = [value if type(value) is str else json.dumps(value) for value in key]
     return blake2b("\x1f".join(texts).encode(), digest_size=HALF).digest()
-
-
-def _widest(value: Any) -> Any:
-    """Return a value without what a database without regard to case and accents may not compare."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    decomposed = unicodedata.normalize("NFKD", value.casefold())
-    return "".join(sign for sign in decomposed if not unicodedata.combining(sign))
 
 
 def _normal(value: Any) -> Any:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.api.consent.bulk import ConsentImport
 from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.rules import ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.statements import Columns, Statements, statement_of
 from airflow_provider_cij.api.consent.target import resolve
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.hooks.cij import Cij, CijHook, settings_of
@@ -171,6 +172,44 @@ def test_all_duplicates_follow(sandbox):
         assert await imported(cij, purpose_id, Statement(address, YES, later)) == {"updated": 1}
         assert [row["msdynmkt_value"] for row in await rows_of(cij, address)] == [int(YES)] * 3
         assert await imported(cij, purpose_id, Statement(address, YES, later)) == {"unchanged": 1}
+
+    run(sandbox, work)
+
+
+@pytest.mark.parametrize("overwrite", OVERWRITE)
+@pytest.mark.parametrize(("said", "there"), [("stra\u00dfe{}", "strasse{}"), ("\ufb03{}", "ffi{}")])
+def test_no_opt_in_is_made_beside_a_no_that_the_service_takes_for_the_same(sandbox, said, there, overwrite):
+    """An opt-in is not written where an address that the service equates says no, and that "no" is not changed."""
+    (address,) = addresses(1)
+
+    async def work(cij):
+        purpose_id = await purpose(cij)
+        await consents(cij, [consent(there.format(address), int(NO), purpose_id)])
+        yes = Statement(said.format(address), YES, now(sandbox, 100))
+        assert await imported(cij, purpose_id, yes, overwrite=overwrite) == {"kept_newer": 1}
+        values = [row["msdynmkt_value"] for row in await rows_of(cij, there.format(address))]
+        assert values == [int(NO)]
+        no = Statement(said.format(address), NO, now(sandbox))
+        assert await imported(cij, purpose_id, no, overwrite=overwrite) == {"created": 1}
+
+    run(sandbox, work)
+
+
+def test_a_no_with_blanks_around_the_address_is_read(sandbox):
+    """An older opt-in is not written over a "no" whose address has the blanks of the source's."""
+    (address,) = addresses(1)
+
+    async def work(cij):
+        purpose_id = await purpose(cij)
+        start = now(sandbox)
+        await consents(cij, [consent(f"\u200b{address}", int(NO), purpose_id)])
+        row = {"address": f"\u200b{address}", "value": "opted_in", "given_at": (start - timedelta(1)).isoformat()}
+        columns = Columns("address", "value", "given_at")
+        said = statement_of(row, 1, columns, value=None, reason="", now=start)
+        with Statements() as statements:
+            statements.add([said])
+            (batch,) = statements.batches(1)
+        assert await imported(cij, purpose_id, *batch) == {"kept_newer": 1}
 
     run(sandbox, work)
 

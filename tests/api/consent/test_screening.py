@@ -12,9 +12,9 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij.api.consent.asking import discover
 from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo, Outcome
 from airflow_provider_cij.api.consent.screening import Decider, screen
-from airflow_provider_cij.api.consent.target import resolve
+from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError
+from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError, CijRefusedError
 from airflow_provider_cij.hooks.cij import CijHook
 from tests.api.consent.organisation import (
     CONSENTS,
@@ -136,6 +136,35 @@ def test_people_are_left_out_for_a_reason(organisation, by_service, cij_sandbox,
     assert CijHook().run(work) == EXPECTED[require, model]
 
 
+SPELLED = [
+    (" {}", " {}"),
+    ("{} ", "{} "),
+    ("\u200b{}", "\u200b{}"),
+    ("\ufeff{}\u200e", "\ufeff{}\u200e"),
+    (" {}", "{}"),
+    ("stra\u00dfe{}", "strasse{}"),
+    ("jose\u0301{}", "jos\u00e9{}"),
+    ("jos\u00e9{}", "jose\u0301{}"),
+]
+
+
+@pytest.mark.parametrize(("person", "refused"), SPELLED)
+@pytest.mark.parametrize("require", ["sendable", "not_opted_out"])
+def test_a_no_counts_in_every_spelling_that_the_service_takes_for_the_same(organisation, person, refused, require):
+    """A "no" leaves people out with the same blanks around it, trimmed, or with letters that the service equates."""
+    (address,) = addresses(1)
+
+    async def work(cij):
+        purpose_id = await purpose(cij)
+        await consents(cij, [consent(refused.format(address), OUT, purpose_id)])
+        row = {"lastname": "x", "emailaddress1": person.format(address)}
+        people = await create_many(cij, "contacts", "contact", [row])
+        to = ConsentTo(purpose_id, require=require)
+        return (await screen(cij.dataverse, id_set(people), "contact", to)).counts["opted_out"]
+
+    assert organisation(work) == 1
+
+
 def test_what_is_unknown_is_not_yes(organisation):
     """An external provider, profiles that differ, a unit that may not count, and an unknown model leave people out."""
     yes, elsewhere = addresses(2)
@@ -202,8 +231,6 @@ def test_names_stand_for_ids(organisation):
 )
 def test_the_column_of_the_address_is_configured(scripted, setting, column):
     """The audience configuration names the column; where it names several, or is unreadable, the caller must."""
-    from airflow_provider_cij.api.consent.target import recipient_column
-
     rows = [] if setting is None else [{"msdynmkt_emailaddressfields": setting}]
     scripted.script = [Answer(body={"value": rows})]
 
@@ -219,6 +246,40 @@ def test_the_column_of_the_address_is_configured(scripted, setting, column):
             asyncio.run(work(ConsentTo()))
     with pytest.raises(CijInputError, match="recipient_column"):
         asyncio.run(work(ConsentTo(recipient_column="a b")))
+
+
+MISSING = Answer(404, {"error": {"code": "0x8006088a", "message": "Resource not found for the segment 'x'."}})
+REFUSED = Answer(400, {"error": {"code": "0x80040203", "message": "Not now."}})
+
+
+def test_settings_that_are_refused_are_not_taken_for_none(scripted):
+    """A refused read of the settings is an error that says what to give; a missing table has no settings."""
+
+    async def work():
+        async with DataverseClient(scripted.settings()) as client:
+            return await recipient_column(client, ConsentTo(), "contact")
+
+    scripted.script = [REFUSED]
+    with pytest.raises(CijRefusedError, match="recipient_column"):
+        asyncio.run(work())
+    scripted.script = [MISSING]
+    assert asyncio.run(work()) == "emailaddress1"
+
+
+def test_profiles_that_are_refused_are_not_taken_for_none(scripted):
+    """A refused read of the profiles is an error that says what to give; a table that does not exist has none."""
+
+    async def work():
+        async with DataverseClient(scripted.settings()) as client:
+            return (await resolve(client, ConsentTo())).profile_ids
+
+    (purpose_row, pair, *_) = start()
+    for refused in ([purpose_row, REFUSED], [purpose_row, pair, REFUSED]):
+        scripted.script = refused
+        with pytest.raises(CijRefusedError, match="compliance_profile"):
+            asyncio.run(work())
+    scripted.script = [purpose_row, MISSING]
+    assert asyncio.run(work()) == ()
 
 
 def parameters(**changes):
@@ -271,6 +332,14 @@ def test_an_address_without_an_answer_is_unknown(scripted):
     reply = {"consents": [{"contactpoint": point, "consentformessage": answer} for point, answer in told]}
     answers = [*start(), rows_of(IN, IN, IN, IN), Answer(body=reply)]
     assert decide(scripted, *answers, addresses=("a@x", "b@x", "c@x", "d@x")) == ["", *["unknown"] * 3]
+
+
+@pytest.mark.parametrize(("value", "reason"), [(OUT, "opted_out"), (IN, "not_set")])
+def test_an_accent_that_the_service_ignores(scripted, value, reason):
+    """Where the service answers with a row that differs in an accent, its "no" counts and its yes does not."""
+    answer = rows_of(value)
+    answer.body["value"][0]["msdynmkt_contactpointvalue"] = "\u00e1@x"
+    assert decide(scripted, *start(contactpoints=None), answer, addresses=("a@x",)) == [reason]
 
 
 def test_whom_a_no_leaves_out_is_not_asked_about(scripted):

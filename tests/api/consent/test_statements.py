@@ -98,10 +98,16 @@ def test_one_statement_for_each_address(said, size):
 MOMENTS = st.integers(0, 10**6).map(lambda second: START + timedelta(seconds=second, microseconds=second % 1000))
 
 
-@given(st.text(max_size=600), st.one_of(st.none(), MOMENTS), MOMENTS, st.sampled_from([None, 534120000, 534120007]))
-def test_a_marker_is_read_as_it_was_written(reason, given_at, written_at, source):
+@given(
+    st.text(max_size=600),
+    st.one_of(st.none(), MOMENTS),
+    MOMENTS,
+    st.sampled_from([None, 534120000, 534120007]),
+    st.booleans(),
+)
+def test_a_marker_is_read_as_it_was_written(reason, given_at, written_at, source, only_dated):
     """A marker fits into its column behind any reason, is read as it was written, and can be taken off."""
-    marker = Marker(given_at, int(NO), source, written_at)
+    marker = Marker(given_at, int(NO), source, written_at, only_dated)
     text = marked(reason, marker)
     assert len(text) <= 500
     row = ConsentRow(int(NO), START, source=source, reason=text)
