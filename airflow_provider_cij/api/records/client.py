@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,9 @@ class Records:
             reading.check()
             if on_plan:
                 await on_plan(plan, spool.count)
-            progress = (checkpoint(_job(spec, spool)) if checkpoint else None) or UpsertCheckpoint()
+            progress = (
+                checkpoint(_job(self._client.settings.base_url, spec, plan, spool)) if checkpoint else None
+            ) or UpsertCheckpoint()
             writing = _Writing(self._client, spec, plan, spool, progress, on_rejected, on_ids, on_progress)
             return await writing.run(reading)
 
@@ -144,9 +147,12 @@ async def _in_parts(rows: Iterable[Mapping[str, object]]) -> AsyncIterator[Rows]
         first += len(part)
 
 
-def _job(spec: UpsertSpec, spool: Spool) -> str:
-    """Return what tells the work on one list from any other."""
-    return f"{spec.table} {','.join(spec.key)} {spec.mode} {spec.on_multiple_matches} {spec.clear_empty} {spool.digest}"
+def _job(organisation: str, spec: UpsertSpec, plan: Plan, spool: Spool) -> str:
+    """Return what tells the work on one list from any other: where it is written to, how, and with which values."""
+    columns = [(column.name, column.lookup) for column in plan.columns]
+    how = (spec.mode, spec.on_multiple_matches, spec.clear_empty, spec.skip_unchanged, spec.headers, columns)
+    digest = blake2b(repr(how).encode(), digest_size=HALF).hexdigest()
+    return f"{organisation} {spec.table} {','.join(spec.key)} {digest} {spool.digest}"
 
 
 class _Reading:
