@@ -113,7 +113,8 @@ class Records:
         :param rows: the list: dicts, or what a source's ``rows`` yields
         :param key: the logical names of the columns that tell rows apart: those of an alternate key, the primary id, or
             others such as ``emailaddress1``
-        :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names
+        :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names, of
+            all columns that any row has
         :param on_rejected: called with rows that are not written; default None
         :param on_ids: called with the keys and ids of the rows that are there at the end; default None
         :param on_plan: awaited when the list is checked, before the first write, with the number of rows; default None
@@ -121,8 +122,8 @@ class Records:
         :param checkpoint: returns the progress of an earlier try; default None, there was none
         :param options: the other arguments of ``UpsertSpec``
         :return: the counts
-        :raises CijInputError: the mapping is wrong, or the list exceeds ``max_invalid`` or has duplicates; nothing was
-            written
+        :raises CijInputError: the mapping is wrong, no row has a mapped column, or the list exceeds ``max_invalid`` or
+            has duplicates; nothing was written
         :raises CijRefusedError: the service refused more rows than ``max_failed``; the others may be written
         :raises CijError: the service does not answer. A repeat does what is left
         """
@@ -168,12 +169,20 @@ class _Reading:
 
     async def run(self, records: Records, rows: AsyncIterator[Rows]) -> Plan:
         plan: Plan | None = None
+        names: dict[str, None] = {}
         async for lines, part in rows:
-            if plan is None:
-                plan = await self._plan(records, list(dict.fromkeys(chain.from_iterable(part))))
+            known = len(names)
+            names |= dict.fromkeys(chain.from_iterable(part))
+            if plan is None or (self._spec.columns is None and len(names) > known):
+                plan = await self._plan(records, list(names))
             await self._take(plan, lines, part)
         if plan is None:
             plan = await self._plan(records, list(self._spec.key))
+        elif missing := [name for name in self._spec.columns or () if name not in names]:
+            raise CijInputError(
+                f"No row has {', '.join(map(repr, missing))}, which columns maps.",
+                hint="Correct the name in columns, or leave it out. Nothing was written.",
+            )
         dropped: list[tuple[int, str]] = []
 
         def duplicate(line: int, kept: int) -> None:
@@ -346,6 +355,7 @@ class _Writing:
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
+        rows = [self._plan.completed(row) for row in rows]
         found = await self._existing.find(rows)
         if number in self._progress.done:
             for row in rows:
