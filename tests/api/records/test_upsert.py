@@ -343,19 +343,23 @@ def test_a_failed_update_does_not_undo_the_others(upsert, contents, unique_phone
     columns = {name: name for name in ("new_customerno", "lastname", "mobilephone")}
     counts, rejected, _ = upsert("contact", rows, key="new_customerno", columns=columns, max_failed=FEW)
     assert counts == {"read": 20, "updated": 19, "failed": 1}
-    assert [line for line, _ in rejected] == [8]
+    assert [(line, reason[:12]) for line, reason in rejected] == [(8, "0x80060892: ")]
 
 
 def test_a_row_whose_derived_id_is_another_person_by_now_fails(upsert, contents):
-    """A row is not written over one that has the id of its key, but another key since."""
+    """A row is not written over one that has the id of its key but another key since, and its reason says so."""
     rows = [{"emailaddress1": "a@contoso.com", "lastname": "A"}]
     _, _, [(_, row_id)] = upsert("contact", rows, key="emailaddress1")
     contents._web.patch(f"contacts({row_id})", json={"emailaddress1": "b@contoso.com"}).raise_for_status()
     counts, rejected, _ = upsert("contact", rows, key="emailaddress1", max_failed=FEW)
     assert counts == {"read": 1, "failed": 1}
-    assert rejected[0][1].startswith("0x80040237: ")
+    said = f"contact {row_id} was created from this key and has another emailaddress1 now. Change it back, or "
+    assert rejected == [(1, f"{said}create the contact with this key by hand: a later run updates it.")]
     (row,) = contents.rows("contacts?$select=emailaddress1")
     assert row["emailaddress1"] == "b@contoso.com"
+    contents.post("contacts", rows[0])
+    rows[0]["lastname"] = "Changed"
+    assert upsert("contact", rows, key="emailaddress1")[0] == {"read": 1, "updated": 1}
 
 
 def test_duplicate_detection_is_on_when_it_is_not_suppressed(upsert):
