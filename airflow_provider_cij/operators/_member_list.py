@@ -52,16 +52,17 @@ class CheckpointStore:
         self._log = log
         self._stored_at = 0.0
 
-    def checkpoint(self, ids: IdSet, *job: str) -> UploadCheckpoint:
-        """Return how far an earlier try of the same job with the same ids got.
+    def checkpoint(self, cij: Cij, ids: IdSet, *job: str) -> UploadCheckpoint:
+        """Return how far an earlier try of the same job with the same ids in the same organisation got.
 
+        :param cij: the open session
         :param ids: the ids that are sent
         :param job: what tells the job from the task's others: the action, the segment's id and the group's
         """
         from airflow_provider_cij.api.members.upload import UploadCheckpoint
 
         done = 0
-        if kept := self._progress.load(" ".join([*job, ids.digest()])):
+        if kept := self._progress.load(" ".join([cij.dataverse.settings.base_url, *job, ids.digest()])):
             done = int(kept["done"])
             self._log.info("An earlier try has done %s calls of the same list, going on from there", f"{done:,}")
         return UploadCheckpoint(done, self._save)

@@ -141,7 +141,7 @@ class CijAddSegmentMembersOperator(_FillOperator):
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore
     ) -> dict[str, int]:
         if len(groups) == 1:
-            checkpoint = checkpoints.checkpoint(ids, "add", segment.segment_id, groups[0].group_id)
+            checkpoint = checkpoints.checkpoint(cij, ids, "add", segment.segment_id, groups[0].group_id)
             with log_group(self.log, f"Add {len(ids):,} members to group {names_of(groups)}"):
                 batches = await cij.members.add(segment, groups[0], ids, Progress(self.log), checkpoint)
             return {"added": len(ids), "batches": batches, "resumed_from": checkpoint.sent(ids)}
@@ -188,7 +188,7 @@ class CijRemoveSegmentMembersOperator(_GroupOperator):
         batches = resumed_from = 0
         with log_group(self.log, f"Remove {len(ids):,} members from group {names_of(groups)}"):
             for group in groups:
-                checkpoint = checkpoints.checkpoint(ids, "remove", segment.segment_id, group.group_id)
+                checkpoint = checkpoints.checkpoint(cij, ids, "remove", segment.segment_id, group.group_id)
                 resumed_from += checkpoint.sent(ids)
                 batches += await cij.members.remove(segment, group, ids, Progress(self.log), checkpoint)
         return {"removed": len(ids), "batches": batches, "resumed_from": resumed_from}

@@ -170,7 +170,7 @@ class CijRaiseTriggerOperator(MembersArgument):
         trigger = await cij.custom_triggers.get(self.trigger)
         attributes = attributes_of(trigger, given)
         id_list = await read_list(self, cij, source, self.table)
-        ids, progress = id_list.ids, self._progress(store, trigger.action, id_list.ids, max_tries)
+        ids, progress = id_list.ids, self._progress(cij, store, trigger.action, id_list.ids, max_tries)
 
         async def send(profile_id: str) -> None:
             await cij.custom_triggers.raise_trigger(trigger, profile_id, attributes, self.table)
@@ -236,18 +236,21 @@ class CijRaiseTriggerOperator(MembersArgument):
                 )
             _store_progress(store, RaiseProgress(""))
 
-    def _progress(self, store: Any, action: str, ids: IdSet, max_tries: int) -> RaiseProgress:
+    def _progress(self, cij: Cij, store: Any, action: str, ids: IdSet, max_tries: int) -> RaiseProgress:
         """Return the progress that an earlier try has stored, or an empty one.
 
+        :param cij: the open session
         :param store: Airflow's task state store; None before Airflow 3.3
         :param action: the action that raises the trigger
         :param ids: the list
         :param max_tries: how many retries Airflow allows; Clear increases it
-        :raises CijInputError: the task was cleared after a success, or an earlier try had another list or trigger
+        :raises CijInputError: the task was cleared after a success, or an earlier try had another list, trigger, table
+            or organisation
         """
         from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 
-        progress = RaiseProgress(f"{action} {ids.digest()}")
+        former = f"{action} {ids.digest()}"  # stored before the address and the table were part of it
+        progress = RaiseProgress(f"{cij.dataverse.settings.base_url} {self.table} {former}")
         if not (noted := store.get(_KEY) if store is not None else None):
             return progress
         earlier = RaiseProgress.from_dict(noted)
@@ -263,15 +266,16 @@ class CijRaiseTriggerOperator(MembersArgument):
                 f"This task of this run has raised the trigger for {earlier.raised} people, and was cleared since.",
                 hint="Nobody was raised now. Give raise_again=True to raise it again, or mark the task as success.",
             )
-        if earlier.of != progress.of:
+        if earlier.of not in (progress.of, former):
             raise CijInputError(
                 f"An earlier try has raised the trigger for {earlier.raised} people, and {len(earlier.unclear)} are "
-                "unclear; but it had another list, or another trigger: who they are can't be told from this one.",
+                "unclear; but it had another list, trigger, table or organisation: who they are can't be told here.",
                 hint="Nobody was raised now. Give it the list that it had, or run the DAG anew for those who are left.",
             )
         counts = (earlier.next, len(ids), earlier.raised, earlier.refused)
         text = "An earlier try got to %s of %s people: %s raised, %s refused; it goes on from there"
         self.log.info(text, *(f"{count:,}" for count in counts))
+        earlier.of = progress.of
         return earlier
 
     async def _raise(self, cij: Cij, send: Any, ids: IdSet, progress: RaiseProgress, store: Any) -> None:

@@ -21,7 +21,9 @@ from airflow_provider_cij.operators.members import (
     CijRemoveSegmentMembersOperator,
 )
 from airflow_provider_cij.sources import FromDataverse, FromFile, FromSql
+from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.dags import run_dag
+from tests.member_ids import id_set
 
 PEOPLE = [str(uuid.UUID(int=number)) for number in range(1, 200)]
 
@@ -61,6 +63,32 @@ def test_members_are_removed(run, segment):
     state, report, _ = run(CijRemoveSegmentMembersOperator, members=PEOPLE[40:60], group=["in", "more"])
     assert (state, report) == ("success", {"read": 20, "removed": 20, "batches": 2})
     assert segment[1]("in") == segment[1]("more") == PEOPLE[:40]
+
+
+@pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
+@pytest.mark.parametrize("same", [True, False], ids=["same organisation", "another organisation"])
+@pytest.mark.parametrize(
+    ("kind", "action"), [(CijAddSegmentMembersOperator, "add"), (CijRemoveSegmentMembersOperator, "remove")]
+)
+def test_a_checkpoint_counts_for_its_own_organisation(run, segment, cij_sandbox, monkeypatch, kind, action, same):
+    """A try skips the calls that an earlier one has done, unless that had another organisation's connection."""
+
+    async def group_of(cij):
+        return (await cij.segments.group(await cij.segments.get(segment[0]), "in")).group_id
+
+    address = cij_sandbox.base_url if same else "https://other.crm4.dynamics.com"
+    job = f"{address} {action} {segment[0]} {CijHook().run(group_of)} {id_set(PEOPLE).digest()}"
+    execute = kind.execute
+
+    def after_an_earlier_try(self, context):
+        context["task_state_store"].set("cij_cursor", {"job": job, "done": 1})
+        return execute(self, context)
+
+    monkeypatch.setattr(kind, "execute", after_an_earlier_try)
+    state, report, _ = run(kind, members=PEOPLE)
+    assert (state, report.get("resumed_from", 0), report.get("batches", 0)) == (
+        ("success", len(PEOPLE), 0) if same else ("success", 0, 1)
+    )
 
 
 def test_members_in_another_group_are_not_added_again(run, segment):

@@ -10,12 +10,14 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import DAG, task
 
+from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
 from airflow_provider_cij.operators import triggers
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
 from tests.custom_trigger_responses import trigger_definition
 from tests.dags import run_dag
+from tests.member_ids import id_set
 from tests.scripted import Answer, RecordedRequest, ScriptedServer
 
 PEOPLE = [str(uuid.UUID(int=number * 7919)) for number in range(1, 61)]
@@ -210,6 +212,34 @@ def test_a_retry_with_another_list_is_refused(organisation, capfd, tmp_path, mon
     out = capfd.readouterr().out
     assert "raised the trigger for 25 people, and 25 are unclear; but it had another list" in out
     assert len(organisation.raised) == 50
+
+
+@keeps_notes
+@pytest.mark.parametrize(
+    ("of", "raised"),
+    [
+        ("{address} contact msdynmkt_order {digest}", 30),
+        ("msdynmkt_order {digest}", 30),  # the form of earlier versions
+        ("https://other.crm4.dynamics.com contact msdynmkt_order {digest}", None),
+        ("{address} lead msdynmkt_order {digest}", None),
+        ("{address} contact msdynmkt_other {digest}", None),
+    ],
+)
+def test_progress_counts_for_its_own_organisation_table_and_trigger(organisation, capfd, monkeypatch, of, raised):
+    """A try goes on from progress of the same job, and raises nobody when it is of another one."""
+    execute = CijRaiseTriggerOperator.execute
+    of = of.format(address=json.loads(organisation.connection())["host"], digest=id_set(PEOPLE).digest())
+
+    def after_an_earlier_try(self, context):
+        context["task_state_store"].set("cij_raised", RaiseProgress(of, next=30, raised=30).as_dict())
+        return execute(self, context)
+
+    monkeypatch.setattr(CijRaiseTriggerOperator, "execute", after_an_earlier_try)
+    state, report, _ = run(members=PEOPLE)
+    assert (state, report.get("raised")) == (("success", 60) if raised else ("failed", None))
+    assert len(organisation.raised) == (raised or 0)
+    refused = "raised the trigger for 30 people, and 0 are unclear; but it had another list"
+    assert (refused in capfd.readouterr().out) is (raised is None)
 
 
 @keeps_notes

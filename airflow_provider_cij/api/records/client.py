@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ class Records:
         :param rows: the list: dicts, or what a source's ``rows`` yields
         :param key: the logical names of the columns that tell rows apart: those of an alternate key, the primary id, or
             others such as ``emailaddress1``
-        :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names
+        :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names, of
+            all columns that any row has
         :param on_rejected: called with rows that are not written; default None
         :param on_ids: called with the keys and ids of the rows that are there at the end; default None
         :param on_plan: awaited when the list is checked, before the first write, with the number of rows; default None
@@ -120,8 +122,8 @@ class Records:
         :param checkpoint: returns the progress of an earlier try; default None, there was none
         :param options: the other arguments of ``UpsertSpec``
         :return: the counts
-        :raises CijInputError: the mapping is wrong, or the list exceeds ``max_invalid`` or has duplicates; nothing was
-            written
+        :raises CijInputError: the mapping is wrong, no row has a mapped column, or the list exceeds ``max_invalid`` or
+            has duplicates; nothing was written
         :raises CijRefusedError: the service refused more rows than ``max_failed``; the others may be written
         :raises CijError: the service does not answer. A repeat does what is left
         """
@@ -132,7 +134,9 @@ class Records:
             reading.check()
             if on_plan:
                 await on_plan(plan, spool.count)
-            progress = (checkpoint(_job(spec, spool)) if checkpoint else None) or UpsertCheckpoint()
+            progress = (
+                checkpoint(_job(self._client.settings.base_url, spec, plan, spool)) if checkpoint else None
+            ) or UpsertCheckpoint()
             writing = _Writing(self._client, spec, plan, spool, progress, on_rejected, on_ids, on_progress)
             return await writing.run(reading)
 
@@ -144,9 +148,12 @@ async def _in_parts(rows: Iterable[Mapping[str, object]]) -> AsyncIterator[Rows]
         first += len(part)
 
 
-def _job(spec: UpsertSpec, spool: Spool) -> str:
-    """Return what tells the work on one list from any other."""
-    return f"{spec.table} {','.join(spec.key)} {spec.mode} {spec.on_multiple_matches} {spec.clear_empty} {spool.digest}"
+def _job(organisation: str, spec: UpsertSpec, plan: Plan, spool: Spool) -> str:
+    """Return what tells the work on one list from any other: where it is written to, how, and with which values."""
+    columns = [(column.name, column.lookup) for column in plan.columns]
+    how = (spec.mode, spec.on_multiple_matches, spec.clear_empty, spec.skip_unchanged, spec.headers, columns)
+    digest = blake2b(repr(how).encode(), digest_size=HALF).hexdigest()
+    return f"{organisation} {spec.table} {','.join(spec.key)} {digest} {spool.digest}"
 
 
 class _Reading:
@@ -162,12 +169,20 @@ class _Reading:
 
     async def run(self, records: Records, rows: AsyncIterator[Rows]) -> Plan:
         plan: Plan | None = None
+        names: dict[str, None] = {}
         async for lines, part in rows:
-            if plan is None:
-                plan = await self._plan(records, list(dict.fromkeys(chain.from_iterable(part))))
+            known = len(names)
+            names |= dict.fromkeys(chain.from_iterable(part))
+            if plan is None or (self._spec.columns is None and len(names) > known):
+                plan = await self._plan(records, list(names))
             await self._take(plan, lines, part)
         if plan is None:
             plan = await self._plan(records, list(self._spec.key))
+        elif missing := [name for name in self._spec.columns or () if name not in names]:
+            raise CijInputError(
+                f"No row has {', '.join(map(repr, missing))}, which columns maps.",
+                hint="Correct the name in columns, or leave it out. Nothing was written.",
+            )
         dropped: list[tuple[int, str]] = []
 
         def duplicate(line: int, kept: int) -> None:
@@ -340,6 +355,7 @@ class _Writing:
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
+        rows = [self._plan.completed(row) for row in rows]
         found = await self._existing.find(rows)
         if number in self._progress.done:
             for row in rows:

@@ -75,6 +75,22 @@ class ExistingRows:
             several.sort(key=lambda row: (str(row.get("createdon") or ""), str(row.get(self._plan.table.id_column))))
         return found
 
+    async def with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the rows that have some ids.
+
+        :param ids: the ids
+        :raises CijError: the service refuses, or does not answer; the error holds no value
+        """
+        found: list[dict[str, Any]] = []
+
+        async def work(batch: list[str]) -> None:
+            path = self._path(in_filter(self._plan.table.id_column, batch))
+            async for page in _private_pages(self._client, path, self._plan.table.entity_set):
+                found.extend(page)
+
+        await for_each(_fitting(ids), work, self._client.recommended_concurrency)
+        return found
+
     async def _query(self, batch: list[PlannedRow], found: Found) -> None:
         wanted = {row.key for row in batch}
         met: set[bytes] = set()

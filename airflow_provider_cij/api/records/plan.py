@@ -203,6 +203,15 @@ class Plan:
                 reasons.append(f"{name}: empty, and the key needs it")
         return reasons
 
+    def completed(self, row: PlannedRow) -> PlannedRow:
+        """Return a row with a value for each column. A row has none for columns that first appear in later rows.
+
+        :param row: the row
+        """
+        missing = len(self.columns) - len(row.values)
+        empty = None if self._clear_empty else ...
+        return row._replace(values=[*row.values, *[empty] * missing]) if missing else row
+
     def resolved(self, row: PlannedRow) -> PlannedRow:
         """Return a row whose lookups were replaced by ids.
 

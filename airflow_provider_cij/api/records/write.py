@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -190,8 +190,25 @@ class Writer:
             failed = [(w, error) for w, error in failed if not isinstance(error, CijConflictError) or id(w) in left]
         if failed and not self._written and all(isinstance(error, CijForbiddenError) for _, error in failed):
             raise withheld(failed[0][1], f"Writing rows of {self._plan.table.entity_set}")
+        moved: dict[str, str] = {}
+        if job.verb == CREATE:
+            moved = await self._moved(write for write, error in failed if isinstance(error, CijConflictError))
         for write, error in failed:
-            self._count(job, write, FAILED, (), reason_of(error))
+            self._count(job, write, FAILED, (), moved.get(write.row_id) or reason_of(error))
+
+    async def _moved(self, conflicts: Iterable[Write]) -> dict[str, str]:
+        """Return reasons by id, for rows whose id derives from a key that the row with this id no longer has."""
+        ids = [write.row_id for write in conflicts if write.row_id and not self._plan.by_id]
+        table = self._plan.table
+        names = " and ".join(column.name for column in self._plan.key_columns)
+        reasons = {}
+        for there in await self._existing.with_ids(ids):
+            row_id = str(there.get(table.id_column))
+            reasons[row_id] = (
+                f"{table.name} {row_id} was created from this key and has another {names} now. Change it back, or "
+                f"create the {table.name} with this key by hand: a later run updates it."
+            )
+        return reasons
 
     async def _left(self, job: Job, writes: list[Write]) -> list[Write]:
         """Return the writes of new rows that are still missing; the others are there, so they were written."""

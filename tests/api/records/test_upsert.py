@@ -53,6 +53,36 @@ def test_hundreds_are_sent_and_one_lookup_for_500(upsert, contents):
     assert sum(path.endswith("/contacts") for path in requests) <= 2 + 10  # on_ids asks for ids of new rows
 
 
+@pytest.mark.parametrize(("clear_empty", "job"), [(False, "kept"), (True, None)])
+def test_a_column_that_first_appears_late_is_written(upsert, contents, clear_empty, job):
+    """Without a mapping, a column that only a late row has is written, and empty in the rows before it."""
+    upsert("contact", [{"new_customerno": "N00000", "jobtitle": "kept"}], key="new_customerno")
+    rows = [*people(1200), {"new_customerno": "late", "lastname": "Late", "jobtitle": "last"}]
+    upsert("contact", rows, key="new_customerno", clear_empty=clear_empty)
+    found = there(contents, "new_customerno,jobtitle")
+    assert (found["late"]["jobtitle"], found["N00000"]["jobtitle"], len(found)) == ("last", job, 1201)
+
+
+def test_an_unknown_column_that_first_appears_late_is_refused(upsert, contents):
+    """Without a mapping, a column that the table lacks is refused by name wherever it stands."""
+    before = contents.last()
+    with pytest.raises(CijInputError, match="no column 'nickel'"):
+        upsert("contact", [*people(1200), {"new_customerno": "late", "nickel": 1}], key="new_customerno")
+    assert contents.writes(before) == []
+
+
+def test_a_mapped_column_that_no_row_has_is_refused(upsert, contents):
+    """A mapped name that no row has is refused by name; one that a single late row has is not."""
+    columns = {"no": "new_customerno", "nmae": "lastname"}
+    rows = [{"no": f"N{n}"} for n in range(1200)]
+    before = contents.last()
+    with pytest.raises(CijInputError, match="No row has 'nmae', which columns maps"):
+        upsert("contact", rows, key="new_customerno", columns=columns)
+    assert contents.writes(before) == []
+    rows.append({"no": "late", "nmae": "Late"})
+    assert upsert("contact", rows, key="new_customerno", columns=columns)[0] == {"read": 1201, "created": 1201}
+
+
 def test_a_key_in_other_case_is_the_same_row(upsert, contents):
     """A key that differs in case only finds the row."""
     upsert("contact", [{"new_customerno": "abc", "lastname": "A"}], key="new_customerno")
@@ -313,19 +343,23 @@ def test_a_failed_update_does_not_undo_the_others(upsert, contents, unique_phone
     columns = {name: name for name in ("new_customerno", "lastname", "mobilephone")}
     counts, rejected, _ = upsert("contact", rows, key="new_customerno", columns=columns, max_failed=FEW)
     assert counts == {"read": 20, "updated": 19, "failed": 1}
-    assert [line for line, _ in rejected] == [8]
+    assert [(line, reason[:12]) for line, reason in rejected] == [(8, "0x80060892: ")]
 
 
 def test_a_row_whose_derived_id_is_another_person_by_now_fails(upsert, contents):
-    """A row is not written over one that has the id of its key, but another key since."""
+    """A row is not written over one that has the id of its key but another key since, and its reason says so."""
     rows = [{"emailaddress1": "a@contoso.com", "lastname": "A"}]
     _, _, [(_, row_id)] = upsert("contact", rows, key="emailaddress1")
     contents._web.patch(f"contacts({row_id})", json={"emailaddress1": "b@contoso.com"}).raise_for_status()
     counts, rejected, _ = upsert("contact", rows, key="emailaddress1", max_failed=FEW)
     assert counts == {"read": 1, "failed": 1}
-    assert rejected[0][1].startswith("0x80040237: ")
+    said = f"contact {row_id} was created from this key and has another emailaddress1 now. Change it back, or "
+    assert rejected == [(1, f"{said}create the contact with this key by hand: a later run updates it.")]
     (row,) = contents.rows("contacts?$select=emailaddress1")
     assert row["emailaddress1"] == "b@contoso.com"
+    contents.post("contacts", rows[0])
+    rows[0]["lastname"] = "Changed"
+    assert upsert("contact", rows, key="emailaddress1")[0] == {"read": 1, "updated": 1}
 
 
 def test_duplicate_detection_is_on_when_it_is_not_suppressed(upsert):
