@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Asset
 from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.consent.export import ConsentExport, Cursor
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.consent import CijExportConsentOperator, CijImportConsentOperator, ConsentTo
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
@@ -180,14 +181,15 @@ def test_changes_are_chosen_by_topic_value_and_channel(sandbox, dag_id, tmp_path
     assert [(row["address"], row["topic_id"], row["purpose_id"]) for row in rows] == [(second, topic_id, purpose_id)]
 
 
-def test_a_cursor_forgets_no_second_by_halves(sandbox, monkeypatch):
-    """With more changes than a cursor remembers, the next read still has every change once."""
+def test_more_changes_than_a_cursor_remembers(sandbox, monkeypatch, caplog):
+    """With more changes than a cursor remembers, the next read begins no later: it repeats some, and the log warns."""
     monkeypatch.setattr("airflow_provider_cij.api.consent.export._MOST_REMEMBERED", 3)
     points = addresses(20)
 
     async def work(cij):
         purpose_id = await purpose(cij)
-        cursor, found = Cursor(now(sandbox, 100)), []
+        begin = now(sandbox, 100)
+        cursor, found = Cursor(begin), []
         for start in range(0, 20, 4):
             for place in range(start, start + 4, 2):
                 await consents(cij, [consent(point, OUT, purpose_id) for point in points[place : place + 2]])
@@ -195,7 +197,31 @@ def test_a_cursor_forgets_no_second_by_halves(sandbox, monkeypatch):
             export = ConsentExport(cij.dataverse, Cursor.from_dict(cursor.as_dict()))
             found += [row[0] async for rows in export.rows(ConsentTo(purpose_id)) for row in rows]
             cursor = export.cursor()
+            assert (cursor.start, len(cursor.seen)) == (begin, 3)
         return found
 
     found = CijHook().run(work)
-    assert sorted(found) == sorted(points)
+    assert set(found) == set(points)
+    assert len(found) == sum(range(4, 21, 4)) - 4 * 3
+    assert "may write 17 of these changes again" in caplog.text
+
+
+def test_what_the_import_wrote_takes_no_room_of_a_cursor(sandbox, monkeypatch):
+    """Changes of our own are remembered last, so that they make the next read repeat no other change."""
+    monkeypatch.setattr("airflow_provider_cij.api.consent.export._MOST_REMEMBERED", 2)
+    ours, theirs = addresses(4), addresses(2)
+
+    async def work(cij):
+        to = ConsentTo(await purpose(cij))
+        cursor, found = Cursor(now(sandbox, 100)), []
+        for point in ours:
+            await cij.consent.set(point, ConsentValue.OPTED_OUT, to)
+        await consents(cij, [consent(point, OUT, to.purpose) for point in theirs])
+        for _ in range(2):
+            export = ConsentExport(cij.dataverse, cursor)
+            found.append([row[0] async for rows in export.rows(to) for row in rows])
+            cursor = export.cursor()
+        return found
+
+    first, second = CijHook().run(work)
+    assert (sorted(first), second) == (sorted(theirs), [])

@@ -2,11 +2,13 @@
 
 Source: table reference of msdynmkt_contactpointconsent4. Change tracking is not confirmed for the table, so rows are
 read by ``modifiedon``. That is set before a change can be seen by others, so each read begins somewhat before the last
-one ended, and leaves out what the last one had: no change is missed, also among those of the same second.
+one ended, and leaves out what the last one had: no change is missed, also among those of the same second. Of very many
+changes in that time some are read twice.
 """
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ from airflow_provider_cij.dataverse.odata import query
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("address", "channel", "value", "purpose_id", "topic_id", "given_at", "source", "reason")
 """The columns of an export. ``CijImportConsentOperator`` reads address, value and given_at."""
@@ -91,6 +95,7 @@ class ConsentExport:
         self._cursor = cursor
         self._include_own = include_own
         self._read: dict[str, datetime] = {}
+        self._ours: set[str] = set()
         self._latest = cursor.start
         self.count = self.own = 0
 
@@ -130,9 +135,12 @@ class ConsentExport:
             return None
         self._read[change] = row.modified_on
         self._latest = max(self._latest or row.modified_on, row.modified_on)
+        own = not self._include_own and is_ours(row)
+        if own:
+            self._ours.add(change)
         if change in self._cursor.seen:
             return None
-        if not self._include_own and is_ours(row):
+        if own:
             self.own += 1
             return None
         return (
@@ -147,22 +155,21 @@ class ConsentExport:
         )
 
     def cursor(self) -> Cursor:
-        """Return where the next read begins, once this one has come to its end."""
+        """Return where the next read begins, once this one has come to its end.
+
+        It begins as early for any number of changes. Those that are too many to remember are read again, and the log
+        has a warning.
+        """
         if self._latest is None:
             return self._cursor
         start = self._latest - _OVERLAP
         if self._cursor.start is not None:
             start = max(start, self._cursor.start)
-        return _remembered(start, self._latest, self._read)
-
-
-def _remembered(start: datetime, latest: datetime, read: Mapping[str, datetime]) -> Cursor:
-    """Return a cursor that remembers the changes from a moment on, or from a later one if they are too many."""
-    changes = sorted(((moment, change) for change, moment in read.items() if moment >= start), reverse=True)
-    if len(changes) > _MOST_REMEMBERED:
-        # Whole seconds only: of a second, all changes or none are remembered.
-        start = min(changes[_MOST_REMEMBERED][0] + timedelta(seconds=1), latest)
-    return Cursor(start, frozenset(change for moment, change in changes if moment >= start))
+        changes = [change for change, moment in self._read.items() if moment >= start]
+        changes.sort(key=self._ours.__contains__)  # our own would be left out anyway
+        if again := sum(change not in self._ours for change in changes[_MOST_REMEMBERED:]):
+            log.warning("The next export may write %s of these changes again: too many at once", f"{again:,}")
+        return Cursor(start, frozenset(changes[:_MOST_REMEMBERED]))
 
 
 def _digest(row_id: str, etag: str) -> str:
