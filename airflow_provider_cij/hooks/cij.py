@@ -8,8 +8,8 @@ import functools
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
+from airflow_provider_cij.version_compat import AirflowNotFoundException
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -61,9 +62,11 @@ class CijHook(BaseHook):
         """Return the connection's settings, read once.
 
         :raises CijInputError: something in it is missing or malformed; the error names it
+        :raises CijError: there is no such connection, or Airflow can't be asked at present
         """
         if self._settings is None:
-            self._settings = settings_of(self.get_connection(self.cij_conn_id))
+            with _explained(self.cij_conn_id):
+                self._settings = settings_of(self.get_connection(self.cij_conn_id))
         return self._settings
 
     @asynccontextmanager
@@ -75,7 +78,8 @@ class CijHook(BaseHook):
         :raises CijInputError: something in the connection is missing or malformed; the error names it
         """
         if self._settings is None:
-            self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
+            with _explained(self.cij_conn_id):
+                self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, retry_policy=retry_policy) as client:
             yield Cij.on(client)
 
@@ -156,6 +160,19 @@ class CijHook(BaseHook):
             return False, str(error)
         except Exception as error:  # any error is shown to the user at the Test button
             return False, f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _explained(conn_id: str) -> Iterator[None]:
+    """Raise CijError with what to do when Airflow has no such connection."""
+    try:
+        yield
+    except AirflowNotFoundException:  # which it says as well when it can't be asked: another try may succeed
+        raise CijError(
+            f"Airflow has no connection {conn_id!r}.",
+            hint=f"Add one of type cij, with organisation URL, client id, client secret and tenant_id, or set "
+            f"AIRFLOW_CONN_{conn_id.upper()}. Is cij_conn_id spelt right?",
+        ) from None
 
 
 # What operators read beside segments.

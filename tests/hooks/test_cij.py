@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.hooks.cij import EXTRAS, CijHook
 from airflow_provider_cij.provider_info import get_provider_info
 from tests.scripted import Answer
@@ -113,6 +113,13 @@ def test_a_missing_connection_is_named():
     good, report = CijHook("cij_elsewhere").test_connection()
     assert not good
     assert "cij_elsewhere" in report
+
+
+def test_a_task_without_its_connection_says_what_to_add():
+    """A task whose connection is missing says which connection to add, and may be tried again."""
+    with pytest.raises(CijError, match=r"Airflow has no connection 'cij_elsewhere'.*Add one of type cij") as raised:
+        CijHook("cij_elsewhere").run(lambda cij: cij.segments.get(""))
+    assert not raised.value.permanent
 
 
 def test_the_form_may_leave_fields_empty(scripted, monkeypatch):
