@@ -219,6 +219,7 @@ def test_many_watchers_share_one_poll(sandbox):
 
     async def main():
         segment_ids = [await _segment(publish=False) for _ in range(5)]
+        await _refresh(segment_ids[1])  # a log of evaluations that is empty is asked twice
         stores = [Store() for _ in range(100)]
         async with _triggerer() as watching:
             for number, store in enumerate(stores):
