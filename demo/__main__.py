@@ -33,7 +33,9 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     say(f"Starting a sandbox with {options.contacts:,} contacts")
-    with running_sandbox("--contacts", str(options.contacts), "--compute-seconds", "0") as sandbox:
+    with running_sandbox(
+        "--contacts", str(options.contacts), "--compute-seconds", "0", "--with-journey-instances"
+    ) as sandbox:
         say(f"Sandbox at {sandbox.base_url}. Preparing what the example DAGs need, in {FOLDER.relative_to(ROOT)}")
         examples = prepare(sandbox.airflow_conn_uri, FOLDER)
         # From now on a person can watch what is published.

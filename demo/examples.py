@@ -10,10 +10,13 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow.sdk import Connection
 
+from airflow_provider_cij.api.journeys.spec import JourneySpec
+from airflow_provider_cij.api.journeys.wait import JourneyWait
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.outbound.wait import OutboundWait
 from airflow_provider_cij.api.segments.spec import SegmentSpec
@@ -98,6 +101,12 @@ def fill_warehouse(path: Path, people: list[str]) -> None:
             ("bob@example.org", "opted_out", "2026-11-02T09:00:00+00:00", "by phone"),
         ]
         database.executemany("INSERT INTO consent VALUES (?, ?, ?, ?)", said)
+        for table in ("EmailSent", "EmailDelivered", "EmailOpened", "EmailClicked"):
+            database.execute(f"DROP TABLE IF EXISTS {table}")
+            columns = "Timestamp, IdempotencyId, ProfileId, CustomerJourneyId, DeliveredCount"
+            database.execute(f"CREATE TABLE {table} ({columns})")
+            now = datetime.now(UTC).isoformat()
+            database.execute(f"INSERT INTO {table} VALUES (?, '1', '1', '', 1)", (now,))  # noqa: S608 - names above
         database.execute("DROP TABLE IF EXISTS audience")
         columns = "customer_no, first_name, last_name, email, country, company, consent, given_at"
         database.execute(f"CREATE TABLE audience ({columns})")
@@ -123,10 +132,20 @@ async def _prepare_organisation(connection_uri: str, people: list[str]) -> dict[
         outbound = (await cij.outbound.segments.create(spec, publish=True)).row_id
         await wait_until(OutboundWait("segment", outbound), cij, poll_interval=0.2, deadline=time.time() + 120)
         found = await client.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
-    template = found["value"][0]["msdynmkt_journeytemplateid"]
+        template = found["value"][0]["msdynmkt_journeytemplateid"]
+        journey = JourneySpec(
+            template_id=template,
+            name="Welcome",
+            starts_at="2099-01-01T00:00:00Z",
+            publish=True,
+            audience_segment_id=readers,
+        )
+        journey_id = (await cij.journeys.create(journey, datetime.now(UTC))).journey_id
+        await wait_until(JourneyWait(journey_id), cij, poll_interval=0.2, deadline=time.time() + 120)
     return {
         "cij_approved_journey": {"segment_id": readers, "template_id": template},
         "cij_wait_for_segment": {"segment_id": readers},
+        "cij_journey_results": {"journey_id": journey_id, "sql_conn_id": "warehouse"},
         "cij_move_outbound_segment": {"outbound_segment_id": outbound},
     }
 

@@ -19,7 +19,7 @@ _ENDED = ("success", "failed")
 def prepared(tmp_path_factory) -> Iterator[tuple[Stack, Examples]]:
     """Run Airflow with the example DAGs, and all that they need."""
     folder = tmp_path_factory.mktemp("examples")
-    with running_sandbox("--contacts", "3000", "--compute-seconds", "0") as sandbox:
+    with running_sandbox("--contacts", "3000", "--compute-seconds", "0", "--with-journey-instances") as sandbox:
         examples = prepare(sandbox.airflow_conn_uri, folder)
         with Stack(folder / "airflow", examples.dags) as airflow:
             examples.connect(airflow, sandbox.airflow_conn_uri)

@@ -71,12 +71,18 @@ def test_the_example_dags_run(airflow, sandbox, tmp_path):
         "member_count": len(exported),
     }
     report = airflow.result(DAG_ID, run_id, "add_invited")
-    assert (report["invalid"], report["duplicate"], report["added"]) == (25, 60, 1500)
+    invited = len(audience.invited)  # other tests may have made more contacts
+    assert (report["invalid"], report["duplicate"], report["added"]) == (25, 60, invited)
 
     address = f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment&pagetype=entityrecord&id={segment_id}"
     assert link_while_deferred == _link(airflow, run_id, "publish") == _link(airflow, run_id, "add_invited") == address
     log = airflow.log(DAG_ID, run_id, "add_invited")
-    for words in ("::group::Add 1,500 members to group 'Invited'", "Batch 2 of 2: 1,500 members sent", "::endgroup::"):
+    batches = -(-invited // 1000)
+    for words in (
+        f"::group::Add {invited:,} members to group 'Invited'",
+        f"Batch {batches} of {batches}: {invited:,} members sent",
+        "::endgroup::",
+    ):
         assert words in log
     # State changes rather than every poll.
     changes = rf'"event": "Segment [^"]*\({segment_id}\) is live'
@@ -232,7 +238,8 @@ def test_the_weekly_refresh_runs_twice(airflow, warehouse):
     warehouse(people[200:2500])
     fourth = airflow.trigger(dag_id, {"most": 100})
     assert _states(airflow, dag_id, fourth)["check_and_announce"] == "failed"
-    assert len(airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]) == 2
+    events = airflow.rest("GET", "assets/events", params={"source_dag_id": dag_id})["asset_events"]
+    assert len([event for event in events if not event["uri"].startswith("cij://")]) == 2
 
 
 def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path, monkeypatch):
