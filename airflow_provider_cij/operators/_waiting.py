@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.wait import Check, Wait
 
 
+# Where the state of a deferral keeps the segments and journeys by their ids: their names are rendered anew after it.
+_RECORDS = "records"
+
+
 class Started(NamedTuple):
     """What starting has come to.
 
@@ -130,7 +134,7 @@ class WaitingOperator(CijOperator):
                 poll_interval=self.poll_interval,
                 deadline=deadline,
                 not_before=started.not_before,
-                state=started.state,
+                state={**started.state, _RECORDS: {name: getattr(self, name) for name, _ in self._records()}},
             ),
             method_name="execute_complete",
             # The trigger keeps the deadline; this is for a triggerer that never ran it.
@@ -156,7 +160,9 @@ class WaitingOperator(CijOperator):
             return self._after_event(context, event or {})
 
     def _after_event(self, context: Context, event: dict[str, Any]) -> Any:
-        state: Mapping[str, Any] = event.get("state") or {}
+        state = dict(event.get("state") or {})
+        for name, found in state.pop(_RECORDS, {}).items():
+            setattr(self, name, found)
         try:
             check = check_of_event(event, self.event_key)
         except CijError as error:

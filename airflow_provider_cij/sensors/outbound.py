@@ -41,7 +41,8 @@ class _OutboundWait(WaitSensor):
         return CijOutboundTrigger.of(wait, **how)
 
     def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        self.link.show(self, context, self.hook.row_url(self.table, self._row_id()), name)
+        row_id = result["journey_id" if self.what == "journey" else "segment_id"]
+        self.link.show(self, context, self.hook.row_url(self.table, row_id), name)
 
 
 class CijOutboundSegmentSensor(_OutboundWait):

@@ -254,6 +254,20 @@ def test_journeys_and_outbound_segments_are_named(dag_id):
     assert ran.result("outbound")["segment_id"] == ran.result("made")["segment_id"]
 
 
+def test_a_named_segment_stays_the_one_that_was_found_after_a_deferral(dag_id):
+    """A task that is deferred goes on with the segment that its name was at first, whatever it is called by then."""
+    segment_id = _segment(dag_id)
+    with DAG(dag_id, schedule=None) as dag:
+        publish = CijPublishSegmentOperator(task_id="publish", segment_id=f"name:{dag_id}", deferrable=True, **SOON)
+        delete = CijDeleteSegmentOperator(
+            task_id="delete", segment_id=f"name:{dag_id}", stop_first=True, deferrable=True, **SOON
+        )
+        publish >> delete
+    ran = run_dag(dag)
+    assert ran.states == {"publish": "success", "delete": "success"}
+    assert ran.result("delete") == {"segment_id": segment_id, "deleted": True}
+
+
 def test_a_named_segment_is_waited_for_by_its_id(dag_id):
     """The trigger of a sensor that is given a name holds the id that was found."""
     segment_id = _segment(dag_id)
