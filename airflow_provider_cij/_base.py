@@ -111,7 +111,7 @@ def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
 
 # Former names of arguments; the constructors set the attributes of the names by now.
 _FORMER = frozenset({"wait_until_live", "wait_until_stopped", "at_least"})
-# BaseOperator has a method of this name.
+# ``dry_run`` is a method of BaseOperator.
 _ATTRIBUTES = {"dry_run": "plan_only"}
 # What links.py adds to the context once the record is known.
 _MAP_INDEX_TEMPLATE = "{{ segment_name | default(journey_name) | default(ti.map_index) }}"

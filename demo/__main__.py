@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _addresses(airflow: Stack, sandbox: Sandbox, examples: Examples, run_id: str) -> str:
-    """Tell where everything is, and with which names and passwords."""
+    """Return the addresses of Airflow and the sandbox, with users, passwords and the client secret."""
     return f"""
 Airflow           {airflow.url}
   this run        {airflow.url}/dags/{DAG_ID}/runs/{run_id}

@@ -61,7 +61,7 @@ class Examples:
 
 
 def prepare(connection_uri: str, folder: Path) -> Examples:
-    """Make what the example DAGs need, in the organisation and in a folder.
+    """Create what the example DAGs need, in the organisation and in a folder.
 
     :param connection_uri: the organisation
     :param folder: where files go; it is made

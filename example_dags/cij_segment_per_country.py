@@ -29,14 +29,14 @@ with DAG(
 
     @task
     def segments(countries: list[str]) -> list[dict[str, Any]]:
-        """Describe the segment of each country. Its key names it for good, in each run."""
+        """Return the segment of each country. Its key is the same in every run."""
         return [
             {"key": f"newsletter-{country}", "display_name": f"Newsletter {country.upper()}"} for country in countries
         ]
 
     @task
     def files(countries: list[str], made: list[dict[str, Any]], params: dict[str, Any]) -> list[dict[str, Any]]:
-        """Name the segment and the file of each country."""
+        """Return the segment and the file of each country."""
         return [
             {"segment_id": segment, "members": FromFile(f"{params['folder']}/{country}.csv").as_dict()}
             for country, segment in zip(countries, list(made), strict=True)

@@ -85,7 +85,7 @@ class HostThrottle:
         return seconds if known else 0.0
 
     def close_for(self, seconds: float, clock: Clock) -> None:
-        """Tell the other processes that the service accepts nothing for a time. A longer time stays.
+        """Record for the other processes until when the service accepts no request. A later moment is kept.
 
         :param seconds: from now
         :param clock: where time comes from

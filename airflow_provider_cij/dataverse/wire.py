@@ -124,7 +124,7 @@ class ClientShards:
 
     @contextlib.contextmanager
     def least_busy(self) -> Iterator[httpx.AsyncClient]:
-        """Give the client with the most free connections, for one exchange."""
+        """Return the client with the most free connections, for one exchange."""
         client = max(self._free, key=self._free.__getitem__)
         self._free[client] -= 1
         try:

@@ -49,7 +49,7 @@ class CsvRows:
     :param where: the file's path, for errors
     :param column: the column that holds the ids; a number means that the file has no header
     :param delimiter: the character between columns; None for ``default``, unless the file says it in a line ``sep=;``
-    :param default: the delimiter of files of this name
+    :param default: the delimiter by the file's name: a tab for ``.tsv``, otherwise a comma
     :param quote: the character around texts; ``""`` for none
     :param escape: the character before a quote within a text; None where it is doubled
     :param encoding: the file's encoding, for errors

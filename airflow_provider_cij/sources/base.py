@@ -155,11 +155,8 @@ class PlainSource(NestedTemplate):
         :return: the arguments by their names, without those that have their defaults
         """
         first, *others = signature(type(self)).parameters.values()
-        given = {other.name: getattr(self, other.name) for other in others}
-        defaults = {other.name: other.default for other in others}
-        return {self.plain_key: getattr(self, first.name)} | {
-            name: value for name, value in given.items() if value != defaults[name]
-        }
+        given = {one.name: value for one in others if (value := getattr(self, one.name)) != one.default}
+        return {self.plain_key: getattr(self, first.name), **given}
 
 
 class Streaming(NestedTemplate):

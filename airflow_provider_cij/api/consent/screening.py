@@ -103,7 +103,7 @@ class Decider:
         found = {key: decide(rows.get(key, ()), self._target.rule) for key in spelled}
         if not self._check:
             return found
-        # Whom a "no" leaves out anyway need not be asked about.
+        # A "no" already excludes the address: the service is not asked about it.
         asked = [
             key
             for key, decision in found.items()
