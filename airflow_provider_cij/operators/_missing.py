@@ -15,7 +15,7 @@ class MayBeMissing(CijOperator):
 
     def _no_such_name(self, error: CijNotFoundError) -> Any:
         """Return that nothing is deleted; raise the error when that is none of the accepted outcomes."""
-        if not self.missing_ok:
+        if not self.missing_ok or error.http_status:  # a 404 of the request itself, such as a gateway's, says nothing
             raise error
         self.log.info("%s Nothing to delete", error.message)
         ((name, (value,)),) = self._records()

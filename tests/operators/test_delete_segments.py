@@ -171,3 +171,13 @@ def test_a_throttled_look_after_a_failed_wait_does_not_begin_again(scripted_conn
     with pytest.raises(CijThrottledError):
         task.execute_complete({}, {"error": CijNotFoundError("gone").as_dict(), "state": {}})
     assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [CijDeleteSegmentOperator, CijOutboundDeleteSegmentOperator])
+def test_a_404_of_the_lookup_by_name_is_no_missing_segment(scripted_connection, scripted, kind):
+    """A 404 in answer to the lookup of a name fails the task: only an empty list says that no segment has it."""
+    scripted.script = [Answer(404, b"<html>no such page</html>")]
+    with pytest.raises(AirflowFailException, match="404"):
+        kind(task_id="t", segment_id="name:Gold").execute({})
+    scripted.script = [NONE]
+    assert kind(task_id="t", segment_id="name:Gold").execute({}) == {"segment_id": "name:Gold", "deleted": False}
