@@ -74,6 +74,7 @@ class Organisation:
             Multiple(store, keys, rows, deadlocks=behaviours.deadlocks),
             Queries(store, privileges, signing_key, take_link),
             Actions(store, privileges, actions, self.triggers.find, (*ELSEWHERE, "BulkDelete")),
+            privileges,
             gate.enter,
             self.background.notify,
             lf_batches=behaviours.lf_batches,
