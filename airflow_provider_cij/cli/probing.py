@@ -123,6 +123,7 @@ class Organisation:
         self._contacts: list[str] = []
         self._live: OwnSegment | None = None
         self._takes_definition: bool | None = None
+        self._shown_only: bool | None = None
 
     async def attempt(self, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> Outcome:
         """Send a request, and return what became of it.
@@ -203,12 +204,14 @@ class Organisation:
         """
         if self._own is None:
             raise NotTriedError("it needs --write")
-        row_id = str(uuid.uuid4())
+        row_id, key = str(uuid.uuid4()), KEYS[entity_set]
         self._own.note(entity_set, row_id)
-        outcome = await self.attempt("POST", entity_set, {KEYS[entity_set]: row_id, **row}, **headers)
-        if outcome.made and outcome.made != row_id:
-            self._own.note(entity_set, outcome.made)
-        return outcome.made or row_id, outcome
+        chosen = {} if self._shown_only and entity_set in (DEFINITIONS, SEGMENTS) else {key: row_id}
+        outcome = await self.attempt("POST", entity_set, {**chosen, **row}, **headers)
+        made = outcome.made or str(outcome.output(key) or row_id)
+        if made != row_id:
+            self._own.note(entity_set, made)
+        return made, outcome
 
     def claim(self, entity_set: str, row_id: str) -> None:
         """Record a row that an action made.
@@ -231,14 +234,19 @@ class Organisation:
             for group in groups
         ]
         row = {
-            "msdynmkt_name": self.name,
             "msdynmkt_segmentquery": "",
             "msdynmkt_staticlistmembers": json.dumps(listed),
             "msdynmkt_disablesegmentrefresh": True,
             "statecode": 0,
             "statuscode": _DRAFT,
         }
-        return await self.make(DEFINITIONS, {**row, **columns})
+        if self._shown_only is None:
+            # A service may know no more columns than the documents show, and choose ids itself.
+            self._shown_only = False
+            _, first = await self.make(DEFINITIONS, {"msdynmkt_name": self.name, **row})
+            self._shown_only = not first.ok
+        name = {} if self._shown_only else {"msdynmkt_name": self.name}
+        return await self.make(DEFINITIONS, {**name, **row, **columns})
 
     async def segment_row(self, definition_id: str, **columns: Any) -> tuple[str, Outcome]:
         """Make the segment's row of a definition, as the documents show it.
@@ -316,16 +324,26 @@ class Organisation:
         return members_in(await self.listed(own), "Response", "entityIds")
 
     async def contacts(self, count: int) -> list[str]:
-        """Return ids of contacts of the probe's own.
+        """Return ids of contacts of the probe's own; where none can be made, of any contacts.
+
+        Nothing is done to a contact but to be in a group of the probe's own.
 
         :param count: how many
-        :raises NotTriedError: they can't be made
+        :raises NotTriedError: there are not as many
         """
         while len(self._contacts) < count:
-            row_id, outcome = await self.make(CONTACTS, {"lastname": self.name})
+            try:
+                row_id, outcome = await self.make(CONTACTS, {"lastname": self.name})
+            except NotTriedError:
+                break
             if not outcome.ok:
-                raise NotTriedError(f"a contact can't be made ({outcome.word})")
+                break
             self._contacts.append(row_id)
+        if len(self._contacts) < count:
+            known = await self.rows(query(CONTACTS, select=("contactid",), top=count))
+            self._contacts = [str(row.get("contactid")).lower() for row in known]
+        if len(self._contacts) < count:
+            raise NotTriedError("no contact can be made, and there are not enough")
         return self._contacts[:count]
 
     async def publish(self, own: OwnSegment) -> Outcome:
@@ -386,6 +404,15 @@ class Organisation:
                 raise NotTriedError(f"a segment stayed in status {status}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def evaluations(self, own: OwnSegment) -> list[int]:
+        """Return the statuses of a segment's evaluations.
+
+        :param own: the segment
+        """
+        where = f"_msdynmkt_segmentdefinitionid_value eq {own.definition_id}"
+        rows = await self.rows(query("msdynmkt_segmentexecutions", select=("statuscode",), where=where))
+        return [row["statuscode"] for row in rows]
 
     async def status_of_definition(self, own: OwnSegment) -> int:
         """Return the status of a segment's definition.

@@ -40,6 +40,13 @@ _OTHERWISE = {
     "segments.delete-live": "405 0x80040227",
     "journeys.errors": "errorCode, errorMessage",
     "journeys.publish-input": "JourneyId",
+    "journeys.no-errors": "null",
+    "journeys.draft-with-errors": "not created",
+    "journeys.path-finds-nothing": "ignored",
+    "segments.add-when-live": "at once",
+    "segments.republish-status": "stays Active",
+    "segments.delete-segment": "definition goes",
+    "platform.upsert-without-id": "400 0x80040203",
     "consent.same-address": "412 0x80040237",
     "platform.top-and-page-size": "odata.maxpagesize",
     "platform.not-equal": "not matched",
@@ -135,7 +142,8 @@ def test_without_leave_to_write_nothing_is_written(probed, sandbox, monkeypatch)
     before = len(sandbox.requests())
     code, report = probed(sandbox)
     sent = {(entry["method"], entry["path"].rpartition("/")[2]) for entry in sandbox.requests()[before:]}
-    reading = {"token", "msdynmkt_MembersList", "msdynmkt_ValidateJourneyJson", "msdyncrm_FetchContactsByQuery"}
+    reading = {"token", "msdynmkt_MembersList", "msdyncrm_FetchContactsByQuery"}
+    reading |= {"msdynmkt_CreateJourneyJsonFromTemplate", "msdynmkt_ValidateJourneyJson"}
     # Called without inputs, which carries out nothing, because it is not in the list of actions.
     reading.add("msdynmkt_checkconsent")
     assert {name for method, name in sent if method != "GET"} <= reading
@@ -212,6 +220,23 @@ def test_live_journeys_are_refused_unless_told(probed, monkeypatch, capsys):
             assert probed(sandbox, "--write", "--despite-live-journeys") == (2, {})
             assert "of type Developer, and delete them? [yes/no]" in capsys.readouterr().out
         assert set(_own_rows(monkeypatch, sandbox).values()) == {0}
+
+
+def test_an_organisation_that_tells_little_is_tried_out(probed):
+    """Where lists can't be read and contacts can't be made, the probe finds out by trying, and changes no contact."""
+    hidden = [("contact", "create"), ("contact", "write"), ("customapi", "read"), ("organization", "read")]
+    rules = [{"fault": "missing_privilege", "table": table, "operation": verb} for table, verb in hidden]
+    faults = [option for rule in rules for option in ("--fault", json.dumps(rule))]
+    otherwise = {"segments.members-paging": "PageNo, PageSize", "segments.stop-action": "missing"}
+    with running_sandbox("--contacts", "8", "--compute-seconds", "0.4", *faults) as sandbox:
+        sandbox.assume(otherwise)
+        code, report = probed(sandbox, "--write", "--yes")
+    found = {entry["id"]: entry for entry in report["assumptions"]}
+    assert {name: found[name]["observed"] for name in otherwise} == otherwise
+    assert found["segments.add-twice"]["result"] == HOLDS
+    assert found["segments.stop-draft"]["why"] == "the organisation has no msdynmkt_StopSegments"
+    assert found["platform.duplicates"]["result"] == NOT_TRIED
+    assert code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -42,8 +43,7 @@ async def _unknown_template(org: Organisation) -> str:
     outcome = await _from_no_template(org)
     if not outcome.ok:
         return outcome.word
-    error = _first_error(outcome)
-    code = next((str(value) for name, value in error.items() if name.lower() == "errorcode"), "")
+    code = _code(_first_error(outcome))
     return f"200 {code}".strip() if code.isidentifier() else outcome.word
 
 
@@ -63,6 +63,63 @@ def _first_error(outcome: Outcome) -> dict[str, Any]:
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
         raise NotTriedError(f"no errors are listed ({outcome.nested_word})")
     return errors[0]
+
+
+async def _no_errors(org: Organisation) -> str:
+    """Validate templates with a live audience, until one has no errors."""
+    own = await org.shared_live()
+    for template in await _templates(org):
+        document = json.loads(str(template.get("msdynmkt_journeytemplatejson")))
+        document["trigger"] = {**document.get("trigger", {}), "audience": own.segment_id}
+        outcome = await org.call(_VALIDATE, {"msdynmkt_journeyjson": json.dumps(document)})
+        if outcome.ok and outcome.output("msdynmkt_isvalid") is True:
+            value = outcome.body.get("msdynmkt_errors")
+            return {"[]": "[]", "null": "null", "": "nothing", None: "nothing"}.get(value, outcome.nested_word)
+    raise NotTriedError("no template is a valid journey")
+
+
+async def _draft_with_errors(org: Organisation) -> str:
+    template = (await _templates(org))[0]["msdynmkt_journeytemplateid"]
+    if not org.writes:
+        raise NotTriedError("it needs --write")
+    changes = json.dumps({"$.trigger.audience": str(uuid.uuid4())})
+    inputs = {"msdynmkt_journeytemplateid": template, "msdynmkt_journeyname": f"{org.name}-no-audience"}
+    outcome = await org.call(
+        _CREATE, {**inputs, "msdynmkt_createmode": "Draft", "msdynmkt_jsonpathmodifications": changes}
+    )
+    made = outcome.output("msdynmkt_journeyid")
+    if isinstance(made, str):
+        org.claim(JOURNEYS, made)
+    if not outcome.ok:
+        return outcome.word
+    valid = outcome.output("msdynmkt_isvalid") is True
+    return "not created" if not made else "created, valid" if valid else "created"
+
+
+async def _path_finds_nothing(org: Organisation) -> str:
+    template = (await _templates(org))[0]["msdynmkt_journeytemplateid"]
+    changes = json.dumps({"$.cijprobe": "none"})
+    inputs = {"msdynmkt_journeytemplateid": template, "msdynmkt_jsonpathmodifications": changes}
+    outcome = await org.call(_JSON_ACTIONS[0], inputs)
+    if not outcome.ok:
+        return outcome.word
+    errors = outcome.output("msdynmkt_errors") or []
+    codes = [_code(error) for error in errors if isinstance(error, dict)]
+    if "InvalidJsonPath" in codes or not outcome.output("msdynmkt_journeyjson"):
+        return next((code for code in codes if code == "InvalidJsonPath"), "") or ", ".join(codes)
+    return "ignored"
+
+
+async def _templates(org: Organisation) -> list[dict[str, Any]]:
+    select = ("msdynmkt_journeytemplateid", "msdynmkt_journeytemplatejson")
+    found = await org.rows(query("msdynmkt_journeytemplates", select=select, top=5))
+    if not found:
+        raise NotTriedError("there is no journey template")
+    return found
+
+
+def _code(error: dict[str, Any]) -> str:
+    return next((str(value) for name, value in error.items() if name.lower() == "errorcode"), "")
 
 
 async def _publish_input(org: Organisation) -> str:
@@ -117,6 +174,9 @@ async def _same_address(org: Organisation) -> str:
 PROBES = {
     "journeys.json-actions": _json_actions,
     "journeys.errors": _errors,
+    "journeys.no-errors": _no_errors,
+    "journeys.draft-with-errors": _draft_with_errors,
+    "journeys.path-finds-nothing": _path_finds_nothing,
     "journeys.unknown-template": _unknown_template,
     "journeys.publish-input": _publish_input,
     "journeys.same-name": _same_name,

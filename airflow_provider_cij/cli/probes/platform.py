@@ -28,7 +28,9 @@ async def _top_and_page_size(org: Organisation) -> str:
 
 async def _not_equal(org: Organisation) -> str:
     rows = _rows(await org.attempt("GET", query(CONTACTS, select=("contactid",), where="jobtitle eq null", top=1)))
-    contact = rows[0]["contactid"] if rows else (await org.contacts(1))[0]
+    contact = rows[0]["contactid"] if rows else (await org.contacts(1))[0] if org.writes else ""
+    if not contact:
+        raise NotTriedError("no contact can be read, and --write was not given")
     where = f"contactid eq {contact} and jobtitle ne 'cij-probe-none'"
     found = await org.rows(query(CONTACTS, select=("contactid",), where=where))
     return "matched" if found else "not matched"
@@ -56,22 +58,35 @@ async def _kept_columns(org: Organisation) -> str:
     return "written" if str(found.get("createdon")) == _LONG_AGO else "ignored"
 
 
-async def _update(org: Organisation, *targets: dict[str, str]) -> str:
+async def _update(org: Organisation, *targets: dict[str, str], verb: str = "Update") -> Outcome:
     typed = [{"@odata.type": "Microsoft.Dynamics.CRM.contact", "jobtitle": "probe", **each} for each in targets]
-    outcome = await org.attempt("POST", f"{CONTACTS}/Microsoft.Dynamics.CRM.UpdateMultiple", {"Targets": typed})
+    outcome = await org.attempt("POST", f"{CONTACTS}/Microsoft.Dynamics.CRM.{verb}Multiple", {"Targets": typed})
     if outcome.missing:
-        raise NotTriedError("contacts have no UpdateMultiple")
-    return accepted(outcome)
+        raise NotTriedError(f"contacts have no {verb}Multiple")
+    return outcome
+
+
+async def _own_contact(org: Organisation) -> str:
+    row_id, outcome = await org.make(CONTACTS, {"lastname": org.name})
+    if not outcome.ok:
+        raise NotTriedError(f"a contact can't be made ({outcome.word})")
+    return row_id
 
 
 async def _update_by_link(org: Organisation) -> str:
-    (contact,) = await org.contacts(1)
-    return await _update(org, {"@odata.id": row_path(CONTACTS, contact)})
+    contact = await _own_contact(org)
+    return accepted(await _update(org, {"@odata.id": row_path(CONTACTS, contact)}))
 
 
 async def _same_row_twice(org: Organisation) -> str:
-    (contact,) = await org.contacts(1)
-    return await _update(org, {"contactid": contact}, {"contactid": contact})
+    contact = await _own_contact(org)
+    return accepted(await _update(org, {"contactid": contact}, {"contactid": contact}))
+
+
+async def _upsert_without_id(org: Organisation) -> str:
+    if not org.writes:
+        raise NotTriedError("it needs --write")
+    return accepted(await _update(org, {"lastname": org.name}, verb="Upsert"), "created")
 
 
 def _rows(outcome: Outcome) -> list[dict[str, Any]]:
@@ -87,4 +102,5 @@ PROBES = {
     "platform.kept-columns": _kept_columns,
     "platform.update-by-link": _update_by_link,
     "platform.same-row-twice": _same_row_twice,
+    "platform.upsert-without-id": _upsert_without_id,
 }

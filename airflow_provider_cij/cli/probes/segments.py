@@ -13,7 +13,7 @@ from airflow_provider_cij.dataverse.odata import query, row_path
 
 _STATUS, _STOP = "msdynmkt_SegmentStatus", "msdynmkt_StopSegments"
 _ERROR, _WITH_WARNINGS = 3, 7
-_SKIPPED = 723270005
+_SKIPPED, _UNDER_WAY = 723270005, {723270000, 723270001}
 # Characters; memos hold 1,048,576 at most.
 _LONGER_THAN_ANY = 1_100_000
 _DEFINITION_STATUSES = {
@@ -100,6 +100,44 @@ async def _stopped_status(org: Organisation) -> str:
     return f"{status} {await org.status_of_definition(own)}"
 
 
+async def _stop_stopped(org: Organisation) -> str:
+    own = await org.live()
+    await _stop(org, own.segment_id)
+    if await org.settled(own, (5, 6, 8)) in LIVE:
+        raise NotTriedError("a live segment is not stopped")
+    return await _stop_word(org, own.segment_id)
+
+
+async def _add_when_live(org: Organisation) -> str:
+    own, contacts = await org.live(), await org.contacts(2)
+    if not (await org.on("Add", own, contacts[1:])).ok:
+        raise NotTriedError("a live segment takes no members")
+    outcome = await org.call("msdynmkt_MembersList", {"SegmentId": await org.action_id(own)})
+    members = members_in(outcome, "ResultText", "members")
+    return "at once" if set(contacts) <= set(members) else "at the next evaluation"
+
+
+async def _republish_status(org: Organisation) -> str:
+    own = await org.live()
+    outcome = await org.publish(own)
+    if not outcome.ok:
+        return outcome.word
+    if await org.settled(own, ()) not in LIVE:
+        return "leaves Active"
+    if not set(await org.evaluations(own)) & _UNDER_WAY:
+        raise NotTriedError("the evaluation had ended already")
+    return "stays Active"
+
+
+async def _delete_segment(org: Organisation) -> str:
+    own = await org.segment()
+    outcome = await org.attempt("DELETE", row_path(SEGMENTS, own.segment_id))
+    if not outcome.ok:
+        return outcome.word
+    found = await org.attempt("GET", query(row_path(DEFINITIONS, own.definition_id), select=("statuscode",)))
+    return "definition stays" if found.ok else "definition goes" if found.status == 404 else found.word
+
+
 async def _base_table(org: Organisation) -> str:
     definition_id, _ = await org.definition()
     return accepted((await org.segment_row(definition_id, msdynmkt_baseentitylogicalname="account"))[1])
@@ -177,9 +215,7 @@ async def _publish_busy(org: Organisation) -> str:
     if not second.ok:
         return second.word
     await org.settled(own)
-    where = f"_msdynmkt_segmentdefinitionid_value eq {own.definition_id}"
-    path = query("msdynmkt_segmentexecutions", select=("statuscode", "msdynmkt_startedon"), where=where)
-    runs = [row.get("statuscode") for row in await org.rows(path)]
+    runs = await org.evaluations(own)
     if len(runs) == 1:
         return "dropped"
     if _SKIPPED in runs:
@@ -238,6 +274,10 @@ PROBES = {
     "segments.stop-action": _stop_action,
     "segments.stop-unknown": _stop_unknown,
     "segments.stop-draft": _stop_draft,
+    "segments.stop-stopped": _stop_stopped,
+    "segments.add-when-live": _add_when_live,
+    "segments.republish-status": _republish_status,
+    "segments.delete-segment": _delete_segment,
     "segments.stop-dependents": _stop_dependents,
     "segments.stopped-status": _stopped_status,
     "segments.base-table": _base_table,

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cij-sandbox",
         description="A local Dynamics 365 Customer Insights - Journeys organisation over the Dataverse Web API.",
-        epilog=f"{package.__doc__}\nWhere the documents are silent it assumes (assumptions.toml):\n{described()}",
+        epilog=f"{package.__doc__}\nWhere the documents are silent it assumes:\n{described()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: any that is free")
