@@ -34,7 +34,7 @@ _LIVE = 2
 # An answer is an observation: what is refused is not asked for again, unless the network failed.
 _RETRIES = RetryPolicy(max_attempts=2)
 # What a report may hold: words, numbers and the signs between them.
-_SAFE = re.compile(r"[\w $.,:;()\[\]{}/-]{0,200}", re.ASCII)
+_SAFE = re.compile(r"[\w $.,:;'()\[\]{}/-]{0,200}", re.ASCII)
 _SECRET = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}|://|@", re.IGNORECASE)
 
 

@@ -222,6 +222,8 @@ class Rows:
                 )
             elif found.read_only:
                 assumptions.check("platform.kept-columns", f"'{name}' is kept by the platform")
+                if name == "createdon" and assumed("platform.kept-columns") == "written":
+                    content[found.name] = values.from_json(table, found, value)
             else:
                 content[found.name] = values.from_json(table, found, value)
         return content
