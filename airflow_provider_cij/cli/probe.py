@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 HOLDS, DIFFERS, NOT_TRIED = "holds", "differs", "not tried"
 """The results."""
 
-_PRODUCTION = "customer"
+# OrganizationType of sandboxes, previews, trials and developer environments, by name and number. "Customer" is
+# production, and so may others be.
+_NOT_PRODUCTION = (
+    *("customertest", "customerfreetest", "customerpreview", "testdrive", "emailtrial", "developer", "trial"),
+    *("5", "6", "7", "9", "11", "13", "14"),
+)
 _LIVE = 2
 # An answer is an observation: what is refused is not asked for again, unless the network failed.
 _RETRIES = RetryPolicy(max_attempts=2)
@@ -45,6 +50,8 @@ def probe(options: argparse.Namespace) -> None:
     """
     path = Path(options.report)
     try:
+        if not path.parent.is_dir():
+            raise CijInputError(f"There is no folder {str(path.parent)!r} for the report.")
         report, left = hook_of(options.conn_id).run(lambda cij: _run(cij, options, path), _RETRIES)
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     except (CijError, OSError) as error:
@@ -77,8 +84,11 @@ async def _run(cij: Cij, options: argparse.Namespace, path: Path) -> tuple[dict[
 async def _check_leave(client: DataverseClient, options: argparse.Namespace, kind: str) -> None:
     """Raise CijInputError when the probe may not write: in production, next to live journeys, or without a yes."""
     host = client.settings.base_url
-    if kind.lower() == _PRODUCTION:
-        raise CijInputError(f"{host} is a production organisation.", hint="Probe a sandbox or developer environment.")
+    if kind and kind.lower() not in _NOT_PRODUCTION:
+        raise CijInputError(
+            f"{host} is a production organisation: its type is {kind}.",
+            hint="Probe a sandbox or developer environment.",
+        )
     if not options.despite_live_journeys and await _has_live_journeys(client):
         raise CijInputError(
             f"{host} has live journeys, or they can't be read.",
