@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij import __version__
 from airflow_provider_cij.api.organisation import type_of, version_of
 from airflow_provider_cij.cli.assumptions import NO, WRITE, Assumption, assumptions
-from airflow_provider_cij.cli.check import hook_of
+from airflow_provider_cij.cli.check import hook_of, logs_on_stderr
 from airflow_provider_cij.cli.own_rows import OwnRows
 from airflow_provider_cij.cli.probing import NotTriedError, Organisation
 from airflow_provider_cij.dataverse.odata import query
@@ -52,7 +52,8 @@ def probe(options: argparse.Namespace) -> None:
     try:
         if not path.parent.is_dir():
             raise CijInputError(f"There is no folder {str(path.parent)!r} for the report.")
-        report, left = hook_of(options.conn_id).run(lambda cij: _run(cij, options, path), _RETRIES)
+        with logs_on_stderr():
+            report, left = hook_of(options.conn_id).run(lambda cij: _run(cij, options, path), _RETRIES)
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     except (CijError, OSError) as error:
         sys.stdout.write(f"failed   {error}\n")

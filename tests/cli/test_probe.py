@@ -27,6 +27,7 @@ _OTHERWISE = {
     "segments.list-unknown-group": "empty",
     "segments.list-order": "as added",
     "segments.unknown-segment": "404 0x80040217",
+    "segments.error-text": "plain",
     "segments.members-paging": "page, pageSize",
     "segments.members-before-run": "static members",
     "segments.stop-unknown": "404 0x80040217",
