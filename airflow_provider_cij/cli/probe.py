@@ -58,6 +58,9 @@ def probe(options: argparse.Namespace) -> None:
     except (CijError, OSError) as error:
         sys.stdout.write(f"failed   {error}\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stdout.write("Stopped. The rows of the probe were deleted, or the next run deletes them.\n")
+        raise SystemExit(130) from None
     sys.stdout.write("\n".join(_lines(report["assumptions"])) + "\n")
     if left:
         sys.stdout.write(
