@@ -124,6 +124,7 @@ class CijDeleteSegmentOperator(MayBeMissing, SegmentWaiting):
     :raises CijTimeoutError: it is not stopped in time; nothing was deleted
     """
 
+    fixed = ("wait",)
     # As read in this part of the task, when nothing was changed since.
     _as_read: Segment | None = None
 

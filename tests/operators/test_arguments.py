@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from airflow.sdk import DAG, BaseSensorOperator
 
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.operators.segments import CijStopSegmentsOperator
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 from tests.task_kinds import ID, good_arguments, parameters_of, task_kinds
@@ -83,6 +85,28 @@ def test_every_task_has_cases():
         "deferrable",
         *WORDS,
     }
+
+
+@pytest.mark.parametrize("kind", list(task_kinds()))
+def test_help_shows_every_argument(kind):
+    """The signature of a class names its arguments, those of its bases included, and the defaults."""
+    shown = dict(inspect.signature(kind).parameters)
+    assert shown.pop("kwargs").kind is inspect.Parameter.VAR_KEYWORD
+    expected = parameters_of(kind)
+    expected = {name: expected[name] for name in expected if name in kind.arguments}
+    assert {name: parameter.default for name, parameter in shown.items()} == expected
+
+
+def test_help_shows_the_constructor_of_a_subclass_of_a_user():
+    """The signature of a user's own subclass is that of its own constructor."""
+
+    class Mine(CijStopSegmentsOperator):
+        def __init__(self, *, mine: str, **kwargs):
+            super().__init__(**kwargs)
+
+    with pytest.raises(AttributeError):
+        Mine.__signature__  # noqa: B018
+    assert "segment_ids" not in inspect.signature(Mine).parameters
 
 
 @pytest.fixture(scope="module")

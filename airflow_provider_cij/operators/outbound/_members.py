@@ -57,6 +57,8 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :raises AirflowFailException: no such segment, file or column; it is not static; or the service refuses
     """
 
+    fixed = ("group",)
+
     def __init__(
         self,
         *,

@@ -1,0 +1,125 @@
+"""Directives for what is generated from the code: the reference, the errors, the assumptions of the sandbox."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from airflow_provider_cij import api, errors
+
+ROOT = Path(__file__).parents[2]
+WHAT_TO_DO = "What to do:"
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Return the names that a module offers: its ``__all__``, or the public names that it defines."""
+    defined = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", None) or defined
+    # Types of the hook are on its page, once.
+    return [name for name in names if not name.startswith("_") and name not in api.__all__]
+
+
+class Reference(SphinxDirective):
+    """Documents each public name of a module, ``{cij-reference} airflow_provider_cij.operators.segments``."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"members": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        """Return the documentation of the module's names."""
+        module_name = self.arguments[0]
+        module = import_module(module_name)
+        return self.parse_text_to_nodes("\n".join(self._lines(module_name, module)), allow_section_headings=True)
+
+    def _lines(self, module_name: str, module: ModuleType) -> Iterator[str]:
+        yield "```{eval-rst}"
+        for name in public_names(module):
+            kind = "class" if inspect.isclass(value := getattr(module, name)) else "function"
+            kind = "exception" if kind == "class" and issubclass(value, BaseException) else kind
+            kind = kind if inspect.isclass(value) or inspect.isfunction(value) else "data"
+            yield f".. auto{kind}:: {module_name}.{name}"
+            if "members" in self.options and kind in ("class", "exception"):
+                yield "   :members:"
+            yield ""
+        yield "```"
+
+
+class Summary(SphinxDirective):
+    """Lists the public names of modules with their first sentences and links to the reference."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table for the modules that the content names, one a line."""
+        lines = ["| name | does |", "|---|---|"]
+        for module_name in self.content:
+            module = import_module(module_name)
+            for name in public_names(module):
+                sentence = first_sentence(getattr(module, name))
+                lines.append(f"| {{py:obj}}`~{module_name}.{name}` | {sentence} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def first_sentence(value: Any) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    return " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+
+
+class Errors(SphinxDirective):
+    """Documents each error class: when it is raised, what to do, and whether Airflow retries."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each class."""
+        return self.parse_text_to_nodes("\n".join(self._lines()), allow_section_headings=True)
+
+    def _lines(self) -> Iterator[str]:
+        for kind in (
+            getattr(errors, name) for name in vars(errors) if name in errors.__all__
+        ):  # in the order of the tree
+            text = inspect.cleandoc(kind.__doc__ or "")
+            if WHAT_TO_DO not in text:
+                raise self.error(f"The docstring of {kind.__name__} has no paragraph {WHAT_TO_DO!r}.")
+            yield f"## {kind.__name__}"
+            yield ""
+            base = kind.__mro__[1].__name__
+            above = "" if kind is errors.CijError else f"A [{base}](#{base.lower()}). "
+            retried = "No retry can mend it: the task fails at once." if kind.permanent else "Airflow's retries apply."
+            yield f"*{above}{retried}*"
+            yield ""
+            # Parameters are in the reference.
+            yield text.split("\n:param", 1)[0].replace(WHAT_TO_DO, f"**{WHAT_TO_DO}**")
+            yield ""
+
+
+class Assumptions(SphinxDirective):
+    """Lists the assumptions of ``assumptions.toml``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each assumption."""
+        path = ROOT / "assumptions.toml"
+        self.env.note_dependency(str(path))
+        if not path.exists():
+            return []
+        lines = []
+        for one in tomllib.loads(path.read_text())["assumption"]:
+            lines += [f"`{one['id']}`", f": {one['text']}", ""]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("cij-reference", Reference)
+    app.add_directive("cij-summary", Summary)
+    app.add_directive("cij-errors", Errors)
+    app.add_directive("cij-assumptions", Assumptions)
+    return {"parallel_read_safe": True}
