@@ -21,5 +21,5 @@ with DAG(
     CijAddSegmentMembersOperator.partial(
         task_id="add",
         segment_id="{{ params.segment_id }}",
-        group="Audience",
+        group="Invited",
     ).expand(members=[FromFile("{{ params.folder }}/" + country + ".csv") for country in ("de", "fr", "nl")])

@@ -1,4 +1,5 @@
 from airflow.sdk import DAG
+
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator, CijPublishSegmentOperator, MemberGroup
 from airflow_provider_cij.sources import FromFile
