@@ -63,6 +63,7 @@ def create_app(
         (f"{_OWN}requests", control.requests, ["GET"]),
         (f"{_OWN}pace", control.pace, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
+        (f"{_OWN}journeys", control.journeys, ["POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
         (f"{_OWN}mail", mail.listed, ["GET"]),
