@@ -76,6 +76,13 @@ class Sandbox:
         pace = {"compute_seconds": compute_seconds, "longest_retry_after": retry_after, "speed": speed}
         self._remote.call("POST", "pace", pace)
 
+    def assume(self, choices: dict[str, str | None]) -> None:
+        """Do otherwise than the sandbox assumes, by id: ``assume({"segments.add-twice": "400 0x80040265"})``.
+
+        :param choices: an alternative of each (``assumptions.toml``), None for the default
+        """
+        self._remote.call("POST", "assumptions", choices)
+
     def advance(self, seconds: float) -> None:
         """Let time pass at once: segments are refreshed and expire, journeys end."""
         self._remote.call("POST", "clock", {"advance_seconds": seconds})

@@ -15,6 +15,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cij_sandbox.core import values
+from cij_sandbox.core.assumptions import ASSUMED
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.faults.limits import Usage
 from cij_sandbox.faults.rules import Faults, read
@@ -140,6 +141,12 @@ class Control:
         if "speed" in content:
             CLOCK.set_speed(content["speed"])
             self._background.notify()
+
+    async def assumptions(self, http: HttpRequest) -> Response:
+        """Return what is assumed and the alternatives; POST chooses ``{"segments.add-twice": "nothing"}``."""
+        if http.method == "POST" and (refusal := await _posted(http, ASSUMED.choose)):
+            return refusal
+        return JSONResponse({"assumptions": ASSUMED.shown()})
 
     async def clock(self, http: HttpRequest) -> Response:
         """Return the organisation's time; POST ``{"advance_seconds": N}`` advances it."""
