@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from airflow_provider_cij import api, errors
 
 ROOT = Path(__file__).parents[2]
 WHAT_TO_DO = "What to do:"
+PROBES = {"read": "finds out by reading", "write": "finds out with `--write`", "no": "does not find out. {}"}
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -102,18 +104,35 @@ class Errors(SphinxDirective):
 
 
 class Assumptions(SphinxDirective):
-    """Lists the assumptions of ``assumptions.toml``."""
+    """Lists the assumptions of ``assumptions.toml`` by subject."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a section for each assumption."""
+        """Return a table for each subject."""
         path = ROOT / "assumptions.toml"
         self.env.note_dependency(str(path))
-        if not path.exists():
-            return []
-        lines = []
-        for one in tomllib.loads(path.read_text())["assumption"]:
-            lines += [f"`{one['id']}`", f": {one['text']}", ""]
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes("\n".join(self._lines(path)), allow_section_headings=True)
+
+    def _lines(self, path: Path) -> Iterator[str]:
+        by_subject = groupby(sorted(tomllib.loads(path.read_text())["assumption"], key=_subject), key=_subject)
+        for subject, assumptions in by_subject:
+            yield f"### {subject.capitalize()}"
+            yield ""
+            yield "| id | assumption | the sandbox does | it can also do | `airflow cij probe` |"
+            yield "|---|---|---|---|---|"
+            for one in assumptions:
+                others = ", ".join(f"`{_cell(other)}`" for other in one.get("alternatives", ()))
+                default = f"`{_cell(one['default'])}`" if "default" in one else ""
+                probe = PROBES[one["probe"]].format(one.get("why", ""))
+                yield f"| `{one['id']}` | {_cell(one['says'])} | {default} | {others} | {_cell(probe)} |"
+            yield ""
+
+
+def _subject(assumption: Mapping[str, str]) -> str:
+    return assumption["id"].partition(".")[0]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
