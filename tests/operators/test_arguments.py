@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -157,3 +158,16 @@ def test_a_rendered_switch_is_read_as_a_boolean(scripted, monkeypatch, context, 
         task.execute(context)
     if name not in ("dry_run", "verify"):
         assert getattr(task, name, getattr(task, "wait", None)) is False
+
+
+@pytest.mark.parametrize("kind", list(task_kinds()))
+def test_the_documentation_describes_every_argument(kind):
+    """The docstring of a class describes each argument of its signature, and says the default of each that has one."""
+    text = inspect.getdoc(kind)
+    described = dict(re.findall(r":param (\w+): (.*?)(?=\n:)", text, re.DOTALL))
+    shown = {name: parameter for name, parameter in inspect.signature(kind).parameters.items() if name != "kwargs"}
+    assert described.keys() == shown.keys()
+    without = [name for name, one in shown.items() if one.default is not one.empty and "efault" not in described[name]]
+    assert without in ([], ["min_members"])  # which must be given, by this name or the former one
+    assert ":return:" in text
+    assert ":raises " in text
