@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from airflow_provider_cij import api, errors
+from airflow_provider_cij.dataverse import auth, responses
 
 ROOT = Path(__file__).parents[2]
 WHAT_TO_DO = "What to do:"
@@ -103,6 +104,19 @@ class Errors(SphinxDirective):
             yield ""
 
 
+class ErrorCodes(SphinxDirective):
+    """Lists the error codes that the package knows, with their classes and hints."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table."""
+        lines = ["| code | error | what to do |", "|---|---|---|"]
+        known = {code: ("CijAuthError", hint) for code, hint in auth._HINTS.items()}
+        known |= {code: (kind.__name__, hint) for code, (kind, hint) in responses._BY_CODE.items()}
+        for code, (name, hint) in known.items():
+            lines.append(f"| `{code}` | [{name}](#{name.lower()}) | {_cell(hint)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 class Assumptions(SphinxDirective):
     """Lists the assumptions of ``assumptions.toml`` by subject."""
 
@@ -140,5 +154,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("cij-reference", Reference)
     app.add_directive("cij-summary", Summary)
     app.add_directive("cij-errors", Errors)
+    app.add_directive("cij-error-codes", ErrorCodes)
     app.add_directive("cij-assumptions", Assumptions)
     return {"parallel_read_safe": True}

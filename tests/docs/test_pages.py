@@ -21,7 +21,16 @@ from airflow_provider_cij.provider_info import get_provider_info
 from tests.docs.pages import ROOT, SNIPPETS, blocks, commands, pages
 
 TESTED = (SNIPPETS, ROOT / "example_dags")
-DIRECTIVES = ("toctree", "include", "eval-rst", "cij-reference", "cij-summary", "cij-errors", "cij-assumptions")
+DIRECTIVES = (
+    "toctree",
+    "include",
+    "eval-rst",
+    "cij-reference",
+    "cij-summary",
+    "cij-errors",
+    "cij-error-codes",
+    "cij-assumptions",
+)
 
 
 def test_each_block_of_code_is_of_a_tested_file():
