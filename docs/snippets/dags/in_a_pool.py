@@ -16,7 +16,7 @@ with DAG(
         "retry_delay": timedelta(minutes=2),
         "retry_exponential_backoff": True,
     },
-    params={"segment_id": "name:Newsletter", "folder": "s3://aws_default@marketing/newsletter"},
+    params={"segment_id": "name:Newsletter", "folder": "s3://store@marketing/newsletter"},
 ):
     CijAddSegmentMembersOperator.partial(
         task_id="add",

@@ -11,7 +11,7 @@ from airflow_provider_cij.operators.members import (
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromFile, FromSql
 
-with DAG("member_lists", schedule=None, params={"folder": "s3://aws_default@marketing/lists"}):
+with DAG("member_lists", schedule=None, params={"folder": "s3://store@marketing/lists"}):
     create = CijCreateSegmentOperator(
         task_id="create",
         display_name="Lists",
