@@ -6,7 +6,7 @@ RetrieveUserPrivileges; table reference of CustomAPI.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
@@ -27,7 +27,7 @@ async def version_of(client: DataverseClient) -> str:
     """
     try:
         return str((await client.get("RetrieveVersion()")).get("Version") or "unknown")
-    except CijRefusedError:
+    except CijError:
         return "unknown"
 
 
@@ -79,6 +79,15 @@ async def privileges_of(client: DataverseClient, user_id: str) -> frozenset[str]
     return frozenset(str(name).lower() for name in names) if names and all(names) else None
 
 
+async def is_listed(client: DataverseClient, action: str) -> bool:
+    """Return whether an action is in the list of custom APIs, False when that can't be read.
+
+    :param client: an open client
+    :param action: the action's unique name
+    """
+    return bool(await _listed(client, (action,)))
+
+
 async def missing_actions(client: DataverseClient, names: Iterable[str]) -> frozenset[str]:
     """Return the actions that an organisation does not have.
 
@@ -89,11 +98,7 @@ async def missing_actions(client: DataverseClient, names: Iterable[str]) -> froz
     :param names: the actions' unique names
     """
     wanted = sorted(set(names))
-    try:
-        rows = await client.rows(query("customapis", select=("uniquename",), where=in_filter("uniquename", wanted)))
-    except CijRefusedError:
-        rows = []
-    listed = {str(row.get("uniquename")).lower() for row in rows}
+    listed = await _listed(client, wanted)
     missing = set()
     for name in wanted:
         if name.lower() not in listed:
@@ -104,6 +109,14 @@ async def missing_actions(client: DataverseClient, names: Iterable[str]) -> froz
             except CijRefusedError:
                 pass
     return frozenset(missing)
+
+
+async def _listed(client: DataverseClient, names: Sequence[str]) -> set[str]:
+    try:
+        rows = await client.rows(query("customapis", select=("uniquename",), where=in_filter("uniquename", names)))
+    except CijRefusedError:
+        return set()
+    return {str(row.get("uniquename")).lower() for row in rows}
 
 
 async def readable(client: DataverseClient, table: str, entity_set: str = "") -> CijError | None:

@@ -29,8 +29,39 @@ def get_cli_commands() -> list[Any]:
             Arg(("--json",), action="store_true", help="print JSON"),
         ),
     )
+    probe = ActionCommand(
+        name="probe",
+        help="Find out what no document says of an organisation, and write a report",
+        description="Find out on an organisation which of the assumptions that the sandbox rests on hold. The report "
+        "has no ids, names, hosts or people; cij-sandbox --like FILE plays the organisation that it describes. Exit "
+        "code: 0 done, 1 rows of the probe could not be deleted, 2 there is no connection or no leave.",
+        func=lazy_load_command("airflow_provider_cij.cli.probe.probe"),
+        args=(
+            Arg(("conn_id",), help=_CONNECTION),
+            Arg(("--report",), required=True, metavar="FILE", help="JSON file to write"),
+            Arg(
+                ("--write",),
+                action="store_true",
+                help="also make rows, named cij-probe-..., and delete them; not in production. A later run deletes "
+                "what a killed one left. No journey is published",
+            ),
+            Arg(("--yes",), action="store_true", help="don't ask before writing"),
+            Arg(
+                ("--despite-live-journeys",),
+                action="store_true",
+                help="write although the organisation has live journeys",
+            ),
+            Arg(
+                ("--patience",),
+                type=float,
+                default=900.0,
+                metavar="SECONDS",
+                help="how long to wait until a segment is live; default: 900",
+            ),
+        ),
+    )
     return [
-        GroupCommand(name="cij", help="Dynamics 365 Customer Insights - Journeys", subcommands=(check,)),
+        GroupCommand(name="cij", help="Dynamics 365 Customer Insights - Journeys", subcommands=(check, probe)),
     ]
 
 

@@ -9,10 +9,10 @@ import argparse
 from dataclasses import dataclass, field, fields
 
 
-def _option(text: str, name: str = "", off: str = "", on: str = "", chooses: tuple[str, str] | None = None) -> bool:
+def _option(text: str, name: str = "", off: str = "", on: str = "", chooses: tuple[str, ...] = ()) -> bool:
     """Return a field with its command line option: a flag, or ``name`` with the values ``off`` and ``on``.
 
-    ``chooses`` is an assumption and the alternative that the option chooses.
+    ``chooses`` are assumptions, each with the alternative that the option chooses.
     """
     metadata = {"help": text, "name": name, "values": (off, on), "chooses": chooses}
     found: bool = field(default=False, metadata=metadata)
@@ -48,7 +48,7 @@ class Behaviours:
         "journey-errors",
         "documented",
         "live",
-        ("journeys.errors", "errorCode, errorMessage"),
+        ("journeys.errors", "errorCode, errorMessage", "journeys.no-errors", "null"),
     )
     without_journey_json: bool = _option(
         "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
@@ -88,7 +88,7 @@ class Behaviours:
     def choices(self) -> dict[str, str]:
         """Return the assumptions that the options choose, with the alternative of each."""
         on = [each.metadata["chooses"] for each in fields(self) if getattr(self, each.name)]
-        return dict(chooses for chooses in on if chooses)
+        return {name: other for chosen in on for name, other in zip(chosen[::2], chosen[1::2], strict=True)}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

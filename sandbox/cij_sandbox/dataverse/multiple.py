@@ -79,6 +79,7 @@ class Multiple:
             raise _bad(table, f"'{link}' is not the id of a row of '{table.set_name}'.")
         row_id = body.get(table.key)
         if row_id is None and action == UPSERT:
+            assumptions.check("platform.upsert-without-id", "A target of UpsertMultiple names no row")
             return None
         found = guid.parse_strict(row_id) if isinstance(row_id, str) else None
         if found is None:

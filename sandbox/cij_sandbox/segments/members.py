@@ -98,6 +98,10 @@ class Members:
         start = (page - 1) * size
         stop = min(start + size, total)
         listed = _slice(connection, found["number"], start, stop) if found and start < stop else []
+        if found and assumed("segments.add-when-live") == "at once":
+            evaluated = _slice(connection, found["number"], 0, total) if total else []
+            everyone = sorted({*evaluated, *_static(connection, segment)})
+            total, listed = len(everyone), everyone[start : start + size]
         if not found:
             assumptions.check("segments.members-before-run", f"Segment {segment_id} has not been evaluated")
             if assumed("segments.members-before-run") == "static members":

@@ -45,6 +45,11 @@ class _Segment(Plugin):
         if row["statuscode"] in LIVE_STATUSES:
             assumptions.check("segments.delete-live", "The segment is live")
         _check_unused(connection, str(row["msdynmkt_segmentid"]))
+        definition_id = guid.parse(row["msdynmkt_sourcesegmentuid"])
+        if definition_id and assumed("segments.delete-segment") == "definition goes":
+            query = "DELETE FROM msdynmkt_segmentdefinition WHERE msdynmkt_segmentdefinitionid = ?"
+            connection.execute(query, (definition_id,))
+            _Definition().after_delete(connection, definition_id)
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
         """Delete the computed members and skip the pending run."""

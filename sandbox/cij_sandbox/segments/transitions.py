@@ -24,6 +24,7 @@ _LIVE, _DRAFT, _GOING_LIVE, _LIVE_WITH_WARNINGS = 723270000, 723270001, 72327000
 _RUNNING, _FINISHED, _FAILED = 723270000, 723270001, 723270002
 _NOT_STARTED, _IN_PROGRESS, _SUCCEEDED, _FAILED_RUN, _SKIPPED = 723270000, 723270001, 723270002, 723270003, 723270005
 _ACTIVE, _ERROR, _EXPORTING, _COMPUTING, _WITH_WARNINGS, _STOPPING = 1, 3, 5, 6, 7, 8
+_INACTIVE = 2
 _DEFINITION_STOPPING, _DEFINITION_STOPPED = 723270005, 723270006
 
 
@@ -33,8 +34,11 @@ def go_live(connection: sqlite3.Connection, segment: sqlite3.Row, definition: sq
     plan(connection, segment_id, definition_id, segment["msdynmkt_displayname"], ON_DEMAND, begin_at)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
     connection.execute("DELETE FROM stopping WHERE segment_id = ?", (segment_id,))
-    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPORTING})
-    change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _GOING_LIVE, **_running()})
+    if segment["statuscode"] in LIVE_STATUSES and assumed("segments.republish-status") == "stays Active":
+        change(connection, DEFINITION, definition_id, _running())
+    else:
+        change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPORTING})
+        change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _GOING_LIVE, **_running()})
     usage_changed(connection)
 
 
@@ -78,7 +82,8 @@ def begin(connection: sqlite3.Connection, job: sqlite3.Row, end_at: float) -> No
     connection.execute("UPDATE job SET started = 1, due = ? WHERE execution_id = ?", (end_at, job["execution_id"]))
     run: dict[str, SqlValue] = {"statuscode": _IN_PROGRESS, "msdynmkt_startedon": values.now()}
     change(connection, EXECUTION, job["execution_id"], run)
-    if job["kind"] == SCHEDULED:
+    segment = fetch(connection, SEGMENT, job["segment_id"])
+    if job["kind"] == SCHEDULED or (segment and segment["statuscode"] in LIVE_STATUSES):
         # Assumption: a live segment stays Active while it is refreshed.
         change(connection, DEFINITION, job["definition_id"], _running())
     else:
@@ -135,7 +140,8 @@ def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[st
         return _not_stopped("segments.stop-unknown", segment_id or written, "Segment was not found")
     if segment["statuscode"] not in LIVE_STATUSES:
         label = SEGMENT.statuses[segment["statuscode"]][1]
-        return _not_stopped("segments.stop-draft", segment_id, f"Segment is not live, it is {label}")
+        name = "segments.stop-draft" if segment["statuscode"] == _INACTIVE else "segments.stop-stopped"
+        return _not_stopped(name, segment_id, f"Segment is not live, it is {label}")
     assumed("segments.stopped-status")  # what can't be played is refused now
     if using := users(connection)[segment_id]:
         return _entry(segment_id, "Segment is used by active journeys or segments", using)
