@@ -29,7 +29,7 @@
     │   └── CijOutboundFailedError *       an outbound segment or journey, or a change of members
     └── CijMemberCountError *              a segment's size is outside the bounds of the task
 
-An error marked ``*`` is permanent: no retry can mend it, so operators raise it as ``AirflowFailException``.
+An error marked ``*`` is permanent: a retry can't succeed, so operators raise it as ``AirflowFailException``.
 
 ``CijError`` is deliberately no ``AirflowException``: with one, ``soft_fail`` would skip a task on a real failure, and
 in deferrable mode only.
@@ -87,7 +87,7 @@ class CijError(Exception):
     """
 
     permanent: ClassVar[bool] = False
-    """True when no retry can mend it."""
+    """True when a retry can't succeed."""
 
     may_have_executed: bool = False
     """True when the service may have carried out the request although it ended in this error."""
@@ -190,7 +190,7 @@ class CijForbiddenError(CijRefusedError):
     """The application user lacks the privilege for the request (403).
 
     What to do: the hint says whether the application user is missing in the environment, is disabled, or has no
-    security role; otherwise the message names the privilege and the table. Have an administrator mend that, then clear
+    security role; otherwise the message names the privilege and the table. Have an administrator fix that, then clear
     the task.
     """
 
@@ -326,7 +326,7 @@ class CijOutboundInvalidError(CijInvalidError):
 class CijOperationFailedError(CijError):
     """The service accepted the request, and the operation failed afterwards or can't reach the awaited status.
 
-    What to do: open the record in Dynamics 365 by the task's link, mend what the message names, and clear the
+    What to do: open the record in Dynamics 365 by the task's link, fix what the message names, and clear the
     task.
     """
 
@@ -351,7 +351,7 @@ class CijJourneyFailedError(CijOperationFailedError):
 class CijOutboundFailedError(CijOperationFailedError):
     """An outbound segment or journey, or a change of members, failed or can't reach the awaited status any more.
 
-    What to do: open the record in Dynamics 365 by the task's link, mend what the message names, and clear the
+    What to do: open the record in Dynamics 365 by the task's link, fix what the message names, and clear the
     task.
     """
 

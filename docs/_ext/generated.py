@@ -96,7 +96,9 @@ class Errors(SphinxDirective):
             yield ""
             base = kind.__mro__[1].__name__
             above = "" if kind is errors.CijError else f"A [{base}](#{base.lower()}). "
-            retried = "No retry can mend it: the task fails at once." if kind.permanent else "Airflow's retries apply."
+            retried = (
+                "Permanent: the task fails at once, without retries." if kind.permanent else "Airflow's retries apply."
+            )
             yield f"*{above}{retried}*"
             yield ""
             # Parameters are in the reference.
