@@ -1,16 +1,19 @@
 """Sphinx configuration. ``make docs`` builds the pages into docs/_build/html; a warning is an error."""
 
+import logging
 import os
 import sys
 import tempfile
 from pathlib import Path
 
+from airflow_provider_cij import __version__
+
 # Airflow is imported for the reference: it writes its configuration into its home.
 os.environ.setdefault("AIRFLOW_HOME", str(Path(tempfile.gettempdir(), "airflow-for-docs")))
-os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from airflow_provider_cij import __version__
+for name in ("airflow.configuration", "airflow.settings"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 project = "airflow-provider-cij"
 author = "The authors of airflow-provider-cij"
