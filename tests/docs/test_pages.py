@@ -17,6 +17,7 @@ from cij_sandbox.testing import running_sandbox
 from airflow_provider_cij import errors
 from airflow_provider_cij.dataverse.settings import CREDENTIALS
 from airflow_provider_cij.hooks.cij import settings_of
+from airflow_provider_cij.operators._emitting import _FACTS
 from airflow_provider_cij.provider_info import get_provider_info
 from tests.docs.pages import ROOT, SNIPPETS, blocks, commands, pages
 
@@ -168,3 +169,9 @@ def test_links_of_files_lead_somewhere():
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sandbox" / "README.md"):
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
         assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_of_assets_names_every_key_of_an_event():
+    """The page of assets names each key that an event of a task may have."""
+    page = (ROOT / "docs" / "assets.md").read_text()
+    assert [key for key in _FACTS if f"`{key}`" not in page] == []
