@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,24 @@ class Stack:
     :param home: AIRFLOW_HOME: database, logs, everything
     :param dags: the folder with the DAG files
     :param environment: more environment variables for all processes
+    :param base_path: what the addresses of UI and API begin with, such as ``/airflow``; default none
+    :param first: a command to run with the migrated database, before the processes start
     """
 
-    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        base_path: str = "",
+        first: Sequence[str] = (),
+    ) -> None:
         self.home = home
         self.logs = home / "processes"
         api, worker_logs, trigger_logs = _free_ports(3)
-        self.url = f"http://localhost:{api}"
+        self.url = f"http://localhost:{api}{base_path}"
+        self._first = first
         self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._http = httpx.Client(base_url=self.url, timeout=30)
         self._environment = {
@@ -66,7 +77,9 @@ class Stack:
     def __enter__(self) -> Stack:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            self._run("db", "migrate")
+            self._run("airflow", "db", "migrate")
+            if self._first:
+                self._run(*self._first, shown=True)
             for command in _COMMANDS:
                 self._start(command)
             self._wait_until_healthy()
@@ -176,12 +189,13 @@ class Stack:
         process.wait(30)
         self._start(command)
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str, shown: bool = False) -> None:
+        output = None if shown else subprocess.PIPE
         done = subprocess.run(
-            ["airflow", *command], env=self._environment, capture_output=True, text=True, check=False, cwd=self.home
+            command, env=self._environment, stdout=output, stderr=subprocess.PIPE, text=True, check=False, cwd=self.home
         )
         if done.returncode:
-            raise RuntimeError(f"airflow {' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {(done.stdout or '')[-3000:]}{done.stderr[-3000:]}")
 
     def _start(self, command: str) -> None:
         with (self.logs / f"{command}.log").open("wb") as log:

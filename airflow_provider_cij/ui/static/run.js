@@ -1,0 +1,86 @@
+/** The tab on a DAG run: what its tasks did, why they failed and what they wait for. */
+
+import { eventsOfRun, noteKey, notesOf, tasksOfRun } from "./api.js";
+import { Cell, h, Head, Inside, Message, Outside, reason, State, Table, taskPath, Two, useCallback, useEffect, useState } from "./element.js";
+import { useWatching } from "./data.js";
+import { ago, change, count, duration } from "./format.js";
+import { readEvents, readTask } from "./history.js";
+import { subject } from "./others.js";
+
+const KINDS = { success: "live", failed: "failed", up_for_retry: "failed", upstream_failed: "failed", running: "refreshing", deferred: "refreshing", up_for_reschedule: "refreshing" };
+const ORDER = ["failed", "refreshing", "ended", "live"];
+const kindOf = (task) => KINDS[task.state] ?? "ended";
+const keyOf = (one) => `${one.task}\n${one.mapIndex}`;
+
+/** Read a run's tasks with their events and what they know. */
+async function load(dag, run) {
+  const [tasks, { events }] = await Promise.all([tasksOfRun(dag, run), eventsOfRun(dag, run)]);
+  const open = tasks.filter((task) => ["failed", "up_for_retry", "deferred"].includes(task.state));
+  const notes = open.length ? await notesOf(open) : new Map();
+  return { tasks: tasks.map((task) => readTask(task, notes.get(noteKey(task)))), events: readEvents(events), now: Date.now() };
+}
+
+function RunTab({ dagId, runId }) {
+  const [data, setData] = useState({});
+  const reload = useCallback(() => load(dagId, runId).then(setData, (error) => setData({ error })), [dagId, runId]);
+  useEffect(() => void reload(), [reload]);
+  useWatching((data.tasks ?? []).some((task) => task.active || task.state == null), reload);
+  if (data.error) return h(Message, { title: "This could not be read", kind: "error" }, h("p", null, reason(data.error)));
+  if (!data.tasks) return h("div", { className: "cij-loading", role: "status" }, "Loading tasks…");
+  if (!data.tasks.length) {
+    return h(Message, { title: "No task of this run works on Customer Insights - Journeys" }, h("p", null, "Tasks of its operators and sensors stand here, with what they changed, why they failed and what they wait for."));
+  }
+  return h("div", { className: "cij-page" }, h(Summary, data), h(Tasks, data));
+}
+
+function Summary({ tasks, events }) {
+  const counted = ["success", "failed", "deferred", "running"].map((state) => [state, tasks.filter((task) => task.state === state).length]);
+  const total = (name) => events.reduce((sum, event) => sum + (event.extra[name] ?? 0), 0);
+  const numbers = [["added", total("added")], ["removed", total("removed")]];
+  return h(
+    "p",
+    { className: "cij-summary", role: "status" },
+    h("span", null, h("b", null, count(tasks.length)), " tasks"),
+    counted.map(([state, size]) => size > 0 && h("span", { key: state }, h("span", { className: `cij-swatch cij-${KINDS[state]}` }), h("b", null, count(size)), ` ${state}`)),
+    numbers.map(([name, size]) => size > 0 && h("span", { key: name }, h("b", null, count(size)), ` members ${name}`)),
+  );
+}
+
+const COLUMNS = [["Segment or journey", true], ["Task", true], ["State", true], ["Members"], ["Change"], ["Read"], ["Added"], ["Removed"], ["Invalid"], ["Not found"], ["Opted out"], ["Took"], ["What it says", true], ["Log", true]];
+
+function Tasks({ tasks, events, now }) {
+  const byTask = new Map(events.map((event) => [keyOf(event), event]));
+  const names = new Map(events.map((event) => [event.id, event.extra.name]));
+  const sorted = [...tasks].sort((a, b) => ORDER.indexOf(kindOf(a)) - ORDER.indexOf(kindOf(b)) || a.task.localeCompare(b.task) || a.mapIndex - b.mapIndex);
+  return h(
+    Table,
+    { caption: "Tasks of this run", columns: COLUMNS.map(([label, text]) => h(Head, { key: label, text }, label)) },
+    sorted.map((task) => {
+      const extra = byTask.get(keyOf(task))?.extra ?? {};
+      const name = extra.name || task.name || names.get(task.ids[0]) || "";
+      const link = String(extra.link ?? "").startsWith("https://") ? extra.link : null;
+      return h(
+        "tr",
+        { key: keyOf(task) },
+        h("th", { scope: "row" }, h(Outside, { href: link }, name || task.task)),
+        h(Cell, { text: true }, h(Two, { first: task.task, second: task.operator })),
+        h(Cell, { text: true }, h(State, { kind: kindOf(task) }, (task.state ?? "not begun").replaceAll("_", " "))),
+        ...["member_count", "change", "read", "added", "removed", "invalid", "not_found", "opted_out"].map((fact) => h(Cell, { key: fact }, fact === "change" ? change(extra[fact]) : count(extra[fact]))),
+        h(Cell, null, duration(task.duration)),
+        h(Cell, { text: true, className: task.failed ? "cij-says cij-error" : "cij-says" }, h(Says, { task, names, now, extra })),
+        h(Cell, { text: true }, h(Inside, { to: taskPath(task), "aria-label": `Log of ${task.task} ${name}` }, "Log")),
+      );
+    }),
+  );
+}
+
+/** Why a task failed, what it waits for, or what became of its segment. */
+function Says({ task, names, now, extra }) {
+  const { note } = task;
+  if (task.failed) return note ? h(Two, { first: note.message, second: note.hint }) : "Failed. The log says why.";
+  if (note?.until) return `Waits for ${subject(task, names)} to become ${note.until}; gives up ${ago(Date.parse(note.gives_up_at), now)}`;
+  return extra.status ? extra.status.replaceAll("_", " ") : "";
+}
+
+globalThis["CIJ tasks"] = RunTab;
+globalThis.AirflowPlugin = RunTab;
