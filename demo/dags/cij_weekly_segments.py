@@ -30,14 +30,13 @@ for programme, segments in json.loads((DATA / "weekly" / "segments.json").read_t
 
         @task(map_index_template=None)
         def lists(params: dict[str, Any], made: list[dict[str, str]]) -> list[dict[str, Any]]:
-            """Return each segment with its list of the week."""
+            """Return each segment that has a list this week, with the list."""
             folder = DATA / "weekly" / str(params["week"])
+            files = {segment["segment_id"]: folder / f"{segment['segment_id']}.csv" for segment in made}
             return [
-                {
-                    "segment_id": segment["segment_id"],
-                    "members": FromFile(str(folder / f"{segment['segment_id']}.csv")).as_dict(),
-                }
-                for segment in made
+                {"segment_id": segment_id, "members": FromFile(str(path)).as_dict()}
+                for segment_id, path in files.items()
+                if path.exists()
             ]
 
         @task_group

@@ -15,7 +15,7 @@ function scale(from, to, start, end) {
 /** The members of the last evaluations as a small line. */
 export function Sparkline({ points }) {
   if (points.length < 2) return h("span", { className: "cij-muted" }, points.length ? "1 evaluation" : "");
-  const [width, height] = [104, 26];
+  const [width, height] = [88, 26];
   const members = points.map((point) => point.members);
   const x = scale(0, points.length - 1, 3, width - 4);
   const y = scale(Math.min(...members), Math.max(...members), height - 4, 4);
@@ -139,26 +139,31 @@ export function StateBar({ rows, chosen, onChoose }) {
 
 /** How long refreshes took in each week: the median as a bar, the longest as a line above it. */
 export function Durations({ weeks }) {
-  const [height, step] = [64, 34];
-  const width = weeks.length * step;
+  const [width, height, left, top, floor] = [560, 96, 64, 10, 76];
+  const step = (width - left) / weeks.length;
+  const bar = step * 0.7;
   const most = Math.max(...weeks.map((week) => week.longest ?? 0), 1);
-  const y = scale(0, most, height - 2, 12);
+  const y = scale(0, most, floor, top);
   const known = weeks.filter((week) => week.refreshes);
-  const words = known.map((week) => `week from ${day(week.from)}: median ${duration(week.median)}, longest ${duration(week.longest)}`).join("; ");
+  const say = (week) =>
+    `Week from ${day(week.from)}: ${week.refreshes ? `${count(week.refreshes)} refreshes, median ${duration(week.median)}, longest ${duration(week.longest)}` : "none"}`;
+  const words = `Refresh duration by week. ${known.map(say).join("; ") || "None is known."}`;
+  const labelled = Math.ceil(weeks.length / 4);
   return h(
     "svg",
-    { className: "cij-bars", viewBox: `0 0 ${width} ${height + 16}`, role: "img", "aria-label": `Refresh duration by week. ${words || "None is known."}` },
-    h("line", { className: "cij-grid", x1: 0, x2: width, y1: height - 2, y2: height - 2 }),
+    { className: "cij-bars", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": words },
+    known.length > 0 && [0, most].map((mark) => h("text", { key: mark, x: left - 8, y: y(mark) + 4, textAnchor: "end" }, duration(mark))),
+    [0, most].map((mark) => h("line", { key: mark, className: "cij-grid", x1: left, x2: width, y1: y(mark), y2: y(mark) })),
     weeks.map((week, index) => {
-      const x = index * step + 5;
+      const x = left + index * step + (step - bar) / 2;
       return h(
         "g",
         { key: week.from },
-        h("title", null, week.refreshes ? `Week from ${day(week.from)}: ${count(week.refreshes)} refreshes, median ${duration(week.median)}, longest ${duration(week.longest)}` : `Week from ${day(week.from)}: none`),
-        h("rect", { className: "cij-hit", x: index * step, y: 0, width: step, height }),
-        week.refreshes > 0 && h("rect", { className: "cij-column", x, y: y(week.median), width: step - 10, height: height - 2 - y(week.median), rx: 2 }),
-        week.refreshes > 0 && h("line", { className: "cij-longest", x1: x, x2: x + step - 10, y1: y(week.longest), y2: y(week.longest) }),
-        (weeks.length - 1 - index) % 4 === 0 && h("text", { x: x + (step - 10) / 2, y: height + 13, textAnchor: "middle" }, day(week.from).replace(/ \d{4}$/, "")),
+        h("title", null, say(week)),
+        h("rect", { className: "cij-hit", x: left + index * step, y: 0, width: step, height: floor }),
+        week.refreshes > 0 && h("rect", { className: "cij-column", x, y: y(week.median), width: bar, height: floor - y(week.median), rx: 2 }),
+        week.refreshes > 0 && h("line", { className: "cij-longest", x1: x, x2: x + bar, y1: y(week.longest), y2: y(week.longest) }),
+        (weeks.length - 1 - index) % labelled === 0 && h("text", { x: x + bar / 2, y: height - 5, textAnchor: "middle" }, day(week.from).replace(/ \d{4}$/, "")),
       );
     }),
   );

@@ -13,6 +13,28 @@ await new Promise((shown) => {
   document.head.append(sheet);
 });
 
+/**
+ * Return a component that is shown once Airflow has settled on it.
+ *
+ * Airflow shows what it has loaded as another component from its second render on, which begins it anew: it would lose
+ * the keyboard's focus and what was read. So that render is brought about first.
+ */
+export function settled(Component) {
+  let done = false;
+  return function Settled(properties) {
+    const [, setParameters] = useSearchParams();
+    const [ready, setReady] = useState(done);
+    useEffect(() => {
+      if (done) return undefined;
+      done = true;
+      setParameters((now) => now, { replace: true });
+      const timer = setTimeout(() => setReady(true), 200);
+      return () => clearTimeout(timer);
+    }, []);
+    return ready ? h(Component, properties) : null;
+  };
+}
+
 /** Return the address of a task instance's page in Airflow, where its log is. */
 export function taskPath({ dag, run, task, mapIndex }) {
   const parts = ["dags", dag, "runs", run, "tasks", task].concat(mapIndex >= 0 ? ["mapped", mapIndex] : []);

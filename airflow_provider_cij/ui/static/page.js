@@ -1,7 +1,7 @@
 /** The CIJ page in Airflow's navigation. Airflow loads this module, and takes the component from the global. */
 
 import { useHistory } from "./data.js";
-import { Field, h, Message, reason, useMemo, useSearchParams } from "./element.js";
+import { Field, h, Message, reason, settled, useMemo, useSearchParams } from "./element.js";
 import { count, moment } from "./format.js";
 import { journeys, segments } from "./history.js";
 import { Journeys, Waiting } from "./others.js";
@@ -72,5 +72,4 @@ function Tabs({ tabs, chosen, onChoose }) {
   );
 }
 
-globalThis["CIJ"] = Page;
-globalThis.AirflowPlugin = Page;
+globalThis["CIJ"] = settled(Page);

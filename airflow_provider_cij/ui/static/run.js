@@ -1,7 +1,7 @@
 /** The tab on a DAG run: what its tasks did, why they failed and what they wait for. */
 
 import { eventsOfRun, noteKey, notesOf, tasksOfRun } from "./api.js";
-import { Cell, h, Head, Inside, Message, Outside, reason, State, Table, taskPath, Two, useCallback, useEffect, useState } from "./element.js";
+import { Cell, h, Head, Inside, Message, Outside, reason, settled, State, Table, taskPath, Two, useCallback, useEffect, useState } from "./element.js";
 import { useWatching } from "./data.js";
 import { ago, change, count, duration } from "./format.js";
 import { readEvents, readTask } from "./history.js";
@@ -82,5 +82,4 @@ function Says({ task, names, now, extra }) {
   return extra.status ? extra.status.replaceAll("_", " ") : "";
 }
 
-globalThis["CIJ tasks"] = RunTab;
-globalThis.AirflowPlugin = RunTab;
+globalThis["CIJ tasks"] = settled(RunTab);
