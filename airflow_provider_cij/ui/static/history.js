@@ -156,7 +156,8 @@ function category(status, tasks, points, now) {
 /** Return the newest value that an event of a record has under a name. */
 const newest = (events, name) => events.findLast((event) => event.extra[name] != null)?.extra[name] ?? null;
 
-const secure = (link) => (typeof link === "string" && link.startsWith("https://") ? link : null);
+/** Return a link to Dynamics 365; null for an address that is not https. */
+export const secure = (link) => (typeof link === "string" && link.startsWith("https://") ? link : null);
 
 /** Return what is known of a record whatever it is: where it comes from, its name, its failure. */
 function common({ key, events, tasks }, tags, now) {

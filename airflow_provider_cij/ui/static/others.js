@@ -61,7 +61,7 @@ export function Journeys({ rows, names, now }) {
           { key: row.key },
           h("th", { scope: "row" }, h(Outside, { href: row.link }, row.name)),
           h(Cell, { text: true }, h(State, { kind: kindOf(row) }, row.status.replaceAll("_", " "))),
-          h(Cell, { text: true }, names.get(row.audience) ?? row.audience),
+          h(Cell, { text: true }, names.get(String(row.audience).toLowerCase()) ?? row.audience),
           h(Cell, null, count(row.people)),
           h(Cell, { text: true }, results(row)),
           h(Cell, { text: true }, h(Two, { first: h(Inside, { to: `/dags/${encodeURIComponent(row.dag)}` }, row.dag), second: row.task })),
