@@ -22,9 +22,11 @@ class StaticFiles:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a file."""
         if self._app is None:
+            from starlette.applications import Starlette
             from starlette.staticfiles import StaticFiles as Files
 
-            self._app = Files(directory=STATIC)
+            self._app = Starlette()
+            self._app.mount("/", Files(directory=STATIC))
 
         async def send_revalidated(message: Any) -> None:
             if message["type"] == "http.response.start":

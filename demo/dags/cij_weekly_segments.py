@@ -16,9 +16,9 @@ from airflow_provider_cij.operators.members import CijMirrorSegmentMembersOperat
 from airflow_provider_cij.operators.segments import CijRefreshSegmentOperator
 from airflow_provider_cij.sources import FromFile
 
-DATA = Path("/data")
+DATA = Path("/data/weekly")
 
-for programme, segments in json.loads((DATA / "weekly" / "segments.json").read_text()).items():
+for programme, segments in json.loads((DATA / "segments.json").read_text()).items():
     with DAG(
         dag_id=f"cij_weekly_{programme}",
         schedule=None,
@@ -31,7 +31,7 @@ for programme, segments in json.loads((DATA / "weekly" / "segments.json").read_t
         @task(map_index_template=None)
         def lists(params: dict[str, Any], made: list[dict[str, str]]) -> list[dict[str, Any]]:
             """Return each segment that has a list this week, with the list."""
-            folder = DATA / "weekly" / str(params["week"])
+            folder = DATA / str(params["week"])
             files = {segment["segment_id"]: folder / f"{segment['segment_id']}.csv" for segment in made}
             return [
                 {"segment_id": segment_id, "members": FromFile(str(path)).as_dict()}
