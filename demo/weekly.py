@@ -26,7 +26,18 @@ WEEKS = 12
 GROUP = "people"
 MOST_REMOVED = 0.2
 """The share of a segment's people that a list may remove: ``max_removals`` of the DAG."""
-_COUNTRIES = ("Austria", "Belgium", "Denmark", "Finland", "France", "Germany", "Italy", "Netherlands", "Spain", "Sweden")
+_COUNTRIES = (
+    "Austria",
+    "Belgium",
+    "Denmark",
+    "Finland",
+    "France",
+    "Germany",
+    "Italy",
+    "Netherlands",
+    "Spain",
+    "Sweden",
+)
 _PROGRAMMES = {
     "newsletters": [f"Newsletter {country}" for country in _COUNTRIES],
     "loyalty": [f"{tier} members {country}" for tier in ("Gold", "Silver", "Bronze") for country in _COUNTRIES],
