@@ -43,10 +43,12 @@ def test_each_app_has_a_route_of_its_own_and_relative_addresses():
 
 def test_only_one_module_reads_and_only_paths_that_are_listed():
     """All requests are GETs of Airflow's own REST API, made in one place with the user's session."""
-    assert [name for name, text in MODULES.items() if re.search(r"\bfetch\(|XMLHttpRequest|sendBeacon", text)] == ["api.js"]
+    assert [name for name, text in MODULES.items() if re.search(r"\bfetch\(|XMLHttpRequest|sendBeacon", text)] == [
+        "api.js"
+    ]
     api = MODULES["api.js"]
     assert len(re.findall(r"\bfetch\(", api)) == 1
-    assert 'new URL(`api/v2/${path}`, document.baseURI)' in api
+    assert "new URL(`api/v2/${path}`, document.baseURI)" in api
     assert 'credentials: "same-origin"' in api
     assert "method" not in api
     strings = re.findall(r'["`]((?:assets|dags|\$\{path\}|\$\{runPath[^`"]*?\})(?:/[^"`]*)?)["`]', api)
