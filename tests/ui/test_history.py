@@ -221,10 +221,10 @@ def test_an_address_holds_what_is_chosen_and_keeps_the_rest(page):
     [
         ("m.count(1234567)", "1,234,567"),
         ("m.count(null)", ""),
-        ("m.change(-1234)", "−1,234"),
+        ("m.change(-1234)", "\u22121,234"),
         ("m.change(0)", "±0"),
         ("m.percent(0.0249)", "+2.5%"),
-        ("m.percent(-0.25)", "−25%"),
+        ("m.percent(-0.25)", "\u221225%"),
         ("m.duration(59.4)", "59 s"),
         ("m.duration(61)", "1 min 1 s"),
         ("m.duration(7500)", "2 h 5 min"),
