@@ -79,6 +79,7 @@ def test_the_provider_alone_brings_no_server_and_no_pytest_plugin(installed):
     only = ("airflow_provider_cij",)
     provider = "airflow_provider_cij.provider_info:get_provider_info"
     assert installed(only, _points("apache_airflow_provider")) == str([provider])
+    assert installed(only, _points("airflow.plugins")) == "['airflow_provider_cij.ui.plugin:CijPlugin']"
     assert (
         installed(only, _points("pytest11") + ";" + _points("console_scripts"))
         == "[]\n['airflow_provider_cij.cli:main']"

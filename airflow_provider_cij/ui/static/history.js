@@ -90,6 +90,11 @@ export function group(events, tasks, kind) {
   }
   for (const task of tasks) {
     const keys = task.ids.map((id) => `${task.connection}/${id}`).filter((key) => records.has(key));
+    // Airflow keeps the arguments of a task's newest runs alone: its name is kept.
+    if (!task.ids.length && task.name) {
+      const named = ({ dag, extra }) => dag === task.dag && extra.name === task.name;
+      keys.push(...[...records.values()].filter((record) => record.events.some(named)).map((record) => record.key));
+    }
     for (const key of keys) records.get(key).tasks.push(task);
     if (keys.length || kind !== "segments" || !/Segment/.test(task.operator)) continue;
     // One that never succeeded has no event: it is shown all the same.
@@ -145,8 +150,11 @@ function changes(points) {
   };
 }
 
+/** A sensor waits for a segment, and does nothing to it. */
+const isAtWork = (task) => task.active && !task.operator.endsWith("Sensor");
+
 function category(status, tasks, points, now) {
-  if (tasks.some((task) => task.active)) return "refreshing";
+  if (tasks.some(isAtWork)) return "refreshing";
   if (tasks.some((task) => task.failed) || BROKEN.has(status)) return "failed";
   if (EVALUATING.has(status)) return "refreshing";
   if (status && !LIVE.has(status)) return "ended";
@@ -160,26 +168,27 @@ const newest = (events, name) => events.findLast((event) => event.extra[name] !=
 export const secure = (link) => (typeof link === "string" && link.startsWith("https://") ? link : null);
 
 /** Return what is known of a record whatever it is: where it comes from, its name, its failure. */
-function common({ key, events, tasks }, tags, now) {
+function common({ key, events, tasks }, tags) {
   const event = last(events);
-  const task = [...tasks].sort((a, b) => b.runAfter - a.runAfter)[0];
-  const failed = tasks.find((one) => one.failed);
-  const shown = failed ?? task ?? event;
+  const newestFirst = [...tasks].sort((a, b) => b.runAfter - a.runAfter);
+  const failed = newestFirst.find((one) => one.failed);
+  const shown = failed ?? newestFirst.find(isAtWork) ?? event ?? newestFirst[0];
+  const dags = [...new Set([shown, ...events, ...tasks].map((one) => one.dag))];
   return {
     key,
     events,
-    tasks,
-    id: event?.id ?? task.ids[0] ?? "",
-    connection: event?.connection ?? task.connection,
-    name: newest(events, "name") || task?.name || task?.task || event?.id,
+    tasks: newestFirst,
+    id: event?.id ?? shown.ids[0] ?? "",
+    connection: event?.connection ?? shown.connection,
+    name: newest(events, "name") || shown.name || shown.task,
     link: secure(newest(events, "link")),
     dag: shown.dag,
     task: shown.task,
-    tags: tags.get(shown.dag) ?? [],
+    dags,
+    tags: [...new Set(dags.flatMap((dag) => tags.get(dag) ?? []))],
     error: failed ? failed.note?.message ?? "Failed. The log says why." : null,
     hint: failed?.note?.hint ?? "",
     log: { dag: shown.dag, run: shown.run, task: shown.task, mapIndex: shown.mapIndex },
-    now,
   };
 }
 
@@ -191,7 +200,7 @@ export function segments(events, tasks, tags, now) {
     const list = record.events.findLast((event) => event.extra.read != null)?.extra ?? {};
     const evaluated = record.events.some((event) => event.extra.evaluated_at);
     return {
-      ...common(record, tags, now),
+      ...common(record, tags),
       status,
       category: category(status, record.tasks, points, now),
       points,
@@ -215,7 +224,7 @@ export function segments(events, tasks, tags, now) {
 /** Return what the table shows of each journey. */
 export function journeys(events, tasks, tags, now) {
   return group(events, tasks, "journeys").map((record) => ({
-    ...common(record, tags, now),
+    ...common(record, tags),
     status: newest(record.events, "status") ?? "",
     audience: newest(record.events, "audience"),
     people: number(newest(record.events, "member_count")),

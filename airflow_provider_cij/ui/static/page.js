@@ -1,7 +1,7 @@
 /** The CIJ page in Airflow's navigation. Airflow loads this module, and takes the component from the global. */
 
 import { useHistory } from "./data.js";
-import { Field, h, Message, reason, settled, useMemo, useSearchParams } from "./element.js";
+import { Field, h, Message, reason, settled, useEffect, useMemo, useRef, useSearchParams, useState } from "./element.js";
 import { count, moment } from "./format.js";
 import { journeys, segments } from "./history.js";
 import { Journeys, Waiting } from "./others.js";
@@ -11,9 +11,7 @@ import { choices, readState, writeState } from "./table.js";
 const WEEKS = ["4", "12", "26", "52"];
 
 function Page() {
-  const [parameters, setParameters] = useSearchParams();
-  const state = useMemo(() => readState(parameters), [parameters]);
-  const onState = (part) => setParameters((now) => writeState({ ...readState(now), ...part }, now), { replace: true });
+  const [state, onState] = useAddress();
   const weeks = WEEKS.includes(state.weeks) ? state.weeks : "12";
   const history = useHistory(Number(weeks));
   const { events, tasks, tags, now } = history;
@@ -48,6 +46,25 @@ function Page() {
   );
 }
 
+/** Keep a state in the address. The address follows late: a field that waited for it would lose what is typed. */
+function useAddress() {
+  const [parameters, setParameters] = useSearchParams();
+  const [state, setState] = useState(() => readState(parameters));
+  const written = useRef(null);
+  useEffect(() => {
+    if (written.current === null) setState(readState(parameters));
+    else if (written.current === parameters.toString()) written.current = null;
+  }, [parameters]);
+  const change = (part) => {
+    const next = { ...state, ...part };
+    const address = writeState(next, parameters);
+    if (address.toString() !== parameters.toString()) written.current = address.toString();
+    setState(next);
+    setParameters(address, { replace: true });
+  };
+  return [state, change];
+}
+
 const Loading = () => h("div", { className: "cij-loading", role: "status" }, "Loading segments…");
 
 function Tabs({ tabs, chosen, onChoose }) {
@@ -65,7 +82,7 @@ function Tabs({ tabs, chosen, onChoose }) {
       h(
         "button",
         { key: id, id: `cij-tab-${id}`, type: "button", role: "tab", "aria-selected": id === chosen, "aria-controls": "cij-panel", tabIndex: id === chosen ? 0 : -1, onClick: () => onChoose(id) },
-        label,
+        `${label} `,
         h("span", { className: "cij-badge" }, count(size)),
       ),
     ),

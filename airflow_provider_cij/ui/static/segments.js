@@ -64,7 +64,7 @@ function Filters({ rows, shown, state, onState, connections }) {
     { className: "cij-filters", role: "search", "aria-label": "Segments", onSubmit: (event) => event.preventDefault() },
     h(Field, { label: "Search" }, h("input", { type: "search", value: state.q, placeholder: "Name, id, DAG or task", onChange: set("q") })),
     select("tag", "Tag", "All tags", choices(rows, "tags")),
-    select("dag", "DAG", "All DAGs", choices(rows, "dag")),
+    select("dag", "DAG", "All DAGs", choices(rows, "dags")),
     select("connection", "Connection", "All connections", connections),
     amount("changed", "Changed more than", "%"),
     amount("older", "Older than", "days"),

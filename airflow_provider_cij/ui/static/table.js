@@ -105,7 +105,7 @@ export function filter(rows, state, now) {
     (row) =>
       words.every((word) => `${row.name} ${row.id} ${row.dag} ${row.task}`.toLowerCase().includes(word)) &&
       (!state.state || row.category === state.state) &&
-      (!state.dag || row.dag === state.dag) &&
+      (!state.dag || row.dags.includes(state.dag)) &&
       (!state.tag || row.tags.includes(state.tag)) &&
       (!state.connection || row.connection === state.connection) &&
       (changed == null || Math.abs(row.changeShare ?? 0) * 100 > changed) &&
