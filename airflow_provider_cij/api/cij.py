@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_cij.api.batching import BatchedReads
+from airflow_provider_cij.api.batching import BatchedActions, BatchedReads
 from airflow_provider_cij.api.consent.client import Consents
 from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
 from airflow_provider_cij.api.journeys.client import Journeys
 from airflow_provider_cij.api.members.client import Members
+from airflow_provider_cij.api.members.shared import SharedMembers
 from airflow_provider_cij.api.outbound.client import Outbound, SharedOutbound
 from airflow_provider_cij.api.records.client import Records
 from airflow_provider_cij.api.segments.client import Segments
@@ -56,15 +57,16 @@ class Cij:
         :param client: open
         :param window: seconds to gather for
         """
+        actions = BatchedActions(client, window)
         return cls(
             client,
             SharedSegments(client, window),
-            Members(client),
+            SharedMembers(client, actions),
             _SharedJourneys(client, window),
             CustomTriggers(client),
             Consents(client),
             Records(client),
-            SharedOutbound(client, window),
+            SharedOutbound(client, window, actions),
         )
 
     def segment_url(self, segment_id: str) -> str:
