@@ -300,7 +300,7 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
 
 @dataclass(eq=False)
 class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
-    """Watches a segment. Its events hold ids and numbers of the segment and of its evaluation.
+    """Watch a segment. Its events hold ids and numbers of the segment and of its evaluation.
 
     An event is ``{"segment_id", "name", "status", "member_count", "change", "evaluated_at", "duration", "link",
     "execution_id"}``, without what is not known.
@@ -373,7 +373,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 
 @dataclass(eq=False)
 class CijJourneyWatchTrigger(WatchTrigger[int]):
-    """Watches a journey.
+    """Watch a journey.
 
     An event is ``{"journey_id", "name", "status", "link", "execution_id"}``. A journey has no executions: its
     ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart. That a later

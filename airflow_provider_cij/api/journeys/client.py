@@ -102,6 +102,7 @@ class Journeys:
 
         :param journey_ids: some hundreds at the most
         :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
         """
         pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
         found = [Journey.of(row) async for page in pages for row in page]
@@ -120,6 +121,7 @@ class Journeys:
         """Read why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason.
 
         :param journey_id: its id
+        :return: the reason in the service's words
         """
         try:
             # Casing differs between organisations' documents, and older ones lack columns: the row is asked for whole.
@@ -231,7 +233,12 @@ class Journeys:
             )
 
     async def validate(self, journey_json: str) -> ValidationResult:
-        """Validate a journey's definition by the service. Changes nothing."""
+        """Validate a journey's definition by the service. Changes nothing.
+
+        :param journey_json: the definition, as JSON
+        :return: the findings
+        :raises CijUnavailableError: the organisation's version has no such action
+        """
         body = {
             "msdynmkt_conversationid": str(uuid.uuid4()),
             "msdynmkt_shouldvalidatecontract": True,
