@@ -107,7 +107,7 @@ class Runner:
 
     def _interpreter(self, version: str) -> str | None:
         found = subprocess.run(
-            [self._uv, "python", "find", "--no-python-downloads", "--no-project", version],
+            [self._uv, "python", "find", "--system", "--no-python-downloads", "--no-project", version],
             capture_output=True,
             text=True,
             check=False,
