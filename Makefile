@@ -5,7 +5,7 @@ BIN := .venv/bin
 export NO_PROXY := localhost,127.0.0.1,$(NO_PROXY)
 export no_proxy := $(NO_PROXY)
 
-.PHONY: help demo ui test check bench matrix clean
+.PHONY: help demo ui test check bench docs docs-links matrix clean
 help:
 	@echo "make demo    run the main job with real Airflow against the sandbox"
 	@echo "make ui      the same, and leave the web UI running"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   ruff, mypy, import-linter and the tests"
 	@echo "make bench   measure against peers and limits"
 	@echo "make matrix  run the tests on every Airflow and Python that is supported, for hours"
+	@echo "make docs    build the documentation into docs/_build/html; make docs-links checks external links"
 	@echo "make clean   remove .venv and what the demo left"
 
 .venv/.installed: pyproject.toml sandbox/pyproject.toml
@@ -48,5 +49,16 @@ bench: .venv/.installed
 matrix:
 	@$(PYTHON) -m tests.matrix $(CELLS)
 
+.venv/.docs: .venv/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch $@
+
+docs: .venv/.docs
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+docs-links: .venv/.docs
+	@$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
 clean:
-	rm -rf .venv .demo .matrix .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .demo .matrix docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

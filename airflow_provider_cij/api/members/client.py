@@ -192,6 +192,7 @@ class Members:
         :param segment: the segment, or its id
         :param group: the group, or its id
         :param at_least: stop counting at this number; default None, count all
+        :return: the number of members
         :raises CijIncompleteError: the group changed while it was listed
         """
         count = 0
@@ -209,6 +210,7 @@ class Members:
         :param group: the group, or its id
         :param number: the page's number, from 1
         :return: the ids on the page; empty behind the last page
+        :raises CijError: the service refuses, or is not there
         """
         return (await self._group_page(segment, group, number)).ids
 
@@ -218,6 +220,7 @@ class Members:
         :param segments: reads the segment
         :param group: the group's name or id
         :param min_members: stop counting at this number
+        :return: the reader
         """
         return GroupMemberCounter(segments, self, group, min_members)
 
