@@ -6,6 +6,7 @@ Each cell has an environment of its own, which uv makes from the registry that p
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -175,11 +176,15 @@ def main() -> int:
     parser.add_argument("--python", action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--folder", type=Path, default=ROOT / ".matrix", help="where environments are made")
     parser.add_argument("--list", action="store_true", help="print the cells, and run nothing")
+    parser.add_argument(
+        "--json", action="store_true", help="with --list: as JSON, for a CI that runs them side by side"
+    )
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --; default the whole suite")
     options = parser.parse_args()
     chosen = list(cells(options.airflow, options.python))
     if options.list:
-        print("\n".join(cell.name for cell in chosen))
+        plain = [{"airflow": cell.airflow, "python": cell.python} for cell in chosen]
+        print(json.dumps(plain) if options.json else "\n".join(cell.name for cell in chosen))
         return 0
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -201,6 +202,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=900, help="when a run counts as stuck")
     parser.add_argument("--keep", action="store_true", help="keep the logs")
     options = parser.parse_args()
+    logging.disable(logging.INFO)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(130))
     chance = random.Random(options.seed)  # noqa: S311

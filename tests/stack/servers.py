@@ -112,4 +112,4 @@ def files(address: str) -> Any:
     """Return the file system of the S3-like server."""
     import s3fs
 
-    return s3fs.S3FileSystem(key="a", secret="b", endpoint_url=address, use_listings_cache=False)  # noqa: S106
+    return s3fs.S3FileSystem(key="a", secret="b", endpoint_url=address, use_listings_cache=False)
