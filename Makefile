@@ -5,13 +5,14 @@ BIN := .venv/bin
 export NO_PROXY := localhost,127.0.0.1,$(NO_PROXY)
 export no_proxy := $(NO_PROXY)
 
-.PHONY: help demo ui test check bench docs docs-links clean
+.PHONY: help demo ui test check bench docs docs-links matrix clean
 help:
 	@echo "make demo    run the main job with real Airflow against the sandbox"
 	@echo "make ui      the same, and leave the web UI running"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import-linter and the tests"
 	@echo "make bench   measure against peers and limits"
+	@echo "make matrix  run the tests on every Airflow and Python that is supported, for hours"
 	@echo "make docs    build the documentation into docs/_build/html; make docs-links checks external links"
 	@echo "make clean   remove .venv and what the demo left"
 
@@ -55,5 +56,9 @@ docs: .venv/.docs
 docs-links: .venv/.docs
 	@$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
 
+# Such as make matrix CELLS="--airflow 3.1 --python 3.11 -- -n 1 tests/operators"
+matrix:
+	@$(PYTHON) -m tests.matrix $(CELLS)
+
 clean:
-	rm -rf .venv .demo docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .demo .matrix docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -110,4 +110,4 @@ def test_the_commands_named_are_those_of_the_console_script():
     module, _, name = path.rpartition(".")
     (group,) = getattr(__import__(module, fromlist=[name]), name)()
     assert group.name == "cij"
-    assert {command.name for command in group.subcommands} >= {"check"}
+    assert {command.name for command in group.subcommands} == {"check", "probe"}

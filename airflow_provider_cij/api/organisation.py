@@ -41,7 +41,8 @@ async def type_of(client: DataverseClient) -> str:
         detail = (await client.get(_ORGANISATION)).get("Detail")
     except CijError:
         return ""
-    return str(detail.get("OrganizationType") or "") if isinstance(detail, dict) else ""
+    kind = detail.get("OrganizationType") if isinstance(detail, dict) else None
+    return "" if kind is None else str(kind)
 
 
 async def describe_user(client: DataverseClient, user_id: str) -> str:

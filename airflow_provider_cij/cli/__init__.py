@@ -42,8 +42,8 @@ def get_cli_commands() -> list[Any]:
             Arg(
                 ("--write",),
                 action="store_true",
-                help="also make rows, named cij-probe-..., and delete them; not in production. A later run deletes "
-                "what a killed one left. No journey is published",
+                help="also make rows, named cij-probe-..., and delete them; not in production. One at a time: a run "
+                "deletes what an earlier one left. No journey is published",
             ),
             Arg(("--yes",), action="store_true", help="don't ask before writing"),
             Arg(

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from airflow_provider_cij.cli.checking import MISSING, NO_CONNECTION, Finding, findings_of
@@ -24,13 +26,28 @@ def hook_of(conn_id: str) -> CijHook:
     return CijHook(conn_id)
 
 
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Write what is logged to stderr while the block lasts: Airflow's commands log to stdout, where the result goes."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
 def check(options: argparse.Namespace) -> None:
     """Print what was found, and exit with 0, 1 (something is missing) or 2 (there is no connection).
 
     :param options: ``conn_id`` and ``json``
     """
     try:
-        found = hook_of(options.conn_id).run(findings_of)
+        with logs_on_stderr():
+            found = hook_of(options.conn_id).run(findings_of)
     except CijError as error:
         found = [Finding(NO_CONNECTION, "connection", error.message, error.hint)]
     code = 2 if found[0].state == NO_CONNECTION else int(any(finding.state == MISSING for finding in found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ _NAMES = {
 _DEFINITION_OF = "msdynmkt_sourcesegmentuid"
 _STOP = "msdynmkt_StopSegments"
 _ENDED = (2, 3, 4, 9, 10, 11)
-_POLL_SECONDS = 0.5
+_LONGEST_PAUSE = 5.0
 
 
 class OwnRows:
@@ -134,7 +135,9 @@ class OwnRows:
         """Stop a live segment, and wait until it is stopped."""
         await self._client.action(_STOP, {"SegmentIdList": [segment_id]}, repeatable=True, refusals=False)
         path = query(row_path(SEGMENTS, segment_id), select=("statuscode",))
-        for _ in range(int(self._patience / _POLL_SECONDS) + 1):
+        deadline, pause = time.monotonic() + self._patience, 0.05
+        while time.monotonic() < deadline:
             if (await self._client.get(path)).get("statuscode") in _ENDED:
                 return
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)

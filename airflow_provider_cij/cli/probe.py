@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij import __version__
 from airflow_provider_cij.api.organisation import type_of, version_of
 from airflow_provider_cij.cli.assumptions import NO, WRITE, Assumption, assumptions
-from airflow_provider_cij.cli.check import hook_of
+from airflow_provider_cij.cli.check import hook_of, logs_on_stderr
 from airflow_provider_cij.cli.own_rows import OwnRows
 from airflow_provider_cij.cli.probing import NotTriedError, Organisation
 from airflow_provider_cij.dataverse.odata import query
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 HOLDS, DIFFERS, NOT_TRIED = "holds", "differs", "not tried"
 """The results."""
 
-_PRODUCTION = "customer"
+# OrganizationType of sandboxes, previews, trials and developer environments, by name and number. "Customer" is
+# production, and so may others be.
+_NOT_PRODUCTION = (
+    *("customertest", "customerfreetest", "customerpreview", "testdrive", "emailtrial", "developer", "trial"),
+    *("5", "6", "7", "9", "11", "13", "14"),
+)
 _LIVE = 2
 # An answer is an observation: what is refused is not asked for again, unless the network failed.
 _RETRIES = RetryPolicy(max_attempts=2)
 # What a report may hold: words, numbers and the signs between them.
-_SAFE = re.compile(r"[\w $.,:;()\[\]{}/-]{0,200}", re.ASCII)
+_SAFE = re.compile(r"[\w $.,:;'()\[\]{}/-]{0,200}", re.ASCII)
 _SECRET = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}|://|@", re.IGNORECASE)
 
 
@@ -45,11 +50,17 @@ def probe(options: argparse.Namespace) -> None:
     """
     path = Path(options.report)
     try:
-        report, left = hook_of(options.conn_id).run(lambda cij: _run(cij, options, path), _RETRIES)
+        if not path.parent.is_dir():
+            raise CijInputError(f"There is no folder {str(path.parent)!r} for the report.")
+        with logs_on_stderr():
+            report, left = hook_of(options.conn_id).run(lambda cij: _run(cij, options, path), _RETRIES)
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     except (CijError, OSError) as error:
         sys.stdout.write(f"failed   {error}\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stdout.write("Stopped. The rows of the probe were deleted, or the next run deletes them.\n")
+        raise SystemExit(130) from None
     sys.stdout.write("\n".join(_lines(report["assumptions"])) + "\n")
     if left:
         sys.stdout.write(
@@ -77,8 +88,11 @@ async def _run(cij: Cij, options: argparse.Namespace, path: Path) -> tuple[dict[
 async def _check_leave(client: DataverseClient, options: argparse.Namespace, kind: str) -> None:
     """Raise CijInputError when the probe may not write: in production, next to live journeys, or without a yes."""
     host = client.settings.base_url
-    if kind.lower() == _PRODUCTION:
-        raise CijInputError(f"{host} is a production organisation.", hint="Probe a sandbox or developer environment.")
+    if kind and kind.lower() not in _NOT_PRODUCTION:
+        raise CijInputError(
+            f"{host} is a production organisation: its type is {kind}.",
+            hint="Probe a sandbox or developer environment.",
+        )
     if not options.despite_live_journeys and await _has_live_journeys(client):
         raise CijInputError(
             f"{host} has live journeys, or they can't be read.",

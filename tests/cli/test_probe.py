@@ -27,6 +27,7 @@ _OTHERWISE = {
     "segments.list-unknown-group": "empty",
     "segments.list-order": "as added",
     "segments.unknown-segment": "404 0x80040217",
+    "segments.error-text": "plain",
     "segments.members-paging": "page, pageSize",
     "segments.members-before-run": "static members",
     "segments.stop-unknown": "404 0x80040217",
@@ -116,7 +117,10 @@ def test_the_documentation_lists_each_assumption():
 
 
 def test_the_sandbox_holds_what_it_assumes(probed, sandbox, monkeypatch):
-    """On a sandbox without switches all that can be found out holds; rows are taken away, no journey is published."""
+    """On a sandbox without switches all that can be found out holds; rows are taken away, no journey is published.
+
+    The report has no id, no host, no address and none of the organisation's names.
+    """
     before = len(sandbox.requests())
     code, report = probed(sandbox, "--write", "--yes")
     results = {entry["id"]: entry["result"] for entry in report["assumptions"]}
@@ -128,13 +132,8 @@ def test_the_sandbox_holds_what_it_assumes(probed, sandbox, monkeypatch):
     assert not [path for path in sent if "PublishJourney" in path]
     assert report["organisation_type"] == "Developer"
     assert len(report["publish_seconds"]) >= 3
-
-
-def test_a_report_holds_no_ids_names_or_hosts(probed, sandbox):
-    """A report has no id, no host, no address and none of the organisation's names."""
-    _, report = probed(sandbox, "--write", "--yes")
-    text = json.dumps(report)
-    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}|://|@|localhost|cij-probe-\w|CIJ sandbox", text)
+    forbidden = r"[0-9a-f]{8}-[0-9a-f]{4}|://|@|localhost|cij-probe-\w|CIJ sandbox"
+    assert not re.search(forbidden, json.dumps(report))
 
 
 def test_without_leave_to_write_nothing_is_written(probed, sandbox, monkeypatch):
@@ -193,10 +192,11 @@ def test_rows_of_a_killed_probe_are_taken_away_by_the_next(probed, monkeypatch, 
         assert set(_own_rows(monkeypatch, sandbox).values()) == {0}
 
 
-def test_production_is_refused(scripted, monkeypatch, capsys, tmp_path):
-    """In a production organisation nothing is written, whatever is given."""
+@pytest.mark.parametrize("kind", ["Customer", 0, "Default", "Somewhat"])
+def test_production_is_refused(scripted, monkeypatch, capsys, tmp_path, kind):
+    """In an organisation that is production, or may be, nothing is written, whatever is given."""
     me = Answer(body={"UserId": "user-1"})
-    detail = Answer(body={"Detail": {"OrganizationType": "Customer"}})
+    detail = Answer(body={"Detail": {"OrganizationType": kind}})
     scripted.script = [me, detail]
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
     options = ("--write", "--yes", "--despite-live-journeys")
@@ -237,6 +237,16 @@ def test_an_organisation_that_tells_little_is_tried_out(probed):
     assert found["segments.stop-draft"]["why"] == "the organisation has no msdynmkt_StopSegments"
     assert found["platform.duplicates"]["result"] == NOT_TRIED
     assert code == 0
+
+
+def test_a_report_that_cant_be_written_is_refused_first(probed, sandbox, tmp_path, capsys):
+    """A report in a folder that does not exist is refused before anything is asked."""
+    before = len(sandbox.requests())
+    with pytest.raises(SystemExit) as ended:
+        main(["probe", "cij_default", "--report", str(tmp_path / "none" / "report.json")])
+    assert ended.value.code == 2
+    assert "There is no folder" in capsys.readouterr().out
+    assert len(sandbox.requests()) == before
 
 
 @pytest.mark.parametrize(

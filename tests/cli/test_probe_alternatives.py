@@ -11,13 +11,17 @@ from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.hooks.cij import CijHook
 
 # One of each kind that a pattern stands for.
-_EXAMPLES = ("404 0x80040217", "10000", "page, pageSize", "JourneyId")
+_EXAMPLES = (
+    *("404 0x80040217", "10000", "page, pageSize", "JourneyId", "200 NoTemplate", "NoSuchPath", "11 723270005"),
+    *("723270003", "200 State text", "200 Contacts {entities, moreRecords, totalRecordCount}"),
+)
 
 
 def _others(assumption: Assumption) -> list[str]:
     by_pattern = [word for word in _EXAMPLES if assumption.pattern and assumption.can_be_played(word)]
+    by_pattern = [word for word in by_pattern if word not in assumption.alternatives]
     assert bool(by_pattern) == bool(assumption.pattern)
-    return [*assumption.alternatives, *by_pattern[:1]]
+    return [*assumption.alternatives, *by_pattern]
 
 
 _CASES = [(each, other) for each in assumptions() if each.probe != NO for other in _others(each)]

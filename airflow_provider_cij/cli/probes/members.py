@@ -123,6 +123,13 @@ async def _unknown_segment(org: Organisation) -> str:
     return outcome.word if not outcome.ok else _emptiness(_computed(outcome))
 
 
+async def _error_text(org: Organisation) -> str:
+    outcome = await org.call(_LIST, {"SegmentId": _some_id()})
+    if outcome.ok:
+        raise NotTriedError("an id of no segment is not refused")
+    return "framed" if "'WebException' occured" in outcome.message else "plain"
+
+
 async def _members_paging(org: Organisation) -> str:
     try:
         inputs = [str(row.get("uniquename")) for row in await inputs_of(org.client, _LIST)]
@@ -213,6 +220,7 @@ PROBES = {
     "segments.list-order": _list_order,
     "segments.segment-id": _segment_id,
     "segments.unknown-segment": _unknown_segment,
+    "segments.error-text": _error_text,
     "segments.members-paging": _members_paging,
     "segments.members-text": _members_text,
     "segments.members-keys": _members_keys,

@@ -14,6 +14,8 @@ from airflow_provider_cij.dataverse.odata import query, row_path
 _STATUS, _STOP = "msdynmkt_SegmentStatus", "msdynmkt_StopSegments"
 _ERROR, _WITH_WARNINGS = 3, 7
 _SKIPPED, _UNDER_WAY = 723270005, {723270000, 723270001}
+# How often to publish until an evaluation is met under way.
+_TRIES = 3
 # Characters; memos hold 1,048,576 at most.
 _LONGER_THAN_ANY = 1_100_000
 _DEFINITION_STATUSES = {
@@ -119,14 +121,15 @@ async def _add_when_live(org: Organisation) -> str:
 
 async def _republish_status(org: Organisation) -> str:
     own = await org.live()
-    outcome = await org.publish(own)
-    if not outcome.ok:
-        return outcome.word
-    if await org.settled(own, ()) not in LIVE:
-        return "leaves Active"
-    if not set(await org.evaluations(own)) & _UNDER_WAY:
-        raise NotTriedError("the evaluation had ended already")
-    return "stays Active"
+    for _ in range(_TRIES):
+        outcome = await org.publish(own)
+        if not outcome.ok:
+            return outcome.word
+        if await org.settled(own, ()) not in LIVE:
+            return "leaves Active"
+        if set(await org.evaluations(own)) & _UNDER_WAY:
+            return "stays Active"
+    raise NotTriedError("the evaluation had ended already")
 
 
 async def _delete_segment(org: Organisation) -> str:
@@ -136,6 +139,15 @@ async def _delete_segment(org: Organisation) -> str:
         return outcome.word
     found = await org.attempt("GET", query(row_path(DEFINITIONS, own.definition_id), select=("statuscode",)))
     return "definition stays" if found.ok else "definition goes" if found.status == 404 else found.word
+
+
+async def _deleted_row(org: Organisation) -> str:
+    path = row_path(SEGMENTS, (await org.segment()).segment_id)
+    outcome = await org.attempt("DELETE", path)
+    if not outcome.ok:
+        return outcome.word
+    found = await org.attempt("GET", query(path, select=("statuscode",)))
+    return f"status {found.output('statuscode')}" if found.ok else "gone" if found.status == 404 else found.word
 
 
 async def _base_table(org: Organisation) -> str:
@@ -207,19 +219,21 @@ async def _publish_bad_query(org: Organisation) -> str:
 
 
 async def _publish_busy(org: Organisation) -> str:
-    own = await org.segment()
-    await org.on("Add", own, await org.contacts(1))
-    first, second = await org.publish(own), await org.publish(own)
-    if not first.ok:
-        raise NotTriedError(f"a segment can't be published ({first.word})")
-    if not second.ok:
-        return second.word
-    await org.settled(own)
-    runs = await org.evaluations(own)
-    if len(runs) == 1:
-        return "dropped"
-    if _SKIPPED in runs:
-        return "replaced"
+    runs: list[int] = []
+    for _ in range(_TRIES):
+        own = await org.segment()
+        await org.on("Add", own, await org.contacts(1))
+        first, second = await org.publish(own), await org.publish(own)
+        if not first.ok:
+            raise NotTriedError(f"a segment can't be published ({first.word})")
+        if not second.ok:
+            return second.word
+        await org.settled(own)
+        runs = await org.evaluations(own)
+        if len(runs) == 1:
+            return "dropped"
+        if _SKIPPED in runs:
+            return "replaced"
     raise NotTriedError(f"there are {len(runs)} evaluations, none of them skipped")
 
 
@@ -278,6 +292,7 @@ PROBES = {
     "segments.add-when-live": _add_when_live,
     "segments.republish-status": _republish_status,
     "segments.delete-segment": _delete_segment,
+    "segments.deleted-row": _deleted_row,
     "segments.stop-dependents": _stop_dependents,
     "segments.stopped-status": _stopped_status,
     "segments.base-table": _base_table,

@@ -255,9 +255,16 @@ def plug_in(reason: str, status: int = 400, code: str = PLUG_IN) -> ODataError:
 
     Assumption: recordings show only the frame of this text; the reason inside it is the sandbox's own.
     """
-    return ODataError(
-        status,
-        code,
-        "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
-        f"{reason}, CorrelationId: {uuid.uuid4()}",
-    )
+    return ODataError(status, code, _FRAMES[-1].format(reason=reason, correlation_id=uuid.uuid4()))
+
+
+def set_frame(*, is_plain: bool) -> None:
+    """Set whether the errors of CIJ actions are the reason alone, without the plug-in's frame."""
+    _FRAMES[1:] = ["{reason}"] if is_plain else []
+
+
+# The last one is used.
+_FRAMES = [
+    "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
+    "{reason}, CorrelationId: {correlation_id}"
+]

@@ -179,7 +179,10 @@ class Rows:
             plugin = self._plugin(table)
             plugin.before_delete(connection, dict(row))
             row_id = str(row[table.key])
-            connection.execute(f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?', (row_id,))
+            if mark := plugin.mark_of_deleted():
+                change(connection, table, row_id, mark)
+            else:
+                connection.execute(f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?', (row_id,))
             plugin.after_delete(connection, row_id)
         return Answer(204)
 
@@ -222,6 +225,8 @@ class Rows:
                 )
             elif found.read_only:
                 assumptions.check("platform.kept-columns", f"'{name}' is kept by the platform")
+                if name == "createdon" and assumed("platform.kept-columns") == "written":
+                    content[found.name] = values.from_json(table, found, value)
             else:
                 content[found.name] = values.from_json(table, found, value)
         return content

@@ -182,9 +182,8 @@ class JourneyActions:
             table, text = JOURNEY, source[_JSON]
         else:
             assumptions.check("journeys.unknown-template", f"Journey template {source_id} does not exist")
-            raise RefusedError(
-                Problem("InvalidJourneyTemplateId", f"Journey template with ID: {source_id} does not exist.")
-            )
+            code = assumed("journeys.unknown-template").removeprefix("200 ")
+            raise RefusedError(Problem(code, f"Journey template with ID: {source_id} does not exist."))
         document = document_of(text or "", "InvalidJourneyJsonInTemplate")
         if _CHANGES in given:
             modify(document, str(given[_CHANGES]))

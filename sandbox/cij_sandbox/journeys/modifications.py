@@ -26,7 +26,7 @@ def modify(document: object, text: str) -> None:
             if assumed("journeys.path-finds-nothing") == "ignored":
                 continue
             message = f"The JSONPath '{path}' was not found in the journey template."
-            problems.append(Problem("InvalidJsonPath", message))
+            problems.append(Problem(assumed("journeys.path-finds-nothing"), message))
             continue
         try:
             values = [_converted(place.obj, value) for place in places]

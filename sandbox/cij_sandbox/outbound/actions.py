@@ -123,9 +123,9 @@ class Outbound:
                 waiting = "SELECT count(*) FROM outbound_task WHERE row_id = ? AND kind LIKE '%By%'"
                 pending = connection.execute(waiting, (segment_id,)).fetchone()[0]
                 word = "Pending" if pending else "Completed"
-                if assumed("outbound.get-state") == "200 SegmentState text":
-                    return {"SegmentState": word}
-                return {"SegmentState": compact({"state": word, "pendingOperations": pending})}
+                _, output, shape = assumed("outbound.get-state").split(" ", 2)
+                state = {"state": word, "pendingOperations": pending}
+                return {output: word if shape == "text" else compact(state)}
             if operation not in _CHANGES:
                 raise errors.plug_in(f"msdyncrm_operation is none of {', '.join(_CHANGES)}, getState")
             if operation.endswith("ByIds"):
@@ -151,8 +151,8 @@ class Outbound:
         elif scope != WHOLE_ORGANIZATION:
             raise errors.plug_in(f"Scope {scope} is neither {WHOLE_ORGANIZATION} nor {ONE_BUSINESS_UNIT}")
         found = by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit)
-        bare = assumed("outbound.fetch") == "200 Result [entities]"
-        return {"Result": compact(found["entities"] if bare else found)}
+        _, output, shape = assumed("outbound.fetch").split(" ", 2)
+        return {output: compact(found["entities"] if shape == "[entities]" else found)}
 
     def _validate_segment(self, given: dict[str, object]) -> Mapping[str, object]:
         query = given.get("msdyncrm_segmentquery") or given.get("msdyncrm_query")

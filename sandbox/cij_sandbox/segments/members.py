@@ -55,7 +55,8 @@ class Members:
             group = _group(connection, segment_id, group_id, "segments.remove-unknown-group")
             if group is None:
                 return
-            if len(_known(connection, group["number"], ids)) < len(set(ids)):
+            lenient = assumed("segments.remove-not-member") == "accepted"
+            if not lenient and len(_known(connection, group["number"], ids)) < len(set(ids)):
                 assumptions.check("segments.remove-not-member", "EntityIds has an id that is not in the group")
             removed = connection.executemany(
                 "DELETE FROM static_member WHERE group_number = ? AND member = ?",

@@ -51,6 +51,10 @@ class _Segment(Plugin):
             connection.execute(query, (definition_id,))
             _Definition().after_delete(connection, definition_id)
 
+    def mark_of_deleted(self) -> dict[str, SqlValue]:
+        """Return the status Deleted, if rows of segments are assumed to stay."""
+        return {"statecode": 1, "statuscode": 4} if assumed("segments.deleted-row") == "status 4" else {}
+
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
         """Delete the computed members and skip the pending run."""
         connection.execute(

@@ -7,6 +7,7 @@ from cij_sandbox.consent import seeding as consent_seeding
 from cij_sandbox.consent import tables as consent
 from cij_sandbox.consent.actions import ConsentActions
 from cij_sandbox.consent.mailing import Mailings
+from cij_sandbox.core import errors
 from cij_sandbox.core.assumptions import ASSUMED
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.behaviours import Behaviours
@@ -73,8 +74,9 @@ class Organisation:
             )
 
         actions = Actions(store, privileges, assumed_actions(), self.triggers.find, (*ELSEWHERE, "BulkDelete"))
-        ASSUMED.changed = [segments.apply_assumptions, lambda: actions.replace(assumed_actions())]
-        segments.apply_assumptions()
+        ASSUMED.changed = [segments.apply_assumptions, _frame_errors, lambda: actions.replace(assumed_actions())]
+        for apply in ASSUMED.changed[:2]:
+            apply()
         self.background.steps.append(Mailings(scoped=behaviours.business_unit_scoping))
         self.service = Service(
             store,
@@ -97,6 +99,11 @@ class Organisation:
         """Stop the work in the background; it continues after the next start."""
         self.background.stop()
         self._publisher.stop()
+
+
+def _frame_errors() -> None:
+    is_plain = ASSUMED.can_play("segments.error-text") and ASSUMED("segments.error-text") == "plain"
+    errors.set_frame(is_plain=is_plain)
 
 
 def seed(store: Store, contacts: int, leads: int, number: int) -> None:

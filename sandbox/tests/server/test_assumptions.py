@@ -95,3 +95,18 @@ def test_the_help_lists_the_assumptions():
     command = [sys.executable, "-m", "cij_sandbox", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert all(f"- {name}: " in text for name in ASSUMED.entries)
+
+
+def test_a_mode_that_no_document_names_can_be_a_draft(moving):
+    """A createmode that is neither Draft nor Publish is refused, or makes a draft, as is chosen."""
+    template = moving.get("msdynmkt_journeytemplates?$top=1")["value"][0]["msdynmkt_journeytemplateid"]
+    name = f"a journey {uuid.uuid4()}"
+    body = {"msdynmkt_journeytemplateid": template, "msdynmkt_journeyname": name, "msdynmkt_createmode": "Maybe"}
+    assert _status(moving, "msdynmkt_CreateJourneyFromTemplate", body) == (400, "0x80040265")
+    moving.sandbox.assume({"journeys.unknown-mode": "a draft"})
+    try:
+        assert _status(moving, "msdynmkt_CreateJourneyFromTemplate", body)[0] == 200
+    finally:
+        moving.sandbox.assume({"journeys.unknown-mode": None})
+    (journey,) = moving.get(f"msdynmkt_journeys?$filter=msdynmkt_name eq '{name}'")["value"] or [{"statuscode": 1}]
+    assert journey["statuscode"] == 1

@@ -149,7 +149,7 @@ def test_an_outbound_segment_is_moved(airflow, sandbox, monkeypatch, tmp_path):
 
     row_id, people = CijHook().run(outbound)
     airflow.wait_for_dag(dag_id)
-    parameters = {"outbound_segment_id": row_id, "members_file": str(tmp_path / "moved.csv")}
+    parameters = {"outbound_segment_id": row_id, "folder": tmp_path.as_uri()}
     for added in (len(people), 0):
         run_id = airflow.trigger(dag_id, parameters)
         assert set(_states(airflow, dag_id, run_id).values()) == {"success"}
@@ -164,7 +164,7 @@ def test_a_trigger_is_raised_once_for_each_person(airflow, sandbox, tmp_path):
     path.write_text("\n".join(["contactid", *people, people[0].upper()]))
     sandbox.add_trigger("msdynmkt_cartabandoned", msdynmkt_carturl="string")
     airflow.wait_for_dag("cij_raise_trigger")
-    parameters = {"people_file": str(path), "unclear_file": str(tmp_path / "unclear.csv")}
+    parameters = {"people_file": str(path), "unclear_folder": tmp_path.as_uri()}
     run_id = airflow.trigger("cij_raise_trigger", parameters)
     assert _states(airflow, "cij_raise_trigger", run_id) == {"raise_cart_abandoned": "success"}
     report = airflow.result("cij_raise_trigger", run_id, "raise_cart_abandoned")
@@ -176,8 +176,12 @@ def test_a_failed_attempt_keeps_its_link(airflow, sandbox, tmp_path):
     """The link is there while the task runs, and each attempt keeps its own."""
     audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
     airflow.wait_for_dag(DAG_ID)
+    # Members anyway: the segment is that of another test, and nobody is taken out of its group.
+    invited = tmp_path / "found.csv"
+    invited.write_text("\n".join(["contactid", *sorted(audience.found)[:10]]))
     gone = {
         **audience.parameters,
+        "invited_file": str(invited),
         "export_file": str(tmp_path / "export.csv"),
         "staff_file": str(tmp_path / "gone.csv"),
     }
@@ -245,7 +249,7 @@ def test_the_weekly_refresh_runs_twice(airflow, warehouse):
 def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path, monkeypatch):
     """People of a database become contacts with consent, and those who may be mailed become members, twice."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
-    dag_id, parameters = "cij_warehouse_audience", {"folder": str(tmp_path)}
+    dag_id, parameters = "cij_warehouse_audience", {"folder": tmp_path.as_uri()}
     # The first 200 are contacts already, by their customer number.
     people = [
         (
@@ -276,9 +280,9 @@ def test_the_warehouse_audience_runs_twice(airflow, sandbox, warehouse, tmp_path
         "failed": 0,
     }
     assert airflow.result(dag_id, first, "refresh_segment")["member_count"] == 1450
-    left_out = (tmp_path / "left_out.csv").read_text().splitlines()[1:]
+    left_out = (tmp_path / f"left_out_{first}.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[2] for line in left_out] == ["opted_out"] * 50
-    assert (tmp_path / "rejects.csv").read_text().splitlines()[1:] == [
+    assert (tmp_path / f"rejects_{first}.csv").read_text().splitlines()[1:] == [
         '1501,"new_customerno: empty, and the key needs it"'
     ]
     fill([(*row[:2], "Renamed", *row[3:]) if n % 100 == 0 else row for n, row in enumerate(people[10:])])
