@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from airflow_provider_cij.dataverse import redact
 from airflow_provider_cij.dataverse.auth import ssl_context
 from airflow_provider_cij.dataverse.retry import RetryPolicy
-from airflow_provider_cij.dataverse import redact
 from airflow_provider_cij.errors import CijUnreachableError
 from tests.scripted import Answer, ScriptedServer
 from tests.scripted_client import run_client
