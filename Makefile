@@ -45,6 +45,10 @@ check: .venv/.installed
 bench: .venv/.installed
 	@$(BIN)/python -m tests.bench
 
+# Such as make matrix CELLS="--airflow 3.1 --python 3.11 -- -n 1 tests/operators"
+matrix:
+	@$(PYTHON) -m tests.matrix $(CELLS)
+
 .venv/.docs: .venv/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
@@ -55,10 +59,6 @@ docs: .venv/.docs
 
 docs-links: .venv/.docs
 	@$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
-
-# Such as make matrix CELLS="--airflow 3.1 --python 3.11 -- -n 1 tests/operators"
-matrix:
-	@$(PYTHON) -m tests.matrix $(CELLS)
 
 clean:
 	rm -rf .venv .demo .matrix docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

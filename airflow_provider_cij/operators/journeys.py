@@ -126,7 +126,8 @@ class CijCreateJourneyOperator(EmitsEvents):
         for issue in created.issues:
             self.log.warning("%s: %s", issue.code, issue.message)
         status = "publishing" if spec.publish else "draft"
-        self.emit_journey(context, {"journey_id": created.journey_id, "name": spec.name, "status": status})
+        facts = {"name": spec.name, "status": status, "audience": spec.audience_segment_id}
+        self.emit_journey(context, {"journey_id": created.journey_id, **facts})
         issues = [issue.as_dict() for issue in created.issues]
         return {"journey_id": created.journey_id, "valid": created.valid, "errors": issues}
 
