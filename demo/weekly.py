@@ -18,8 +18,8 @@ from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
 from airflow_provider_cij.api.wait import wait_until
-from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.dataverse.client import DataverseClient
+from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.hooks.cij import settings_of
 
 WEEKS = 12

@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, against a real Airflow at a base path, with real runs of mapped tasks and seeded weeks."""
+"""The CIJ page and the tab on a run, in a real Chromium, with the history of real runs of mapped tasks."""
 
 from __future__ import annotations
 
