@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 import uuid
@@ -60,7 +61,7 @@ def run(cij_airflow) -> Callable[..., Run]:
 def warehouse(cij_airflow, tmp_path, monkeypatch) -> Callable[[str, str, Iterable[tuple]], None]:
     """Provide Airflow with a database, and return a function that fills a table of it."""
     path = tmp_path / "warehouse.db"
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"sqlite:///{path}")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
 
     def fill(table: str, columns: str, rows: Iterable[tuple]) -> None:
         with closing(sqlite3.connect(path)) as database, database:
