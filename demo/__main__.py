@@ -75,7 +75,7 @@ Airflow           {airflow.url}
   this run        {airflow.url}/dags/{DAG_ID}/runs/{run_id}
   user, password  admin, {airflow.password}
                   viewer, {airflow.password_of("viewer")}
-  DAGs            {", ".join(examples.ids)}
+  DAGs            {", ".join([*examples.ids, *weekly.DAG_IDS])}
                   Trigger any of them as it is. cij_approved_journey asks its question under Required Actions.
 
 Organisation      {sandbox.base_url}
