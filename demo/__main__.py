@@ -62,6 +62,7 @@ def main() -> int:
                 for dag_id in weekly.DAG_IDS:
                     airflow.wait_for_dag(dag_id)
                     airflow.trigger(dag_id, {"week": weekly.WEEKS - 1})
+                airflow.trigger("cij_journey_results")
                 print(_addresses(airflow, sandbox, examples, run_id), flush=True)
                 signal.pause()
     return 0 if good else 1
