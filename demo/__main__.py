@@ -62,6 +62,7 @@ def main() -> int:
                 for dag_id in weekly.DAG_IDS:
                     airflow.wait_for_dag(dag_id)
                     airflow.trigger(dag_id, {"week": weekly.WEEKS - 1})
+                airflow.trigger("cij_journey_results")
                 print(_addresses(airflow, sandbox, examples, run_id), flush=True)
                 signal.pause()
     return 0 if good else 1
@@ -75,7 +76,7 @@ Airflow           {airflow.url}
   this run        {airflow.url}/dags/{DAG_ID}/runs/{run_id}
   user, password  admin, {airflow.password}
                   viewer, {airflow.password_of("viewer")}
-  DAGs            {", ".join(examples.ids)}
+  DAGs            {", ".join([*examples.ids, *weekly.DAG_IDS])}
                   Trigger any of them as it is. cij_approved_journey asks its question under Required Actions.
 
 Organisation      {sandbox.base_url}

@@ -41,7 +41,7 @@ def main(folder: Path, dags: Path, url: str) -> None:
     :param url: the organisation, for links
     """
     DagBundlesManager().sync_bundles_to_db()
-    bag = BundleDagBag(dag_folder=str(dags / "cij_weekly_segments.py"), bundle_path=dags, bundle_name="dags-folder")
+    bag = BundleDagBag(dag_folder=str(dags / "weekly_segments.py"), bundle_path=dags, bundle_name="dags-folder")
     sync_bag_to_db(bag, "dags-folder", None)
     now = datetime.now(UTC)
     chance = random.Random(2026)  # noqa: S311  # the same seconds each time

@@ -97,8 +97,8 @@ async def _prepare(connection_uri: str, folder: Path) -> None:
 
 def write_dag(folder: Path, dags: Path) -> None:
     """Write the DAG file of the programmes, which reads its segments and lists from a folder."""
-    text = (Path(__file__).parent / "dags" / "cij_weekly_segments.py").read_text()
-    (dags / "cij_weekly_segments.py").write_text(text.replace('Path("/data/weekly")', f'Path("{folder}")'))
+    text = (Path(__file__).parent / "dags" / "weekly_segments.py").read_text()
+    (dags / "weekly_segments.py").write_text(text.replace('Path("/data/weekly")', f'Path("{folder}")'))
 
 
 def read_list(folder: Path, week: int, segment_id: str) -> list[str]:

@@ -28,6 +28,8 @@ from demo.stack import Stack
 from tests.ui.browsers import chromium, executable
 
 HERE = Path(__file__).parent
+# Two cores are shared with a whole Airflow.
+expect.set_options(timeout=30_000)
 BASE_PATH = "/data/airflow"
 
 

@@ -97,7 +97,9 @@ export function group(events, tasks, kind) {
     }
     for (const key of keys) records.get(key).tasks.push(task);
     if (keys.length || kind !== "segments" || !/Segment/.test(task.operator)) continue;
-    // One that never succeeded has no event: it is shown all the same.
+    // A task that has only just begun does not say yet what it works on.
+    if (!task.ids.length && !task.failed) continue;
+    // A segment whose tasks never succeeded has no event: it is shown all the same.
     const key = task.ids.length ? `${task.connection}/${task.ids[0]}` : `${task.dag}/${task.task}/${task.mapIndex}`;
     if (!records.has(key)) records.set(key, { key, events: [], tasks: [] });
     records.get(key).tasks.push(task);

@@ -21,9 +21,9 @@ function Page() {
   const connections = useMemo(() => choices(rows, "connection"), [rows]);
   const waiting = tasks.filter((task) => task.waiting).length;
   const tabs = [
-    ["segments", "Segments", rows.length, () => h(Segments, { rows, state: { ...state, weeks }, onState, now, connections })],
-    ["waiting", "Waiting now", waiting, () => h(Waiting, { tasks, names, now })],
-    ["journeys", "Journeys", found.length, () => h(Journeys, { rows: found, names, now })],
+    ["segments", "Segments", events && rows.length, () => h(Segments, { rows, state: { ...state, weeks }, onState, now, connections })],
+    ["waiting", "Waiting now", events && waiting, () => h(Waiting, { tasks, names, now })],
+    ["journeys", "Journeys", events && found.length, () => h(Journeys, { rows: found, names, now })],
   ];
   const [, , , show] = tabs.find(([id]) => id === state.tab) ?? tabs[0];
   return h(
@@ -83,7 +83,7 @@ function Tabs({ tabs, chosen, onChoose }) {
         "button",
         { key: id, id: `cij-tab-${id}`, type: "button", role: "tab", "aria-selected": id === chosen, "aria-controls": "cij-panel", tabIndex: id === chosen ? 0 : -1, onClick: () => onChoose(id) },
         `${label} `,
-        h("span", { className: "cij-badge" }, count(size)),
+        size == null ? null : h("span", { className: "cij-badge" }, count(size)),
       ),
     ),
   );

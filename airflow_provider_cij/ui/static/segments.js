@@ -192,7 +192,6 @@ CijRefreshSegmentOperator(task_id="refresh", segment_id="name:VIP customers", de
     Message,
     { title: "No segment was refreshed yet" },
     h("p", null, "This page shows each segment that a task of this package creates, fills, publishes or refreshes: it reads the asset events that those tasks emit by themselves."),
-    h("ol", null, h("li", null, "Add a connection of type ", h("b", null, "Dynamics 365 Customer Insights - Journeys"), " under Admin, Connections, and press Test."), h("li", null, "Put a task into a DAG, such as this one:"), h("li", null, "Run the DAG. Its segments stand here when the task has succeeded, waits or has failed.")),
-    h("pre", null, h("code", null, example)),
+    h("ol", null, h("li", null, "Add a connection of type ", h("b", null, "Dynamics 365 Customer Insights - Journeys"), " under Admin, Connections, and press Test."), h("li", null, "Put a task into a DAG, such as this one:", h("pre", null, h("code", null, example))), h("li", null, "Run the DAG. Its segments stand here when the task has succeeded, waits or has failed.")),
   );
 }
