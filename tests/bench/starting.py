@@ -28,9 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, _serving(Path(folder)) as server:
         runs = [[_cpu(how, server, folder) for how in ("ours", "peer")] for _ in range(ROUNDS + 1)]
     ours, peer = (statistics.median(column) * 1000 for column in zip(*runs[1:], strict=True))
-    print(
-        f"import and execute to the first request, CPU: {ours:.0f} ms, HttpOperator {peer:.0f} ms: {ours / peer:.2f} of it"
-    )
+    print(f"import, execute, first request, CPU: {ours:.0f} ms; HttpOperator {peer:.0f} ms: {ours / peer:.2f} of it")
 
 
 @contextmanager
