@@ -35,6 +35,7 @@ maximum_signature_line_length = 80
 html_theme = "furo"
 html_title = f"airflow-provider-cij {__version__}"
 html_static_path: list[str] = []
+html_show_copyright = False
 
 # External links are checked by `make docs-links`.
 linkcheck_timeout = 20

@@ -6,16 +6,31 @@ The service allows a user 6,000 requests in 5 minutes: polled one by one, 200 se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.errors import CijRefusedError
+from airflow_provider_cij.dataverse.multipart import Operation
+from airflow_provider_cij.dataverse.responses import Response, error_of, ids_in_request, outputs_of, value_of
+from airflow_provider_cij.errors import CijError, CijRefusedError, CijUnreachableError
 
-BATCH_WINDOW = 1.0
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+BATCH_WINDOW = 0.25
 """The most seconds that the first to ask waits for others. Those that asked together sleep and ask together."""
 # A URL of 32,768 characters has room for 700.
-_ROWS_A_REQUEST = 500
+_ROWS_A_REQUEST = 680
+# Callers that go on at once, so that thousands of them do not block the event loop together.
+_CALLERS_A_TURN = 25
+_MOST_AT_ONCE = 100_000
+# Actions of a batch, which the service runs one after another, and the seconds that a batch is meant to take.
+_FIRST_ACTIONS, _FEWEST_ACTIONS, _MOST_ACTIONS = 50, 10, 500
+_SECONDS_A_BATCH = 10.0
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,30 +50,57 @@ class RequestBatcher(Generic[K, V]):
         self._read_many = read_many
         self._most = most
         self._window = window
-        self._gathering: tuple[dict[K, None], asyncio.Task[dict[K, V]]] | None = None
+        self._gathering: dict[K, list[asyncio.Future[V | None]]] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def read(self, key: K) -> V | None:
         """Return the value of a key; None when there is none, or when no other key was asked for."""
         if self._gathering is None:
-            keys: dict[K, None] = {}
-            self._gathering = keys, asyncio.create_task(self._answer(keys))
-        keys, answer = self._gathering
-        keys[key] = None
-        # One caller that is cancelled must not take the answer from the others.
-        return (await asyncio.shield(answer)).get(key)
+            self._gathering = {}
+            self._start(self._answer(self._gathering))
+        # Each caller has a future of its own: one that is cancelled must not take the answer from the others.
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._gathering.setdefault(key, []).append(answer)
+        return await answer
 
-    async def _answer(self, keys: dict[K, None]) -> dict[K, V]:
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)  # the loop itself keeps no reference
+        task.add_done_callback(self._running.discard)
+
+    async def _answer(self, asked: dict[K, list[asyncio.Future[V | None]]]) -> None:
         await asyncio.sleep(self._window)
         self._gathering = None
-        wanted = list(keys)
-        if len(wanted) == 1:
-            return {}
-        parts = [wanted[start : start + self._most] for start in range(0, len(wanted), self._most)]
+        keys = list(asked)
+        for start in range(0, len(keys), self._most):
+            part = keys[start : start + self._most]
+            self._start(self._answer_part(part, [asked[key] for key in part], alone=len(keys) == 1))
+
+    async def _answer_part(self, keys: list[K], callers: list[list[asyncio.Future[V | None]]], *, alone: bool) -> None:
+        values: dict[K, V] = {}
+        failed: BaseException | None = None
         try:
-            answers = await asyncio.gather(*(self._read_many(part) for part in parts))
+            values = {} if alone else await self._read_many(keys)
         except CijRefusedError:
-            return {}  # each reads its own then, and learns what is wrong with it
-        return {key: value for answer in answers for key, value in answer.items()}
+            pass  # each reads its own then, and learns what is wrong with it
+        except asyncio.CancelledError:
+            for answer in (answer for answers in callers for answer in answers):
+                answer.cancel()
+            raise
+        except Exception as error:
+            failed = error
+        woken = 0
+        for key, answers in zip(keys, callers, strict=True):
+            for answer in answers:
+                if answer.done():
+                    continue
+                if failed is not None:
+                    answer.set_exception(failed)
+                else:
+                    answer.set_result(values.get(key))
+                woken += 1
+                if woken % _CALLERS_A_TURN == 0:
+                    await asyncio.sleep(0)
 
 
 class BatchedReads:
@@ -79,3 +121,62 @@ class BatchedReads:
         found = None if also else await self._rows.read(normalize_guid(row_id))
         # Alone, or not found: a definition's id is no segment's.
         return found or await super().get(row_id, *also)  # type: ignore[misc]
+
+
+class BatchedActions:
+    """A client whose idempotent actions are sent in ``$batch`` with those that others call now.
+
+    A batch counts as one request, and its time in full: the service allows a user 20 minutes in 5 (Dataverse docs,
+    Service protection API limits). So one batch is sent after another, which take 5 of them at most.
+
+    :param client: open
+    :param window: seconds to gather for
+    """
+
+    def __init__(self, client: DataverseClient, window: float = BATCH_WINDOW) -> None:
+        self._client = client
+        self._calls: RequestBatcher[tuple[str, str], Response] = RequestBatcher(self._send, _MOST_AT_ONCE, window)
+        self._one_at_a_time = asyncio.Lock()
+        self._actions = _FIRST_ACTIONS
+
+    async def action(
+        self, name: str, parameters: Mapping[str, Any], *, repeatable: bool, refusals: bool = True
+    ) -> dict[str, Any]:
+        """Call an unbound action, as ``DataverseClient.action`` does.
+
+        :param name: its name
+        :param parameters: its inputs
+        :param repeatable: must be True: the action is idempotent
+        :param refusals: True, the default, raises an error that the outputs hold; False returns such outputs
+        :raises CijError: the call was refused
+        """
+        response = await self._calls.read((name, json.dumps(parameters))) if repeatable else None
+        if response is None:
+            return await self._client.action(name, parameters, repeatable=repeatable, refusals=refusals)
+        try:
+            if response.status < 300:
+                return outputs_of(response) if refusals else value_of(response)
+        except CijError:
+            pass  # raised again below, with what it is about
+        response = replace(response, request_name=f"POST {name}", ids=ids_in_request(name, parameters))
+        if response.status >= 300:
+            raise error_of(response, time.time())
+        return outputs_of(response) if refusals else value_of(response)
+
+    async def _send(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], Response]:
+        root = urlsplit(self._client.settings.api_url).path
+        found: dict[tuple[str, str], Response] = {}
+        async with self._one_at_a_time:
+            while len(found) < len(calls):
+                part = calls[len(found) : len(found) + self._actions]
+                operations = [Operation("POST", f"{root}{name}", json.loads(body)) for name, body in part]
+                started = time.monotonic()
+                try:
+                    responses = await self._client.batch(operations)
+                except CijUnreachableError:
+                    self._actions = _FEWEST_ACTIONS
+                    raise
+                fitting = int(len(part) * _SECONDS_A_BATCH / max(0.001, time.monotonic() - started))
+                self._actions = max(_FEWEST_ACTIONS, min(fitting, _MOST_ACTIONS))
+                found |= zip(part, responses, strict=True)
+        return found

@@ -1,71 +1,97 @@
-"""The facade: all verbs of an organisation, over one open client."""
+"""The facade: all verbs of an organisation, over one open client. The verbs of a subject are loaded when first used."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from airflow_provider_cij.api.batching import BatchedReads
-from airflow_provider_cij.api.consent.client import Consents
-from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
-from airflow_provider_cij.api.journeys.client import Journeys
-from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.outbound.client import Outbound, SharedOutbound
-from airflow_provider_cij.api.records.client import Records
-from airflow_provider_cij.api.segments.client import Segments
-from airflow_provider_cij.api.segments.shared_poll import SharedSegments
 from airflow_provider_cij.dataverse.guids import normalize_guid
 
 if TYPE_CHECKING:
+    from airflow_provider_cij.api.consent.client import Consents
+    from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
+    from airflow_provider_cij.api.journeys.client import Journeys
+    from airflow_provider_cij.api.members.client import Members
+    from airflow_provider_cij.api.outbound.client import Outbound
+    from airflow_provider_cij.api.records.client import Records
+    from airflow_provider_cij.api.segments.client import Segments
     from airflow_provider_cij.dataverse.client import DataverseClient
     from airflow_provider_cij.dataverse.settings import Settings
 
 
-@dataclass(frozen=True)
 class Cij:
-    """An organisation, open: what a hook's session gives."""
+    """An organisation, open: what a hook's session gives.
 
-    dataverse: DataverseClient
-    segments: Segments
-    members: Members
-    journeys: Journeys
-    custom_triggers: CustomTriggers
-    consent: Consents
-    records: Records
-    outbound: Outbound
+    :param dataverse: the open client
+    """
+
+    def __init__(self, dataverse: DataverseClient) -> None:
+        self.dataverse = dataverse
 
     @classmethod
     def on(cls, client: DataverseClient) -> Cij:
         """Return all verbs, over an open client."""
-        members = Members(client)
-        return cls(
-            client,
-            Segments(client, members.count),
-            members,
-            Journeys(client),
-            CustomTriggers(client),
-            Consents(client),
-            Records(client),
-            Outbound(client),
-        )
+        return cls(client)
 
-    @classmethod
-    def shared(cls, client: DataverseClient, window: float) -> Cij:
+    @staticmethod
+    def shared(client: DataverseClient, window: float) -> Cij:
         """Return all verbs, for many that wait at once: reads of rows that fall into one window are one request.
 
         :param client: open
         :param window: seconds to gather for
         """
-        return cls(
-            client,
-            SharedSegments(client, window),
-            Members(client),
-            _SharedJourneys(client, window),
-            CustomTriggers(client),
-            Consents(client),
-            Records(client),
-            SharedOutbound(client, window),
-        )
+        from airflow_provider_cij.api.shared import SharedCij
+
+        return SharedCij(client, window)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The verbs on segments."""
+        from airflow_provider_cij.api.segments.client import Segments
+
+        return Segments(self.dataverse, lambda segment_id, group_id: self.members.count(segment_id, group_id))
+
+    @cached_property
+    def members(self) -> Members:
+        """The verbs on members."""
+        from airflow_provider_cij.api.members.client import Members
+
+        return Members(self.dataverse)
+
+    @cached_property
+    def journeys(self) -> Journeys:
+        """The verbs on journeys."""
+        from airflow_provider_cij.api.journeys.client import Journeys
+
+        return Journeys(self.dataverse)
+
+    @cached_property
+    def custom_triggers(self) -> CustomTriggers:
+        """The verbs on custom triggers."""
+        from airflow_provider_cij.api.custom_triggers.client import CustomTriggers
+
+        return CustomTriggers(self.dataverse)
+
+    @cached_property
+    def consent(self) -> Consents:
+        """The verbs on consent."""
+        from airflow_provider_cij.api.consent.client import Consents
+
+        return Consents(self.dataverse)
+
+    @cached_property
+    def records(self) -> Records:
+        """The verbs on contacts, leads and other rows."""
+        from airflow_provider_cij.api.records.client import Records
+
+        return Records(self.dataverse)
+
+    @cached_property
+    def outbound(self) -> Outbound:
+        """The verbs on outbound marketing."""
+        from airflow_provider_cij.api.outbound.client import Outbound
+
+        return Outbound(self.dataverse)
 
     def segment_url(self, segment_id: str) -> str:
         """Return the address of a segment in Dynamics 365."""
@@ -74,10 +100,6 @@ class Cij:
     def journey_url(self, journey_id: str) -> str:
         """Return the address of a journey in Dynamics 365."""
         return row_url(self.dataverse.settings, "msdynmkt_journey", journey_id)
-
-
-class _SharedJourneys(BatchedReads, Journeys):
-    """The verbs on journeys, whose reads while waiting are batched."""
 
 
 def row_url(settings: Settings, table: str, row_id: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError
 
@@ -46,6 +47,35 @@ async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Aw
                 workers.create_task(worker())
     except BaseExceptionGroup as group:
         raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Run a coroutine while the body of the ``async with`` runs, and discard it when that ends first.
+
+    :param work: the coroutine
+    :return: its task, to be awaited in the body: an error of a task that is not awaited is discarded
+    """
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        await _discard([task], _GRACE)
+
+
+async def _discard(tasks: Iterable[asyncio.Task[Any]], grace: float) -> None:
+    """End tasks whose results nobody needs.
+
+    A request that is cancelled while it connects leaves its socket open: they have some seconds to end by themselves.
+    """
+    tasks = list(tasks)
+    try:
+        if tasks and grace:
+            await asyncio.wait(tasks, timeout=grace)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def read_ahead(
@@ -89,11 +119,4 @@ async def read_ahead(
         grace = 0.0
         raise
     finally:
-        try:
-            # A request that is cancelled while it connects leaves its socket open: they end by themselves soon.
-            if pending and grace:
-                await asyncio.wait(pending, timeout=grace)
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+        await _discard(pending, grace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.cij import Cij
 
 log = logging.getLogger(__name__)
+
+# Seconds at which the common moments of a process begin: processes that start together do not check together.
+_PHASE = random.random() * 3600  # noqa: S311
+# Seconds over which the checks of one moment begin: thousands at once would block the event loop.
+_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,34 @@ class Wait(Protocol):
         """
 
 
+class _Pauses:
+    """Seconds to sleep before each check."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+
+    def first(self, least: float) -> float:
+        return least
+
+    def next(self) -> float:
+        return self._interval
+
+
+class _CommonMoments(_Pauses):
+    """The same, up to moments that all waits of a process with an interval have in common."""
+
+    def __init__(self, clock: Clock, interval: float) -> None:
+        super().__init__(max(interval, 0.001))
+        self._clock = clock
+        self._begin = _PHASE + random.random() * min(_SPREAD, interval / 20)  # noqa: S311
+
+    def first(self, least: float) -> float:
+        return least + self._interval - (self._clock.monotonic() + least - self._begin) % self._interval
+
+    def next(self) -> float:
+        return self.first(0.0)
+
+
 async def wait_until(
     wait: Wait,
     cij: Cij,
@@ -68,6 +102,7 @@ async def wait_until(
     deadline: float,
     first_after: float = 0.0,
     clock: Clock | None = None,
+    together: bool = False,
 ) -> Check:
     """Check again and again, until the wait is over.
 
@@ -77,17 +112,20 @@ async def wait_until(
     :param deadline: epoch seconds to give up at
     :param first_after: seconds before the first check; default 0
     :param clock: where time comes from; default the real one
+    :param together: True checks at moments that all waits of a process with this interval have in common, so that
+        they share requests. Default False
     :return: the last check
     :raises CijTimeoutError: the deadline passed
     :raises CijError: a check failed, and no later one can succeed
     """
     clock = clock or Clock()
-    pause, retry_after, trouble, last = first_after, 0.0, "", ""
+    rhythm = _CommonMoments(clock, poll_interval) if together else _Pauses(poll_interval)
+    pause, retry_after, trouble, last = rhythm.first(first_after), 0.0, "", ""
     while True:
         left = max(0.0, deadline - clock.now())
         await clock.sleep(min(max(pause, retry_after), left))
         if retry_after <= left:  # never earlier than the service asked for
-            pause, retry_after, trouble = poll_interval, 0.0, ""
+            pause, retry_after, trouble = 0.0, 0.0, ""
             try:
                 found = await wait.check(cij)
             except CijError as error:
@@ -102,6 +140,7 @@ async def wait_until(
                 last = found.message
                 if found.done:
                     return found
+        pause = rhythm.next()
         if clock.now() >= deadline:
             seen = f"Last seen: {last}." if last else "It was never read."
             raise CijTimeoutError(

@@ -50,14 +50,3 @@ def assumptions() -> tuple[Assumption, ...]:
         Assumption(**{**entry, "alternatives": tuple(entry.get("alternatives", ()))})
         for entry in tomllib.loads(text)["assumption"]
     )
-
-
-def as_markdown() -> str:
-    """Return the list as a table in Markdown, for the documentation."""
-    lines = ["| Assumption | The sandbox assumes | Else it can play | `airflow cij probe` |", "|---|---|---|---|"]
-    for each in assumptions():
-        others = [f"`{other}`" for other in each.alternatives] + ([f"`/{each.pattern}/`"] if each.pattern else [])
-        found_out = {READ: "reads", WRITE: "with `--write`", NO: f"no: {each.why}"}[each.probe]
-        cells = (f"`{each.id}`", each.says, ", ".join(others), found_out)
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines) + "\n"

@@ -108,12 +108,14 @@ class DataverseClient:
             self.settings.max_concurrency,
             headers=headers,
         )
+        self._throttle.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._http:
             await self._http.aclose()
             self._http = None
+            self._throttle.close(self._clock)
 
     def stop(self) -> None:
         """Stop sending. Requests in flight have 3 seconds to end, then the task that opened the client is cancelled.

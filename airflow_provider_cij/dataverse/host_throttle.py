@@ -3,6 +3,9 @@
 It holds the moment until which the service accepts nothing, and how many requests it still accepted when it last said
 so. Requests in flight are locks on single bytes behind these: the system drops those of a process that ends, however
 it ends. Without a usable file each process is for itself.
+
+The last process to close its clients takes the file away, unless it says that the service is closed. One that is taken
+away while it is used, by whoever cleans the folder, is noticed within seconds, and made anew.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import stat
 import struct
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
+from pathlib import Path
 
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.responses import DAY
@@ -45,6 +50,12 @@ _LEFT_AT = 64
 _PLENTY = 4 * SERVICE_LIMIT
 # Bytes behind the content, whether the file has them or not: one for writing, then one for each request in flight.
 _WRITER, _FIRST_SLOT = 1024, 1025
+# The byte before them is shared by all processes that use the file: who has it alone may take the file away.
+_USERS = 1023
+# Tries to open the file while another process takes it away.
+_OPENINGS = 100
+# Seconds between two looks whether the file is still in its place.
+_STILL_THERE = 1.0
 # Seconds between two looks for a free slot of one request, at most, and of all requests of a process, at least.
 _LOOK_AGAIN, _LOOK_TOGETHER = 0.02, 0.01
 # Seconds by which the wall clock may be set meanwhile.
@@ -61,8 +72,49 @@ class HostThrottle:
         self._lock = threading.Lock()
         self._held: set[int] = set()
         self._left = _PLENTY, 0.0
-        self._none_free_at = -1.0
-        self._file = _open(path) if path and fcntl else None
+        self._none_free_at = self._seen_at = -1.0
+        self._path = path if fcntl else ""
+        self._users = 0
+        self._file = _open(self._path)
+
+    def open(self) -> None:
+        """Count one more client that uses this."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1 and self._file is None:
+                self._file = _open(self._path)
+
+    def close(self, clock: Clock) -> None:
+        """Count one client less. The last one of all processes removes the file, unless the service is closed.
+
+        :param clock: where time comes from
+        """
+        with self._lock:
+            self._users -= 1
+            if self._users > 0 or self._file is None:
+                return
+            with contextlib.suppress(OSError):
+                alone = _try_lock(self._file, _USERS)
+                if alone and self.closed_for(clock) <= 0 and _is_in_place(self._file, self._path):
+                    Path(self._path).unlink()
+            os.close(self._file)  # with all locks
+            self._file = None
+
+    def _keep_in_place(self, clock: Clock) -> None:
+        """Open the file anew when it was removed or replaced, and write there what is known."""
+        now = clock.monotonic()
+        if self._file is None or 0 <= now - self._seen_at < _STILL_THERE:
+            return
+        self._seen_at = now
+        if _is_in_place(self._file, self._path):
+            return
+        former, closed, held = self._file, self.closed_for(clock), set(self._held)
+        self._file = _open(self._path)
+        for number in held:
+            self._is_free(number)  # locks it
+        os.close(former)
+        if closed > 0:
+            self._write_closing(closed, clock)
 
     def closed_for(self, clock: Clock) -> float:
         """Return the seconds for which the service accepts nothing, 0 when it is open as far as is known.
@@ -92,7 +144,14 @@ class HostThrottle:
         """
         if self._file is None:
             return
-        with self._lock, contextlib.suppress(OSError), _writing(self._file):
+        with self._lock:
+            self._keep_in_place(clock)
+            self._write_closing(seconds, clock)
+
+    def _write_closing(self, seconds: float, clock: Clock) -> None:
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError), _writing(self._file):
             seconds = max(min(seconds, DAY), self.closed_for(clock))
             now = clock.monotonic()
             content = _CLOSING.pack(now, now + seconds, clock.now())
@@ -105,6 +164,8 @@ class HostThrottle:
         :param most: requests in flight at most
         :param clock: where time comes from
         """
+        with self._lock:
+            self._keep_in_place(clock)
         while (taken := self._take(most, clock.monotonic())) is None:
             await clock.sleep(_LOOK_AGAIN * random.random())  # noqa: S311  # spreads, guards nothing
         try:
@@ -188,16 +249,43 @@ def _writing(file: int) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITER)
 
 
-def _try_lock(file: int, place: int) -> bool:
+def _try_lock(file: int, place: int, *, shared: bool = False) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, 1, place)
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another process has it
         return False
     return True
 
 
+def _is_in_place(file: int, path: str) -> bool:
+    """Return whether the path still names an open file."""
+    try:
+        return os.path.samestat(Path(path).lstat(), os.fstat(file))
+    except OSError:
+        return False
+
+
 def _open(path: str) -> int | None:
-    """Open a file that belongs to this user alone. It stays open: to close it would drop all locks of the process."""
+    """Open a file that belongs to this user alone, and share it with other processes; None when there is none.
+
+    It stays open while it is used: to close it would drop all locks of the process.
+    """
+    for _ in range(_OPENINGS if path else 0):
+        file = _open_private(path)
+        if file is None:
+            return None
+        try:
+            # Another process may have taken the file away between its opening and its lock.
+            if _try_lock(file, _USERS, shared=True) and _is_in_place(file, path):
+                return file
+        except OSError:  # a file system without locks
+            return file
+        os.close(file)
+        time.sleep(0.001)
+    return None
+
+
+def _open_private(path: str) -> int | None:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:

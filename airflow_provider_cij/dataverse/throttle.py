@@ -99,6 +99,17 @@ class Throttle:
         # Each future belongs to the loop that waits for it, and is only touched there.
         self._queue: deque[asyncio.Future[None]] = deque()
 
+    def open(self) -> None:
+        """Count one more client that uses this."""
+        self._host.open()
+
+    def close(self, clock: Clock) -> None:
+        """Count one client less.
+
+        :param clock: where time comes from
+        """
+        self._host.close(clock)
+
     @property
     def concurrency(self) -> ConcurrencyLimit:
         """The limit as it stands now."""

@@ -204,7 +204,7 @@ async def exchange(
     try:
         async with asyncio.timeout(seconds):
             sent_headers = {"Accept-Encoding": "gzip, deflate", **headers}
-            async with client.stream(method, url, content=content, headers=sent_headers) as response:
+            async with client.stream(method, httpx.URL(url), content=content, headers=sent_headers) as response:
                 status, received = response.status_code, response.headers
                 return status, received, await _body(response, largest)
     except TimeoutError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
+from airflow_provider_cij.api.concurrency import beside
 from airflow_provider_cij.api.consent.rules import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
@@ -158,16 +159,17 @@ class MemberListOperator(MembersArgument):
     async def _run(
         self, cij: Cij, source: Source, checkpoints: CheckpointStore
     ) -> tuple[Segment, MemberIdList, MemberReport]:
-        segment = None
         left_out: Mapping[str, int] = {}
-        if self.match_on or self.require_consent:  # the table to look in is the segment's
-            segment = await self._segment(cij, checkpoints.context)
-        id_list = await read_list(self, cij, source, (segment and segment.base_table) or "contact")
-        if segment and self.require_consent:
-            id_list, left_out = await self._with_consent(cij, id_list, segment.base_table or "contact")
-        self._check_ids(id_list.ids)
-        segment = segment or await self._segment(cij, checkpoints.context)
-        groups = await cij.segments.groups(segment, self._group_names())
+        async with beside(self._segment_and_groups(cij)) as read_beside:
+            table = "contact"
+            if self.match_on or self.require_consent:  # the table to look in is the segment's
+                table = (await read_beside)[0].base_table or table
+            id_list = await read_list(self, cij, source, table)
+            if self.require_consent:
+                id_list, left_out = await self._with_consent(cij, id_list, table)
+            self._check_ids(id_list.ids)
+            segment, groups = await read_beside
+        CijSegmentLink().show(self, checkpoints.context, cij.segment_url(segment.segment_id), segment.display_name)
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
         return segment, id_list, id_list.report(**changes, **left_out)
@@ -189,10 +191,9 @@ class MemberListOperator(MembersArgument):
         self.log.info(text, f"{len(out):,}", f"{len(id_list.ids):,}", counts_text(counts))
         return replace(id_list, ids=id_list.ids.minus(out)), counts
 
-    async def _segment(self, cij: Cij, context: Context) -> Segment:
+    async def _segment_and_groups(self, cij: Cij) -> tuple[Segment, list[MemberGroup]]:
         segment = await cij.segments.get(self.segment_id)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
-        return segment
+        return segment, await cij.segments.groups(segment, self._group_names())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_cij.api.batching import BATCH_WINDOW
 from airflow_provider_cij.api.cij import Cij
+from airflow_provider_cij.api.shared import SharedCij
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.hooks.cij import CijHook, settings_of
 
@@ -44,7 +45,7 @@ async def shared_session(cij_conn_id: str, poll_interval: float) -> AsyncIterato
             if session.given is None:
                 cij = await session.stack.enter_async_context(hook.session())
                 shortest = min(poll_interval, settings.max_poll_seconds)
-                session.given = Cij.shared(cij.dataverse, min(BATCH_WINDOW, shortest / 10))
+                session.given = SharedCij(cij.dataverse, min(BATCH_WINDOW, shortest / 10))
         yield session.given
     finally:
         session.users -= 1

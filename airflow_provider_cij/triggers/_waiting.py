@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields
@@ -64,11 +63,10 @@ class WaitTrigger(BaseTrigger):
         raise NotImplementedError
 
     def _first_after(self, poll_interval: float) -> float:
-        """Return the seconds before the first check."""
+        """Return the seconds before which there is no check: the first is a poll interval later on average."""
         # In dag.test() no worker is there to meet.
-        least = poll_interval if self.trigger_id is None else max(_FIRST_CHECK_AFTER, poll_interval)
-        # Spread, so that processes that start together do not poll together ever after.
-        return max(least * (1 + random.random() / 10), self.not_before - time.time())  # noqa: S311
+        least = 0.0 if self.trigger_id is None else _FIRST_CHECK_AFTER
+        return max(least, poll_interval / 2, self.not_before - time.time())
 
     async def _event(self) -> dict[str, Any]:
         if self.not_before > self.deadline:
@@ -87,6 +85,7 @@ class WaitTrigger(BaseTrigger):
                 poll_interval=poll_interval,
                 deadline=self.deadline,
                 first_after=self._first_after(poll_interval),
+                together=True,
             )
         return {
             "status": found.status or self.until,

@@ -163,3 +163,69 @@ def test_processes_share_the_limit_at_once():
         started = time.monotonic()
         seconds, refused = run_processes(4, 52, sandbox, max_concurrency=16)
         assert (refused, seconds <= time.monotonic() - started) == (0, True)
+
+
+def test_the_last_process_takes_the_file_away(tmp_path):
+    """A file that another process uses stays; the last to close it takes it away, unless it says that it is closed."""
+    path = tmp_path / "throttle"
+    throttle = HostThrottle(str(path))
+    throttle.open()
+    with subprocess.Popen([sys.executable, "-c", USER, str(path)], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        throttle.close(CLOCK)
+        assert path.exists()
+        other.communicate(b"\n")
+    assert not path.exists()
+    throttle.open()
+    throttle.close_for(30, CLOCK)
+    throttle.close(CLOCK)
+    assert path.exists()
+    assert 0 < HostThrottle(str(path)).closed_for(CLOCK) <= 30
+
+
+USER = """
+import sys
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.host_throttle import HostThrottle
+throttle = HostThrottle(sys.argv[1])
+throttle.open()
+print(flush=True)
+sys.stdin.readline()
+throttle.close(Clock())
+"""
+
+
+def test_a_file_that_was_cleaned_away_is_shared_again(tmp_path):
+    """Processes whose file was removed find together again, and still know that the service is closed."""
+    path, clock = tmp_path / "throttle", FakeClock()
+    first = HostThrottle(str(path))
+    first.close_for(50, clock)
+
+    async def look(throttle: HostThrottle) -> None:
+        async with throttle.slot(52, clock):
+            pass
+
+    path.unlink()
+    clock.time += 2
+    asyncio.run(look(first))
+    assert HostThrottle(str(path)).closed_for(clock) == pytest.approx(48)
+
+
+OPENER = """
+import os, random, sys, time
+from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.host_throttle import HostThrottle
+throttle, clock = HostThrottle(sys.argv[1]), Clock()
+for _ in range(300):
+    throttle.open()
+    assert throttle._file is not None
+    assert os.path.samestat(os.stat(sys.argv[1]), os.fstat(throttle._file))
+    throttle.close(clock)
+"""
+
+
+def test_processes_that_open_and_close_at_once_never_hold_different_files(tmp_path):
+    """A process that has opened the file has the one that the path names, however often others take it away."""
+    path = str(tmp_path / "throttle")
+    running = [subprocess.Popen([sys.executable, "-c", OPENER, path], stderr=-1) for _ in range(4)]
+    assert [process.communicate()[1].decode() for process in running] == [""] * 4

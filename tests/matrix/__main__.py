@@ -6,6 +6,7 @@ Each cell has an environment of its own, which uv makes from the registry that p
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -69,7 +70,7 @@ def cells(airflows: list[str], pythons: list[str]) -> Iterator[Cell]:
         wanted = lowest() if requirement == "lowest" else (f"apache-airflow{requirement}",)
         for python in line.get("pythons", table["pythons"]):
             if not pythons or python in pythons:
-                yield Cell(line["name"], python, wanted, line.get("until", ""))
+                yield Cell(line["name"], python, (*wanted, *line.get("also", ())), line.get("until", ""))
 
 
 class Runner:
@@ -107,7 +108,7 @@ class Runner:
 
     def _interpreter(self, version: str) -> str | None:
         found = subprocess.run(
-            [self._uv, "python", "find", "--no-python-downloads", "--no-project", version],
+            [self._uv, "python", "find", "--system", "--no-python-downloads", "--no-project", version],
             capture_output=True,
             text=True,
             check=False,
@@ -175,11 +176,15 @@ def main() -> int:
     parser.add_argument("--python", action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--folder", type=Path, default=ROOT / ".matrix", help="where environments are made")
     parser.add_argument("--list", action="store_true", help="print the cells, and run nothing")
+    parser.add_argument(
+        "--json", action="store_true", help="with --list: as JSON, for a CI that runs them side by side"
+    )
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --; default the whole suite")
     options = parser.parse_args()
     chosen = list(cells(options.airflow, options.python))
     if options.list:
-        print("\n".join(cell.name for cell in chosen))
+        plain = [{"airflow": cell.airflow, "python": cell.python} for cell in chosen]
+        print(json.dumps(plain) if options.json else "\n".join(cell.name for cell in chosen))
         return 0
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +195,7 @@ def main() -> int:
         lines.append(runner.run(cell))
         print(lines[-1], flush=True)
     ran = [line for line in lines if "no such interpreter" not in line]
-    return 0 if ran and all(" 0 failed" in line for line in ran) else 1
+    return 0 if ran and all(re.search(r" [1-9]\d* passed +0 failed", line) for line in ran) else 1
 
 
 if __name__ == "__main__":

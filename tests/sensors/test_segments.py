@@ -257,18 +257,36 @@ def test_too_few_members_time_out(run_sensor, mode, soft_fail, state):
 
 
 @every_mode
-def test_a_groups_members_are_waited_for(run_sensor, mode):
-    """The members of a group are counted page by page."""
+def test_a_groups_members_are_waited_for(run_sensor, scripted, mode):
+    """A group is counted at each look, until it has enough members."""
     group = {"groupId": ID, "includeType": "Include", "name": "in"}
     definition = Answer(body={"msdynmkt_staticlistmembers": json.dumps([group])})
+    lists = [[], [ID], [DEFINITION], [ID, DEFINITION]]
+    refused = Answer(501, {"error": {"code": "0x80060888", "message": "no batches"}})
+    answers = [
+        segment(2),
+        definition,
+        *(Answer(body={"Response": json.dumps({"entityIds": ids})}) for ids in lists),
+        refused,
+    ]
 
-    def listed(*ids: str) -> Answer:
-        return Answer(body={"Response": json.dumps({"entityIds": ids})})
+    def place_of(request) -> int:
+        if "$batch" in request.path:
+            return len(answers) - 1
+        if "segmentdefinitions" in request.path:
+            return 1
+        if "ListGroupMembers" not in request.path:
+            return 0
+        looks = sum("msdynmkt_segments(" in earlier.path for earlier in scripted.requests)
+        asked = json.loads(request.body)
+        members = [ID, DEFINITION][: 1 if looks == 1 else 2]
+        first = (asked["PageNo"] - 1) * asked["PageSize"]
+        return 2 + lists.index(members[first : first + asked["PageSize"]])
 
-    few = [segment(2), definition, listed(ID), listed()]
-    enough = [segment(2), definition, listed(ID, DEFINITION)]
-    ran = run_sensor(mode, *few, *enough, kind=CijSegmentMembersSensor, group="in", min_members=2)
+    scripted.place_of = place_of
+    ran = run_sensor(mode, *answers, kind=CijSegmentMembersSensor, group="in", min_members=2)
     assert ran.result("wait") == {"segment_id": ID, "status": "draft", "member_count": 2}
+    assert sum("msdynmkt_segments(" in request.path for request in scripted.requests) == 2
 
 
 def evaluations_with(*counts: int) -> Answer:

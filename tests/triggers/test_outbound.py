@@ -48,7 +48,7 @@ def test_many_triggers_share_one_query(scripted, monkeypatch):
     scripted.script = [rows(GOING_LIVE), rows(LIVE)]
 
     async def main():
-        waits = [CijOutboundTrigger(row_id=row_id, poll_interval=1, deadline=time.time() + 20) for row_id in ids]
+        waits = [CijOutboundTrigger(row_id=row_id, poll_interval=3, deadline=time.time() + 30) for row_id in ids]
         return [event.payload for event in await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in waits))]
 
     assert [event["outbound"]["segment_id"] for event in asyncio.run(main())] == ids

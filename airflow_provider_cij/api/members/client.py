@@ -203,16 +203,19 @@ class Members:
                     break
         return count
 
-    async def group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> list[str]:
+    async def group_page(
+        self, segment: Segment | str, group: MemberGroup | str, number: int, size: int = _PAGE_SIZE
+    ) -> list[str]:
         """Read one page of a static group.
 
         :param segment: the segment, or its id
         :param group: the group, or its id
         :param number: the page's number, from 1
+        :param size: ids a page; default 5000
         :return: the ids on the page; empty behind the last page
         :raises CijError: the service refuses, or is not there
         """
-        return (await self._group_page(segment, group, number)).ids
+        return (await self._group_page(segment, group, number, size)).ids
 
     def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
         """Return a reader of a segment with the member count of one of its static groups, for a wait.
@@ -297,10 +300,12 @@ class Members:
                     raise CijMovedError("The members changed while they were listed.", hint="List them again.")
         listed.check(first.total)
 
-    async def _group_page(self, segment: Segment | str, group: MemberGroup | str, number: int) -> Page:
+    async def _group_page(
+        self, segment: Segment | str, group: MemberGroup | str, number: int, size: int = _PAGE_SIZE
+    ) -> Page:
         group_id = group if isinstance(group, str) else group.group_id
         where: dict[str, object] = {"SegmentId": _id_of(segment), "GroupId": group_id}
-        body = where | {"PageSize": _PAGE_SIZE, "PageNo": number}
+        body = where | {"PageSize": size, "PageNo": number}
         return await self._page("msdynmkt_ListGroupMembers", body, "Response", "entityIds")
 
     async def _page(self, action: str, body: dict[str, object], output: str, list_name: str) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
@@ -14,22 +15,28 @@ if TYPE_CHECKING:
 
 
 class GroupMemberCounter:
-    """Reads a segment with the member count of one of its static groups.
+    """Reads a segment with the member count of one of its static groups. It belongs to one wait.
 
     The service gives no total of a group. So a check reads the first page, and the page that would hold the last of
     ``min_members``. Only when that page has members is the group listed up to there, for the count that decides.
+    Which group is meant is read once: the service knows it by its id from then on.
 
     :param segments: reads the segment
     :param members: lists the group
     :param group: the group's name or id
     :param min_members: stop counting at this number
+    :param probe: asks for a page of one member before any other; default None, for a wait that reads alone
     """
 
-    def __init__(self, segments: Segments, members: Members, group: str, min_members: int) -> None:
+    def __init__(
+        self, segments: Segments, members: Members, group: str, min_members: int, probe: PagesOfOne | None = None
+    ) -> None:
         self._segments = segments
         self._members = members
         self._group = group
         self._min_members = min_members
+        self._probe = probe
+        self._found: MemberGroup | None = None
         self.newest_executions = segments.newest_executions
         self.executions_since = segments.executions_since
         self.failure_reason = segments.failure_reason
@@ -47,13 +54,48 @@ class GroupMemberCounter:
         :raises CijInputError: the segment has no such group
         """
         segment = await self._segments.get(segment_id)
-        group = await self._segments.group(segment, self._group)
-        return replace(segment, member_count=await self._count(segment, group))
+        self._found = self._found or await self._segments.group(segment, self._group)
+        return replace(segment, member_count=await self._count(segment, self._found))
 
     async def _count(self, segment: Segment, group: MemberGroup) -> int | None:
-        first = len(await self._members.group_page(segment, group, 1))
-        if first < self._min_members:
+        has = await self._probe.has(segment, group, self._min_members) if self._probe else None
+        if has is False:
+            return None
+        first = 1 if has else len(await self._members.group_page(segment, group, 1))
+        if not has and first < self._min_members:
             number = ceil(self._min_members / first) if first else 1
             if number > 1 and not await self._members.group_page(segment, group, number):
                 return first if number == 2 else None
         return await self._members.count(segment, group, self._min_members) if first else 0
+
+
+class PagesOfOne:
+    """Asks whether groups have a number of members: for the page of that number, of one member each.
+
+    A service that does not keep to the size of a page would have none of that number. So until one group has shown
+    two different pages of one member, the first two are read as well.
+
+    :param members: reads the pages
+    """
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._works: bool | None = None
+
+    async def has(self, segment: Segment, group: MemberGroup, count: int) -> bool | None:
+        """Return whether a group has so many members, None when its pages have another size than was asked for.
+
+        :param segment: the segment
+        :param group: its group
+        :param count: how many, 1 or more
+        """
+        if self._works is False:
+            return None
+        numbers = [count] if self._works else [count, 1, 2]
+        pages = await asyncio.gather(*(self._members.group_page(segment, group, number, 1) for number in numbers))
+        if any(len(ids) > 1 for ids in pages):
+            self._works = False
+            return None
+        if not self._works and pages[1] and pages[2] and pages[1] != pages[2]:
+            self._works = True
+        return bool(pages[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ async def read_member_ids(
         ids.update(keys)
         read += len(values)
         invalid.add(lines, values, bad, read)
+        await asyncio.sleep(0)  # requests go on meanwhile
     invalid.close()
     if on_end:
         await on_end()

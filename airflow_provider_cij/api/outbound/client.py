@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cij.api.batching import BatchedReads
+from airflow_provider_cij.api.batching import BatchedActions, BatchedReads
 from airflow_provider_cij.api.outbound.journeys import OutboundJourneys
 from airflow_provider_cij.api.outbound.members import OutboundMembers
 from airflow_provider_cij.api.outbound.segments import OutboundSegments
@@ -38,9 +38,11 @@ class SharedOutbound(Outbound):
 
     :param client: open
     :param window: seconds to gather for
+    :param actions: sends the actions of those that wait
     """
 
-    def __init__(self, client: DataverseClient, window: float) -> None:
+    def __init__(self, client: DataverseClient, window: float, actions: BatchedActions) -> None:
         super().__init__(client)
+        self.members = OutboundMembers(client, actions)
         self.segments = _SharedSegments(client, window)
         self.journeys = _SharedJourneys(client, window)

@@ -29,6 +29,7 @@ from airflow_provider_cij.dataverse.odata import quote_option
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
 if TYPE_CHECKING:
+    from airflow_provider_cij.api.batching import BatchedActions
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 log = logging.getLogger(__name__)
@@ -104,10 +105,15 @@ def fetchxml(segment_id: str, number: int, size: int = PAGE_SIZE) -> str:
 
 
 class OutboundMembers:
-    """The verbs on members of outbound segments, over one open client."""
+    """The verbs on members of outbound segments, over one open client.
 
-    def __init__(self, client: DataverseClient) -> None:
+    :param client: open
+    :param states: where the state of changes is asked for; default None, the client
+    """
+
+    def __init__(self, client: DataverseClient, states: BatchedActions | None = None) -> None:
         self._client = client
+        self._states = states or client
 
     async def update(
         self, segment: OutboundSegment, operation: Operation, ids: IdSet, on_batch: OnBatch | None = None
@@ -161,11 +167,13 @@ class OutboundMembers:
         :raises CijError: the service refuses, or is not there
         """
         # A failure in this answer is that of a change, not of the question.
-        return state_of(await self._act(get_state(segment_id), refusals=False))
-
-    async def _act(self, body: dict[str, str], *, refusals: bool = True) -> dict[str, Any]:
         with removal_explained():
-            return await self._client.action(_ACTION, body, repeatable=True, refusals=refusals)
+            asked = get_state(segment_id)
+            return state_of(await self._states.action(_ACTION, asked, repeatable=True, refusals=False))
+
+    async def _act(self, body: dict[str, str]) -> None:
+        with removal_explained():
+            await self._client.action(_ACTION, body, repeatable=True)
 
     async def of_segment(
         self, segment: OutboundSegment, how: How = "query", page_size: int = PAGE_SIZE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_cij.api.outbound.journeys import validation_of
@@ -35,6 +35,7 @@ class OutboundWait:
     what: What
     row_id: str
     until: Until = "live"
+    _seen: list[OutboundSegment] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def subject(self) -> str:
@@ -54,9 +55,11 @@ class OutboundWait:
         if self.what == "journey":
             journey = await cij.outbound.journeys.get(self.row_id)
             return check_row(journey, self.until, _issues(journey.findings))
-        segment = await cij.outbound.segments.get(self.row_id)
         if self.what == "segment":
-            return check_row(segment, self.until)
+            return check_row(await cij.outbound.segments.get(self.row_id), self.until)
+        if not self._seen:  # of its row only id and name matter
+            self._seen.append(await cij.outbound.segments.get(self.row_id))
+        segment = self._seen[0]
         state = await cij.outbound.members.state(segment.row_id)
         # The answer is documented nowhere: the log shows it as it is.
         message = (

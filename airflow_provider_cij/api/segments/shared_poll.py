@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.batching import BATCH_WINDOW, BatchedReads, RequestBatcher
 from airflow_provider_cij.api.segments.client import Segments
-from airflow_provider_cij.api.segments.models import UNFINISHED, Execution, Segment
+from airflow_provider_cij.api.segments.models import DEFINITION_COLUMNS, UNFINISHED, Definition, Execution, Segment
+from airflow_provider_cij.api.segments.spec import DEFINITIONS
+from airflow_provider_cij.dataverse.odata import in_filter, query
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 # Each takes a condition of its own in the URL.
 _CONDITIONS_A_REQUEST = 100
 _MOST_AT_ONCE = 100_000
+# A definition may hold ten thousand characters.
+_DEFINITIONS_A_REQUEST = 500
 
 
 class SharedSegments(BatchedReads, Segments):
@@ -29,6 +33,20 @@ class SharedSegments(BatchedReads, Segments):
         self._logs: RequestBatcher[tuple[str, str], list[Execution]] = RequestBatcher(
             self._logs_since, _MOST_AT_ONCE, window
         )
+        self._definitions: RequestBatcher[str, Definition] = RequestBatcher(
+            self._definitions_of, _DEFINITIONS_A_REQUEST, window
+        )
+
+    async def definition(self, segment: Segment) -> Definition:
+        """Read the definition of a segment, with those that others ask for now."""
+        found = await self._definitions.read(segment.definition_id) if segment.definition_id else None
+        return found or await super().definition(segment)
+
+    async def _definitions_of(self, definition_ids: list[str]) -> dict[str, Definition]:
+        where = in_filter(DEFINITIONS.id_column, definition_ids)
+        columns = (DEFINITIONS.id_column, *DEFINITION_COLUMNS)
+        pages = self._client.pages(query(DEFINITIONS.entity_set, select=columns, where=where))
+        return {str(row.get(DEFINITIONS.id_column)).lower(): Definition.of(row) async for page in pages for row in page}
 
     async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
         """Read the evaluations of a segment since a moment, with those that others ask for now."""

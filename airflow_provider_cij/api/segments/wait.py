@@ -8,6 +8,7 @@ compared. One that was under way by then may have read the members of before.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ _EXECUTION_FAILED = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT
 _EXECUTION_ENDED = _EXECUTION_FAILED | {ExecutionStatus.SUCCEEDED}
 # How many evaluations are read to find the last two that succeeded.
 _NEWEST = 50
+# Seconds after which the row of a segment whose evaluations are waited for is read again.
+_ROW_IS_OLD = 60.0
 # Seconds that two clocks may differ, and a response may take, without being noticed.
 _SAME_TIME = 3.0
 _UNMET = {
@@ -93,6 +96,22 @@ class PublishBaseline:
     under_way: bool = False
 
 
+@dataclass
+class Memory:
+    """What a wait keeps from one check to the next.
+
+    :param reader: of its group
+    :param segment: as it was last read
+    :param read_at: when that was, in seconds of ``time.monotonic``
+    :param waiting: what a check of that segment has found, when it was no end and needed nothing else
+    """
+
+    reader: SegmentReader | None = None
+    segment: Segment | None = None
+    read_at: float = 0.0
+    waiting: Check | None = None
+
+
 @dataclass(frozen=True)
 class SegmentWait:
     """Wait for a segment.
@@ -116,6 +135,7 @@ class SegmentWait:
     min_members: int = 0
     limits: SizeLimits = field(default_factory=SizeLimits)
     group: str = ""
+    memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
     @property
     def subject(self) -> str:
@@ -159,10 +179,11 @@ class SegmentWait:
         :raises CijSegmentFailedError: the segment failed, with the service's reason
         :raises CijMemberCountError: it is as it should be, but has more members than it may have
         """
-        reader: SegmentReader = cij.segments
-        if self.group:
-            reader = cij.members.group_counter(cij.segments, self.group, self.min_members)
-        return await check_segment(reader, self)
+        if not self.group:
+            return await check_segment(cij.segments, self)
+        if self.memory.reader is None:
+            self.memory.reader = cij.members.group_counter(cij.segments, self.group, self.min_members)
+        return await check_segment(self.memory.reader, self)
 
 
 def classify(segment: Segment, runs: Sequence[Execution], wait: SegmentWait) -> Outcome:
@@ -264,19 +285,19 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     :raises CijSegmentFailedError: the segment failed, with the service's reason
     :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
+    memory, wait = wait.memory, wait.by_service_clock(reader.service_ahead)
+    # Before the log shows an end, the row can show but one: that the segment is gone.
+    row_can_wait = wait.until == "refreshed" and time.monotonic() - memory.read_at < _ROW_IS_OLD
+    if memory.segment and row_can_wait and not await _has_ended(reader, wait, memory.segment):
+        return found(memory.segment, wait, "waiting")
     segment = await reader.get(wait.segment_id)
+    if memory.waiting and segment == memory.segment:
+        return memory.waiting
+    memory.segment, memory.read_at, memory.waiting = segment, time.monotonic(), None
     wait = wait.by_service_clock(reader.service_ahead)
     runs: list[Execution] = []
     if wait.needs_log(segment):
-        try:
-            runs = await reader.executions_since(segment, wait.earliest)
-        except CijRefusedError:
-            if wait.baseline or wait.until == "refreshed":
-                raise
-        else:
-            if _by_status(segment, runs, wait) != "waiting":
-                # The log first, then the row: a row that was read before may show another evaluation.
-                segment = await reader.get(segment.segment_id)
+        segment, runs = await _with_log(reader, wait, segment)
     outcome = classify(segment, runs, wait)
     if outcome == "failed":
         reason = await reader.failure_reason(segment.segment_id)
@@ -287,7 +308,9 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
             hint="" if reason else "Open the segment in Dynamics 365 to see why.",
         )
     if outcome != "done":
-        return found(segment, wait, outcome)
+        check = found(segment, wait, outcome)
+        memory.waiting = None if wait.needs_log(segment) else check
+        return check
     evaluated, limits = _succeeded(runs), wait.limits
     if limits.looks_back or (limits.needs_count and evaluated is None):
         evaluated, limits = await _from_log(reader, segment, limits)
@@ -296,6 +319,25 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
         said = "Segment %r (%s) is live, with warnings: open it in Dynamics 365 to see them"
         log.warning(said, segment.display_name, segment.segment_id)
     return found(segment, wait, outcome, evaluated)
+
+
+async def _has_ended(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> bool:
+    runs = await reader.executions_since(segment, wait.earliest)
+    return any(run.status in _EXECUTION_ENDED and began_since(run, wait.since) for run in runs)
+
+
+async def _with_log(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> tuple[Segment, list[Execution]]:
+    """Read the log of a segment, and the segment again where the log shows an end."""
+    try:
+        runs = await reader.executions_since(segment, wait.earliest)
+    except CijRefusedError:
+        if wait.baseline or wait.until == "refreshed":
+            raise
+        return segment, []
+    if _by_status(segment, runs, wait) != "waiting":
+        # The log first, then the row: a row that was read before may show another evaluation.
+        segment = await reader.get(segment.segment_id)
+    return segment, runs
 
 
 def _succeeded(runs: Sequence[Execution]) -> Execution | None:

@@ -96,6 +96,11 @@ async def _draft_with_errors(org: Organisation) -> str:
     return "not created" if not made else "created, valid" if valid else "created"
 
 
+async def _json_answer(org: Organisation) -> str:
+    template = (await _templates(org))[0]["msdynmkt_journeytemplateid"]
+    return (await org.call(_JSON_ACTIONS[0], {"msdynmkt_journeytemplateid": template})).word
+
+
 async def _path_finds_nothing(org: Organisation) -> str:
     template = (await _templates(org))[0]["msdynmkt_journeytemplateid"]
     changes = json.dumps({"$.cijprobe": "none"})
@@ -176,6 +181,7 @@ PROBES = {
     "journeys.errors": _errors,
     "journeys.no-errors": _no_errors,
     "journeys.draft-with-errors": _draft_with_errors,
+    "journeys.json-answer": _json_answer,
     "journeys.path-finds-nothing": _path_finds_nothing,
     "journeys.unknown-template": _unknown_template,
     "journeys.publish-input": _publish_input,

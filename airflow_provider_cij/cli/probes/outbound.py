@@ -60,6 +60,11 @@ async def _fetch(org: Organisation) -> str:
     return (await org.call("msdyncrm_FetchContactsByQuery", {"Query": _QUERY, "FetchXml": _FETCH})).nested_word
 
 
+async def _pages(org: Organisation) -> str:
+    other_page = {"Query": _QUERY, "FetchXml": _FETCH.replace('page="1"', 'page="2"')}
+    return accepted(await org.call("msdyncrm_FetchContactsByQuery", other_page))
+
+
 async def _bad_transition(org: Organisation) -> str:
     path = row_path(OUTBOUND_SEGMENTS, await _static(org))
     return accepted(await org.attempt("PATCH", path, {"statuscode": _STOPPING}))
@@ -75,6 +80,7 @@ PROBES = {
     "outbound.get-state": _get_state,
     "outbound.change-answer": _change_answer,
     "outbound.fetch": _fetch,
+    "outbound.pages": _pages,
     "outbound.bad-transition": _bad_transition,
     "outbound.query-column": _query_column,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_cij.cli.own_rows import CONTACTS
 from airflow_provider_cij.cli.probing import NotTriedError, Organisation, Outcome, accepted
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, query, row_path
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, query, quote_option, row_path
 
 _SETS = {"roles": "roleid", "contacts": "contactid", "systemusers": "systemuserid"}
 _LONG_AGO = "2001-02-03T04:05:06Z"
@@ -39,6 +39,11 @@ async def _not_equal(org: Organisation) -> str:
 async def _long_url(org: Organisation) -> str:
     where = f"lastname eq '{'x' * (URL_LIMIT + 500)}'"
     return accepted(await org.attempt("GET", query(CONTACTS, select=("contactid",), where=where, top=1)))
+
+
+async def _fetchxml_of_another_set(org: Organisation) -> str:
+    fetch = '<fetch top="1"><entity name="lead"><attribute name="leadid"/></entity></fetch>'
+    return accepted(await org.attempt("GET", f"{CONTACTS}?fetchXml={quote_option(fetch)}"))
 
 
 async def _duplicates(org: Organisation) -> str:
@@ -98,6 +103,7 @@ PROBES = {
     "platform.top-and-page-size": _top_and_page_size,
     "platform.not-equal": _not_equal,
     "platform.long-url": _long_url,
+    "platform.fetchxml-of-another-set": _fetchxml_of_another_set,
     "platform.duplicates": _duplicates,
     "platform.kept-columns": _kept_columns,
     "platform.update-by-link": _update_by_link,

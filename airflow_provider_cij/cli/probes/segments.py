@@ -141,6 +141,35 @@ async def _delete_segment(org: Organisation) -> str:
     return "definition stays" if found.ok else "definition goes" if found.status == 404 else found.word
 
 
+async def _delete_definition(org: Organisation) -> str:
+    own = await org.live()
+    if not await org.evaluations(own):
+        raise NotTriedError("evaluations are not listed")
+    if not (await org.attempt("DELETE", row_path(SEGMENTS, own.segment_id))).ok:
+        raise NotTriedError("a live segment can't be deleted")
+    outcome = await org.attempt("DELETE", row_path(DEFINITIONS, own.definition_id))
+    if not outcome.ok:
+        return outcome.word
+    return "evaluations stay" if await org.evaluations(own) else "evaluations go"
+
+
+async def _patch_status(org: Organisation) -> str:
+    path = row_path(SEGMENTS, (await org.segment()).segment_id)
+    return accepted(await org.attempt("PATCH", path, {"statecode": 0, "statuscode": 1}))
+
+
+async def _create_live(org: Organisation) -> str:
+    return accepted((await org.definition(statuscode=723270000))[1])
+
+
+async def _status_names(org: Organisation) -> str:
+    outcome = await org.call(_STATUS, {"SegmentId": await org.action_id(await org.shared_live())})
+    result = outcome.output("ResultText")
+    if not outcome.ok or not isinstance(result, dict):
+        return outcome.nested_word
+    return names_of(result.get("lastExecution")) or "nothing"
+
+
 async def _deleted_row(org: Organisation) -> str:
     path = row_path(SEGMENTS, (await org.segment()).segment_id)
     outcome = await org.attempt("DELETE", path)
@@ -293,6 +322,10 @@ PROBES = {
     "segments.republish-status": _republish_status,
     "segments.delete-segment": _delete_segment,
     "segments.deleted-row": _deleted_row,
+    "segments.delete-definition": _delete_definition,
+    "segments.patch-status": _patch_status,
+    "segments.create-live": _create_live,
+    "segments.status-names": _status_names,
     "segments.stop-dependents": _stop_dependents,
     "segments.stopped-status": _stopped_status,
     "segments.base-table": _base_table,

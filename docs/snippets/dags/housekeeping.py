@@ -2,12 +2,15 @@
 
 from airflow.sdk import DAG
 
+# [start imports]
 from airflow_provider_cij.operators.segments import (
     CijDeleteSegmentOperator,
     CijPurgeSegmentExecutionsOperator,
     CijStopSegmentsOperator,
     CijUpdateSegmentOperator,
 )
+
+# [end imports]
 
 with DAG("housekeeping", schedule="@monthly", catchup=False, params={"segment_id": "", "last_year_id": ""}):
     # [start stop]

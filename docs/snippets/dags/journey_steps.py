@@ -2,8 +2,11 @@
 
 from airflow.sdk import DAG
 
+# [start imports]
 from airflow_provider_cij.operators.journeys import CijPublishJourneyOperator, CijValidateJourneyOperator
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
+
+# [end imports]
 
 with DAG("journey_steps", schedule=None, params={"journey_id": "name:Welcome"}):
     # [start validate]

@@ -2,6 +2,7 @@
 
 from airflow.sdk import DAG
 
+# [start imports]
 from airflow_provider_cij.operators.members import (
     CijAddSegmentMembersOperator,
     CijExportSegmentMembersOperator,
@@ -10,6 +11,8 @@ from airflow_provider_cij.operators.members import (
 )
 from airflow_provider_cij.operators.segments import CijCreateSegmentOperator
 from airflow_provider_cij.sources import FromDataverse, FromFile, FromSql
+
+# [end imports]
 
 with DAG("member_lists", schedule=None, params={"folder": "s3://store@marketing/lists"}):
     create = CijCreateSegmentOperator(

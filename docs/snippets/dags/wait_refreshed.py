@@ -2,7 +2,10 @@
 
 from airflow.sdk import DAG
 
+# [start imports]
 from airflow_provider_cij.sensors.segments import CijSegmentMembersSensor, CijSegmentSensor
+
+# [end imports]
 
 with DAG("wait_refreshed", schedule=None, params={"segment_id": "name:VIP customers"}):
     # [start refreshed]

@@ -151,6 +151,7 @@ class JourneyActions:
         return insert(connection, JOURNEY, {**row, "statecode": 0, "statuscode": 1}), found
 
     def _create_json(self, given: dict[str, object]) -> Mapping[str, object]:
+        assumptions.check("journeys.json-answer", "The JSON can't be made")
         connection = self._store.reader()
         try:
             _, document = self._built(connection, given)

@@ -33,6 +33,8 @@ class _Segment(Plugin):
         if base is not None and base not in BASE_TABLES and assumed("segments.base-table") != "accepted":
             reason = f"Base table '{base!s}' is not supported: only contact and lead are"
             raise assumptions.refusal("segments.base-table", reason)
+        if row is not None and content.get("statuscode") in LIVE_STATUSES:
+            assumptions.check("segments.patch-status", "The status is written by the service")
         if row is None and "msdynmkt_type" in content and assumed("segments.type") == "11":
             content["msdynmkt_type"] = 11
 
@@ -78,6 +80,8 @@ class _Definition(Plugin):
             if any(content.get(column) is not None for column in columns):
                 assumptions.check(name, f"{' and '.join(columns)} are no columns of the definition")
         if row is None:
+            if content.get("statuscode") in _LIVE:
+                assumptions.check("segments.create-live", "A definition is created as a draft")
             content.setdefault("msdynmkt_computationstatus", _NOT_STARTED)
         # Assumption: the user interface refuses another query in a live journey; no document says whether the API does.
         elif content.get("msdynmkt_segmentquery", query := row["msdynmkt_segmentquery"]) != query:
@@ -105,6 +109,7 @@ class _Definition(Plugin):
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete the definition of a segment that is in a live journey."""
+        assumptions.check("segments.delete-definition", "A definition can't be deleted")
         for segment_id in segments_of(connection, str(row["msdynmkt_segmentdefinitionid"])):
             _check_unused(connection, segment_id)
 
@@ -114,7 +119,9 @@ class _Definition(Plugin):
             _delete_group(connection, row_id, group_id)
         for table in ("job", "schedule", "stopping"):
             connection.execute(f"DELETE FROM {table} WHERE definition_id = ?", (row_id,))  # noqa: S608
-        connection.execute("DELETE FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ?", (row_id,))
+        if assumed("segments.delete-definition") == "evaluations go":
+            query = "DELETE FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ?"
+            connection.execute(query, (row_id,))
         usage_changed(connection)
 
 

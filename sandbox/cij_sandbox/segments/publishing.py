@@ -68,7 +68,7 @@ class Publisher:
             assumptions.check("segments.status-before-run", f"Segment {segment_id} has not been evaluated")
             if assumed("segments.status-before-run") == "missing":
                 return {"segmentId": segment_id, "additionalProperties": {}}
-        # The shape is that of one recording.
+        assumed("segments.status-names")  # what can't be played is refused
         last = (
             None
             if outcome is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 from airflow_provider_cij.api import IdSet, MemberGroup, SegmentSpec
+from airflow_provider_cij.api.cij import Cij
+from airflow_provider_cij.api.members.group_count import PagesOfOne
 from airflow_provider_cij.api.segments.wait import SegmentWait
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.hooks.cij import CijHook
@@ -39,3 +42,45 @@ def test_a_check_of_a_long_group_sends_two_requests_for_it(cij_sandbox, monkeypa
         assert lists(before) <= 2 + 4
 
     CijHook().run(main)
+
+
+def test_waits_on_many_groups_share_batches_of_one_member_each(cij_sandbox, monkeypatch):
+    """Waits on groups of many segments send one batch a look, and list a group only once it may have enough."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
+    specs = [SegmentSpec(f"many.{uuid.uuid4()}", "Test", groups=(MemberGroup("in"),)) for _ in range(5)]
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+
+    async def main(cij):
+        made = [await cij.segments.create(spec) for spec in specs]
+        shared = Cij.shared(cij.dataverse, 0.05)
+        waits = [SegmentWait(one.segment_id, "members", min_members=3, group="in") for one in made]
+        members = IdSet()
+        members.update(pack_guids(ids)[0])
+
+        async def look() -> tuple[list[bool], list[str]]:
+            before = cij_sandbox.requests()[-1]["number"]
+            checks = await asyncio.gather(*(wait.check(shared) for wait in waits))
+            sent = [request["path"].rpartition("/")[2] for request in cij_sandbox.requests(since=before)]
+            return [check.done for check in checks], sent
+
+        done, sent = await look()
+        assert (any(done), sent.count("$batch")) == (False, 1)
+        for number in (0, 3):
+            await cij.members.add(made[number].segment_id, made[number].groups["in"], members)
+        done, sent = await look()
+        assert done == [True, False, False, True, False]
+        assert sent.count("$batch") == 1
+        assert not any("segmentdefinitions" in name for name in sent)
+        assert sum("ListGroupMembers" in name for name in sent) <= 2 * 2
+
+    CijHook().run(main)
+
+
+def test_a_group_whose_pages_keep_no_size_is_listed():
+    """A service that ignores the size of a page is noticed, and its groups are counted by whole pages."""
+
+    class Ignoring:
+        async def group_page(self, *_) -> list[str]:
+            return ["1", "2"]
+
+    assert asyncio.run(PagesOfOne(Ignoring()).has(None, None, 2)) is None

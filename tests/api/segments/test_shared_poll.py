@@ -55,7 +55,7 @@ def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
 
     async def main():
         waits = [
-            CijSegmentTrigger(segment_id=PEOPLE[number], poll_interval=1, deadline=time.time() + 20)
+            CijSegmentTrigger(segment_id=PEOPLE[number], poll_interval=3, deadline=time.time() + 30)
             for number in range(100)
         ]
         events = await asyncio.gather(*(anext(aiter(trigger.run())) for trigger in waits))
