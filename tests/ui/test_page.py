@@ -292,7 +292,16 @@ def test_text_is_readable_in_light_and_dark_mode(pages, scheme: Any):
     """Text and background differ enough in both of the UI's colour modes (WCAG AA: 4.5 to 1)."""
     page = pages.open_segments(color_scheme=scheme)
     assert page.evaluate("document.documentElement.classList.contains('dark')") == (scheme == "dark")
-    for selector in ("main h1", "tbody th a", "tbody td b", "thead button", "tbody small", ".cij-count"):
+    for selector in (
+        "main h1",
+        "tbody th a",
+        "tbody td b",
+        "thead button",
+        "tbody small",
+        ".cij-count",
+        ".cij-state.cij-live",
+        ".cij-state.cij-failed",
+    ):
         colours = page.evaluate(_COLOURS, selector)
         assert _contrast(*colours) >= 4.5, (selector, colours)
 

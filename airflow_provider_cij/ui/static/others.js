@@ -17,7 +17,7 @@ export function subject(task, names) {
 export function Waiting({ tasks, names, now }) {
   const waiting = tasks.filter((task) => task.waiting).sort((a, b) => since(a) - since(b));
   if (!waiting.length) {
-    return h(Message, { title: "Nothing waits" }, h("p", null, "Deferred tasks stand here, with what they wait for and when they give up."));
+    return h(Message, { title: "Nothing is waiting" }, h("p", null, "Deferred tasks are listed here, with what they wait for and when they give up."));
   }
   return h(
     Table,
@@ -47,7 +47,7 @@ export function Journeys({ rows, names, now }) {
     return h(
       Message,
       { title: "No journey is known yet" },
-      h("p", null, "Journeys that tasks create, publish or stop stand here. CijExportJourneyParticipantsOperator counts the people in them."),
+      h("p", null, "Journeys that tasks create, publish or stop are listed here. CijExportJourneyParticipantsOperator counts the people in them."),
     );
   }
   return h(

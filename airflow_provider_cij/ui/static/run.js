@@ -29,7 +29,7 @@ function RunTab({ dagId, runId }) {
   if (data.error) return h(Message, { title: "This could not be read", kind: "error" }, h("p", null, reason(data.error)));
   if (!data.tasks) return h("div", { className: "cij-loading", role: "status" }, "Loading tasks…");
   if (!data.tasks.length) {
-    return h(Message, { title: "No task of this run works on Customer Insights - Journeys" }, h("p", null, "Tasks of its operators and sensors stand here, with what they changed, why they failed and what they wait for."));
+    return h(Message, { title: "No task of this run works on Customer Insights - Journeys" }, h("p", null, "Tasks of its operators and sensors are listed here, with what they changed, why they failed and what they wait for."));
   }
   return h("div", { className: "cij-page" }, h(Summary, data), h(Tasks, data));
 }

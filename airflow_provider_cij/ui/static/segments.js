@@ -30,7 +30,7 @@ export function Segments({ rows, state, onState, now, connections }) {
     h(Filters, { rows, shown, state, onState, connections }),
     shown.length
       ? h(Rows, { rows: shown, state, onState, now })
-      : h(Message, { title: "No segment is like that" }, h("p", null, "Change the filters, or clear them.")),
+      : h(Message, { title: "No segment matches" }, h("p", null, "Change the filters, or clear them.")),
   );
 }
 
@@ -187,11 +187,13 @@ function Details({ row, now }) {
 export function Beginning() {
   const example = `from airflow_provider_cij.operators.segments import CijRefreshSegmentOperator
 
-CijRefreshSegmentOperator(task_id="refresh", segment_id="name:VIP customers", deferrable=True)`;
+CijRefreshSegmentOperator(
+    task_id="refresh", segment_id="name:VIP customers", deferrable=True
+)`;
   return h(
     Message,
     { title: "No segment was refreshed yet" },
     h("p", null, "This page shows each segment that a task of this package creates, fills, publishes or refreshes: it reads the asset events that those tasks emit by themselves."),
-    h("ol", null, h("li", null, "Add a connection of type ", h("b", null, "Dynamics 365 Customer Insights - Journeys"), " under Admin, Connections, and press Test."), h("li", null, "Put a task into a DAG, such as this one:", h("pre", null, h("code", null, example))), h("li", null, "Run the DAG. Its segments stand here when the task has succeeded, waits or has failed.")),
+    h("ol", null, h("li", null, "Add a connection of type ", h("b", null, "Dynamics 365 Customer Insights - Journeys"), " under Admin, Connections, and press Test."), h("li", null, "Put a task into a DAG, such as this one:", h("pre", null, h("code", null, example))), h("li", null, "Run the DAG. Its segments appear here when the task has succeeded, waits or has failed.")),
   );
 }
