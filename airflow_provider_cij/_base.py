@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, get_current_context
@@ -133,6 +134,23 @@ def _keyword_arguments(init: Any) -> dict[str, Any]:
 class _CheckedWhenParsed(BaseOperatorMeta):
     """Checks the arguments of a task as soon as it is constructed, while the DAG file is parsed."""
 
+    arguments: Mapping[str, Any]
+    fixed: Sequence[str]
+
+    @property
+    def __signature__(cls) -> Signature:  # noqa: N805  # a metaclass
+        """The constructor's own arguments first, then those of its bases, for ``help()`` and editors."""
+        if not cls.__module__.startswith(f"{__package__}."):
+            raise AttributeError("__signature__")  # a user's own subclass has a constructor of its own
+        found: dict[str, Parameter] = {}
+        for base in cls.__mro__:
+            for name, annotation in getattr(base.__dict__.get("__init__"), "__annotations__", {}).items():
+                if (default := cls.arguments.get(name, cls)) is not cls and name not in cls.fixed:
+                    default = Parameter.empty if default is ... else default
+                    kind = Parameter.KEYWORD_ONLY
+                    found.setdefault(name, Parameter(name, kind, default=default, annotation=annotation))
+        return Signature([*found.values(), Parameter("kwargs", Parameter.VAR_KEYWORD, annotation="Any")])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  # a metaclass
         task = super().__call__(*args, **kwargs)
         # Those of a mapped task were checked by its partial, or another task gives them.
@@ -154,6 +172,8 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
     template_fields: Sequence[str] = ("cij_conn_id",)
     arguments: ClassVar[Mapping[str, Any]] = {"cij_conn_id": "cij_default"}
     """The constructor's arguments with their defaults, ``...`` for those that must be given."""
+    fixed: ClassVar[Sequence[str]] = ()
+    """Arguments of a base that the class gives itself."""
     outbound: ClassVar[bool] = False
     """True for tasks on outbound marketing, whose segments and journeys are other rows."""
     readers: ClassVar[Mapping[str, Reader]] = {}

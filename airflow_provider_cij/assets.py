@@ -28,7 +28,7 @@ _PATH = re.compile(r"/(segments|journeys)/([0-9A-Fa-f-]{36})")
 
 
 class CijSegmentWatcher(AssetWatcher):
-    """Emits an event whenever a segment is refreshed, goes live, stops, fails or changes its size.
+    """Emit an event whenever a segment is refreshed, goes live, stops, fails or changes its size.
 
     Give it to an asset of its own, such as ``Asset("vip_refreshed", watchers=[CijSegmentWatcher("my_dag.create")])``,
     and a DAG with ``schedule=[that asset]`` runs for each evaluation, also those that the service makes by itself.
@@ -75,7 +75,7 @@ class CijSegmentWatcher(AssetWatcher):
 
 
 class CijJourneyWatcher(AssetWatcher):
-    """Emits an event when a journey goes live, completes or is stopped. Otherwise it is as ``CijSegmentWatcher``.
+    """Emit an event when a journey goes live, completes or is stopped. Otherwise it is as ``CijSegmentWatcher``.
 
     Source: the table reference of msdynmkt_journey.
 

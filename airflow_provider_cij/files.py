@@ -7,8 +7,9 @@ import codecs
 import csv
 import gzip
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeVar
@@ -35,6 +36,7 @@ _UNKNOWN = (
 )
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PARQUET_ROWS = 50_000
+_OBJECT_STORES = {"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"}
 
 
 def format_of(path: str) -> str:
@@ -285,10 +287,30 @@ def _destination(path: str) -> Iterator[IO[bytes]]:
         spool.seek(0)
         store, key = _object(path)
         try:
-            store.put_file(f"/dev/fd/{spool.fileno()}", key)
+            _upload(store, f"/dev/fd/{spool.fileno()}", key)
         except Exception as error:  # of any library behind a store
             said = f"{type(error).__name__}: {error}"
             raise CijError(f"The file {path!r} was not written: {said}.") from error
+
+
+def _upload(store: Any, source: str, key: str) -> None:
+    """Copy a local file into a store, where it appears whole or not at all.
+
+    An object appears when its upload is complete. Other stores, such as SFTP, show a file from its first byte: there it
+    is written beside its name and renamed.
+    """
+    protocols = {store.protocol} if isinstance(store.protocol, str) else {*store.protocol}
+    if protocols & _OBJECT_STORES:
+        store.put_file(source, key)
+        return
+    part = f"{key}.{uuid.uuid4().hex}.part"
+    try:
+        store.put_file(source, part)
+        store.mv(part, key)
+    except BaseException:
+        with suppress(Exception):  # such as that the part was never made
+            store.rm_file(part)
+        raise
 
 
 @contextmanager

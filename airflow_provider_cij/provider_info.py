@@ -66,6 +66,8 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        # For Airflow 3.2 and newer; Airflow 3.1 has the console script airflow-cij.
+        "cli": ["airflow_provider_cij.cli.get_cli_commands"],
         "asset-uris": [
             {"schemes": ["cij"], "handler": "airflow_provider_cij.assets.sanitize_uri"},
         ],

@@ -12,12 +12,14 @@ from typing import Any
 
 from cij_sandbox.testing import Sandbox, running_sandbox
 
+from demo import weekly
 from demo.audience import Audience
 from demo.examples import Examples, prepare
 from demo.stack import Stack
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".demo"
+WEEKLY = FOLDER / "data" / "weekly"
 DAG_ID = "cij_vip_segment"
 _STARTED = time.monotonic()
 
@@ -38,6 +40,9 @@ def main() -> int:
     ) as sandbox:
         say(f"Sandbox at {sandbox.base_url}. Preparing what the example DAGs need, in {FOLDER.relative_to(ROOT)}")
         examples = prepare(sandbox.airflow_conn_uri, FOLDER)
+        if options.what == "ui":
+            weekly.prepare(sandbox.airflow_conn_uri, WEEKLY)
+            weekly.write_dag(WEEKLY, examples.dags)
         # From now on a person can watch what is published.
         sandbox.hurry(compute_seconds=6, retry_after=3600, speed=1)
         say("Starting Airflow: API server, scheduler, triggerer and DAG processor")
@@ -52,6 +57,12 @@ def main() -> int:
                 say(f"  {task['task_id']}: {task['state']}")
             good = report(airflow, run_id, list(tasks), examples.audience)
             if options.what == "ui":
+                say(f"Writing {weekly.WEEKS - 1} weeks of 60 segments, and running the weekly DAGs for this week")
+                airflow.run(sys.executable, "-m", "demo.history", str(WEEKLY), str(examples.dags), sandbox.base_url)
+                for dag_id in weekly.DAG_IDS:
+                    airflow.wait_for_dag(dag_id)
+                    airflow.trigger(dag_id, {"week": weekly.WEEKS - 1})
+                airflow.trigger("cij_journey_results")
                 print(_addresses(airflow, sandbox, examples, run_id), flush=True)
                 signal.pause()
     return 0 if good else 1
@@ -61,9 +72,11 @@ def _addresses(airflow: Stack, sandbox: Sandbox, examples: Examples, run_id: str
     """Return the addresses of Airflow and the sandbox, with users, passwords and the client secret."""
     return f"""
 Airflow           {airflow.url}
+  segments        {airflow.url}/plugin/cij
   this run        {airflow.url}/dags/{DAG_ID}/runs/{run_id}
   user, password  admin, {airflow.password}
-  DAGs            {", ".join(examples.ids)}
+                  viewer, {airflow.password_of("viewer")}
+  DAGs            {", ".join([*examples.ids, *weekly.DAG_IDS])}
                   Trigger any of them as it is. cij_approved_journey asks its question under Required Actions.
 
 Organisation      {sandbox.base_url}

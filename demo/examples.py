@@ -70,12 +70,12 @@ def prepare(connection_uri: str, folder: Path) -> Examples:
     audience = write_audience(connection_uri, data)
     people = sorted(audience.found)
     (data / "abandoned_carts.csv").write_text("\n".join(["contactid", *people[:100]]) + "\n")
-    (data / "newsletter").mkdir()
+    for name in ("audience", "consent", "moved", "newsletter", "unclear"):
+        (data / name).mkdir()
     for number, country in enumerate(("de", "nl")):
         (data / "newsletter" / f"{country}.csv").write_text("\n".join(["contactid", *people[number:100:2]]) + "\n")
     fill_warehouse(folder / "warehouse.db", people)
     defaults = asyncio.run(_prepare_organisation(connection_uri, people))
-    defaults["cij_warehouse_audience"] = {"folder": str(data)}
     dags = folder / "dags"
     shutil.copytree(EXAMPLES, dags, ignore=shutil.ignore_patterns("__pycache__"))
     for path in dags.glob("*.py"):
@@ -159,7 +159,7 @@ async def _publish(cij: Cij, name: str, query: str) -> str:
 
 def _with_defaults(text: str, data: Path, parameters: Mapping[str, str]) -> str:
     """Return the text of a DAG file, with other defaults for the paths and ids among its parameters."""
-    text = text.replace('"/data/', f'"{data}/')
+    text = text.replace('"s3://store@marketing/', f'"{data.as_uri()}/')
     for name, value in parameters.items():
         text, count = re.subn(rf'("{name}": )(NOBODY|"[^"]*")', rf'\1"{value}"', text)
         if count != 1:

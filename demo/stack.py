@@ -26,13 +26,21 @@ class Stack:
     :param home: AIRFLOW_HOME: database, logs, everything
     :param dags: the folder with the DAG files
     :param environment: more environment variables for all processes
+    :param base_path: what the addresses of UI and API begin with, such as ``/airflow``; default none
     """
 
-    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        base_path: str = "",
+    ) -> None:
         self.home = home
         self.logs = home / "processes"
         api, worker_logs, trigger_logs = _free_ports(3)
-        self.url = f"http://localhost:{api}"
+        self.url = f"http://localhost:{api}{base_path}"
         self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._http = httpx.Client(base_url=self.url, timeout=30)
         self._environment = {
@@ -46,6 +54,8 @@ class Stack:
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__FERNET_KEY": "",
+            # Who sees everything and may change nothing.
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -66,7 +76,7 @@ class Stack:
     def __enter__(self) -> Stack:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            self._run("db", "migrate")
+            self.run("airflow", "db", "migrate")
             for command in _COMMANDS:
                 self._start(command)
             self._wait_until_healthy()
@@ -91,8 +101,12 @@ class Stack:
     @property
     def password(self) -> str:
         """The password of the user ``admin``, as Airflow made it."""
+        return self.password_of("admin")
+
+    def password_of(self, user: str) -> str:
+        """Return a user's password, as Airflow made it."""
         text = (self.home / "simple_auth_manager_passwords.json.generated").read_text()
-        return str(json.loads(text)["admin"])
+        return str(json.loads(text)[user])
 
     def rest(self, method: str, path: str, **others: Any) -> Any:
         """Call Airflow's REST API as ``admin``; a path with a slash in front is one beside it."""
@@ -176,12 +190,13 @@ class Stack:
         process.wait(30)
         self._start(command)
 
-    def _run(self, *command: str) -> None:
+    def run(self, *command: str) -> None:
+        """Run a command with the environment of the processes, to its end."""
         done = subprocess.run(
-            ["airflow", *command], env=self._environment, capture_output=True, text=True, check=False, cwd=self.home
+            command, env=self._environment, capture_output=True, text=True, check=False, cwd=self.home
         )
         if done.returncode:
-            raise RuntimeError(f"airflow {' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
 
     def _start(self, command: str) -> None:
         with (self.logs / f"{command}.log").open("wb") as log:

@@ -1,7 +1,7 @@
 """Move a static outbound segment to a real-time one, while the organisation still has outbound marketing.
 
-Its members are written to a file, a real-time segment gets a group that is made equal to it, and is published. At the
-end both must have the same number of members.
+Its members are written to a file of this run, a real-time segment gets a group that is made equal to it, and is
+published. At the end both must have the same number of members. Let the bucket delete such files after some days.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from airflow_provider_cij.sources import FromFile
 with DAG(
     dag_id="cij_move_outbound_segment",
     schedule=None,
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
     params={
         "outbound_segment_id": "00000000-0000-0000-0000-000000000000",
         "display_name": "Moved from outbound marketing",
-        "members_file": "/data/outbound_members.csv",
+        "folder": "s3://store@marketing/moved",
     },
     doc_md=__doc__,
     tags=["cij", "example"],
@@ -37,7 +38,7 @@ with DAG(
     export = CijOutboundExportSegmentMembersOperator(
         task_id="export_members",
         segment_id="{{ params.outbound_segment_id }}",
-        path="{{ params.members_file }}",
+        path="{{ params.folder }}/members_{{ run_id }}.csv",
     )
     # The key derives from the outbound segment: moving it again brings the same real-time segment up to date.
     create = CijCreateSegmentOperator(
@@ -50,7 +51,8 @@ with DAG(
         task_id="mirror_members",
         segment_id=create.output["segment_id"],
         group="Moved",
-        members=FromFile("{{ params.members_file }}", column="contactid"),
+        # The file that the export of this run wrote, whichever worker runs this.
+        members=FromFile(export.output["path"], column="contactid"),
     )
     publish = CijPublishSegmentOperator(
         task_id="publish",

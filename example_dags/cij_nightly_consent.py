@@ -1,8 +1,9 @@
 """Every night: consent from the warehouse, the opt-outs that came in CIJ back to it, and a group of who may be mailed.
 
 The warehouse's table ``consent`` says who opted in or out, and when. A later "no" in CIJ is never overwritten. The
-opt-outs that came in CIJ, by link or form, are in a file for the warehouse, each once. The group then holds exactly the
-people of ``newsletter_audience`` who would be mailed: who lost consent is removed. The last task counts once more.
+opt-outs that came in CIJ, by link or form, are in a file for the warehouse, one a night, each once. The group then
+holds exactly the people of ``newsletter_audience`` who would be mailed: who lost consent is removed. The last task
+counts once more.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 2},
-    # Workers do not share a disk: give URLs of an object store.
-    params={"opt_outs_file": "/data/opt_outs.csv", "left_out_file": "/data/left_out.csv"},
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
+    params={"folder": "s3://store@marketing/consent"},
     doc_md=__doc__,
     tags=["cij", "example"],
 ):
@@ -40,7 +41,7 @@ with DAG(
     )
     export_opt_outs = CijExportConsentOperator(
         task_id="export_opt_outs",
-        path="{{ params.opt_outs_file }}",
+        path="{{ params.folder }}/opt_outs_{{ run_id }}.csv",
         value="opted_out",
         since="2020-01-01T00:00:00+00:00",
         outlets=[OPT_OUTS],
@@ -54,7 +55,7 @@ with DAG(
         group="May be mailed",
         members=FromSql("SELECT contact_id FROM newsletter_audience WHERE unsubscribed = 0", conn_id="warehouse"),
         require_consent=True,
-        opted_out_path="{{ params.left_out_file }}",
+        opted_out_path="{{ params.folder }}/left_out_{{ run_id }}.csv",
         max_removals="50%",
     )
     refresh = CijRefreshSegmentOperator(

@@ -10,7 +10,11 @@ from airflow_provider_cij.sources import FromFile
 with DAG(
     dag_id="cij_raise_trigger",
     schedule=None,
-    params={"people_file": "/data/abandoned_carts.csv", "unclear_file": "/data/unclear.csv"},
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
+    params={
+        "people_file": "s3://store@marketing/abandoned_carts.csv",
+        "unclear_folder": "s3://store@marketing/unclear",
+    },
     doc_md=__doc__,
     tags=["cij", "example"],
 ) as dag:
@@ -20,6 +24,6 @@ with DAG(
         members=FromFile("{{ params.people_file }}", column="contactid"),
         # The same for everybody.
         attributes={"carturl": "https://contoso.com/cart"},
-        unclear_path="{{ params.unclear_file }}",
+        unclear_path="{{ params.unclear_folder }}/unclear_{{ run_id }}.csv",
         retries=2,
     )

@@ -17,7 +17,8 @@ from airflow_provider_cij.sources import FromFile
 with DAG(
     dag_id="cij_segment_per_country",
     schedule=None,
-    params={"folder": "/data/newsletter"},
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
+    params={"folder": "s3://store@marketing/newsletter"},
     doc_md=__doc__,
     tags=["cij", "example"],
 ):

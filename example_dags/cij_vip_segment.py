@@ -18,10 +18,11 @@ from airflow_provider_cij.sources import FromFile
 with DAG(
     dag_id="cij_vip_segment",
     schedule=None,
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
     params={
-        "invited_file": "/data/invited.csv",
-        "staff_file": "/data/staff.csv",
-        "export_file": "/data/vip_members.csv",
+        "invited_file": "s3://store@marketing/invited.csv",
+        "staff_file": "s3://store@marketing/staff.csv",
+        "export_file": "s3://store@marketing/vip_members.csv",
     },
     doc_md=__doc__,
     tags=["cij", "example"],

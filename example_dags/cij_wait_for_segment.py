@@ -10,9 +10,10 @@ from airflow_provider_cij.sensors.segments import CijSegmentSensor
 with DAG(
     dag_id="cij_wait_for_segment",
     schedule=None,
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
     params={
         "segment_id": "00000000-0000-0000-0000-000000000000",
-        "export_file": "/data/members.csv",
+        "export_file": "s3://store@marketing/members.csv",
     },
     doc_md=__doc__,
     tags=["cij", "example"],

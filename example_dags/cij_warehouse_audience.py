@@ -1,8 +1,8 @@
 """From the warehouse to a live segment: contacts, their consent, exactly these people in a group, refresh, count.
 
 The warehouse decides who is in. People who are no contacts yet are created, those whose columns are old are updated.
-Rows that can't be written stand in ``rejects.csv``, by line and reason. Who would not be mailed is left out, and stands
-in ``left_out.csv``.
+Each run writes files of its own. Rows that can't be written stand in ``rejects_…csv``, by line and reason. Who would
+not be mailed is left out, and stands in ``left_out_…csv``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from airflow_provider_cij.sources import FromFile, FromSql
 with DAG(
     dag_id="cij_warehouse_audience",
     schedule=None,
-    # Workers do not share a disk: give the URL of an object store.
-    params={"folder": "s3://marketing/audience"},
+    # Workers do not share a disk: give the URL of an object store, s3://connection@bucket/…
+    params={"folder": "s3://store@marketing/audience"},
     doc_md=__doc__,
     tags=["cij", "example"],
 ):
@@ -40,8 +40,8 @@ with DAG(
         },
         max_invalid="1%",
         max_failed="1%",
-        rejects_path="{{ params.folder }}/rejects.csv",
-        ids_path="{{ params.folder }}/contacts.csv",
+        rejects_path="{{ params.folder }}/rejects_{{ run_id }}.csv",
+        ids_path="{{ params.folder }}/contacts_{{ run_id }}.csv",
     )
     consent = CijImportConsentOperator(
         task_id="import_consent",
@@ -57,9 +57,9 @@ with DAG(
         task_id="mirror_members",
         segment_id=create.output["segment_id"],
         group="Audience",
-        members=FromFile("{{ params.folder }}/contacts.csv", column="contactid"),
+        members=FromFile(upsert.output["ids_path"], column="contactid"),
         require_consent=True,
-        opted_out_path="{{ params.folder }}/left_out.csv",
+        opted_out_path="{{ params.folder }}/left_out_{{ run_id }}.csv",
         max_removals="20%",
     )
     refresh = CijRefreshSegmentOperator(
@@ -73,5 +73,5 @@ with DAG(
         if count != expected:
             raise ValueError(f"{count:,} members, not {expected:,}.")
 
-    [upsert, consent, create] >> mirror >> refresh
+    [consent, create] >> mirror >> refresh
     check_count(mirror.output, refresh.output)

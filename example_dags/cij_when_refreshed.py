@@ -13,7 +13,7 @@ from airflow.sdk import DAG, Asset, task
 from airflow_provider_cij.assets import CijSegmentWatcher
 
 # The segment that cij_vip_segment creates, by its key.
-refreshed = Asset("vip_refreshed", watchers=[CijSegmentWatcher("cij_vip_segment.create")])
+refreshed = Asset("vip_refreshed", watchers=[CijSegmentWatcher("cij_vip_segment.create_segment")])
 
 with DAG(
     dag_id="cij_when_refreshed",

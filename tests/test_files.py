@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow.parquet
 import pytest
@@ -122,6 +123,33 @@ def test_an_object_is_uploaded_whole_or_not_at_all(tmp_path, monkeypatch, suffix
         assert ObjectStoragePath(url).read_bytes() == older
     assert ObjectStoragePath(url).read_bytes() != older
     assert list(tmp_path.iterdir()) == []
+
+
+class _Breaking(MemoryFileSystem):
+    """A store that shows a file from its first byte, and whose connection breaks at a text."""
+
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def put_file(self, lpath, rpath, **options):
+        text = Path(lpath).read_bytes()
+        whole, found, _ = text.partition(b"broken")
+        self.pipe_file(rpath, whole)
+        if found:
+            raise ConnectionResetError("reset by peer")
+
+
+def test_other_stores_show_no_half_file():
+    """In a store without atomic uploads a file is written beside its name: the older one stays, and no part is left."""
+    attach("memory", conn_id="breaking", fs=_Breaking(skip_instance_cache=True))
+    path = ObjectStoragePath("memory://breaking@bucket/folder/members.csv")
+    _written(str(path), ["id"], ["older"])
+    with pytest.raises(CijError, match="reset by peer"):
+        _written(str(path), ["id"], ["x", "broken", "y"])
+    assert path.read_text() == "id\nolder\n"
+    _written(str(path), ["id"], ["newer"])
+    assert path.read_text() == "id\nnewer\n"
+    assert [one.name for one in path.parent.iterdir()] == ["members.csv"]
 
 
 def test_a_failed_upload_is_retryable():

@@ -102,3 +102,12 @@ def test_secrets_have_names_that_airflow_masks():
     for name, field in CONNECTION_TYPE["conn-fields"].items():
         if field["schema"].get("format") == "password":
             assert should_hide_value_for_key(name), name
+
+
+def test_the_commands_named_are_those_of_the_console_script():
+    """Airflow's commands of the provider are one group, whose commands the console script has as well."""
+    (path,) = INFO["cli"]
+    module, _, name = path.rpartition(".")
+    (group,) = getattr(__import__(module, fromlist=[name]), name)()
+    assert group.name == "cij"
+    assert {command.name for command in group.subcommands} == {"check", "probe"}

@@ -135,6 +135,16 @@ class DataverseClient:
         """
         return await self._send(value_of, "GET", path, repeatable=True)
 
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool, **headers: str
+    ) -> Response:
+        """Send a request and return its response unread, for what its status, headers or shape tell.
+
+        :param body: the JSON to send, by default none
+        :param repeatable: True when the request is idempotent
+        """
+        return await self._send(lambda found: found, method, path, body, repeatable=repeatable, headers=headers)
+
     async def rows(self, path: str) -> list[dict[str, Any]]:
         """Read the first page of a query's rows. Use ``pages`` to read all of them.
 

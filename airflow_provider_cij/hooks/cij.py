@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_cij.api.cij import Cij, row_url
+from airflow_provider_cij.api.organisation import describe_user, readable, version_of
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.dataverse.values import trimmed
-from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError, CijThrottledError
+from airflow_provider_cij.errors import CijError, CijInputError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
 from airflow_provider_cij.version_compat import AirflowNotFoundException
 
@@ -183,43 +183,17 @@ _READ_TABLES = (
 
 
 async def _describe_connection(cij: Cij) -> str:
-    me = await cij.dataverse.get("WhoAmI")
-    await cij.dataverse.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
-    try:
-        version = str((await cij.dataverse.get("RetrieveVersion()")).get("Version") or "unknown")
-    except CijRefusedError:
-        version = "unknown"
-    unreadable = [table for table in _READ_TABLES if not await _readable(cij, table)]
-    settings = cij.dataverse.settings
+    client = cij.dataverse
+    me = await client.get("WhoAmI")
+    await client.get("msdynmkt_segments?$select=msdynmkt_segmentid&$top=1")
+    version = await version_of(client)
+    unreadable = [table for table in _READ_TABLES if await readable(client, table)]
+    settings = client.settings
     return (
         f"Connected to {settings.base_url} (organisation {me.get('OrganizationId')}, Dataverse {version}, "
-        f"Web API {settings.api_version}) as {await _user(cij, str(me.get('UserId')))}. "
+        f"Web API {settings.api_version}) as {await describe_user(client, str(me.get('UserId')))}. "
         "Customer Insights - Journeys is installed, and its segments are readable."
     ) + (f" Its roles lack the privilege to read {', '.join(unreadable)}." if unreadable else "")
-
-
-async def _readable(cij: Cij, table: str) -> bool:
-    try:
-        await cij.dataverse.get(f"{table}s?$select={table}id&$top=1")
-    except CijRefusedError:  # the privilege is missing, or the table
-        return False
-    return True
-
-
-async def _user(cij: Cij, user_id: str) -> str:
-    """Return the name, the id and the roles of a user, as far as they can be read."""
-    try:
-        user = await cij.dataverse.get(query(row_path("systemusers", user_id), select=("fullname",)))
-        where = f"systemuserid eq {user_id}"
-        given = await cij.dataverse.rows(query("systemuserrolescollection", select=("roleid",), where=where))
-        ids = [str(row["roleid"]) for row in given]
-        roles = (
-            await cij.dataverse.rows(query("roles", select=("name",), where=in_filter("roleid", ids))) if ids else []
-        )
-    except CijError:  # it says who, not whether
-        return f"user {user_id}, whose roles can't be read"
-    names = ", ".join(sorted(repr(role["name"]) for role in roles)) or "none"
-    return f"{user.get('fullname')!r} (user {user_id}; roles: {names})"
 
 
 # The extras that the connection form shows, and the field of ``Settings`` that each one fills.

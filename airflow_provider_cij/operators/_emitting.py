@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FACTS = (
     *("name", "status", "member_count", "change", "evaluated_at", "read", "added", "removed", "invalid", "not_found"),
-    *("opted_out", "duration", "link", "execution_id"),
+    *("opted_out", "audience", "states", "duration", "link", "execution_id"),
 )
 """The keys of an event besides the id; a key whose value is not known is left out."""
 

@@ -31,7 +31,7 @@ def _gone() -> Check:
 
 
 class CijStopSegmentsOperator(SegmentWaiting):
-    """Stops segments, and waits until they are stopped.
+    """Stop segments, and wait until they are stopped.
 
     A stopped segment is not evaluated any more, and can be edited, published again or deleted. The action needs the
     application version of April 2026.
@@ -45,7 +45,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the segments' assets; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"stopped": [ids]}``: all of them, those included that were at rest before
     :raises AirflowFailException: some were not stopped; the error names the journeys and segments that use them
     :raises CijTimeoutError: one is not stopped in time
@@ -105,7 +105,7 @@ async def _log_usages(cij: Cij, segment: Segment, log: Any) -> None:
 
 
 class CijDeleteSegmentOperator(MayBeMissing, SegmentWaiting):
-    """Deletes a segment, both rows of it.
+    """Delete a segment, both rows of it.
 
     A definition that was left without its segment, by a create or a delete that was cut off, is deleted as well. A
     segment that another task deletes meanwhile counts as missing.
@@ -118,12 +118,13 @@ class CijDeleteSegmentOperator(MayBeMissing, SegmentWaiting):
     :param timeout: seconds to wait until it is stopped; default 600
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the segment's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: live journeys use it, it could not be stopped, or the service refuses
     :raises CijTimeoutError: it is not stopped in time; nothing was deleted
     """
 
+    fixed = ("wait",)
     # As read in this part of the task, when nothing was changed since.
     _as_read: Segment | None = None
 

@@ -67,7 +67,8 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
             self.log.info("%s %s", f"{count:,}", state.replace("_", " "))
         self.log.info("Journey %r (%s) has %s participants", journey.name, journey.journey_id, f"{total:,}")
         running = {} if self.states and "in_progress" not in self.states else {"member_count": counts["in_progress"]}
-        self.emit_journey(context, {**journey.summary(), "name": journey.name, "read": total, **running})
+        facts = {**journey.summary(), "name": journey.name, "read": total, "states": dict(counts), **running}
+        self.emit_journey(context, facts)
         return {**journey.summary(), "count": total, "states": dict(counts), "path": self.path}
 
     async def _export(self, cij: Cij, context: Context) -> tuple[Journey, Counter[str]]:

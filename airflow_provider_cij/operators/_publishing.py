@@ -44,7 +44,7 @@ class SegmentWaiting(EmitsEvents, WaitingOperator):
 
 
 class CijPublishSegmentOperator(SegmentWaiting):
-    """Publishes a segment and waits until it is live.
+    """Publish a segment and wait until it is live.
 
     Publishing is asked for, and done behind the reply. A segment that was live before counts as live again once an
     evaluation has succeeded that began after this task asked. When another one was under way and the service dropped
@@ -66,7 +66,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
     :param timeout: seconds to wait for the segment in all, default 24 hours: a new segment may take the service hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the segment's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the service refuses the query, or the segment failed, with its words; it has too many
         members; or the log of evaluations of a segment that was live can't be read
@@ -182,7 +182,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
 
 
 class CijRefreshSegmentOperator(CijPublishSegmentOperator):
-    """Evaluates a segment again and waits for that: publishes it once more, which is the documented way.
+    """Evaluate a segment again and wait for that: publish it once more, which is the documented way.
 
     The members are those of an evaluation that began after this task asked for it. A stopped and an expired segment
     goes live again.
@@ -203,7 +203,7 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
     :param timeout: seconds to wait for the new evaluation in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the segment's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count", "evaluated_at"}``, the last as ISO 8601 or None when the log of
         evaluations can't be read, or ``wait`` is False. XCom has ``name`` as well, and ``change``: the number of
         members against the evaluation before, None at a first one

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class CijCreateJourneyOperator(EmitsEvents):
-    """Creates a journey from a template, or from another journey: as a draft, unless told to publish it.
+    """Create a journey from a template, or from another journey: as a draft, unless told to publish it.
 
     Journeys are unique by name. One that has the same name counts as made by an earlier try, and is returned as it
     is, when this application user made it since the DAG run was due; any other fails the task. So put the run into
@@ -43,17 +43,18 @@ class CijCreateJourneyOperator(EmitsEvents):
     :param template_id: the template, or a journey to copy
     :param name: up to 150 characters, unique in the organisation
     :param modifications: values by JSONPath, such as ``{"$.actions['…'].parameters.count": 2}``; numbers, lists and
-        dicts as they are (the paths are no templates)
-    :param starts_at: a datetime with its time zone, or ISO 8601; in the future
-    :param ends_at: a datetime with its time zone, or ISO 8601; up to 365 days after the start
-    :param publish: True makes it live at once: it sends real mail to real people
-    :param audience_segment_id: the segment it starts with, which must be live
-    :param exclusion_segment_ids: segments whose members do not start
-    :param suppression_segment_ids: segments whose members leave
-    :param message_ids: e-mail ids by the id of the action that sends them
-    :param business_unit_id: the owner, where business units are in use
+        dicts as they are (the paths are no templates). Default None, no other changes
+    :param starts_at: a datetime with its time zone, or ISO 8601; in the future. Default None, the template's
+    :param ends_at: a datetime with its time zone, or ISO 8601; up to 365 days after the start. Default None, the
+        template's
+    :param publish: True makes it live at once: it sends real mail to real people. Default False
+    :param audience_segment_id: the segment it starts with, which must be live. Default None, the template's
+    :param exclusion_segment_ids: segments whose members do not start. Default none
+    :param suppression_segment_ids: segments whose members leave. Default none
+    :param message_ids: e-mail ids by the id of the action that sends them. Default None, the template's
+    :param business_unit_id: the owner, where business units are in use. Default None, not sent
     :param emit_events: False emits no event on the journey's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "valid", "errors"}``; ``valid`` is None when an earlier try's draft can't be validated,
         ``errors`` what a draft may have
     :raises AirflowFailException: the service finds mistakes in it: each with its code; another journey has the
@@ -125,7 +126,8 @@ class CijCreateJourneyOperator(EmitsEvents):
         for issue in created.issues:
             self.log.warning("%s: %s", issue.code, issue.message)
         status = "publishing" if spec.publish else "draft"
-        self.emit_journey(context, {"journey_id": created.journey_id, "name": spec.name, "status": status})
+        facts = {"name": spec.name, "status": status, "audience": spec.audience_segment_id}
+        self.emit_journey(context, {"journey_id": created.journey_id, **facts})
         issues = [issue.as_dict() for issue in created.issues]
         return {"journey_id": created.journey_id, "valid": created.valid, "errors": issues}
 
@@ -137,15 +139,16 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 class CijValidateJourneyOperator(CijOperator):
-    """Has the service check a journey. Changes nothing.
+    """Have the service check a journey. Changes nothing.
 
     Source: "Use the Create Journey From Template API", related APIs. What the action answers is in no document: what it
     says is shown as it says it.
 
-    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
-    :param journey_json: or its definition, a text or a dict
-    :param fail_on: ``"error"``; ``"warning"``, then both fail the task; or ``"never"``
-    :param cij_conn_id: the Airflow connection
+    :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result. Default None,
+        ``journey_json`` is given
+    :param journey_json: or its definition, a text or a dict. Default None, ``journey_id`` is given
+    :param fail_on: ``"error"`` (default); ``"warning"``, then both fail the task; or ``"never"``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"valid", "errors", "warnings"}``; each issue has ``code``, ``message``, ``where`` and ``activity``
     :raises AirflowFailException: it is not valid, or the organisation's version has no such action
     """
@@ -204,7 +207,7 @@ def _table(issues: Sequence[ValidationIssue]) -> list[str]:
 
 
 class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
-    """Publishes a draft journey and waits until it is live: it sends real mail to real people.
+    """Publish a draft journey and wait until it is live: it sends real mail to real people.
 
     The journey is read first, and only a draft is published; one that is live or publishing is waited for. When the
     response is lost, nothing is sent again before the journey has been read and is still a draft.
@@ -220,7 +223,7 @@ class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
     :param emit_events: False emits no event on the journey's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: the service finds mistakes in it, or it was stopped, which is final
     :raises CijTimeoutError: it is not live in time

@@ -37,7 +37,7 @@ __all__ = [
 
 
 class CijCreateSegmentOperator(EmitsEvents, Keyed):
-    """Creates a segment as a draft, or updates the segment that has the same key.
+    """Create a segment as a draft, or update the segment that has the same key.
 
     Both row ids and the group ids derive from ``key``: each run, each retry and each organisation finds the same
     segment, and none creates a second one. A live segment stays live; publish it for a change to take effect.
@@ -45,22 +45,25 @@ class CijCreateSegmentOperator(EmitsEvents, Keyed):
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
     :param display_name: what people see, up to 100 characters
-    :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``
-    :param base_table: ``contact`` or ``lead``
-    :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to exclude
+    :param query: the query that finds its members, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``.
+        Default ``""``, no query: the groups alone
+    :param base_table: ``contact`` (default) or ``lead``
+    :param groups: static groups, up to 10: names, or ``MemberGroup(name, include=False)`` for people to exclude.
+        Default none
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
-    :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: what the segment is for, as people read it in Dynamics 365
-    :param static_snapshot: True freezes the members as of each publish
-    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param business_unit_id: the owner, where business units are in use
+    :param if_exists: ``"update"`` (default) what differs, ``"reuse"`` it as it is, or ``"fail"``
+    :param description: what the segment is for, as people read it in Dynamics 365. Default None, not written
+    :param static_snapshot: True freezes the members as of each publish. Default False
+    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence. Default None,
+        not written
+    :param business_unit_id: the owner, where business units are in use. Default None, not written
     :param included_members: ids that are always members, by the API's first generation; for organisations without
-        groups, and never together with groups
-    :param excluded_members: ids that are never members, by the API's first generation; 108 at the most
+        groups, and never together with groups. Default none
+    :param excluded_members: ids that are never members, by the API's first generation; 108 at the most. Default none
     :param allow_dropping_members: True drops a group that is not named any more together with its members; by default
         False such a group fails the task before anything is written. A renamed group is a dropped one
     :param emit_events: False emits no event on the segment's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": bool, "changed": bool, "changes":
         {argument: {"old", "new"}}}``, counts in place of ids of people, and groups as ``{name: "include" or
         "exclude"}``; the next task takes the id as ``create.output["segment_id"]``
@@ -170,25 +173,26 @@ def _members(name: str, given: Any) -> tuple[str, ...]:
 
 
 class CijUpdateSegmentOperator(EmitsEvents):
-    """Changes what is given of a segment that exists, and leaves the rest.
+    """Change what is given of a segment that exists, and leave the rest.
 
     Its status stays as it is: publish it for the change to take effect. Nothing is written where nothing differs.
 
     Source: "Create a Customer Insights - Journeys segment using the Web API".
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param display_name: what people see, up to 100 characters
-    :param query: the query that finds its members
+    :param display_name: what people see, up to 100 characters. Default None, it stays as it is
+    :param query: the query that finds its members. Default None, it stays as it is
     :param groups: all static groups as wanted: one whose name exists keeps its members, a new one is empty, and one
-        that is not named is dropped
-    :param static_snapshot: True freezes the members as of each publish
-    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence
-    :param description: what the segment is for, as people read it in Dynamics 365
-    :param business_unit_id: the owner, where business units are in use
+        that is not named is dropped. Default None, it stays as it is
+    :param static_snapshot: True freezes the members as of each publish. Default None, it stays as it is
+    :param refresh_interval_minutes: minutes between evaluations; the service may choose another cadence. Default None,
+        it stays as it is
+    :param description: what the segment is for, as people read it in Dynamics 365. Default None, it stays as it is
+    :param business_unit_id: the owner, where business units are in use. Default None, it stays as it is
     :param allow_dropping_members: True drops a group together with its members; by default False such a group fails
         the task before anything is written. A renamed group is a dropped one
     :param emit_events: False emits no event on the segment's asset; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "definition_id", "groups": {name: id}, "created": False, "changed": bool, "changes":
         {argument: {"old", "new"}}}``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it

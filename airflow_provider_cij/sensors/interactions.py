@@ -47,7 +47,7 @@ def _fresher_than(name: str, value: object) -> timedelta | datetime:
 
 
 class CijInteractionsSensor(CijTask, BaseSensorOperator):
-    """Waits until the interactions of journeys are fresh enough to report on, in poke and reschedule mode.
+    """Wait until the interactions of journeys are fresh enough to report on, in poke and reschedule mode.
 
     Interactions are in Microsoft Fabric, in a table for each kind, at most three hours behind. Any database that
     Airflow has a provider for is read: Fabric's SQL endpoint, or a copy elsewhere. Only the newest ``Timestamp`` is
@@ -61,7 +61,7 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
     :param interaction_table: the table of one kind of interaction, in the database's own letter case; default
         ``EmailSent`` (templated)
     :param timestamp_column: the column of moments, in UTC; default ``Timestamp`` (templated)
-    :param cij_conn_id: not used: interactions are not read from the organisation
+    :param cij_conn_id: not used, as interactions are not read from the organisation; default ``cij_default``
     :return: ``{"table", "newest"}``, ``newest`` in ISO 8601
     :raises AirflowFailException: there is no such table or connection, or an argument can't be right
     :raises AirflowSensorTimeout: it is not so fresh within ``timeout``

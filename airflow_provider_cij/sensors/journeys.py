@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 class CijJourneySensor(WaitSensor):
-    """Waits until a journey is live, completed or stopped, the same in poke, reschedule and deferrable mode.
+    """Wait until a journey is live, completed or stopped, the same in poke, reschedule and deferrable mode.
 
     A journey in a status that no document names is waited for. One that can't become it any more (deleted; or stopped,
     which is final, when it was to be live or completed) fails the task, with ``soft_fail`` as well: only a timeout
     skips. It only looks: nothing is changed.
 
     :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
-    :param until: ``"live"``; ``"completed"``: it has ended by itself; ``"stopped"``: it runs no more, by a stop or by
-        itself
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param until: ``"live"`` (default); ``"completed"``: it has ended by itself; ``"stopped"``: it runs no more, by a
+        stop or by itself
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: it can't become it any more
     :raises AirflowSensorTimeout: it is not so within ``timeout``

@@ -46,7 +46,7 @@ class _OutboundWait(WaitSensor):
 
 
 class CijOutboundSegmentSensor(_OutboundWait):
-    """Waits until an outbound segment is live or stopped, the same in poke, reschedule and deferrable mode.
+    """Wait until an outbound segment is live or stopped, the same in poke, reschedule and deferrable mode.
 
     A status that no document names is waited for. Error fails the task, and so does Expired unless ``"stopped"`` is
     waited for, with ``soft_fail`` as well: only a timeout skips.
@@ -54,9 +54,10 @@ class CijOutboundSegmentSensor(_OutboundWait):
     Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param until: ``"live"`` or ``"stopped"`` (expired counts)
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param until: ``"live"`` (default) or ``"stopped"`` (expired counts)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``, the last as of its last evaluation
     :raises AirflowFailException: the segment failed
     :raises AirflowSensorTimeout: it is not so within ``timeout``
@@ -75,7 +76,7 @@ class CijOutboundSegmentSensor(_OutboundWait):
 
 
 class CijOutboundMemberOperationsSensor(_OutboundWait):
-    """Waits until the changes of an outbound segment's members are done, in each mode.
+    """Wait until the changes of an outbound segment's members are done, in each mode.
 
     The service makes them behind its reply, and is asked how far they are (``getState``). What it answers is documented
     nowhere: a clear word, or a count of pending operations, is understood, and the log shows each answer. One that
@@ -84,8 +85,9 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
     Source: "Basic operations on segments using API in outbound marketing", section "Get status of pending operations".
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "state"}``
     :raises AirflowFailException: the answer speaks of a failure
     :raises AirflowSensorTimeout: they are not done within ``timeout``
@@ -103,12 +105,13 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
 
 
 class CijOutboundJourneySensor(_OutboundWait):
-    """Waits until an outbound journey is live or stopped, as ``CijOutboundSegmentSensor`` does for segments.
+    """Wait until an outbound journey is live or stopped, as ``CijOutboundSegmentSensor`` does for segments.
 
     :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
-    :param until: ``"live"`` or ``"stopped"`` (expired counts)
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param until: ``"live"`` (default) or ``"stopped"`` (expired counts)
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: the journey failed, with what its check for errors found
     :raises AirflowSensorTimeout: it is not so within ``timeout``

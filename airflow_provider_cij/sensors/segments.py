@@ -39,14 +39,14 @@ class _SegmentWait(WaitSensor):
 
 
 class CijSegmentSensor(_SegmentWait):
-    """Waits until a segment is live, refreshed or stopped, the same in poke, reschedule and deferrable mode.
+    """Wait until a segment is live, refreshed or stopped, the same in poke, reschedule and deferrable mode.
 
     A draft, a stopped and a computing segment are waited for, and so is one whose status no document names. Error,
     Deleted and Faulted fail the task, with ``soft_fail`` as well: only a timeout skips. "Computed with warnings" is
     live, with a warning in the log.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param until: ``"live"``; ``"refreshed"``: an evaluation that began at or after ``since`` has succeeded;
+    :param until: ``"live"`` (default); ``"refreshed"``: an evaluation that began at or after ``since`` has succeeded;
         ``"stopped"``: it is stopped or has expired
     :param since: for ``"refreshed"``: a datetime with its time zone, or ISO 8601; by default the start of
         the DAG run, by the service's clock
@@ -55,8 +55,9 @@ class CijSegmentSensor(_SegmentWait):
     :param max_change: how far their number may be from that of the evaluation before, by the log of evaluations: a
         number of members, or a share such as ``"20%"``; more fails the task. Nothing is compared at a first evaluation.
         By default any change
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the segment, or the evaluation, failed, with the service's words; or it has too many
         members
@@ -112,15 +113,16 @@ class CijSegmentSensor(_SegmentWait):
 
 
 class CijSegmentMembersSensor(_SegmentWait):
-    """Waits until a segment, or one of its static groups, has enough members.
+    """Wait until a segment, or one of its static groups, has enough members.
 
     A segment's members are counted by its last evaluation, a group's as they are now.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param min_members: how many. ``at_least`` is its former name
+    :param min_members: how many, 1 or more; must be given. ``at_least`` is its former name
     :param group: a static group's name or id; by default the segment's members count
-    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's
-    :param cij_conn_id: the Airflow connection
+    :param deferrable: True waits in the triggerer, without a worker; then ``poke_interval`` is the triggerer's. Default
+        Airflow's ``default_deferrable``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``; for a group, counting ends with the page that has enough
     :raises AirflowFailException: the segment failed, with the service's words, or has no such group
     :raises AirflowSensorTimeout: there are not enough within ``timeout``

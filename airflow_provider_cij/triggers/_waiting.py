@@ -25,7 +25,7 @@ _FIRST_CHECK_AFTER = 5.0
 
 @dataclass(eq=False)
 class WaitTrigger(BaseTrigger):
-    """Checks until a wait is over. It only reads: what changes anything runs in the worker.
+    """Check until a wait is over. It only reads: what changes anything runs in the worker.
 
     All triggers of a connection in one process share a client, a token and a poll.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class CijJourneyTrigger(WaitTrigger):
-    """Checks a journey until it is as it should be.
+    """Check a journey until it is as it should be.
 
     Its event is ``{"status": "live", "journey": {…}, "name": …, "deadline": …, "state": {…}}``, with ``until`` in place
     of ``live``; or ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.

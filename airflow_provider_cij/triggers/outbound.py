@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class CijOutboundTrigger(WaitTrigger):
-    """Checks an outbound segment, its changes of members, or a journey until it is as it should be.
+    """Check an outbound segment, its changes of members, or a journey until it is as it should be.
 
     Its event is ``{"status": "live", "outbound": {…}, "name": …, "deadline": …, "state": {…}}``, with ``until`` in
     place of ``live``; or ``"failed"``, ``"timeout"`` or ``"error"`` with ``error``.

@@ -15,7 +15,7 @@ from airflow_provider_cij.triggers._waiting import event_of
 
 
 class CijPauseTrigger(BaseTrigger):
-    """Waits until a moment. Its event is ``{"status": "go_on", "since": …}``.
+    """Wait until a moment. Its event is ``{"status": "go_on", "since": …}``.
 
     :param until: epoch seconds; absolute, so that it outlives a restart
     :param since: epoch seconds of the first pause in a row, handed back with the event

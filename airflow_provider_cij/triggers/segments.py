@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class CijSegmentTrigger(WaitTrigger):
-    """Checks a segment until it is as it should be.
+    """Check a segment until it is as it should be.
 
     Its event is ``{"status": "live", "segment": {…}, "name": …, "evaluated_at": …, "deadline": …, "state": {…}}``, with
     ``until`` in place of ``live``; ``"publish_again"`` when the service has dropped the request to publish, which the

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_cij.api.changes import before
+from airflow_provider_cij.api.journeys.models import SUPERSEDED
 from airflow_provider_cij.api.journeys.wait import JOURNEY_NEWS
 from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.api.segments.watch import SegmentWatch, Watermark, change_bound
@@ -299,7 +300,7 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
 
 @dataclass(eq=False)
 class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
-    """Watches a segment. Its events hold ids and numbers of the segment and of its evaluation.
+    """Watch a segment. Its events hold ids and numbers of the segment and of its evaluation.
 
     An event is ``{"segment_id", "name", "status", "member_count", "change", "evaluated_at", "duration", "link",
     "execution_id"}``, without what is not known.
@@ -372,10 +373,11 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 
 @dataclass(eq=False)
 class CijJourneyWatchTrigger(WatchTrigger[int]):
-    """Watches a journey.
+    """Watch a journey.
 
     An event is ``{"journey_id", "name", "status", "link", "execution_id"}``. A journey has no executions: its
-    ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart.
+    ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart. That a later
+    version has taken its place is no stop.
 
     :param journey_id: the journey
     """
@@ -408,6 +410,11 @@ class CijJourneyWatchTrigger(WatchTrigger[int]):
         if last is None or last == journey.status or journey.status not in wanted or last in wanted:
             return journey.status, None
         async with _session(self.cij_conn_id) as cij:
+            if self.on == "stopped" and await cij.journeys.is_superseded(journey.journey_id):
+                log.warning(
+                    "Journey %r (%s) did not stop: %s. Watch that one", journey.name, self.journey_id, SUPERSEDED
+                )
+                return journey.status, None
             link = cij.journey_url(journey.journey_id)
         execution_id = f"{journey.status_name} {journey.modified_on}"
         facts = {"name": journey.name, "link": link, "execution_id": execution_id}

@@ -52,6 +52,16 @@ class Sandbox:
         """Return the events of its custom triggers after a number: number, trigger, profile_id, time."""
         return self._remote.events(since)
 
+    def mail(self, journey_id: str) -> list[dict[str, Any]]:
+        """Return whom a journey mailed and whom it left out: person_id, address, message_id, sent, reason.
+
+        It mails once it is live and its start has come.
+
+        :param journey_id: the journey
+        """
+        found: list[dict[str, Any]] = self._remote.call("GET", f"mail?journey={journey_id}")["mail"]
+        return found
+
     def hurry(self, compute_seconds: float = 0, retry_after: int = 0, speed: float = 60) -> None:
         """Make the organisation quick, until it ends.
 
@@ -66,6 +76,13 @@ class Sandbox:
         pace = {"compute_seconds": compute_seconds, "longest_retry_after": retry_after, "speed": speed}
         self._remote.call("POST", "pace", pace)
 
+    def assume(self, choices: dict[str, str | None]) -> None:
+        """Do otherwise than the sandbox assumes, by id: ``assume({"segments.add-twice": "400 0x80040265"})``.
+
+        :param choices: an alternative of each (``assumptions.toml``), None for the default
+        """
+        self._remote.call("POST", "assumptions", choices)
+
     def advance(self, seconds: float) -> None:
         """Let time pass at once: segments are refreshed and expire, journeys end."""
         self._remote.call("POST", "clock", {"advance_seconds": seconds})
@@ -73,6 +90,18 @@ class Sandbox:
     def add_trigger(self, name: str, state: str = "Ready to use", **attributes: str) -> None:
         """Add or change a custom trigger: ``add_trigger("msdynmkt_trialended", msdynmkt_plan="string")``."""
         self._remote.call("POST", "triggers", {"name": name, "state": state, "attributes": attributes})
+
+    def edit_journey(self, journey_id: str, description: str = "") -> str:
+        """Make the draft of a live journey's next version, as an edit in Dynamics 365 does, and return its id.
+
+        Published, it takes the journey's place: the earlier version is superseded.
+
+        :param journey_id: a live journey
+        :param description: what the version is about; default nothing
+        :raises ValueError: there is no such journey, or it is not live
+        """
+        made = self._remote.call("POST", "journeys", {"edit": journey_id, "description": description})
+        return str(made["journey_id"])
 
     @cached_property
     def _remote(self) -> Remote:

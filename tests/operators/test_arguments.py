@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 from airflow.sdk import DAG, BaseSensorOperator
 
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
+from airflow_provider_cij.operators.segments import CijStopSegmentsOperator
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.scripted import Answer
 from tests.task_kinds import ID, good_arguments, parameters_of, task_kinds
@@ -85,6 +88,28 @@ def test_every_task_has_cases():
     }
 
 
+@pytest.mark.parametrize("kind", list(task_kinds()))
+def test_help_shows_every_argument(kind):
+    """The signature of a class names its arguments, those of its bases included, and the defaults."""
+    shown = dict(inspect.signature(kind).parameters)
+    assert shown.pop("kwargs").kind is inspect.Parameter.VAR_KEYWORD
+    expected = parameters_of(kind)
+    expected = {name: expected[name] for name in expected if name in kind.arguments}
+    assert {name: parameter.default for name, parameter in shown.items()} == expected
+
+
+def test_help_shows_the_constructor_of_a_subclass_of_a_user():
+    """The signature of a user's own subclass is that of its own constructor."""
+
+    class Mine(CijStopSegmentsOperator):
+        def __init__(self, *, mine: str, **kwargs):
+            super().__init__(**kwargs)
+
+    with pytest.raises(AttributeError):
+        Mine.__signature__  # noqa: B018
+    assert "segment_ids" not in inspect.signature(Mine).parameters
+
+
 @pytest.fixture(scope="module")
 def context():
     """Return the part of Airflow's context that a task reads."""
@@ -133,3 +158,16 @@ def test_a_rendered_switch_is_read_as_a_boolean(scripted, monkeypatch, context, 
         task.execute(context)
     if name not in ("dry_run", "verify"):
         assert getattr(task, name, getattr(task, "wait", None)) is False
+
+
+@pytest.mark.parametrize("kind", list(task_kinds()))
+def test_the_documentation_describes_every_argument(kind):
+    """The docstring of a class describes each argument of its signature, and says the default of each that has one."""
+    text = inspect.getdoc(kind)
+    described = dict(re.findall(r":param (\w+): (.*?)(?=\n:)", text, re.DOTALL))
+    shown = {name: parameter for name, parameter in inspect.signature(kind).parameters.items() if name != "kwargs"}
+    assert described.keys() == shown.keys()
+    without = [name for name, one in shown.items() if one.default is not one.empty and "efault" not in described[name]]
+    assert without in ([], ["min_members"])  # which must be given, by this name or the former one
+    assert ":return:" in text
+    assert ":raises " in text

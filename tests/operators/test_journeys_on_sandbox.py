@@ -236,7 +236,7 @@ def test_the_example_dag_of_a_trigger(cij_sandbox, tmp_path):
     """The example DAG raises a trigger for every person in its file."""
     people = [row["contactid"] for row in contacts(5)]
     (tmp_path / "people.csv").write_text("\n".join(["contactid", *people]))
-    files = {"people_file": str(tmp_path / "people.csv"), "unclear_file": str(tmp_path / "unclear.csv")}
+    files = {"people_file": str(tmp_path / "people.csv"), "unclear_folder": tmp_path.as_uri()}
     module = runpy.run_path("example_dags/cij_raise_trigger.py")
     ran = run_dag(module["dag"], files)
     assert ran.result("raise_cart_abandoned")["raised"] == 5

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk import DAG, task
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.errors import CijInputError
@@ -33,7 +32,7 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.sensors.journeys import CijJourneySensor
 from airflow_provider_cij.sensors.segments import CijSegmentSensor
-from airflow_provider_cij.sources import FromFile, FromSql
+from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import AirflowFailException
 from tests.dags import run_dag
 from tests.task_kinds import ID, good_arguments, parameters_of, task_kinds
@@ -89,18 +88,18 @@ BOUNDS = (
 )
 # Read by the task itself: people, mappings, and JSON.
 OWN = (
-    *(
-        "members",
-        "rows",
-        "columns",
-        "profile_id",
-        "included_members",
-        "excluded_members",
-        "attributes",
-        "modifications",
-        "message_ids",
-    ),
-    *("workflow", "designer_state", "journey_json"),
+    "members",
+    "rows",
+    "columns",
+    "profile_id",
+    "included_members",
+    "excluded_members",
+    "attributes",
+    "modifications",
+    "message_ids",
+    "workflow",
+    "designer_state",
+    "journey_json",
 )
 # Airflow's own, whose constructor takes no text.
 NOT_TEMPLATED = ("poke_interval", "soft_fail")
@@ -444,40 +443,6 @@ def test_a_source_is_rendered_for_each_task_anew(dag_id, tmp_path):
         assert [ran.result(name)["read"] for name in "ab"] == [1, 2]
         assert set(ran.states.values()) == {"success"}
     assert "{{ task.group }}" in shared.path
-
-
-def test_the_serialized_form_of_sources_is_stable_and_holds_no_values():
-    """A serialized DAG with mapped sources is the same at each parse, and holds no query and no parameters."""
-
-    def serialized():
-        with DAG("serialized", schedule=None) as dag:
-            CijAddSegmentMembersOperator.partial(task_id="t", segment_id=ID, group="G").expand(
-                members=[FromSql("SELECT 'secret'", "db", parameters={"a": "secret"}), FromFile("x.csv")]
-            )
-            CijAddSegmentMembersOperator(
-                task_id="u", segment_id=ID, group="G", members=FromSql("SELECT 1", "db", parameters=["secret"])
-            )
-        return json.dumps(DagSerialization.to_dict(dag), default=str, sort_keys=True)
-
-    first = serialized()
-    assert first == serialized()
-    assert "secret" not in first
-    assert "FromFile('x.csv', column=None)" in first
-
-
-def test_a_source_as_plain_json_is_the_same_source():
-    """What ``as_dict`` of a source returns is read as the same source."""
-    sql = FromSql("SELECT id FROM t WHERE a = %(a)s", "db", parameters={"a": 1})
-    file = FromFile("x.csv", 0, delimiter=";", encoding="cp1252")
-    assert sql.as_dict() == {"sql": sql.sql, "conn_id": "db", "parameters": {"a": 1}}
-    assert file.as_dict() == {"file": "x.csv", "column": 0, "delimiter": ";", "encoding": "cp1252"}
-    with DAG("plain", schedule=None):
-        for number, source in enumerate((sql, file)):
-            made = CijAddSegmentMembersOperator(
-                task_id=f"t{number}", segment_id=ID, group="G", members=json.loads(json.dumps(source.as_dict()))
-            )
-            assert type(made.members) is type(source)
-            assert vars(made.members) == vars(source)
 
 
 def test_a_failed_task_says_why_once(dag_id, capfd):

@@ -45,7 +45,8 @@ def mariadb() -> Iterator[int]:
         if os.environ.get("CIJ_TEST_MARIADB"):
             pytest.fail("There is no mariadbd")
         pytest.skip("There is no mariadbd: install Debian's mariadb-server")
-    folder = Path(tempfile.mkdtemp(prefix="cij-mariadb-"))
+    # Root starts it as another user, who may not enter the private folder of these tests.
+    folder = Path(tempfile.mkdtemp(prefix="cij-mariadb-", dir="/tmp"))
     user = []
     if os.getuid() == 0:
         owner = pwd.getpwnam("mysql")

@@ -47,11 +47,12 @@ def _points(group: str) -> str:
 
 @pytest.mark.parametrize("package", PROJECTS)
 def test_a_wheel_holds_its_package_and_nothing_else(wheels, package):
-    """A wheel holds every module of its package and the typing marker: no tests, no demo, no examples."""
+    """A wheel holds every file of its package: no tests, no demo, no examples."""
     names = zipfile.ZipFile(wheels[package]).namelist()
     found = {name for name in names if ".dist-info/" not in name}
     root = PROJECTS[package]
-    expected = {str(p.relative_to(root)) for p in (root / package).rglob("*") if p.suffix in (".py", ".typed")}
+    files = (path for path in (root / package).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    expected = {str(path.relative_to(root)) for path in files}
     assert found == expected
     assert f"{package}/py.typed" in found
 
@@ -74,11 +75,15 @@ def test_the_metadata_names_what_the_provider_needs(wheels):
 
 
 def test_the_provider_alone_brings_no_server_and_no_pytest_plugin(installed):
-    """In an environment with the provider's wheel alone there is no sandbox, no command and no pytest plug-in."""
+    """In an environment with the provider's wheel alone there is no sandbox and no pytest plug-in."""
     only = ("airflow_provider_cij",)
     provider = "airflow_provider_cij.provider_info:get_provider_info"
     assert installed(only, _points("apache_airflow_provider")) == str([provider])
-    assert installed(only, _points("pytest11") + ";" + _points("console_scripts")) == "[]\n[]"
+    assert installed(only, _points("airflow.plugins")) == "['airflow_provider_cij.ui.plugin:CijPlugin']"
+    assert (
+        installed(only, _points("pytest11") + ";" + _points("console_scripts"))
+        == "[]\n['airflow_provider_cij.cli:main']"
+    )
     look = "import importlib.util as u; print(u.find_spec('cij_sandbox'), u.find_spec('airflow_provider_cij.sandbox'))"
     assert installed(only, look) == "None None"
 

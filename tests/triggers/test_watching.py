@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -14,6 +15,8 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.serde import deserialize, serialize
 from cij_sandbox.testing import running_sandbox
 
+from airflow_provider_cij.api.journeys.models import JourneyStatus
+from airflow_provider_cij.api.journeys.spec import JourneySpec
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.assets import CijJourneyWatcher, CijSegmentWatcher
 from airflow_provider_cij.errors import CijInputError
@@ -191,6 +194,72 @@ def test_states_of_a_segment_that_is_not_there_yet():
                 await cij.segments.stop([spec.segment_id])
                 event = await watching.next()
                 assert (event["status"], event["execution_id"]) == ("stopped", execution_id)
+
+    asyncio.run(main())
+
+
+async def _journey() -> str:
+    """Make the draft of a journey whose audience is a live segment; return its id."""
+    audience = await _segment()
+    async with CijHook().session() as cij:
+        templates = await cij.dataverse.rows(
+            "msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'"
+        )
+        spec = JourneySpec(templates[0]["msdynmkt_journeytemplateid"], uuid.uuid4().hex, audience_segment_id=audience)
+        return (await cij.journeys.create(spec, datetime.now(UTC))).journey_id
+
+
+async def _become(journey_id: str, status: int) -> None:
+    """Wait until a journey has a status."""
+    async with CijHook().session() as cij:
+        for _ in range(400):
+            if (await cij.journeys.get(journey_id)).status == status:
+                return
+            await asyncio.sleep(0.05)
+    raise TimeoutError
+
+
+def test_each_news_of_a_journey_is_an_event_with_its_execution(sandbox):
+    """A journey that goes live and is stopped is an event for each, with a link and what tells a repeat apart."""
+
+    async def main():
+        journey_id, stores = await _journey(), [Store(), Store()]
+        async with _triggerer() as watching:
+            for on, store in zip(("live", "stopped"), stores, strict=True):
+                watching.start(CijJourneyWatchTrigger(on=on, journey_id=journey_id), store)
+            await _until(lambda: all(store.kept for store in stores))
+            async with CijHook().session() as cij:
+                await cij.journeys.publish(journey_id)
+                live = await watching.next()
+                stop = {"statecode": 2, "statuscode": 3}
+                await cij.dataverse.patch(f"msdynmkt_journeys({journey_id})", stop)
+                stopped = await watching.next()
+        assert [event["status"] for event in (live, stopped)] == ["live", "stopped"]
+        for event in (live, stopped):
+            assert event["journey_id"] == journey_id
+            assert event["execution_id"].startswith(f"{event['status']} 20")
+            assert event["link"].startswith(sandbox.base_url)
+
+    asyncio.run(main())
+
+
+def test_a_later_version_of_a_journey_is_no_stop(sandbox, caplog):
+    """A journey that ends because a later version took its place is a warning, not a stop."""
+
+    async def main():
+        journey_id, store = await _journey(), Store()
+        async with CijHook().session() as cij, _triggerer() as watching:
+            await cij.journeys.publish(journey_id)
+            await _become(journey_id, JourneyStatus.LIVE)
+            watching.start(CijJourneyWatchTrigger(on="stopped", journey_id=journey_id), store)
+            await _until(lambda: store.kept)
+            await cij.journeys.publish(later := sandbox.edit_journey(journey_id))
+            await _become(later, JourneyStatus.LIVE)
+            name = (await cij.journeys.get(later)).name
+            assert await cij.journeys.id_of_name(name) == later
+            sandbox.advance(2 * 86_400)
+            await _until(lambda: "did not stop" in caplog.text)
+            assert watching.events.empty()
 
     asyncio.run(main())
 

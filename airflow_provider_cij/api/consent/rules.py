@@ -77,8 +77,8 @@ class ConsentTo:
         what the service decides (templated)
     :param business_unit_scoping: whether the organisation has switched business-unit scoping on. Default None, not
         known: an address whose only consent is in another business unit is unknown
-    :param purpose_id: former name of ``purpose``
-    :param topic_id: former name of ``topic``
+    :param purpose_id: former name of ``purpose``; default None
+    :param topic_id: former name of ``topic``; default None
     :raises CijInputError: an argument is invalid
     """
 

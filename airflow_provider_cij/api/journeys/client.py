@@ -81,14 +81,20 @@ class Journeys:
         return Journey.of(await self._client.get(query(path, select=(*JOURNEY_COLUMNS, *also))))
 
     async def id_of_name(self, name: str) -> str:
-        """Return the id of the only journey with a name.
+        """Return the id of the only journey with a name; of an edited journey, that of its newest published version.
 
         :param name: the name that people see
         :raises CijNotFoundError: no journey has the name
-        :raises CijInputError: several have it
+        :raises CijInputError: several have it, such as a live version and the draft of the next one
         """
         return await id_of_name(
-            self._client, name, what="journey", entity_set=JOURNEYS, id_column=_ID, name_column="msdynmkt_name"
+            self._client,
+            name,
+            what="journey",
+            entity_set=JOURNEYS,
+            id_column=_ID,
+            name_column="msdynmkt_name",
+            obsolete=superseded,
         )
 
     async def get_many(self, journey_ids: Sequence[str]) -> dict[str, Journey]:
@@ -96,15 +102,26 @@ class Journeys:
 
         :param journey_ids: some hundreds at the most
         :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
         """
         pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
         found = [Journey.of(row) async for page in pages for row in page]
         return {journey.journey_id: journey for journey in found}
 
+    async def is_superseded(self, journey_id: str) -> bool:
+        """Return whether a later version, which an edit of the live journey has made, has taken its place.
+
+        :param journey_id: its id
+        :raises CijNotFoundError: there is none
+        """
+        # Not every organisation has the column: it can't be selected.
+        return superseded(await self._client.get(row_path(JOURNEYS, journey_id)))
+
     async def failure_reason(self, journey_id: str) -> str:
         """Read why its last publish failed; ``SUPERSEDED`` when a later version runs, ``""`` without a reason.
 
         :param journey_id: its id
+        :return: the reason in the service's words
         """
         try:
             # Casing differs between organisations' documents, and older ones lack columns: the row is asked for whole.
@@ -216,7 +233,12 @@ class Journeys:
             )
 
     async def validate(self, journey_json: str) -> ValidationResult:
-        """Validate a journey's definition by the service. Changes nothing."""
+        """Validate a journey's definition by the service. Changes nothing.
+
+        :param journey_json: the definition, as JSON
+        :return: the findings
+        :raises CijUnavailableError: the organisation's version has no such action
+        """
         body = {
             "msdynmkt_conversationid": str(uuid.uuid4()),
             "msdynmkt_shouldvalidatecontract": True,

@@ -192,6 +192,7 @@ class Members:
         :param segment: the segment, or its id
         :param group: the group, or its id
         :param at_least: stop counting at this number; default None, count all
+        :return: the number of members
         :raises CijIncompleteError: the group changed while it was listed
         """
         count = 0
@@ -212,6 +213,7 @@ class Members:
         :param number: the page's number, from 1
         :param size: ids a page; default 5000
         :return: the ids on the page; empty behind the last page
+        :raises CijError: the service refuses, or is not there
         """
         return (await self._group_page(segment, group, number, size)).ids
 
@@ -221,6 +223,7 @@ class Members:
         :param segments: reads the segment
         :param group: the group's name or id
         :param min_members: stop counting at this number
+        :return: the reader
         """
         return GroupMemberCounter(segments, self, group, min_members)
 

@@ -228,7 +228,8 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
 
         :param key: its id derives from it
         :param spec: what is wanted
-        :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
+        :param if_exists: ``update`` (default) what differs, ``reuse`` it as it is, or ``fail``
+        :return: what was created and changed
         :raises CijInputError: ``spec`` can't be right
         :raises CijConflictError: it exists and must not, or another client changes it
         """
@@ -239,12 +240,21 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         return CreatedOutbound(row_id, made, bool(changed), (await self.get(row_id)).status_name, changed)
 
     async def update(self, journey_id: str, spec: OutboundJourneySpec) -> CreatedOutbound:
-        """Change what is given of a journey that exists; the rest stays, and its status as well."""
+        """Change what is given of a journey that exists; the rest stays, and its status as well.
+
+        :param journey_id: the journey
+        :param spec: what is wanted; what is None in it stays as it is
+        :return: what was changed
+        :raises CijInputError: ``spec`` can't be right
+        :raises CijNotFoundError: there is no such journey
+        """
         return await self._change(journey_id, journey_row(spec))
 
     async def columns(self, journey_id: str) -> dict[str, Any]:
         """Read what a check looks at, and the status.
 
+        :param journey_id: the journey
+        :return: the columns
         :raises CijNotFoundError: there is no such journey
         """
         names = {column: None for _, column, _ in _CHECKED} | {"statuscode": None}
@@ -261,7 +271,9 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
 
         :param journey_id: of the journey, which need not exist
         :param row: its columns, as they are written or as they are read
-        :param status: its statuscode
+        :param status: its statuscode; default that of a draft
+        :return: the findings
+        :raises CijReplyError: the answer can't be understood
         """
         body = check_request(journey_id, row, status)
         with removal_explained():

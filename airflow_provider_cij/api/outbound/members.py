@@ -146,7 +146,13 @@ class OutboundMembers:
         return total
 
     async def update_by_query(self, segment: OutboundSegment, operation: Operation, query: str) -> None:
-        """Add the contacts that a query finds to a static segment, or remove them. The service does it later."""
+        """Add the contacts that a query finds to a static segment, or remove them. The service does it later.
+
+        :param segment: the segment
+        :param operation: ``add`` or ``remove``
+        :param query: finds the contacts
+        :raises CijInputError: an argument can't be right
+        """
         _check(segment, operation)
         check_query(f"Outbound segment {segment.name!r}", query, MEMBERS)
         if not query.strip():
@@ -154,7 +160,12 @@ class OutboundMembers:
         await self._act(by_query(segment.row_id, operation, query.strip()))
 
     async def state(self, segment_id: str) -> OperationsState:
-        """Ask how far the changes of members are."""
+        """Ask how far the changes of members are.
+
+        :param segment_id: the segment
+        :return: the state
+        :raises CijError: the service refuses, or is not there
+        """
         # A failure in this answer is that of a change, not of the question.
         with removal_explained():
             asked = get_state(segment_id)
@@ -172,6 +183,7 @@ class OutboundMembers:
         :param segment: the segment
         :param how: ``query``, or ``fetchxml``, which is deprecated and whose pages end at 50,000 contacts
         :param page_size: contacts a page; default 5000
+        :return: the pages, each a list of contact ids
         :raises CijInputError: there is no such way
         :raises CijIncompleteError: a page was cut short, pages came twice, or the members changed meanwhile
         :raises CijReplyError: the answer can't be understood

@@ -147,7 +147,8 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         :param spec: what is wanted; ``member_ids`` are for a new one only
         :param if_exists: ``update`` what differs, ``reuse`` it as it is, or ``fail``
         :param publish: True makes it in Going live, where the service validates it; one that is there goes live when it
-            was changed or is not live
+            was changed or is not live. Default False
+        :return: what was created and changed
         :raises CijInputError: ``spec`` can't be right
         :raises CijConflictError: it exists and must not, is of another type, or another client changes it
         """
@@ -175,6 +176,11 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
     ) -> CreatedOutbound:
         """Change what is given of a segment that exists; the rest stays, and its status as well.
 
+        :param segment_id: the segment
+        :param display_name: what people see. Default None, it stays as it is
+        :param query: the query of a dynamic or compound one. Default None, it stays as it is
+        :param description: what the segment is for. Default None, it stays as it is
+        :return: what was changed
         :raises CijInputError: a value can't be right
         :raises CijNotFoundError: there is no such segment
         :raises CijConflictError: another client changes it
@@ -198,8 +204,9 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         """Ask the service whether a segment would be right; nothing is written.
 
         :param spec: what it would be
-        :param publish: True when it would be made in Going live
+        :param publish: True when it would be made in Going live; default False
         :return: its errors; the service gives no warnings
+        :raises CijInputError: ``spec`` can't be right
         """
         body = {**segment_row(spec), **initial_values(spec, publish=publish)}
         with removal_explained():

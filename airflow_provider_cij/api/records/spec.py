@@ -21,7 +21,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Lookup:
-    """A lookup column whose values are found in another table. Made by ``lookup``."""
+    """A lookup column whose values are found in another table. ``lookup`` makes it.
+
+    :param table: the table that it refers to, by its logical name
+    :param key: the column of that table that holds the value. Default None, the value is the row's id
+    :param column: the lookup's logical name. Default None, the name of the column of the rows
+    """
 
     table: str
     key: str | None = None

@@ -135,7 +135,12 @@ class Segments:
         )
 
     async def definition(self, segment: Segment) -> Definition:
-        """Read the definition of a segment: its query and its groups."""
+        """Read the definition of a segment: its query and its groups.
+
+        :param segment: the segment
+        :return: the definition
+        :raises CijNotFoundError: the segment names no definition, or it does not exist
+        """
         if not segment.definition_id:
             raise CijNotFoundError(f"Segment {segment.segment_id} names no definition (msdynmkt_sourcesegmentuid).")
         path = row_path(DEFINITIONS.entity_set, segment.definition_id)
@@ -333,6 +338,7 @@ class Segments:
         Idempotent. A query that does not parse is refused here.
 
         :param segment: the segment, or its id; not a definition's
+        :raises CijRefusedError: the service refuses the query, with its words
         """
         segment_id = segment if isinstance(segment, str) else segment.segment_id
         await self._client.action("msdynmkt_PublishSegmentDefinition", {"SegmentId": segment_id}, repeatable=True)
@@ -431,6 +437,7 @@ class Segments:
         :param segment_id: the segment's id, or the definition's
         :param definition_id: the definition's, if it is known; by default that of a segment of this package
         :return: False when there was none
+        :raises CijError: the service refuses, or is not there
         """
         wanted = normalize_guid(segment_id, "segment_id")
         orphans = (definition_id or definition_id_of(wanted), wanted)
@@ -477,8 +484,11 @@ class Segments:
     async def find(self, name_starts_with: str = "", *, live: bool = False) -> list[Segment]:
         """List real-time segments, by name.
 
-        :param name_starts_with: the beginning of the display name; case does not matter to the service
-        :param live: only those that are live, with warnings or without
+        :param name_starts_with: the beginning of the display name; case does not matter to the service. Default
+            ``""``, any name
+        :param live: True for only those that are live, with warnings or without; default False
+        :return: the segments
+        :raises CijError: the service refuses, or is not there
         """
         conditions = ["msdynmkt_source eq 12"]
         if name_starts_with:
@@ -492,10 +502,11 @@ class Segments:
         return [Segment.of(row) async for page in pages for row in page]
 
     async def get_many(self, segment_ids: Sequence[str]) -> dict[str, Segment]:
-        """Read many segments with one question.
+        """Read many segments with one request.
 
         :param segment_ids: segments, some hundreds at the most; not definitions
         :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
         """
         where = in_filter(SEGMENTS.id_column, segment_ids)
         pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
@@ -542,6 +553,7 @@ class Segments:
         ``msdynmkt_SegmentStatus`` is in no document, so no response of it is an error.
 
         :param segment_id: the segment
+        :return: the reason in the service's words
         """
         try:
             asked: dict[str, Any] = {"SegmentId": segment_id}

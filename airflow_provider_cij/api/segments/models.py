@@ -152,9 +152,9 @@ class MemberGroup:
     """A static group of a segment.
 
     :param name: as people see it; unique within the segment (templated)
-    :param include: True to add its members to the segment, False to keep them out. Keeping out wins
+    :param include: True (default) to add its members to the segment, False to keep them out. Keeping out wins
     :param group_id: by default derived from the segment and the name
-    :param input_type: how the product's own pages fill it; kept as it is found
+    :param input_type: how the product's own pages fill it; kept as it is found; default ``manualSelect``
     """
 
     template_fields: ClassVar = ("name",)

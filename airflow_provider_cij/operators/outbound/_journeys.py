@@ -91,7 +91,7 @@ def _workflow(workflow: Any) -> Any:
 
 
 class CijOutboundCreateJourneyOperator(Keyed, _Described):
-    """Creates an outbound journey as a draft, or updates the one with the same key, which keeps its status.
+    """Create an outbound journey as a draft, or update the one with the same key, which keeps its status.
 
     Its id derives from ``key``: each run and each retry finds the same journey. What agrees already is not written.
     The workflow is checked before anything is sent: ids that come twice, parents that are missing.
@@ -102,24 +102,25 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
 
     :param name: what people see, up to 100 characters
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one
+        ``segment_email_workflow`` builds a simple one. Default None, not written
     :param key: names the journey; by default ``dag_id.task_id``. A mapped task must give one for each entry
-    :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param content_settings_id: the content settings that its e-mails use
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param time_zone: the number of the time zone that people see it in
+    :param if_exists: ``"update"`` (default) what differs, ``"reuse"`` it as it is, or ``"fail"``
+    :param content_settings_id: the content settings that its e-mails use. Default None, not written
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, not written
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, not written
+    :param time_zone: the number of the time zone that people see it in. Default None, not written
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling``
-    :param suppression_segment_id: an outbound segment of people who get nothing
-    :param recurring: True when it goes through iterations
-    :param recurrence_interval_days: days of an iteration
-    :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account``
-    :param journey_type: ``automated`` or ``linkedin``
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
-    :param owner_id: a user
-    :param cij_conn_id: the Airflow connection
+        ``profiling``. Default None, not written
+    :param suppression_segment_id: an outbound segment of people who get nothing. Default None, not written
+    :param recurring: True when it goes through iterations. Default False
+    :param recurrence_interval_days: days of an iteration. Default None, not written
+    :param recurrence_count: the number of iterations. Default None, not written
+    :param target: ``contact`` (default) or ``account``
+    :param journey_type: ``automated`` (default) or ``linkedin``
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow. Default None, not
+        written
+    :param owner_id: a user. Default None, not written
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "created": bool, "changed": bool, "status"}``
     :raises AirflowFailException: the journey can't be right, or the service refuses it, with its words
     """
@@ -154,31 +155,34 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
 
 
 class CijOutboundUpdateJourneyOperator(_Described):
-    """Changes what is given of an outbound journey, and leaves the rest; its status stays.
+    """Change what is given of an outbound journey, and leave the rest; its status stays.
 
     Nothing is written where nothing differs.
 
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
-    :param name: what people see, up to 100 characters
+    :param name: what people see, up to 100 characters. Default None, it stays as it is
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one
-    :param content_settings_id: the content settings that its e-mails use
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param time_zone: the number of the time zone that people see it in
+        ``segment_email_workflow`` builds a simple one. Default None, it stays as it is
+    :param content_settings_id: the content settings that its e-mails use. Default None, it stays as it is
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, it stays as
+        it is
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, it stays as it
+        is
+    :param time_zone: the number of the time zone that people see it in. Default None, it stays as it is
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling``
-    :param suppression_segment_id: an outbound segment of people who get nothing
-    :param recurring: True when it goes through iterations
-    :param recurrence_interval_days: days of an iteration
-    :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account``
-    :param journey_type: ``automated`` or ``linkedin``
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
-    :param owner_id: a user
-    :param cij_conn_id: the Airflow connection
+        ``profiling``. Default None, it stays as it is
+    :param suppression_segment_id: an outbound segment of people who get nothing. Default None, it stays as it is
+    :param recurring: True when it goes through iterations. Default None, it stays as it is
+    :param recurrence_interval_days: days of an iteration. Default None, it stays as it is
+    :param recurrence_count: the number of iterations. Default None, it stays as it is
+    :param target: ``contact`` or ``account``. Default None, it stays as it is
+    :param journey_type: ``automated`` or ``linkedin``. Default None, it stays as it is
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow. Default None, it
+        stays as it is
+    :param owner_id: a user. Default None, it stays as it is
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such journey, a value can't be right, or the service refuses it
     """
@@ -205,33 +209,34 @@ class CijOutboundUpdateJourneyOperator(_Described):
 
 
 class CijOutboundValidateJourneyOperator(_Described):
-    """Checks an outbound journey for errors: one that is there, or one that is described as for creating it.
+    """Check an outbound journey for errors: one that is there, or one that is described as for creating it.
 
     With ``journey_id`` the journey is checked as it is, with what else is given in place of what it has.
 
     Source: "Basic outbound marketing customer journey API operations", section "Check for Errors".
 
-    :param journey_id: a journey that is there
-    :param name: what people see, up to 100 characters
+    :param journey_id: a journey that is there. Default None, one that is not there
+    :param name: what people see, up to 100 characters. Default None, as it is
     :param workflow: its tiles: JSON text, the path of a file that holds it, or what it would be in Python;
-        ``segment_email_workflow`` builds a simple one
-    :param content_settings_id: the content settings that its e-mails use
-    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes
-    :param time_zone: the number of the time zone that people see it in
+        ``segment_email_workflow`` builds a simple one. Default None, as it is
+    :param content_settings_id: the content settings that its e-mails use. Default None, as it is
+    :param starts_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, as it is
+    :param ends_at: a datetime with its time zone, or ISO 8601; the service keeps minutes. Default None, as it is
+    :param time_zone: the number of the time zone that people see it in. Default None, as it is
     :param required_consent: the least consent: ``consent``, ``transactional``, ``subscriptions``, ``marketing`` or
-        ``profiling``
-    :param suppression_segment_id: an outbound segment of people who get nothing
-    :param recurring: True when it goes through iterations
-    :param recurrence_interval_days: days of an iteration
-    :param recurrence_count: the number of iterations
-    :param target: ``contact`` or ``account``
-    :param journey_type: ``automated`` or ``linkedin``
-    :param designer_state: what the designer keeps for itself; to be copied together with a workflow
-    :param owner_id: a user
+        ``profiling``. Default None, as it is
+    :param suppression_segment_id: an outbound segment of people who get nothing. Default None, as it is
+    :param recurring: True when it goes through iterations. Default None, as it is
+    :param recurrence_interval_days: days of an iteration. Default None, as it is
+    :param recurrence_count: the number of iterations. Default None, as it is
+    :param target: ``contact`` or ``account``. Default None, as it is
+    :param journey_type: ``automated`` or ``linkedin``. Default None, as it is
+    :param designer_state: what the designer keeps for itself; to be copied together with a workflow. Default None, as
+        it is
+    :param owner_id: a user. Default None, as it is
     :param key: names a journey that is not there; by default ``dag_id.task_id``, and a mapped task must give one
-    :param fail_on: ``"error"``; ``"warning"`` for errors and warnings; ``"never"``
-    :param cij_conn_id: the Airflow connection
+    :param fail_on: ``"error"`` (default); ``"warning"`` for errors and warnings; ``"never"``
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"valid": bool, "result", "errors": [{"code", "message", "where", "activity_id", "fault", "arguments"}],
         "warnings": […]}``; ``code`` and ``fault`` are the service's code, ``where`` and ``activity_id`` the tile,
         ``message`` says both in words. In XCom as ``validation`` too, before the task fails
@@ -288,7 +293,7 @@ class CijOutboundValidateJourneyOperator(_Described):
 
 
 class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
-    """Sets an outbound journey going live, and waits until it is live. From then on it mails real people.
+    """Set an outbound journey going live, and wait until it is live. From then on it mails real people.
 
     A journey that is live or going live already is left alone: a retry does not publish it twice. A status from which
     it can't go live is refused before anything is sent, naming those that are possible.
@@ -302,7 +307,7 @@ class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: it ended in Error, with what its check for errors found
     :raises CijTimeoutError: it is not live in time
@@ -310,7 +315,7 @@ class CijOutboundPublishJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
 
 
 class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
-    """Stops a live outbound journey, and waits until it is stopped.
+    """Stop a live outbound journey, and wait until it is stopped.
 
     Only Live and Error can be stopped; "Live, Editable" must be published first.
 
@@ -323,7 +328,7 @@ class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "status"}``
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
@@ -333,13 +338,13 @@ class CijOutboundStopJourneyOperator(ChangeStatusMixin, OutboundJourneyTask):
 
 
 class CijOutboundDeleteJourneyOperator(DeleteMixin, OutboundJourneyTask):
-    """Deletes an outbound journey.
+    """Delete an outbound journey.
 
     Source: "Basic outbound marketing customer journey API operations".
 
     :param journey_id: the journey: its id, ``"name:Welcome"``, or another task's whole result
     :param missing_ok: False fails when there is nothing to delete; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"journey_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: the service refuses
     """

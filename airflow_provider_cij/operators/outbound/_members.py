@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
-    """Adds contacts to a static outbound segment, or removes them: those of a list, or those that a query finds.
+    """Add contacts to a static outbound segment, or remove them: those of a list, or those that a query finds.
 
     A list is read and checked whole before the first call, and sent 20,000 ids a call. The service makes the changes
     behind its reply: wait with ``CijOutboundMemberOperationsSensor``. Idempotent.
@@ -37,25 +37,29 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     segments".
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param operation: ``"add"`` or ``"remove"``
+    :param operation: ``"add"`` (default) or ``"remove"``
     :param members: contact ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``; the
-        service ignores ids of nobody
+        service ignores ids of nobody. Default None, ``query`` is given
     :param query: instead of ``members``: a query for the contacts to add or remove, such as
-        ``PROFILE(contact).FILTER(…)``
-    :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids
+        ``PROFILE(contact).FILTER(…)``. Default None, ``members`` are given
+    :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids.
+        Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
         ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
         and does not count here. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
-    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines
+    :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default
+        None, no file
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id, or no value to match: line, reason
         and value. Written also when more than ``max_invalid`` fail the task. Default None, no file
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: the member report, in which ``added`` or ``removed`` counts who was sent; with ``query``
         ``{"segment_id", "operation"}``
     :raises AirflowFailException: no such segment, file or column; it is not static; or the service refuses
     """
+
+    fixed = ("group",)
 
     def __init__(
         self,
@@ -110,7 +114,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
 
 
 class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
-    """Writes the members of an outbound segment to a CSV or Parquet file.
+    """Write the members of an outbound segment to a CSV or Parquet file.
 
     The file has one column, ``contactid``. It appears when it is whole, in place of an older one.
 
@@ -120,12 +124,12 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param path: the file to write, in a folder that exists, or a URL that Airflow's ``ObjectStoragePath`` takes;
         ``.parquet`` needs the extra ``parquet``
-    :param how: ``"query"``, which the document recommends, or ``"fetchxml"``, which it calls deprecated and which ends
-        at 50,000 contacts
+    :param how: ``"query"`` (default), which the document recommends, or ``"fetchxml"``, which it calls deprecated and
+        which ends at 50,000 contacts
     :param max_missing: how many members the list may lack against the segment's count as of its last evaluation: a
         number, a share of the count such as ``"1%"``, or None for any number. Default 0. A shorter list is read again
         for half a minute, then the task fails and the older file stays
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"count", "path"}``
     :raises AirflowFailException: no such segment or folder
     :raises CijIncompleteError: the service gave a part of the list; nothing was written

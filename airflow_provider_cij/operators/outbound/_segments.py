@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
-    """Creates an outbound segment, or updates the one with the same key.
+    """Create an outbound segment, or update the one with the same key.
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
 
@@ -38,11 +38,11 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param display_name: what people see, up to 100 characters
-    :param segment_type: ``static``, ``dynamic`` or ``compound``
+    :param segment_type: ``static`` (default), ``dynamic`` or ``compound``
     :param query: the query of a dynamic one, such as ``PROFILE(contact).FILTER(ISNOTNULL(emailaddress1))``, or what a
-        compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)``
+        compound one is made of, such as ``SEGMENT(a) UNION SEGMENT(b)``. Default ``""``, none
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
-        20,000 at the most; one that is there keeps its members. None gives no list
+        20,000 at the most; one that is there keeps its members. Default None, no list
     :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
         any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted, and does not count
         here. More fail before anything is sent
@@ -50,11 +50,11 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
         also when more than ``max_invalid`` fail the task. Default None, no file
     :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param key: names the segment; by default ``dag_id.task_id``. A mapped task must give one for each entry
-    :param if_exists: ``"update"`` what differs, ``"reuse"`` it as it is, or ``"fail"``
-    :param description: what the segment is for, as people read it
+    :param if_exists: ``"update"`` (default) what differs, ``"reuse"`` it as it is, or ``"fail"``
+    :param description: what the segment is for, as people read it. Default None, not written
     :param publish: True makes it in Going live, where the service validates it, instead of as a draft; one that is
-        there goes live when it was changed or is not live
-    :param cij_conn_id: the Airflow connection
+        there goes live when it was changed or is not live. Default False
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "created": bool, "changed": bool, "status"}``
     :raises AirflowFailException: the segment can't be right, or the service refuses it, with its words
     """
@@ -131,17 +131,17 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
 
 class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
-    """Changes what is given of an outbound segment, and leaves the rest. Its status stays: publish it afterwards.
+    """Change what is given of an outbound segment, and leave the rest. Its status stays: publish it afterwards.
 
     Nothing is written where nothing differs.
 
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
-    :param display_name: what people see, up to 100 characters
-    :param query: of a dynamic or compound one
-    :param description: what the segment is for, as people read it
-    :param cij_conn_id: the Airflow connection
+    :param display_name: what people see, up to 100 characters. Default None, it stays as it is
+    :param query: of a dynamic or compound one. Default None, it stays as it is
+    :param description: what the segment is for, as people read it. Default None, it stays as it is
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "created": False, "changed": bool, "status", "changes"}``
     :raises AirflowFailException: there is no such segment, a value can't be right, or the service refuses it
     """
@@ -177,7 +177,7 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
 
 
 class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
-    """Sets an outbound segment going live, and waits until it is live.
+    """Set an outbound segment going live, and wait until it is live.
 
     A status from which that is not possible is refused before anything is sent, naming those that are.
 
@@ -190,7 +190,7 @@ class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: the service finds an error in it, or it ended in Error
     :raises CijTimeoutError: it is not live in time
@@ -198,7 +198,7 @@ class CijOutboundPublishSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
 
 
 class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
-    """Stops a live outbound segment, and waits until it is stopped.
+    """Stop a live outbound segment, and wait until it is stopped.
 
     Only Live and Error can be stopped; a draft is refused before anything is sent.
 
@@ -211,7 +211,7 @@ class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
         earliest
     :param timeout: seconds to wait in all, default 24 hours
     :param deferrable: True waits in the triggerer, without a worker; default Airflow's ``default_deferrable``
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "status", "member_count"}``
     :raises AirflowFailException: it can't be stopped
     :raises CijTimeoutError: it is not stopped in time
@@ -221,29 +221,29 @@ class CijOutboundStopSegmentOperator(ChangeStatusMixin, OutboundSegmentTask):
 
 
 class CijOutboundDeleteSegmentOperator(DeleteMixin, OutboundSegmentTask):
-    """Deletes an outbound segment.
+    """Delete an outbound segment.
 
     Source: "Basic operations on segments using API in outbound marketing".
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param missing_ok: False fails when there is nothing to delete; default True
-    :param cij_conn_id: the Airflow connection
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"segment_id", "deleted": bool}``; ``deleted`` is False when there was nothing to delete
     :raises AirflowFailException: journeys suppress it; the error names them
     """
 
 
 class CijOutboundValidateSegmentOperator(CijOperator):
-    """Asks the service whether an outbound segment would be right; nothing is written.
+    """Ask the service whether an outbound segment would be right; nothing is written.
 
     Source: "Basic operations on segments using API in outbound marketing", section "Validating segments".
 
     :param display_name: what people would see
-    :param segment_type: ``static``, ``dynamic`` or ``compound``
-    :param query: of a dynamic or compound one
-    :param publish: True asks for a segment in Going live, False for a draft
-    :param fail_on: ``"error"`` fails the task when there is one, ``"never"`` does not
-    :param cij_conn_id: the Airflow connection
+    :param segment_type: ``static``, ``dynamic`` (default) or ``compound``
+    :param query: of a dynamic or compound one. Default ``""``, none
+    :param publish: True (default) asks for a segment in Going live, False for a draft
+    :param fail_on: ``"error"`` (default) fails the task when there is one, ``"never"`` does not
+    :param cij_conn_id: the Airflow connection; default ``cij_default``
     :return: ``{"valid": bool, "errors": [{"code", "message", "where", "field"}], "warnings": []}``; ``where`` is the
         column, as is ``field``; the service gives no ``message`` and no warnings. In XCom as ``validation`` too, before
         the task fails

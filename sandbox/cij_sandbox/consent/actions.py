@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from cij_sandbox.consent.decisions import Decisions
 from cij_sandbox.consent.tables import EMAIL_POINT, PROFILE, PURPOSE, TOPIC
 from cij_sandbox.core import errors, guid
-from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core.assumptions import ASSUMED, assumed
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.actions import (
@@ -33,9 +33,12 @@ _MAXIMUM = 1000
 class ConsentActions:
     """The action, there or not."""
 
-    def __init__(self, store: Store, behaviours: Behaviours) -> None:
+    def __init__(self, store: Store, *, scoped: bool) -> None:
         self._store = store
-        self._scoped = behaviours.business_unit_scoping
+        self._scoped = scoped
+
+    def actions(self) -> tuple[Action, ...]:
+        """Return the action, there or not as is assumed."""
         inputs = (
             Parameter("contactpoints", STRING_ARRAY),
             Parameter("channeltype", STRING),
@@ -46,9 +49,11 @@ class ConsentActions:
             Parameter("unsubscribeurlrequired", BOOLEAN, True),
             Parameter("oneclickunsubscribeurlrequired", BOOLEAN, True),
         )
-        available = behaviours.with_check_consent
+        available = not ASSUMED.can_play("consent.check-action") or assumed("consent.check-action") == "there"
         outputs = {"consents": ENTITY_COLLECTION}
-        self.actions = (Action("msdynmkt_checkconsent", inputs, outputs, self._check, available=available),)
+        return (
+            Action("msdynmkt_checkconsent", inputs, outputs, self._check, available, assumes="consent.check-action"),
+        )
 
     def _check(self, given: dict[str, object]) -> Mapping[str, object]:
         points = given["contactpoints"]

@@ -27,6 +27,12 @@ _MEMBERS = """
 SELECT ids FROM evaluation_page JOIN evaluation ON evaluation.number = evaluation_page.evaluation
 WHERE segment_id = ? ORDER BY page
 """
+_BY_EARLIER_VERSIONS = """
+SELECT person_id FROM mail
+JOIN msdynmkt_journey AS earlier ON earlier.msdynmkt_journeyid = journey_id
+JOIN msdynmkt_journey AS journey ON journey.msdynmkt_journeyid = ?
+WHERE journey.msdynmkt_baseversionjourneyid IN (earlier.msdynmkt_journeyid, earlier.msdynmkt_baseversionjourneyid)
+"""
 _LISTED = "SELECT * FROM mail WHERE (:journey = '' OR journey_id = :journey) AND number > :since ORDER BY number"
 
 
@@ -73,6 +79,8 @@ def _mail(connection: sqlite3.Connection, journey: sqlite3.Row, *, scoped: bool)
         return  # of an event, or no journey that could have gone live
     others = {*_ids(trigger.get("exclusionSegments")), *_ids(exits.get("suppressionSegments"))}
     left_out = {person for segment in others for person in _members(connection, segment)}
+    # Those whom an earlier version of the journey mailed, or left out, are not mailed again.
+    left_out |= {person for (person,) in connection.execute(_BY_EARLIER_VERSIONS, (journey["msdynmkt_journeyid"],))}
     table = _table(connection, audience)
     column = _column(connection, table)
     for message in _messages(connection, document.get("actions")):

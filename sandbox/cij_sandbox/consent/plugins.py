@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from cij_sandbox.consent.tables import CONSENT, MODELS, PURPOSE, RESTRICTIVE
+from cij_sandbox.core import assumptions
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.plugins import Plugin, Row
 from cij_sandbox.dataverse.rows import fetch
@@ -16,6 +17,11 @@ class _Consent(Plugin):
         """Give a new row to the owner of its purpose, whoever writes it ("Consent management for business units")."""
         if row is None and (purpose := fetch(connection, PURPOSE, _text(content.get("msdynmkt_purposeid")))):
             content |= {name: purpose[name] for name in ("owningbusinessunit", "ownerid")}
+        names = ("msdynmkt_contactpointvalue", "msdynmkt_contactpointtype", "msdynmkt_purposeid", "msdynmkt_topicid")
+        same = " AND ".join(f"{name} IS ?" for name in names)
+        query = f"SELECT 1 FROM {CONSENT.logical_name} WHERE {same}"  # noqa: S608 - constants
+        if row is None and connection.execute(query, [content.get(name) for name in names]).fetchone():
+            assumptions.check("consent.same-address", "The address has a consent for this purpose and channel")
         if row is None and content.get("overriddencreatedon") is not None:
             content["createdon"] = content["overriddencreatedon"]
 

@@ -1,4 +1,7 @@
-"""Behaviours in which documents contradict each other or versions differ. All are off by default."""
+"""Behaviours in which documents contradict each other or versions differ. All are off by default.
+
+Most choose an alternative of an assumption (``assumptions.py``).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ import argparse
 from dataclasses import dataclass, field, fields
 
 
-def _option(text: str, name: str = "", off: str = "", on: str = "") -> bool:
-    """Return a field with its command line option: a flag, or ``name`` with the values ``off`` and ``on``."""
-    found: bool = field(default=False, metadata={"help": text, "name": name, "values": (off, on)})
+def _option(text: str, name: str = "", off: str = "", on: str = "", chooses: tuple[str, ...] = ()) -> bool:
+    """Return a field with its command line option: a flag, or ``name`` with the values ``off`` and ``on``.
+
+    ``chooses`` are assumptions, each with the alternative that the option chooses.
+    """
+    metadata = {"help": text, "name": name, "values": (off, on), "chooses": chooses}
+    found: bool = field(default=False, metadata=metadata)
     return found
 
 
@@ -16,30 +23,41 @@ def _option(text: str, name: str = "", off: str = "", on: str = "") -> bool:
 class Behaviours:
     """The behaviours of one organisation."""
 
-    malformed_members: bool = _option("MembersList answers as it is printed, which is no JSON")
-    segment_id_is_definition_id: bool = _option(
-        "actions take the id of a definition as well, as the document of 2023 says"
+    malformed_members: bool = _option(
+        "MembersList answers as it is printed, which is no JSON", chooses=("segments.members-text", "as printed")
     )
-    without_stop_segments: bool = _option("msdynmkt_StopSegments is missing, as in older versions")
+    segment_id_is_definition_id: bool = _option(
+        "actions take the id of a definition as well, as the document of 2023 says",
+        chooses=("segments.segment-id", "segment or definition"),
+    )
+    without_stop_segments: bool = _option(
+        "msdynmkt_StopSegments is missing, as in older versions", chooses=("segments.stop-action", "missing")
+    )
     warn_of_unknown_members: bool = _option(
         "warn: a segment with ids in a group that are no rows ends in Computed with warnings; default: keep",
         "unknown-members",
         "keep",
         "warn",
+        ("segments.unknown-members", "counted, with warnings"),
     )
-    outbound_removed: bool = _option("outbound marketing is gone, as everywhere since May 2026")
+    outbound_removed: bool = _option(
+        "outbound marketing is gone, as everywhere since May 2026", chooses=("outbound.marketing", "removed")
+    )
     live_journey_errors: bool = _option(
         "live: msdynmkt_errors has errorCode, errorMessage, or is null, as was seen; default: documented",
         "journey-errors",
         "documented",
         "live",
+        ("journeys.errors", "errorCode, errorMessage", "journeys.no-errors", "null"),
     )
     without_journey_json: bool = _option(
-        "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing"
+        "msdynmkt_CreateJourneyJsonFromTemplate and msdynmkt_ValidateJourneyJson are missing",
+        chooses=("journeys.json-actions", "missing"),
     )
     lf_batches: bool = _option("batches whose lines end with LF are read; the document asks for CRLF")
     with_check_consent: bool = _option(
-        "msdynmkt_checkconsent is there; assumed: its inputs and outputs are those of replacement consent providers"
+        "msdynmkt_checkconsent is there; assumed: its inputs and outputs are those of replacement consent providers",
+        chooses=("consent.check-action", "there"),
     )
     business_unit_scoping: bool = _option(
         "business-unit scoping is on: consent in business units other than the purpose's and the profile's is not found"
@@ -49,7 +67,8 @@ class Behaviours:
     )
     pending_keys: bool = _option("the index of a new alternate key is never built: the key stays Pending")
     deadlocks: bool = _option(
-        "the same row twice in UpdateMultiple or UpsertMultiple, in one request or in two at once, ends in a deadlock"
+        "the same row twice in UpdateMultiple or UpsertMultiple, in one request or in two at once, ends in a deadlock",
+        chooses=("platform.same-row-twice", "500 0x80044150"),
     )
     drop_busy_publish: bool = _option(
         "drop: a publish that meets an evaluation under way is accepted and has no effect, which no document "
@@ -57,6 +76,7 @@ class Behaviours:
         "busy-publish",
         "replace",
         "drop",
+        ("segments.publish-busy", "dropped"),
     )
 
     @classmethod
@@ -64,6 +84,11 @@ class Behaviours:
         """Read the behaviours from the command line."""
         on = {each.name: (True, each.metadata["values"][1]) for each in fields(cls)}
         return cls(**{name: getattr(options, name) in values for name, values in on.items()})
+
+    def choices(self) -> dict[str, str]:
+        """Return the assumptions that the options choose, with the alternative of each."""
+        on = [each.metadata["chooses"] for each in fields(self) if getattr(self, each.name)]
+        return {name: other for chosen in on for name, other in zip(chosen[::2], chosen[1::2], strict=True)}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

@@ -154,14 +154,14 @@ def duplicate_row() -> ODataError:
     return ODataError(412, "0x80040237", "A record with matching key values already exists.")
 
 
-def duplicate_detected() -> ODataError:
+def duplicate_detected(status: int, code: str) -> ODataError:
     """Return the error for a row that a duplicate detection rule takes for another one.
 
-    Assumption: the status is that of the list of codes; a sample of the documents prints 500.
+    The list of codes has 412, a sample of the documents prints 500.
     """
     return ODataError(
-        412,
-        "0x80040333",
+        status,
+        code,
         "A record was not created or updated because a duplicate of the current record already exists.",
     )
 
@@ -250,14 +250,21 @@ def wrong_method(method: str, allowed: str) -> ODataError:
     return ODataError(405, "", f"The requested resource does not support http method '{method}'.", {"Allow": allowed})
 
 
-def plug_in(reason: str) -> ODataError:
+def plug_in(reason: str, status: int = 400, code: str = PLUG_IN) -> ODataError:
     """Return the error of a CIJ action, in which the plug-in wraps the error of the service behind it.
 
     Assumption: recordings show only the frame of this text; the reason inside it is the sandbox's own.
     """
-    return ODataError(
-        400,
-        PLUG_IN,
-        "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
-        f"{reason}, CorrelationId: {uuid.uuid4()}",
-    )
+    return ODataError(status, code, _FRAMES[-1].format(reason=reason, correlation_id=uuid.uuid4()))
+
+
+def set_frame(*, is_plain: bool) -> None:
+    """Set whether the errors of CIJ actions are the reason alone, without the plug-in's frame."""
+    _FRAMES[1:] = ["{reason}"] if is_plain else []
+
+
+# The last one is used.
+_FRAMES = [
+    "Exception 'WebException' occured: The remote server returned an error: (400) Bad Request. "
+    "{reason}, CorrelationId: {correlation_id}"
+]

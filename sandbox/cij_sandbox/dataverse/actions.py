@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from cij_sandbox.core import errors, guid
+from cij_sandbox.core import assumptions, errors, guid
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue, read_moment
@@ -38,7 +39,8 @@ class Action:
     """One action: its inputs, its outputs and what it does. Without outputs the answer is 204.
 
     An action that is not ``available`` answers 404. ``needs`` is the privilege that it asks for.
-    ``write`` turns the body of an answer that is no JSON into bytes.
+    ``write`` turns the body of an answer that is no JSON into bytes. ``answer`` is the assumption of an answer without
+    outputs, ``assumes`` that of the action itself: what can't be played is refused.
     """
 
     name: str
@@ -46,8 +48,10 @@ class Action:
     outputs: Mapping[str, int]
     run: Callable[[dict[str, object]], Mapping[str, object]]
     available: bool = True
-    write: Callable[[Mapping[str, object]], bytes] | None = None
+    write: Callable[[Mapping[str, object]], object] | None = None
     needs: tuple[Table, str] | None = None
+    answer: str = ""
+    assumes: str = ""
 
 
 class Actions:
@@ -64,16 +68,20 @@ class Actions:
         find_more: Callable[[str], Action | None],
         elsewhere: Collection[str],
     ) -> None:
-        self._by_name = {action.name: action for action in actions if action.available}
+        self._store = store
         self._privileges = privileges
         self._find_more = find_more
         self._elsewhere = elsewhere
-        with store.transaction() as connection:
-            for action in actions:
+        self.replace(actions)
+
+    def replace(self, actions: Iterable[Action]) -> None:
+        """Make these the actions, and the list of custom APIs theirs."""
+        self._by_name = {action.name: action for action in actions if action.available}
+        with self._store.transaction() as connection:
+            for action in actions:  # it may be listed otherwise in the file of an earlier start
+                unregister(connection, _stable_id(action.name))
                 if action.available:
                     register(connection, action.name, action.parameters, action.outputs)
-                else:  # it may be listed in the file of an earlier start
-                    unregister(connection, _stable_id(action.name))
 
     def find(self, name: str) -> Action | None:
         """Return an action or None; raise the error for one that only the real service has."""
@@ -85,10 +93,17 @@ class Actions:
         """Run an action."""
         if action.needs:
             self._privileges.require(*action.needs)
+        if action.assumes:
+            assumed(action.assumes)
+        if action.answer:
+            assumptions.check(action.answer, f"{action.name} is not allowed")
         outputs = action.run(_given(action, request))
-        if not outputs:
-            return Answer(204)
         body = {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{action.name}Response", **outputs}
+        if not outputs:
+            found = assumed(action.answer) if action.answer else "204"
+            if found == "204":
+                return Answer(204)
+            body |= {"ResultText": "", "StatusCode": 200} if "ResultText" in found else {}
         return Answer(200, action.write(body) if action.write else body)
 
 

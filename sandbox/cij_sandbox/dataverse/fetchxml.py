@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from cij_sandbox.core import errors, values
+from cij_sandbox.core import assumptions, errors, values
 from cij_sandbox.core.schema import Column, Kind, Table
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.expressions import (
@@ -160,8 +160,11 @@ def _column(name: str | None, table: Table) -> Column:
 def _check(entity: ET.Element, table: Table, tags: tuple[str, ...]) -> None:
     name = _attributes(entity, ("name",)).get("name", "")
     if name != table.logical_name:
-        # Assumption: the documents ask for the matching entity set and do not show the answer to another.
-        raise errors.bad_query(f"The entity '{name}' of the fetch element does not belong to '{table.set_name}'.")
+        # The documents ask for the matching entity set and do not show the answer to another.
+        refusal = assumptions.status_and_code("platform.fetchxml-of-another-set")
+        raise errors.ODataError(
+            *refusal, f"The entity '{name}' of the fetch element does not belong to '{table.set_name}'."
+        )
     for child in entity:
         if child.tag not in tags:
             raise errors.not_implemented(f"<{child.tag}> in this <entity> of FetchXML")

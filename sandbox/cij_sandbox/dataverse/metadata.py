@@ -1,4 +1,4 @@
-"""What clients ask at the start: WhoAmI, RetrieveVersion, the service document, EntityDefinitions."""
+"""What clients ask at the start: who, which organisation, its version, the service document, EntityDefinitions."""
 
 from __future__ import annotations
 
@@ -11,34 +11,43 @@ from cij_sandbox.dataverse import filters
 from cij_sandbox.dataverse.expressions import Compare, Literal, QueryError
 from cij_sandbox.dataverse.keys import Keys
 from cij_sandbox.dataverse.metadata_ids import stable_id
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.table_metadata import COLLECTIONS, below_table, collected
 from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, ORGANIZATION_ID, USER_ID
 
 VERSION = "9.2.25034.00179"
 _BY_KEY = re.compile(r"EntityDefinitions\((?:LogicalName='([^']*)'|([0-9a-fA-F-]{36}))\)(?:/(.*))?", re.DOTALL)
 _EXPANSION = re.compile(r"(\w+)(?:\(\$select=([\w,]*)\))?(?:,|$)")
+_PARAMETERS = re.compile(r"\((?:AccessType=[^)]*)?\)$")
 _PROPERTIES = (
     *("LogicalName", "SchemaName", "EntitySetName", "PrimaryIdAttribute", "PrimaryNameAttribute", "MetadataId"),
     "PrimaryImageAttribute",
 )
 
 
-def answer(path: str, request: Request, schema: Schema, keys: Keys) -> Answer | None:
+def answer(path: str, request: Request, schema: Schema, keys: Keys, privileges: Privileges) -> Answer | None:
     """Return the answer for a path of these, None for any other."""
     if not path:
         return _service_document(request, schema)
     if path.startswith("EntityDefinitions"):
         return _entity_definitions(path, request, schema, keys)
-    name = path.removesuffix("()")
+    name = _PARAMETERS.sub("", path)
+    body: dict[str, object]
     if name == "WhoAmI":
         body = {"BusinessUnitId": BUSINESS_UNIT_ID, "UserId": USER_ID, "OrganizationId": ORGANIZATION_ID}
     elif name == "RetrieveVersion":
         body = {"Version": VERSION}
+    elif name == "RetrieveCurrentOrganization":
+        detail = {"OrganizationId": ORGANIZATION_ID, "OrganizationVersion": VERSION, "OrganizationType": "Developer"}
+        body = {"Detail": {**detail, "State": "Enabled"}}
+    elif name == f"systemusers({USER_ID})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges":
+        body = {"RolePrivileges": privileges.listed(schema)}
     else:
         return None
     if request.method != "GET":
         raise errors.no_such_operation(f"{request.root}/{request.path}")
-    return Answer(200, {"@odata.context": f"{request.context}Microsoft.Dynamics.CRM.{name}Response", **body})
+    context = f"{request.context}Microsoft.Dynamics.CRM.{name.rpartition('.')[2]}Response"
+    return Answer(200, {"@odata.context": context, **body})
 
 
 def _service_document(request: Request, schema: Schema) -> Answer:

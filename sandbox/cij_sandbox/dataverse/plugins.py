@@ -25,5 +25,9 @@ class Plugin:
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Raise the error for a row that cannot be deleted."""
 
+    def mark_of_deleted(self) -> dict[str, SqlValue]:
+        """Return the columns that mark a row as deleted; none for one that goes."""
+        return {}
+
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
         """Clean up after a row that was deleted."""

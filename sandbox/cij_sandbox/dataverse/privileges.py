@@ -7,11 +7,12 @@ other one.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 from cij_sandbox.core import errors
-from cij_sandbox.core.schema import Table
-from cij_sandbox.dataverse.tables import USER_ID
+from cij_sandbox.core.schema import Schema, Table
+from cij_sandbox.dataverse.tables import BUSINESS_UNIT_ID, USER_ID
 
 CREATE, READ, WRITE, DELETE, APPEND, APPEND_TO = OPERATIONS = (
     "Create", "Read", "Write", "Delete", "Append", "AppendTo",
@@ -27,6 +28,27 @@ class Privileges:
     def require(self, table: Table, operation: str) -> None:
         """Raise the error for a privilege that is missing."""
         if self._is_missing(table.logical_name, operation):
-            # prvReadContact, but prvCreatemsdynmkt_journey.
-            own = "_" in table.logical_name
-            raise errors.no_privilege(table.logical_name if own else table.schema_name, operation, USER_ID)
+            raise errors.no_privilege(_subject(table), operation, USER_ID)
+
+    def listed(self, schema: Schema) -> list[dict[str, object]]:
+        """Return all privileges of the user, as "RetrieveUserPrivileges" does."""
+        names = [
+            f"prv{operation}{_subject(table)}"
+            for table in schema.tables
+            for operation in OPERATIONS
+            if not self._is_missing(table.logical_name, operation)
+        ]
+        return [
+            {
+                "Depth": "Global",
+                "PrivilegeId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"cij-sandbox:privilege:{name}")),
+                "BusinessUnitId": BUSINESS_UNIT_ID,
+                "PrivilegeName": name,
+            }
+            for name in names
+        ]
+
+
+def _subject(table: Table) -> str:
+    # prvReadContact, but prvCreatemsdynmkt_journey.
+    return table.logical_name if "_" in table.logical_name else table.schema_name

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from cij_sandbox.core import errors
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Column, Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.core.values import SqlValue
@@ -87,8 +88,11 @@ class Queries:
         if "$skiptoken" in options:
             page_number, position, remaining = self._read_token(table, options)
         elif "$top" in options:
-            # Assumption: with both given, $top wins over odata.maxpagesize (the documents contradict each other).
-            page, applied = MAXIMUM_PAGE, ()
+            # The documents contradict each other about which of the two wins.
+            if page == MAXIMUM_PAGE or assumed("platform.top-and-page-size") == "$top":
+                page, applied = MAXIMUM_PAGE, ()
+            else:
+                remaining = None
         if request.preference("odata.track-changes") is not None:
             raise errors.not_implemented("change tracking")
         connection = self._store.reader()

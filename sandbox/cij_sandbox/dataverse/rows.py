@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-from cij_sandbox.core import errors, guid, values
+from cij_sandbox.core import assumptions, errors, guid, values
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Column, Table
 from cij_sandbox.core.store import Store, next_number
 from cij_sandbox.core.values import SqlValue
@@ -178,7 +179,10 @@ class Rows:
             plugin = self._plugin(table)
             plugin.before_delete(connection, dict(row))
             row_id = str(row[table.key])
-            connection.execute(f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?', (row_id,))
+            if mark := plugin.mark_of_deleted():
+                change(connection, table, row_id, mark)
+            else:
+                connection.execute(f'DELETE FROM "{table.logical_name}" WHERE "{table.key}" = ?', (row_id,))
             plugin.after_delete(connection, row_id)
         return Answer(204)
 
@@ -208,15 +212,22 @@ class Rows:
                 content[column.name] = row_id
             elif "@" in name:
                 continue  # control information and annotations: read, never written
-            elif (found := table.by_property.get(table.aliases.get(name, name))) is None:
+            elif name in table.aliases:
+                assumptions.check("outbound.query-column", f"'{name}' is no column")
+                column = table.by_name[table.aliases[name]]
+                content[column.name] = values.from_json(table, column, value)
+            elif (found := table.by_property.get(name)) is None:
                 raise errors.undeclared_in_payload(table.logical_name, name)
             elif found.target:
                 raise errors.bad_payload(
                     table.logical_name,
                     f"Microsoft.Crm.CrmException: '{name}' is read-only; bind its navigation property instead.",
                 )
-            elif not found.read_only:
-                # Assumption: columns that the platform maintains are ignored in a body, not refused.
+            elif found.read_only:
+                assumptions.check("platform.kept-columns", f"'{name}' is kept by the platform")
+                if name == "createdon" and assumed("platform.kept-columns") == "written":
+                    content[found.name] = values.from_json(table, found, value)
+            else:
                 content[found.name] = values.from_json(table, found, value)
         return content
 
@@ -326,8 +337,9 @@ def _check_headers(
     email = content.get("emailaddress1")
     if request.headers.get(_DETECTION, "").lower() == "false" and email and table.logical_name in ("contact", "lead"):
         query = f'SELECT 1 FROM "{table.logical_name}" WHERE fold(emailaddress1) = fold(?) AND "{table.key}" IS NOT ?'
-        if connection.execute(query, (email, row[table.key] if row else None)).fetchone():
-            raise errors.duplicate_detected()
+        known = connection.execute(query, (email, row[table.key] if row else None)).fetchone()
+        if known and assumed("platform.duplicates") != "accepted":
+            raise errors.duplicate_detected(*assumptions.status_and_code("platform.duplicates"))
 
 
 def _check_status(table: Table, content: Mapping[str, SqlValue]) -> None:

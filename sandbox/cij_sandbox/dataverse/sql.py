@@ -10,6 +10,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from cij_sandbox.core import guid, values
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Column, Kind, Table
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.expressions import (
@@ -128,7 +129,7 @@ class ConditionSql:
             return f'"{column.name}" IS {"" if operator == "=" else "NOT "}NULL', []
         value = self._value(column, literal, operator)
         text = f"{comparable(column)} {operator} ?"
-        if operator == "<>" and not self._segment_query:
+        if operator == "<>" and not self._segment_query and assumed("platform.not-equal") == "matched":
             text = f'({text} OR "{column.name}" IS NULL)'
         return text, [value]
 

@@ -6,9 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from cij_sandbox.core import errors, values
+from cij_sandbox.core import assumptions, errors, values
+from cij_sandbox.core.assumptions import ASSUMED, assumed
 from cij_sandbox.core.background import Background
-from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
@@ -51,11 +51,13 @@ ELSEWHERE = ("msdynmkt_CreateDraftJourneyVersion", "msdynmkt_EmailRetrieveExactM
 class JourneyActions:
     """The actions, whose step publishes and completes journeys."""
 
-    def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
+    def __init__(self, store: Store, background: Background) -> None:
         self._store = store
         self._background = background
         background.steps.append(transitions.Transitions(background))
-        self._live = behaviours.live_journey_errors
+
+    def actions(self) -> tuple[Action, ...]:
+        """Return the actions, as they are assumed."""
         source = (Parameter(_TEMPLATE, GUID), Parameter(_CHANGES, STRING, True))
         times = (Parameter(_START, DATETIME, True), Parameter(_END, DATETIME, True))
         own = (Parameter(_MODE, STRING, True), Parameter(_UNIT, GUID, True), Parameter(_MERGED, ENTITY, True))
@@ -66,13 +68,16 @@ class JourneyActions:
             Parameter("msdynmkt_shouldvalidatecontract", BOOLEAN, True),
             Parameter(_JSON, STRING),
         )
+        stored = not ASSUMED.can_play("journeys.json-actions") or assumed("journeys.json-actions") == "there"
+        publish = assumed("journeys.publish-input") if ASSUMED.can_play("journeys.publish-input") else _ID
         unsaved = (
             Action(
                 "msdynmkt_CreateJourneyJsonFromTemplate",
                 (*source, Parameter(_NAME, STRING, True), *times),
                 {_JSON: STRING, **checked},
                 self._create_json,
-                available=not behaviours.without_journey_json,
+                available=stored,
+                assumes="journeys.json-actions",
                 needs=(TEMPLATE, READ),
             ),
             Action(
@@ -80,11 +85,12 @@ class JourneyActions:
                 text,
                 checked,
                 self._validate,
-                available=not behaviours.without_journey_json,
+                available=stored,
+                assumes="journeys.json-actions",
                 needs=(JOURNEY, READ),
             ),
         )
-        self.actions = (
+        return (
             Action(
                 "msdynmkt_CreateJourneyFromTemplate",
                 (*source, Parameter(_NAME, STRING), *times, *own),
@@ -93,15 +99,19 @@ class JourneyActions:
                 needs=(JOURNEY, CREATE),
             ),
             # Assumption: unbound, with the id alone, and without outputs; a document gives only its name.
-            Action("msdynmkt_PublishJourneyV2", (Parameter(_ID, GUID),), {}, self._publish, needs=(JOURNEY, WRITE)),
+            Action(
+                *("msdynmkt_PublishJourneyV2", (Parameter(publish, GUID),), {}, self._publish),
+                available=publish != "missing",
+                assumes="journeys.publish-input",
+                needs=(JOURNEY, WRITE),
+            ),
             *unsaved,
         )
 
     def _create(self, given: dict[str, object]) -> Mapping[str, object]:
-        if given.get(_MODE, "Draft") not in _MODES:
-            # Assumption: no document says what another mode does.
-            raise errors.plug_in(f"{_MODE} is neither {' nor '.join(_MODES)}")
-        draft = given.get(_MODE, "Draft") == "Draft"
+        if given.get(_MODE, "Draft") not in _MODES and assumed("journeys.unknown-mode") != "a draft":
+            raise assumptions.refusal("journeys.unknown-mode", f"{_MODE} is neither {' nor '.join(_MODES)}")
+        draft = given.get(_MODE, "Draft") != "Publish"
         try:
             with self._store.transaction() as connection:
                 journey_id, found = self._save(connection, given, draft=draft)
@@ -129,7 +139,9 @@ class JourneyActions:
         if fatal:
             raise RefusedError(*fatal)
         found = _problems(connection, journey, draft=draft)
-        if found and not draft:
+        if found and draft:
+            assumptions.check("journeys.draft-with-errors", "The journey has errors")
+        if found and (not draft or assumed("journeys.draft-with-errors") == "not created"):
             raise RefusedError(*found)
         row: dict[str, SqlValue] = {**merged, **_columns(journey), "msdynmkt_name": name, _JSON: text}
         if source is TEMPLATE:
@@ -139,6 +151,7 @@ class JourneyActions:
         return insert(connection, JOURNEY, {**row, "statecode": 0, "statuscode": 1}), found
 
     def _create_json(self, given: dict[str, object]) -> Mapping[str, object]:
+        assumptions.check("journeys.json-answer", "The JSON can't be made")
         connection = self._store.reader()
         try:
             _, document = self._built(connection, given)
@@ -157,7 +170,7 @@ class JourneyActions:
 
     def _publish(self, given: dict[str, object]) -> Mapping[str, object]:
         with self._store.transaction() as connection:
-            transitions.publish(connection, str(given[_ID]), self._background.done())
+            transitions.publish(connection, str(next(iter(given.values()))), self._background.done())
         self._background.notify()
         return {}
 
@@ -169,9 +182,9 @@ class JourneyActions:
         elif source := fetch(connection, JOURNEY, source_id):
             table, text = JOURNEY, source[_JSON]
         else:
-            raise RefusedError(
-                Problem("InvalidJourneyTemplateId", f"Journey template with ID: {source_id} does not exist.")
-            )
+            assumptions.check("journeys.unknown-template", f"Journey template {source_id} does not exist")
+            code = assumed("journeys.unknown-template").removeprefix("200 ")
+            raise RefusedError(Problem(code, f"Journey template with ID: {source_id} does not exist."))
         document = document_of(text or "", "InvalidJourneyJsonInTemplate")
         if _CHANGES in given:
             modify(document, str(given[_CHANGES]))
@@ -181,7 +194,8 @@ class JourneyActions:
         return table, document
 
     def _result(self, found: Sequence[Problem], **more: object) -> Mapping[str, object]:
-        return {**more, _VALID: not found, _ERRORS: as_text(found, live=self._live)}
+        nothing = {"nothing": ""}.get(given := assumed("journeys.no-errors"), given)
+        return {**more, _VALID: not found, _ERRORS: as_text(found, assumed("journeys.errors"), nothing)}
 
 
 def _problems(connection: sqlite3.Connection, journey: Definition, *, draft: bool) -> list[Problem]:

@@ -10,6 +10,7 @@ from cij_sandbox.core.store import fold
 from cij_sandbox.dataverse.rows import fetch
 from cij_sandbox.journeys.definition import TRIGGER_TYPES, Definition, Problem, moment
 from cij_sandbox.journeys.tables import EMAIL, READY_TO_SEND, READY_TRIGGER
+from cij_sandbox.journeys.versions import IS_VERSION, base_of
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.tables import SEGMENT
 
@@ -24,10 +25,9 @@ def name_problems(connection: sqlite3.Connection, name: str, own_id: str = "") -
     if not name.strip():
         yield Problem("EmptyJourneyName", "The journey name cannot be empty.")
         return
-    query = (
-        "SELECT 1 FROM msdynmkt_journey WHERE fold(msdynmkt_name) = ? AND msdynmkt_journeyid <> ? AND statuscode <> ?"
-    )
-    if connection.execute(query, (fold(name), own_id, _DELETED)).fetchone():
+    # The versions of a journey share its name.
+    query = "SELECT 1 FROM msdynmkt_journey WHERE fold(msdynmkt_name) = ? AND statuscode <> ? AND NOT " + IS_VERSION  # noqa: S608
+    if connection.execute(query, (fold(name), _DELETED, base_of(connection, own_id))).fetchone():
         yield Problem("DuplicateJourneyName", "The journey name is already in use.")
 
 

@@ -109,11 +109,11 @@ def set_given(document: dict[str, object], name: str | None, start: float | None
         document["trigger"] = {**trigger, "parameters": {**_object(trigger, "parameters"), **given}}
 
 
-def as_text(problems: Iterable[Problem], *, live: bool = False) -> str:
-    """Return problems as JSON, as in the document or as seen on a live organisation."""
-    first, second = ("errorCode", "errorMessage") if live else ("ErrorCode", "ErrorMessage")
+def as_text(problems: Iterable[Problem], names: str = "ErrorCode, ErrorMessage", nothing: str = "[]") -> str:
+    """Return problems as JSON, with the names and the nothing of the document or of a live organisation."""
+    first, second = names.split(", ")
     listed = [{first: problem.code, second: problem.message} for problem in problems]
-    return json.dumps(listed or None if live else listed, separators=(",", ":"))
+    return json.dumps(listed, separators=(",", ":")) if listed else nothing
 
 
 def timed_out() -> dict[str, object]:

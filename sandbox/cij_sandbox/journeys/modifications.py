@@ -9,6 +9,8 @@ import json
 
 from jsonpath import JSONPathEnvironment, JSONPathError, JSONPathMatch
 
+from cij_sandbox.core import assumptions
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.journeys.definition import Problem, RefusedError, loads
 
 _PATHS = JSONPathEnvironment(strict=True)
@@ -20,8 +22,11 @@ def modify(document: object, text: str) -> None:
     for path, value in _read(text):
         places = _places(document, path)
         if not places:
+            assumptions.check("journeys.path-finds-nothing", f"The JSONPath '{path}' finds nothing")
+            if assumed("journeys.path-finds-nothing") == "ignored":
+                continue
             message = f"The JSONPath '{path}' was not found in the journey template."
-            problems.append(Problem("InvalidJsonPath", message))
+            problems.append(Problem(assumed("journeys.path-finds-nothing"), message))
             continue
         try:
             values = [_converted(place.obj, value) for place in places]

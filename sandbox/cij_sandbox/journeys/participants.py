@@ -17,6 +17,7 @@ from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.rows import fetch, insert, insert_many
 from cij_sandbox.journeys.definition import Definition, RefusedError, document_of, read
 from cij_sandbox.journeys.tables import INSTANCE, JOURNEY, USAGE
+from cij_sandbox.journeys.versions import base_of
 
 # Assumption: a person is through a journey a day after it went live for them.
 DURATION = 86_400
@@ -44,7 +45,10 @@ def journeys_moved(connection: sqlite3.Connection) -> None:
         _enter(connection, journey_id)
     for journey_id in sorted(used - live):
         connection.execute("DELETE FROM msdynmkt_segmentusage WHERE msdynmkt_journeyid = ?", (journey_id,))
-    stopped = "SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE statuscode IN (3, 5, 9)"
+    stopped = (
+        "SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE statuscode IN (3, 5, 9) "
+        "AND coalesce(msdynmkt_issupersededbylaterversion, 0) = 0"
+    )
     _end(connection, f"msdynmkt_journeydefinitionid IN ({stopped})", STOPPED)
     ended = "SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE statuscode = 8"
     _end(connection, f"msdynmkt_journeydefinitionid IN ({ended})", COMPLETED)
@@ -83,6 +87,9 @@ def _enter(connection: sqlite3.Connection, journey_id: str) -> None:
         }
         insert(connection, USAGE, row)
     out = {member for segment_id in definition.other_segments for member in _members(connection, segment_id.lower())}
+    base = base_of(connection, journey_id)
+    entered = "SELECT msdynmkt_targetid FROM msdynmkt_journeyinstance WHERE msdynmkt_baseversionjourneyid = ?"
+    out |= {uuid.UUID(person).bytes for (person,) in connection.execute(entered, (base,))}
     people = [one for one in _members(connection, definition.audience.lower()) if one not in out]
     now = values.now()
     rows: Iterator[dict[str, SqlValue]] = (
@@ -91,7 +98,7 @@ def _enter(connection: sqlite3.Connection, journey_id: str) -> None:
             "msdynmkt_targetentity": definition.tables[0],
             "msdynmkt_targetid": guid.from_bytes(person),
             "msdynmkt_journeydefinitionid": journey_id,
-            "msdynmkt_baseversionjourneyid": journey_id,
+            "msdynmkt_baseversionjourneyid": base,
             "msdynmkt_journeyinstancetype": _SCHEDULED,
             "msdynmkt_journeyinstancestate": IN_PROGRESS,
             "partitionid": journey_id,

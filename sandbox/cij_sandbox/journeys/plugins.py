@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from cij_sandbox.core import errors
+from cij_sandbox.core import assumptions, errors
+from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.plugins import Plugin, Row
 from cij_sandbox.journeys.participants import journeys_moved
 from cij_sandbox.journeys.tables import JOURNEY
@@ -15,6 +16,13 @@ _PUBLISHING = 4
 
 
 class _Journey(Plugin):
+    def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
+        """Refuse a name that another journey has, if that is assumed."""
+        name = content.get("msdynmkt_name")
+        query = "SELECT 1 FROM msdynmkt_journey WHERE fold(msdynmkt_name) = fold(?)"
+        if row is None and name and connection.execute(query, (name,)).fetchone():
+            assumptions.check("journeys.same-name", f"A journey has the name {name!r}")
+
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
         """Update the segments' counts of live journeys, and who is in them."""
         journeys_changed(connection)

@@ -28,6 +28,11 @@ JOURNEY = Table(
             first=0,
         ),
         lookup("msdynmkt_templateid", "msdynmkt_journeytemplate", "msdynmkt_templateid"),
+        # Of an edited journey: see versions.py. Assumption: the first version has no base.
+        text("msdynmkt_baseversionjourneyid", 100),
+        number("msdynmkt_versionnumber", 0),
+        flag("msdynmkt_issupersededbylaterversion"),
+        text("msdynmkt_versiondescription", 2000),
     ),
     {
         1: (0, "Draft"),

@@ -15,8 +15,9 @@ from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.dataverse.rows import change, fetch
 from cij_sandbox.journeys.checks import name_problems, problems
 from cij_sandbox.journeys.definition import Problem, RefusedError, as_text, document_of, read
-from cij_sandbox.journeys.participants import journeys_moved, next_move, people_moved
+from cij_sandbox.journeys.participants import IN_PROGRESS, journeys_moved, next_move, people_moved
 from cij_sandbox.journeys.tables import JOURNEY
+from cij_sandbox.journeys.versions import drained, went_live
 from cij_sandbox.segments.dependents import journeys_changed
 
 DRAFT, LIVE, PUBLISHING, COMPLETING, COMPLETED = (0, 1), (1, 2), (3, 4), (5, 7), (6, 8)
@@ -64,6 +65,8 @@ class Transitions:
             if journey and status == PUBLISHING[1]:
                 found = _problems(connection, journey, job["asked"])
                 _move(connection, job["journey_id"], DRAFT if found else LIVE, found)
+                if not found:
+                    went_live(connection, job["journey_id"])
             elif status == COMPLETING[1]:
                 _move(connection, job["journey_id"], COMPLETED)
             changed = True
@@ -78,6 +81,8 @@ class Transitions:
             journeys_changed(connection)
             journeys_moved(connection)
         people_moved(connection)
+        if drained(connection, IN_PROGRESS):
+            journeys_changed(connection)
 
 
 def _next_end(connection: sqlite3.Connection) -> float:
@@ -93,7 +98,9 @@ def _problems(connection: sqlite3.Connection, journey: sqlite3.Row, asked: float
         definition = read(document_of(journey["msdynmkt_journeyjson"] or ""))
     except RefusedError as refusal:
         return [*found, *refusal.problems]
-    return [*found, *problems(connection, definition, asked)]
+    # The start of a version is that of the first one, and has mostly come.
+    begun = journey["msdynmkt_journeystarttime"] if journey["msdynmkt_baseversionjourneyid"] else None
+    return [*found, *problems(connection, definition, asked if begun is None else min(asked, begun))]
 
 
 def _move(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cij_sandbox.core import errors, guid
+from cij_sandbox.core.assumptions import ASSUMED, assumed
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.schema import Column, Kind
 from cij_sandbox.core.store import Store
@@ -39,13 +40,16 @@ _MAXIMUM_IDS = 100_000
 
 
 class Outbound:
-    """The actions. With ``removed`` outbound marketing is gone, as in every organisation since May 2026."""
+    """The actions, which are gone where outbound marketing is, as in every organisation since May 2026."""
 
-    def __init__(self, store: Store, background: Background, *, removed: bool = False) -> None:
+    def __init__(self, store: Store, background: Background) -> None:
         self._store = store
         self._tasks = Tasks(store, background)
-        self._removed = removed
-        self.actions = tuple(replace(action, available=not removed) for action in self._all_actions())
+
+    def actions(self) -> tuple[Action, ...]:
+        """Return the actions, there or not as is assumed."""
+        there = not ASSUMED.can_play("outbound.marketing") or assumed("outbound.marketing") == "there"
+        return tuple(replace(action, available=there, assumes="outbound.marketing") for action in self._all_actions())
 
     def enter(self, request: Request) -> None:
         """Carry out due tasks before a request for outbound rows, or raise the error when they are removed."""
@@ -54,7 +58,7 @@ class Outbound:
         if named is None and not linked:
             return
         table = OUTBOUND_SEGMENT if linked else _TABLES.get(named[1] if named else "")
-        if not self._removed:
+        if assumed("outbound.marketing") == "there":
             self._tasks.settle()
         # Assumption: the roles lost their privileges on segments; other rows can still be read and no longer written.
         elif table is not None and (table is OUTBOUND_SEGMENT or request.method != "GET"):
@@ -81,6 +85,7 @@ class Outbound:
                 {"SegmentState": STRING},
                 self._update_members,
                 needs=(OUTBOUND_SEGMENT, WRITE),
+                answer="outbound.change-answer",
             ),
             Action(
                 "msdyncrm_FetchContactsByQuery",
@@ -105,7 +110,6 @@ class Outbound:
             ),
         )
 
-    # Assumption: a change answers 204; the state is JSON in a string, with the number of changes still to be made.
     def _update_members(self, given: dict[str, object]) -> Mapping[str, object]:
         operation = str(given["msdyncrm_operation"])
         segment_id = guid.parse(given["msdyncrm_segmentid"])
@@ -118,8 +122,10 @@ class Outbound:
             if operation == "getState":
                 waiting = "SELECT count(*) FROM outbound_task WHERE row_id = ? AND kind LIKE '%By%'"
                 pending = connection.execute(waiting, (segment_id,)).fetchone()[0]
-                state = {"state": "Pending" if pending else "Completed", "pendingOperations": pending}
-                return {"SegmentState": compact(state)}
+                word = "Pending" if pending else "Completed"
+                _, output, shape = assumed("outbound.get-state").split(" ", 2)
+                state = {"state": word, "pendingOperations": pending}
+                return {output: word if shape == "text" else compact(state)}
             if operation not in _CHANGES:
                 raise errors.plug_in(f"msdyncrm_operation is none of {', '.join(_CHANGES)}, getState")
             if operation.endswith("ByIds"):
@@ -135,7 +141,6 @@ class Outbound:
                 add_task(connection, segment_id, operation, query)
         return {}
 
-    # Assumption: the answer is one string of JSON with the rows the FetchXML describes.
     def _fetch_contacts(self, given: dict[str, object]) -> Mapping[str, object]:
         unit = None
         scope = given.get("Scope", WHOLE_ORGANIZATION)
@@ -145,7 +150,9 @@ class Outbound:
                 raise errors.plug_in("The scope of a business unit needs its id in OwningBusinessUnit")
         elif scope != WHOLE_ORGANIZATION:
             raise errors.plug_in(f"Scope {scope} is neither {WHOLE_ORGANIZATION} nor {ONE_BUSINESS_UNIT}")
-        return {"Result": compact(by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit))}
+        found = by_query(self._store.reader(), str(given["Query"]), str(given["FetchXml"]), unit)
+        _, output, shape = assumed("outbound.fetch").split(" ", 2)
+        return {output: compact(found["entities"] if shape == "[entities]" else found)}
 
     def _validate_segment(self, given: dict[str, object]) -> Mapping[str, object]:
         query = given.get("msdyncrm_segmentquery") or given.get("msdyncrm_query")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import xml.etree.ElementTree as ET
 
-from cij_sandbox.core import errors, guid
+from cij_sandbox.core import assumptions, errors, guid
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Table
 from cij_sandbox.dataverse import fetchxml
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
@@ -64,9 +65,10 @@ def _check_agreement(wanted: PageQuery, fetch: fetchxml.Fetch, size: int) -> Non
         ("SKIP and page", wanted.skip, (fetch.page - 1) * size),
         ("TAKE and count", wanted.take, fetch.size),
     ):
-        if left != right:
-            # Assumption: the documents show them agreeing and do not say what happens otherwise.
-            raise errors.plug_in(f"Query and FetchXml disagree: {names} are {left} and {right}")
+        if left != right and assumed("outbound.pages") != "accepted":
+            # The documents show them agreeing and do not say what happens otherwise.
+            reason = f"Query and FetchXml disagree: {names} are {left} and {right}"
+            raise assumptions.refusal("outbound.pages", reason)
 
 
 def _condition(fetch: fetchxml.Fetch) -> Sql:

@@ -7,7 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 
-from cij_sandbox.core import errors
+from cij_sandbox.core import assumptions, errors
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.plugins import Plugin, Row
@@ -40,10 +40,9 @@ class _Outbound(Plugin):
             return
         name, before = self._table.logical_name, int(row["statuscode"] or 0)
         if after not in TRANSITIONS[name][before]:
-            # Assumption: the message is that of another table's documents, the code is the usual one for statuses.
+            # The message is that of another table's documents, the code is the usual one for statuses.
             raise errors.ODataError(
-                400,
-                "0x80048408",
+                *assumptions.status_and_code("outbound.bad-transition"),
                 "The status transition is not valid. Please check the entity's status transition rules. "
                 f"({self._table.statuses[before][1]} to {self._table.statuses[int(after or 0)][1]} on {name})",
             )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from cij_sandbox.core import errors, guid
-from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core import assumptions, errors, guid
+from cij_sandbox.core.assumptions import ASSUMED, assumed
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.actions import ENTITY_COLLECTION, INTEGER, STRING, STRING_ARRAY, Action, Parameter, compact
 from cij_sandbox.dataverse.privileges import READ, WRITE
@@ -18,36 +17,38 @@ from cij_sandbox.segments.publishing import Publisher
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 
-def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple[Action, ...]:
+def actions(store: Store, publisher: Publisher) -> tuple[Action, ...]:
     """Return the actions."""
     members = Members(store)
 
     def segment_id(value: object) -> object:
         found = _guid("SegmentId")(value)
-        of_definition = segments_of(store.reader(), found) if behaviours.segment_id_is_definition_id else []
+        if (wanted := assumed("segments.segment-id")) == "segment":
+            return found
+        of_definition = segments_of(store.reader(), found)
+        if not of_definition and wanted == "definition":
+            raise errors.plug_in(f"Segment definition {found} was not found")
         return of_definition[0] if of_definition else found
 
     segment = Parameter("SegmentId", STRING, read=segment_id)
     group = Parameter("GroupId", STRING, read=_guid("GroupId"))
     ids = Parameter("EntityIds", STRING_ARRAY, read=_packed)
     page, size = (Parameter(name, INTEGER, read=_positive(name)) for name in ("PageNo", "PageSize"))
-    # Assumption: MembersList is paged by these two; its answer shows pages, no document shows its inputs.
-    # What is printed has no pages, so in that form all members are on the first.
-    default = 2**31 - 1 if behaviours.malformed_members else PAGE
-    paging = (
-        Parameter("PageNumber", INTEGER, True, _positive("PageNumber"), 1),
-        Parameter("PageSize", INTEGER, True, _positive("PageSize"), default),
-    )
+    paging = _paging()
     result = {"StatusCode": INTEGER, "ResultText": STRING}
     stopped = {"summary": STRING, "stopSingleSegmentResults": ENTITY_COLLECTION}
     # Assumption: no document names the privileges.
     reads, changes = (SEGMENT, READ), (DEFINITION, WRITE)
     members_list = _call(members.computed_page, _result)
-    list_members = Action("msdynmkt_MembersList", (segment, *paging), result, members_list, needs=reads)
+    add, remove = (f"segments.{verb}-answer" for verb in ("add", "remove"))
+    publish, paged = _call(publisher.publish), "segments.members-paging"
     return (
-        # Assumption: Remove answers 204 as Add does.
-        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add), needs=changes),
-        Action("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove), needs=changes),
+        Action("msdynmkt_AddStaticMembers", (segment, group, ids), {}, _call(members.add), needs=changes, answer=add),
+        Action(
+            *("msdynmkt_RemoveStaticMembers", (segment, group, ids), {}, _call(members.remove)),
+            needs=changes,
+            answer=remove,
+        ),
         Action(
             "msdynmkt_ListGroupMembers",
             (segment, group, page, size),
@@ -55,15 +56,25 @@ def actions(store: Store, publisher: Publisher, behaviours: Behaviours) -> tuple
             _call(members.group_page, lambda found: {"Response": compact(found)}),
             needs=reads,
         ),
-        Action("msdynmkt_PublishSegmentDefinition", (segment,), {}, _call(publisher.publish), needs=changes),
-        replace(list_members, write=_as_printed) if behaviours.malformed_members else list_members,
-        Action("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result), needs=reads),
+        Action(
+            *("msdynmkt_PublishSegmentDefinition", (segment,), {}, publish),
+            needs=changes,
+            answer="segments.publish-answer",
+        ),
+        Action("msdynmkt_MembersList", (segment, *paging), result, members_list, True, _written, reads, assumes=paged),
+        Action(
+            *("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result)),
+            available=_is_there("segments.status-action"),
+            assumes="segments.status-action",
+            needs=reads,
+        ),
         Action(
             "msdynmkt_StopSegments",
             (Parameter("SegmentIdList", STRING_ARRAY, read=_texts),),
             stopped,
             _call(publisher.stop_segments, dict),
-            available=not behaviours.without_stop_segments,
+            available=_is_there("segments.stop-action"),
+            assumes="segments.stop-action",
             needs=(SEGMENT, WRITE),
         ),
     )
@@ -78,6 +89,23 @@ def _call(
 
 def _result(found: Mapping[str, object]) -> Mapping[str, object]:
     return {"StatusCode": 200, "ResultText": compact(found)}
+
+
+def _is_there(name: str) -> bool:
+    return not ASSUMED.can_play(name) or assumed(name) != "missing"
+
+
+def _paging() -> tuple[Parameter, ...]:
+    """Return the inputs by which MembersList is paged: its answer shows pages, no document shows its inputs."""
+    names = assumed("segments.members-paging") if ASSUMED.can_play("segments.members-paging") else "none"
+    if names == "none":
+        return ()
+    page, size = names.split(", ")
+    return (Parameter(page, INTEGER, True, _positive(page), 1), Parameter(size, INTEGER, True, _positive(size), PAGE))
+
+
+def _written(body: Mapping[str, object]) -> object:
+    return body if assumed("segments.members-text") == "JSON" else _as_printed(body)
 
 
 def _as_printed(body: Mapping[str, object]) -> bytes:
@@ -110,13 +138,13 @@ def _positive(name: str) -> Callable[[object], int]:
 
 
 def _packed(written: object) -> list[bytes]:
-    # Assumption: an id that is no GUID refuses the call as a whole, an empty list is a call that does nothing.
     packed = []
     for value in written if isinstance(written, list) else ():
         found = guid.parse(value)
-        if found is None:
-            raise errors.plug_in(f"EntityIds contains {value!r:.100}, which is not a GUID")
-        packed.append(guid.to_bytes(found))
+        if found is not None:
+            packed.append(guid.to_bytes(found))
+        elif assumed("segments.add-bad-id") != "left out":
+            raise assumptions.refusal("segments.add-bad-id", f"EntityIds contains {value!r:.100}, which is not a GUID")
     return packed
 
 

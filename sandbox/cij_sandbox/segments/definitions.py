@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from cij_sandbox.core import errors, guid
+from cij_sandbox.core import assumptions, errors, guid
 from cij_sandbox.dataverse.rows import fetch
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
@@ -13,13 +13,17 @@ BASE_TABLES = ("contact", "lead")
 LIVE_STATUSES = (1, 7)
 
 
-def find_segment(connection: sqlite3.Connection, segment_id: str) -> sqlite3.Row:
-    """Return the row of a segment, or raise the error of an action that was given its id."""
+def find_segment(
+    connection: sqlite3.Connection, segment_id: str, unknown: str = "segments.unknown-segment"
+) -> sqlite3.Row:
+    """Return the row of a segment, or raise the error of an action that was given its id: ``unknown`` is assumed."""
     row = fetch(connection, SEGMENT, segment_id)
     if row is None:
         definition = fetch(connection, DEFINITION, segment_id)
         hint = " (it is the id of a segment definition; SegmentId is the id of the segment)" if definition else ""
-        raise errors.plug_in(f"Segment {segment_id} was not found{hint}")
+        reason = f"Segment {segment_id} was not found{hint}"
+        assumptions.check(unknown, reason)
+        raise errors.plug_in(reason)
     return row
 
 

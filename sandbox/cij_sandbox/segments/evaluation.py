@@ -8,7 +8,8 @@ import itertools
 import sqlite3
 from collections.abc import Iterator
 
-from cij_sandbox.core import errors, guid
+from cij_sandbox.core import assumptions, errors, guid
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.schema import Table
 from cij_sandbox.dataverse.expressions import MismatchError, QueryError
 from cij_sandbox.dataverse.sql import Sql
@@ -31,7 +32,9 @@ def check(segment: sqlite3.Row, definition: sqlite3.Row) -> None:
     try:
         parse(query, REAL_TIME)
     except QueryError as problem:
-        raise errors.plug_in(f"The segment query cannot be parsed. {problem.message}") from None
+        if assumed("segments.publish-bad-query") not in ("fails later", "goes live"):
+            reason = f"The segment query cannot be parsed. {problem.message}"
+            raise assumptions.refusal("segments.publish-bad-query", reason) from None
 
 
 def member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base: str) -> Iterator[list[bytes]]:
@@ -44,7 +47,11 @@ def member_pages(connection: sqlite3.Connection, definition: sqlite3.Row, base: 
     excluded = [group["number"] for group in groups if not group["include"]]
     text = (definition["msdynmkt_segmentquery"] or "").strip()
     found, parameters = _found(text, base) if text else ("SELECT NULL WHERE 0", [])
-    sources = [f"SELECT * FROM ({found})", *[_OF_GROUP] * len(included)]
+    static = _OF_GROUP
+    if assumed("segments.unknown-members") == "left out":
+        table = LEAD if base == LEAD.logical_name else CONTACT
+        static += f' AND member IN (SELECT packed("{table.key}") FROM "{table.logical_name}")'
+    sources = [f"SELECT * FROM ({found})", *[static] * len(included)]
     query = f"SELECT * FROM ({' UNION '.join(sources)}) ORDER BY 1"
     if excluded:
         query = (
@@ -79,7 +86,12 @@ def _found(text: str, base: str) -> Sql:
             raise MismatchError(f"The query selects '{table.logical_name}', the segment's base table is '{base}'.")
         return f'packed("{table.key}")'
 
-    return Compiler((CONTACT, LEAD), packed).compile(parse(text, REAL_TIME))[1]
+    try:
+        return Compiler((CONTACT, LEAD), packed).compile(parse(text, REAL_TIME))[1]
+    except QueryError as problem:
+        if assumed("segments.publish-bad-query") == "goes live":
+            return "SELECT NULL WHERE 0", []
+        raise MismatchError(f"The segment query cannot be parsed. {problem.message}") from None
 
 
 def _ids(text: str | None) -> frozenset[bytes]:

@@ -6,15 +6,22 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from cij_sandbox.core import errors, guid, values
+from cij_sandbox.core import assumptions, errors, guid, values
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.plugins import Plugin, Row
-from cij_sandbox.segments.definitions import BASE_TABLES, segments_of
+from cij_sandbox.segments.definitions import BASE_TABLES, LIVE_STATUSES, segments_of
 from cij_sandbox.segments.dependents import usage_changed, users
 from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 
 MAXIMUM_GROUPS = 10
 _NOT_STARTED = 723270003
+_DRAFT, _LIVE = 723270001, (723270000, 723270004)
+# Columns that newer versions may lack, by the assumption that they are there.
+_COLUMNS = {
+    "segments.former-member-columns": ("msdynmkt_includedmembers", "msdynmkt_excludedmembers"),
+    "segments.created-columns": ("msdynmkt_sourcesegmentcreatedon", "msdynmkt_sourcesegmentcreatedby"),
+}
 # The columns that decide which segments are in use.
 _USE = ("statuscode", "msdynmkt_sourcesegmentuid", "msdynmkt_targetedsegmentids")
 
@@ -23,11 +30,13 @@ class _Segment(Plugin):
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
         """Refuse a base table other than those of the document's note, which wins over the comment in its example."""
         base = {**(row or {}), **content}.get("msdynmkt_baseentitylogicalname")
-        if base is not None and base not in BASE_TABLES:
-            # Assumption: the documents give the rule, not the answer.
-            raise errors.plug_in(
-                f"Base table {base!r} is not supported: Customer Insights - Journeys only supports contact and lead"
-            )
+        if base is not None and base not in BASE_TABLES and assumed("segments.base-table") != "accepted":
+            reason = f"Base table '{base!s}' is not supported: only contact and lead are"
+            raise assumptions.refusal("segments.base-table", reason)
+        if row is not None and content.get("statuscode") in LIVE_STATUSES:
+            assumptions.check("segments.patch-status", "The status is written by the service")
+        if row is None and "msdynmkt_type" in content and assumed("segments.type") == "11":
+            content["msdynmkt_type"] = 11
 
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
         """Record which segments are unused now."""
@@ -35,8 +44,18 @@ class _Segment(Plugin):
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete a segment that is in a live journey."""
-        # Assumption: a live segment that no live journey uses may be deleted, with all that belongs to it.
+        if row["statuscode"] in LIVE_STATUSES:
+            assumptions.check("segments.delete-live", "The segment is live")
         _check_unused(connection, str(row["msdynmkt_segmentid"]))
+        definition_id = guid.parse(row["msdynmkt_sourcesegmentuid"])
+        if definition_id and assumed("segments.delete-segment") == "definition goes":
+            query = "DELETE FROM msdynmkt_segmentdefinition WHERE msdynmkt_segmentdefinitionid = ?"
+            connection.execute(query, (definition_id,))
+            _Definition().after_delete(connection, definition_id)
+
+    def mark_of_deleted(self) -> dict[str, SqlValue]:
+        """Return the status Deleted, if rows of segments are assumed to stay."""
+        return {"statecode": 1, "statuscode": 4} if assumed("segments.deleted-row") == "status 4" else {}
 
     def after_delete(self, connection: sqlite3.Connection, row_id: str) -> None:
         """Delete the computed members and skip the pending run."""
@@ -57,13 +76,21 @@ class _Segment(Plugin):
 class _Definition(Plugin):
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
         """Refuse groups that cannot be read, and another query for a segment that is in a live journey."""
+        for name, columns in _COLUMNS.items():
+            if any(content.get(column) is not None for column in columns):
+                assumptions.check(name, f"{' and '.join(columns)} are no columns of the definition")
         if row is None:
+            if content.get("statuscode") in _LIVE:
+                assumptions.check("segments.create-live", "A definition is created as a draft")
             content.setdefault("msdynmkt_computationstatus", _NOT_STARTED)
-        # Assumption: a live definition may be changed; the change shows with the next run.
         # Assumption: the user interface refuses another query in a live journey; no document says whether the API does.
         elif content.get("msdynmkt_segmentquery", query := row["msdynmkt_segmentquery"]) != query:
             for segment_id in segments_of(connection, str(row["msdynmkt_segmentdefinitionid"])):
                 _check_unused(connection, segment_id)
+            if row["statuscode"] in _LIVE:  # the change shows with the next run
+                assumptions.check("segments.patch-live", "The segment is live")
+                if assumed("segments.patch-live") == "becomes draft":
+                    content.update(statecode=0, statuscode=_DRAFT)
         _groups({**(row or {}), **content})
         content["msdynmkt_definitionmodifiedon"] = values.now()
 
@@ -82,6 +109,7 @@ class _Definition(Plugin):
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
         """Refuse to delete the definition of a segment that is in a live journey."""
+        assumptions.check("segments.delete-definition", "A definition can't be deleted")
         for segment_id in segments_of(connection, str(row["msdynmkt_segmentdefinitionid"])):
             _check_unused(connection, segment_id)
 
@@ -91,7 +119,9 @@ class _Definition(Plugin):
             _delete_group(connection, row_id, group_id)
         for table in ("job", "schedule", "stopping"):
             connection.execute(f"DELETE FROM {table} WHERE definition_id = ?", (row_id,))  # noqa: S608
-        connection.execute("DELETE FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ?", (row_id,))
+        if assumed("segments.delete-definition") == "evaluations go":
+            query = "DELETE FROM msdynmkt_segmentexecution WHERE msdynmkt_segmentdefinitionid = ?"
+            connection.execute(query, (row_id,))
         usage_changed(connection)
 
 
@@ -119,8 +149,9 @@ def _groups(content: Row) -> dict[str, bool]:
         raise _bad_groups("it is not valid JSON") from None
     if not isinstance(entries, list):
         raise _bad_groups("it is not an array of groups")
-    if len(entries) > MAXIMUM_GROUPS:
-        raise _bad_groups(f"it has {len(entries)} groups, at most {MAXIMUM_GROUPS} are allowed")
+    if len(entries) > MAXIMUM_GROUPS and assumed("segments.too-many-groups") != "accepted":
+        reason = f"it has {len(entries)} groups, at most {MAXIMUM_GROUPS} are allowed"
+        raise assumptions.refusal("segments.too-many-groups", reason)
     groups = dict(_group(entry) for entry in entries)
     if len(groups) < len(entries):
         raise _bad_groups("a groupId is used twice")

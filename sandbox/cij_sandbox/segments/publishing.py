@@ -8,9 +8,9 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from cij_sandbox.core import values
+from cij_sandbox.core import assumptions, values
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.background import Background
-from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.store import Store, next_number
 from cij_sandbox.dataverse.expressions import MismatchError
 from cij_sandbox.dataverse.rows import fetch
@@ -23,11 +23,10 @@ from cij_sandbox.segments.tables import DEFINITION, SEGMENT
 class Publisher:
     """Takes requests, and adds the background steps that carry them out."""
 
-    def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
+    def __init__(self, store: Store, background: Background) -> None:
         self._store = store
         self._background = background
-        self._behaviours = behaviours
-        self._evaluations = _Evaluations(store, background, behaviours)
+        self._evaluations = _Evaluations(store, background)
         background.steps += [transitions.Stops(), scheduling.Refreshes(background), self._evaluations]
 
     def stop(self) -> None:
@@ -36,12 +35,18 @@ class Publisher:
 
     def publish(self, segment_id: str) -> None:
         """Check the grammar of the query and plan a run."""
+        for name in ("segments.unknown-members", "segments.error-definition"):
+            assumed(name)  # what can't be played is refused now
         with self._store.transaction() as connection:
-            segment = find_segment(connection, segment_id)
+            if assumed("segments.publish-unknown") == "accepted" and not fetch(connection, SEGMENT, segment_id):
+                return
+            segment = find_segment(connection, segment_id, "segments.publish-unknown")
             definition = definition_of(connection, segment)
             evaluation.check(segment, definition)
-            if self._behaviours.drop_busy_publish and transitions.is_busy(connection, segment_id):
-                return
+            if transitions.is_busy(connection, segment_id):
+                assumptions.check("segments.publish-busy", f"Segment {segment_id} is being evaluated")
+                if assumed("segments.publish-busy") == "dropped":
+                    return
             transitions.go_live(connection, segment, definition, self._background.soon())
         self._background.notify()
 
@@ -59,7 +64,11 @@ class Publisher:
         connection = self._store.reader()
         find_segment(connection, segment_id)
         outcome = connection.execute("SELECT * FROM outcome WHERE segment_id = ?", (segment_id,)).fetchone()
-        # Assumption: before the first run ended there is no last execution; the shape is that of one recording.
+        if outcome is None:
+            assumptions.check("segments.status-before-run", f"Segment {segment_id} has not been evaluated")
+            if assumed("segments.status-before-run") == "missing":
+                return {"segmentId": segment_id, "additionalProperties": {}}
+        assumed("segments.status-names")  # what can't be played is refused
         last = (
             None
             if outcome is None
@@ -82,10 +91,9 @@ class Publisher:
 class _Evaluations:
     """The step that computes runs, in two threads, once they have been exported."""
 
-    def __init__(self, store: Store, background: Background, behaviours: Behaviours) -> None:
+    def __init__(self, store: Store, background: Background) -> None:
         self._store = store
         self._background = background
-        self._behaviours = behaviours
         self._busy: set[str] = set()
         self._reading: set[sqlite3.Connection] = set()
         self._workers = ThreadPoolExecutor(2, "evaluation")
@@ -158,9 +166,8 @@ class _Evaluations:
                         ids = b"".join(page)
                         writer.execute("INSERT INTO evaluation_page VALUES (?, ?, ?)", (number, page_number, ids))
                     total += len(page)
-                warned = self._behaviours.warn_of_unknown_members and evaluation.has_unknown(
-                    connection, definition, base
-                )
+                warns = assumed("segments.unknown-members") == "counted, with warnings"
+                warned = warns and evaluation.has_unknown(connection, definition, base)
             finally:
                 self._reading.discard(connection)
         return number, total, warned

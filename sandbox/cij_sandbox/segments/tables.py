@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cij_sandbox.core.assumptions import ASSUMED, assumed
 from cij_sandbox.core.columns import choice, flag, moment, number, text
 from cij_sandbox.core.schema import Column, Kind, Table
 
@@ -10,7 +13,7 @@ DEFINITION = Table(
     "msdynmkt_name",
     (
         text("msdynmkt_name", 100),
-        # Assumption: the reference of 2024 says 4,000; the size was raised in 2026 to an unpublished number.
+        # The reference of 2024 says 4,000; the size was raised in 2026 to an unpublished number: apply_assumptions().
         text("msdynmkt_segmentquery", 1_048_576),
         text("msdynmkt_staticlistmembers", 1_048_576),
         text("msdynmkt_includedmembers", 1_048_576),
@@ -115,6 +118,10 @@ CREATE TABLE IF NOT EXISTS static_group (
 CREATE TABLE IF NOT EXISTS static_member (
     group_number INTEGER NOT NULL, member BLOB NOT NULL, PRIMARY KEY (group_number, member)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS static_added (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, group_number INTEGER NOT NULL, member BLOB NOT NULL,
+    UNIQUE (group_number, member)
+);
 CREATE TABLE IF NOT EXISTS evaluation (segment_id TEXT PRIMARY KEY, number INTEGER NOT NULL, members INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluation_page (
     evaluation INTEGER NOT NULL, page INTEGER NOT NULL, ids BLOB NOT NULL, PRIMARY KEY (evaluation, page)
@@ -133,3 +140,24 @@ CREATE INDEX IF NOT EXISTS segment_by_definition ON msdynmkt_segment (fold(msdyn
 CREATE INDEX IF NOT EXISTS execution_by_definition
     ON msdynmkt_segmentexecution (msdynmkt_segmentdefinitionid, msdynmkt_startedon);
 """
+
+
+def apply_assumptions() -> None:
+    """Give the tables the length and the labels that are assumed."""
+    if ASSUMED.can_play("segments.query-length"):
+        length = int(assumed("segments.query-length"))
+        object.__setattr__(DEFINITION.by_name["msdynmkt_segmentquery"], "max_length", length)
+    options = SEGMENT.by_name["statuscode"].options
+    for labels in (options, SEGMENT.statuses):
+        if isinstance(labels, dict):
+            labels.update(_labels(labels is options))
+
+
+def expired_status() -> int:
+    """Return the status of a segment that is assumed to be Expired."""
+    return int(assumed("segments.expired-status"))
+
+
+def _labels(bare: bool) -> dict[int, Any]:
+    expired = expired_status() if ASSUMED.can_play("segments.expired-status") else 10
+    return {code: (name if bare else (1, name)) for code, name in ((expired, "Expired"), (21 - expired, "Faulted"))}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sqlite3
 
-from cij_sandbox.core import guid, values
+from cij_sandbox.core import assumptions, guid, values
+from cij_sandbox.core.assumptions import assumed
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.values import SqlValue
 from cij_sandbox.dataverse.rows import change, fetch, insert
 from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.dependents import Users, usage_changed, users
-from cij_sandbox.segments.tables import DEFINITION, EXECUTION, SEGMENT
+from cij_sandbox.segments.tables import DEFINITION, EXECUTION, SEGMENT, expired_status
 
 ON_DEMAND, SCHEDULED = 723270000, 723270001
 # The kind of a job is that of its execution, a row that clients may delete.
@@ -22,7 +23,8 @@ JOBS = (
 _LIVE, _DRAFT, _GOING_LIVE, _LIVE_WITH_WARNINGS = 723270000, 723270001, 723270002, 723270004
 _RUNNING, _FINISHED, _FAILED = 723270000, 723270001, 723270002
 _NOT_STARTED, _IN_PROGRESS, _SUCCEEDED, _FAILED_RUN, _SKIPPED = 723270000, 723270001, 723270002, 723270003, 723270005
-_ACTIVE, _ERROR, _EXPORTING, _COMPUTING, _WITH_WARNINGS, _STOPPING, _STOPPED, _EXPIRED = 1, 3, 5, 6, 7, 8, 9, 10
+_ACTIVE, _ERROR, _EXPORTING, _COMPUTING, _WITH_WARNINGS, _STOPPING = 1, 3, 5, 6, 7, 8
+_INACTIVE = 2
 _DEFINITION_STOPPING, _DEFINITION_STOPPED = 723270005, 723270006
 
 
@@ -32,8 +34,11 @@ def go_live(connection: sqlite3.Connection, segment: sqlite3.Row, definition: sq
     plan(connection, segment_id, definition_id, segment["msdynmkt_displayname"], ON_DEMAND, begin_at)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
     connection.execute("DELETE FROM stopping WHERE segment_id = ?", (segment_id,))
-    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPORTING})
-    change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _GOING_LIVE, **_running()})
+    if segment["statuscode"] in LIVE_STATUSES and assumed("segments.republish-status") == "stays Active":
+        change(connection, DEFINITION, definition_id, _running())
+    else:
+        change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPORTING})
+        change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _GOING_LIVE, **_running()})
     usage_changed(connection)
 
 
@@ -77,7 +82,8 @@ def begin(connection: sqlite3.Connection, job: sqlite3.Row, end_at: float) -> No
     connection.execute("UPDATE job SET started = 1, due = ? WHERE execution_id = ?", (end_at, job["execution_id"]))
     run: dict[str, SqlValue] = {"statuscode": _IN_PROGRESS, "msdynmkt_startedon": values.now()}
     change(connection, EXECUTION, job["execution_id"], run)
-    if job["kind"] == SCHEDULED:
+    segment = fetch(connection, SEGMENT, job["segment_id"])
+    if job["kind"] == SCHEDULED or (segment and segment["statuscode"] in LIVE_STATUSES):
         # Assumption: a live segment stays Active while it is refreshed.
         change(connection, DEFINITION, job["definition_id"], _running())
     else:
@@ -120,8 +126,7 @@ def succeed(connection: sqlite3.Connection, job: sqlite3.Row, evaluation: int, m
 def fail(connection: sqlite3.Connection, job: sqlite3.Row, reason: str) -> None:
     """End a run that failed."""
     change(connection, SEGMENT, job["segment_id"], {"statecode": 1, "statuscode": _ERROR})
-    # Assumption: the definition of a segment in Error is a draft again.
-    _end(connection, job, _DRAFT, _FAILED, _FAILED_RUN, None)
+    _end(connection, job, int(assumed("segments.error-definition")), _FAILED, _FAILED_RUN, None)
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (job["segment_id"],))
     connection.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (job["segment_id"], values.now(), reason))
     usage_changed(connection)
@@ -132,10 +137,12 @@ def stop(connection: sqlite3.Connection, written: str, end_at: float) -> dict[st
     segment_id = guid.parse(written)
     segment = fetch(connection, SEGMENT, segment_id)
     if segment_id is None or segment is None:
-        return _entry(segment_id or written, "Segment was not found")
+        return _not_stopped("segments.stop-unknown", segment_id or written, "Segment was not found")
     if segment["statuscode"] not in LIVE_STATUSES:
         label = SEGMENT.statuses[segment["statuscode"]][1]
-        return _entry(segment_id, f"Segment is not live, it is {label}")
+        name = "segments.stop-draft" if segment["statuscode"] == _INACTIVE else "segments.stop-stopped"
+        return _not_stopped(name, segment_id, f"Segment is not live, it is {label}")
+    assumed("segments.stopped-status")  # what can't be played is refused now
     if using := users(connection)[segment_id]:
         return _entry(segment_id, "Segment is used by active journeys or segments", using)
     definition_id = guid.parse(segment["msdynmkt_sourcesegmentuid"]) or ""
@@ -160,13 +167,14 @@ class Stops:
         """Set the segments to Stopped whose time is up."""
         for row in connection.execute("SELECT * FROM stopping WHERE due <= ?", (now,)).fetchall():
             connection.execute("DELETE FROM stopping WHERE segment_id = ?", (row["segment_id"],))
-            change(connection, SEGMENT, row["segment_id"], {"statecode": 1, "statuscode": _STOPPED})
-            change(connection, DEFINITION, row["definition_id"], {"statecode": 0, "statuscode": _DEFINITION_STOPPED})
+            status, of_definition = map(int, assumed("segments.stopped-status").split())
+            change(connection, SEGMENT, row["segment_id"], {"statecode": 1, "statuscode": status})
+            change(connection, DEFINITION, row["definition_id"], {"statecode": 0, "statuscode": of_definition})
 
 
 def expire(connection: sqlite3.Connection, segment_id: str, definition_id: str) -> None:
     """Set an unused live segment to Expired."""
-    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": _EXPIRED})
+    change(connection, SEGMENT, segment_id, {"statecode": 1, "statuscode": expired_status()})
     # Assumption: definitions have no status Expired, so that of an expired segment is Stopped.
     change(connection, DEFINITION, definition_id, {"statecode": 0, "statuscode": _DEFINITION_STOPPED})
     connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
@@ -205,12 +213,25 @@ def _running() -> dict[str, SqlValue]:
     }
 
 
+def _not_stopped(name: str, segment_id: str, reason: str) -> dict[str, object]:
+    """Return the entry of a segment that is not live, as ``name`` is assumed."""
+    assumptions.check(name, reason)
+    return _entry(segment_id, None if assumed(name) == "WasStopped true" else reason)
+
+
+def _dependents(ids: list[str]) -> list[object]:
+    kind, _, names = assumed("segments.stop-dependents").partition(" ")
+    if kind == "ids":
+        return list(ids)
+    first, second = names.split(", ")
+    return [{first: found, second: None} for found in ids]
+
+
 def _entry(segment_id: str, refusal: str | None, using: Users | None = None) -> dict[str, object]:
-    # Assumption: the two lists are of ids; no document shows one that is not null.
     return {
         "SegmentId": segment_id,
         "WasStopped": refusal is None,
         "Message": refusal,
-        "DependentJourneys": using.journeys if using else None,
-        "DependentSegments": using.segments if using else None,
+        "DependentJourneys": _dependents(using.journeys) if using else None,
+        "DependentSegments": _dependents(using.segments) if using else None,
     }

@@ -16,7 +16,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cij_sandbox.core import errors
+from cij_sandbox.core import assumptions, errors
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.web import Answer, Request
 from cij_sandbox.dataverse.annotations import refused
@@ -62,7 +62,9 @@ def create_app(
         (f"{_OWN}faults", control.faults, ["GET", "POST", "DELETE"]),
         (f"{_OWN}requests", control.requests, ["GET"]),
         (f"{_OWN}pace", control.pace, ["GET", "POST"]),
+        (f"{_OWN}assumptions", control.assumptions, ["GET", "POST"]),
         (f"{_OWN}clock", control.clock, ["GET", "POST"]),
+        (f"{_OWN}journeys", control.journeys, ["POST"]),
         (f"{_OWN}triggers", control.triggers, ["GET", "POST"]),
         (f"{_OWN}events", control.events, ["GET"]),
         (f"{_OWN}mail", mail.listed, ["GET"]),
@@ -149,8 +151,9 @@ class _Endpoints:
             raise errors.no_such_resource(version)
         query = http.scope["query_string"].decode("latin-1")
         if len(http.scope.get("raw_path", b"")) + len(query) + len(base_url) + 1 > MAXIMUM_URL:
-            # Assumption: the limit is documented, the status is that of HTTP.
-            raise errors.ODataError(414, "", f"The URL is longer than {MAXIMUM_URL} characters.")
+            # The limit is documented, the status is not.
+            refusal = assumptions.status_and_code("platform.long-url")
+            raise errors.ODataError(*refusal, f"The URL is longer than {MAXIMUM_URL} characters.")
         path = http.path_params["path"]
         request = Request(http.method, base_url, version, path, query, _headers(http), await _body(http))
         return _response(await run_in_threadpool(self._organisation.service.answer, request))

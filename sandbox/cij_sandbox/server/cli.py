@@ -20,8 +20,9 @@ import uvicorn
 from cryptography import x509
 
 import cij_sandbox as package
-from cij_sandbox.core import behaviours
+from cij_sandbox.core.assumptions import ASSUMED, described
 from cij_sandbox.core.behaviours import Behaviours
+from cij_sandbox.core.behaviours import add_to as add_behaviours
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.privileges import Privileges
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cij-sandbox",
         description="A local Dynamics 365 Customer Insights - Journeys organisation over the Dataverse Web API.",
-        epilog=package.__doc__,
+        epilog=f"{package.__doc__}\nWhere the documents are silent it assumes:\n{described()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: any that is free")
@@ -74,7 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N", help="its seconds in each real one; default: 1"
     )
-    behaviours.add_to(parser)
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="FILE",
+        help="play the organisation of a report of 'airflow cij probe'; what it can't play it refuses with 501",
+    )
+    add_behaviours(parser)
     _add_trouble(parser)
     parser.add_argument("--json", action="store_true", help="print the connection as one line of JSON")
     return parser
@@ -123,6 +130,10 @@ def _limits(options: argparse.Namespace) -> limits.Limits:
 
 
 def _serve(options: argparse.Namespace, folder: Path) -> int:
+    behaviours = Behaviours.of(options)
+    if options.like:
+        _play(options.like)
+    ASSUMED.choose(behaviours.choices())
     store = Store(options.state or folder / "state.sqlite", SCHEMA)
     CLOCK.start(float(store.setting("time") or 0), options.speed)  # before anything is written
     ca_file = Path(f"{options.state}.ca.pem").resolve() if options.state else folder / "ca.pem"
@@ -141,7 +152,6 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         identity = Identity(secret, hosts, _certificate(options.client_certificate))
         faults = rules.Faults(options.fault_seed, frozenset(table.logical_name for table in SCHEMA.tables))
         faults.add(rule for given in options.fault for rule in given)
-        behaviours = Behaviours.of(options)
 
         def is_missing(table: str, operation: str) -> bool:
             # The marketing roles do not list this table ("Security roles and privileges").
@@ -173,6 +183,16 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         finally:
             organisation.stop()
     return 0
+
+
+def _play(path: Path) -> None:
+    """Play the organisation of a report, and print what can't be played."""
+    try:
+        lacking = ASSUMED.play(json.loads(path.read_text()))
+    except ValueError as problem:
+        raise ValueError(f"{path} can't be played: {problem}") from None
+    for difference in lacking:
+        print(f"cij-sandbox: not played, and refused with 501: {difference}", file=sys.stderr)
 
 
 class _Announcing(uvicorn.Server):

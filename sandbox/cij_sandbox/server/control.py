@@ -15,9 +15,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cij_sandbox.core import values
+from cij_sandbox.core.assumptions import ASSUMED
 from cij_sandbox.core.clock import CLOCK
 from cij_sandbox.faults.limits import Usage
 from cij_sandbox.faults.rules import Faults, read
+from cij_sandbox.journeys import versions
 from cij_sandbox.server import html, overview
 from cij_sandbox.server.organisation import Organisation
 
@@ -100,6 +102,18 @@ class Control:
             return refusal
         return JSONResponse({"triggers": await run_in_threadpool(self._triggers.shown)})
 
+    async def journeys(self, http: HttpRequest) -> Response:
+        """Make the draft of a live journey's next version for a POST of ``{"edit": id}``, and return its id."""
+        made: list[str] = []
+        if refusal := await _posted(http, lambda content: made.append(self._edit(content))):
+            return refusal
+        return JSONResponse({"journey_id": made[0]})
+
+    def _edit(self, content: Any) -> str:
+        given = content if isinstance(content, dict) else {}
+        with self._organisation.store.transaction() as connection:
+            return versions.edit(connection, str(given.get("edit")).lower(), str(given.get("description") or ""))
+
     async def pace(self, http: HttpRequest) -> Response:
         """Return how fast the organisation is; POST changes what it names."""
         if http.method == "POST" and (refusal := await _posted(http, self._set_pace)):
@@ -127,6 +141,12 @@ class Control:
         if "speed" in content:
             CLOCK.set_speed(content["speed"])
             self._background.notify()
+
+    async def assumptions(self, http: HttpRequest) -> Response:
+        """Return what is assumed and the alternatives; POST chooses ``{"segments.add-twice": "nothing"}``."""
+        if http.method == "POST" and (refusal := await _posted(http, ASSUMED.choose)):
+            return refusal
+        return JSONResponse({"assumptions": ASSUMED.shown()})
 
     async def clock(self, http: HttpRequest) -> Response:
         """Return the organisation's time; POST ``{"advance_seconds": N}`` advances it."""

@@ -7,13 +7,15 @@ from cij_sandbox.consent import seeding as consent_seeding
 from cij_sandbox.consent import tables as consent
 from cij_sandbox.consent.actions import ConsentActions
 from cij_sandbox.consent.mailing import Mailings
+from cij_sandbox.core import errors
+from cij_sandbox.core.assumptions import ASSUMED
 from cij_sandbox.core.background import Background
 from cij_sandbox.core.behaviours import Behaviours
 from cij_sandbox.core.schema import Schema
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse import seeding
 from cij_sandbox.dataverse import tables as platform
-from cij_sandbox.dataverse.actions import Actions
+from cij_sandbox.dataverse.actions import Action, Actions
 from cij_sandbox.dataverse.keys import STATE as KEYS
 from cij_sandbox.dataverse.keys import Keys
 from cij_sandbox.dataverse.multiple import Multiple
@@ -56,24 +58,34 @@ class Organisation:
         self.store = store
         self.background = Background(store, compute_seconds)
         self.triggers = Triggers(store)
-        self._publisher = Publisher(store, self.background, behaviours)
+        self._publisher = Publisher(store, self.background)
         keys = Keys(store, pending=behaviours.pending_keys)
         rows = Rows(store, keys, privileges, PLUGINS)
-        gate = Outbound(store, self.background, removed=behaviours.outbound_removed)
-        actions = (
-            *segment_actions(store, self._publisher, behaviours),
-            *JourneyActions(store, self.background, behaviours).actions,
-            *ConsentActions(store, behaviours).actions,
-            *gate.actions,
-        )
+        gate = Outbound(store, self.background)
+        journey_actions = JourneyActions(store, self.background)
+        consent_actions = ConsentActions(store, scoped=behaviours.business_unit_scoping)
+
+        def assumed_actions() -> tuple[Action, ...]:
+            return (
+                *segment_actions(store, self._publisher),
+                *journey_actions.actions(),
+                *consent_actions.actions(),
+                *gate.actions(),
+            )
+
+        actions = Actions(store, privileges, assumed_actions(), self.triggers.find, (*ELSEWHERE, "BulkDelete"))
+        ASSUMED.changed = [segments.apply_assumptions, _frame_errors, lambda: actions.replace(assumed_actions())]
+        for apply in ASSUMED.changed[:2]:
+            apply()
         self.background.steps.append(Mailings(scoped=behaviours.business_unit_scoping))
         self.service = Service(
             store,
             keys,
             rows,
-            Multiple(store, keys, rows, deadlocks=behaviours.deadlocks),
+            Multiple(store, keys, rows),
             Queries(store, privileges, signing_key, take_link),
-            Actions(store, privileges, actions, self.triggers.find, (*ELSEWHERE, "BulkDelete")),
+            actions,
+            privileges,
             gate.enter,
             self.background.notify,
             lf_batches=behaviours.lf_batches,
@@ -87,6 +99,11 @@ class Organisation:
         """Stop the work in the background; it continues after the next start."""
         self.background.stop()
         self._publisher.stop()
+
+
+def _frame_errors() -> None:
+    is_plain = ASSUMED.can_play("segments.error-text") and ASSUMED("segments.error-text") == "plain"
+    errors.set_frame(is_plain=is_plain)
 
 
 def seed(store: Store, contacts: int, leads: int, number: int) -> None:

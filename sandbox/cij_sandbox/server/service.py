@@ -16,6 +16,7 @@ from cij_sandbox.dataverse.actions import Action, Actions
 from cij_sandbox.dataverse.batch import Batch
 from cij_sandbox.dataverse.keys import Keys, Target
 from cij_sandbox.dataverse.multiple import MULTIPLE, Multiple
+from cij_sandbox.dataverse.privileges import Privileges
 from cij_sandbox.dataverse.query import Queries
 from cij_sandbox.dataverse.rows import Rows
 
@@ -35,6 +36,7 @@ class Service:
         multiple: Multiple,
         queries: Queries,
         actions: Actions,
+        privileges: Privileges,
         enter: Callable[[Request], None],
         committed: Callable[[], None],
         *,
@@ -46,6 +48,7 @@ class Service:
         self._multiple = multiple
         self._queries = queries
         self._actions = actions
+        self._privileges = privileges
         self._enter = enter
         self._batch = Batch(store, self.answer, committed, lf_lines=lf_batches)
 
@@ -56,7 +59,7 @@ class Service:
             return self._batch.answer(request)
         if path == "$metadata":
             raise errors.not_implemented(path)
-        described = metadata.answer(path, request, self._schema, self._keys)
+        described = metadata.answer(path, request, self._schema, self._keys, self._privileges)
         if described is not None:
             return described
         if path == messages.SET:

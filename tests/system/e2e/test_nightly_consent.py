@@ -90,17 +90,16 @@ def test_two_nights_mail_exactly_who_may_be_mailed(airflow, sandbox, monkeypatch
         unsubscribed += leaving
         for point in leaving:
             truth.say(point, OUT, datetime.now(UTC))
-        parameters = {name: str(tmp_path / f"{name}{night}.csv") for name in ("opt_outs_file", "left_out_file")}
-        run_id = airflow.trigger(DAG_ID, parameters)
+        run_id = airflow.trigger(DAG_ID, {"folder": tmp_path.as_uri()})
         states = {task["task_id"]: task["state"] for task in airflow.watch(DAG_ID, run_id)}
         assert set(states.values()) == {"success"}, states
         segment_id = airflow.result(DAG_ID, run_id, "create_segment")["segment_id"]
         allowed = sorted(point for point in people.values() if truth.may_be_mailed(point))
         assert _mailed(sandbox, segment_id) == allowed
         assert airflow.result(DAG_ID, run_id, "refresh_segment")["member_count"] == len(allowed)
-        with Path(parameters["left_out_file"]).open() as file:
+        with (tmp_path / f"left_out_{run_id}.csv").open() as file:
             assert len(list(csv.DictReader(file))) == len(people) - len(allowed)
-        with Path(parameters["opt_outs_file"]).open() as file:
+        with (tmp_path / f"opt_outs_{run_id}.csv").open() as file:
             found = [row["address"] for row in csv.DictReader(file) if row["source"] == "list_unsubscribe"]
         exported = exported + found if TAKES_RETRY_POLICY else found
     assert sorted(exported) == sorted(unsubscribed)

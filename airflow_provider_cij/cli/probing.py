@@ -1,0 +1,483 @@
+"""Asks an organisation what it does: requests whose refusals are observations, and rows to try things on.
+
+What is observed is a word: ``204``, ``200 ResultText, StatusCode`` (the names of the outputs), ``400 0x80040265``, or
+one that a probe gives. Never a value of the organisation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cij.api.organisation import is_listed
+from airflow_provider_cij.cli.own_rows import CONTACTS, DEFINITIONS, KEYS, PREFIX, SEGMENTS, OwnRows
+from airflow_provider_cij.dataverse.odata import query, row_path
+from airflow_provider_cij.errors import CijError, CijThrottledError, CijUnavailableError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
+
+LIVE = (1, 7)
+"""Statuses of a segment that is live."""
+
+_IN_PROGRESS = (2, 5, 6, 8)
+_DRAFT = 723270001
+# "Principal user is missing a privilege", and its like: they tell of roles, not of the service.
+_NO_PRIVILEGE = ("0x80040220", "0x80042f09", "0x80072560", "0x80040225")
+_LONGEST_PAUSE = 10.0
+_NAME = re.compile(r"[A-Za-z_]\w{0,79}")
+
+
+class NotTriedError(Exception):
+    """An assumption can't be found out, for a reason."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request.
+
+    :param status: the HTTP status
+    :param code: the error code, in lower case; by default ``""``
+    :param body: the parsed body; by default None, no JSON
+    :param text: the body; by default ``""``
+    :param made: the id in ``OData-EntityId``; by default ``""``
+    :param missing: whether the service knows no such table or action; by default False
+    :param message: the service's words, for the probe alone; by default ``""``
+    """
+
+    status: int
+    code: str = ""
+    body: Any = None
+    text: str = ""
+    made: str = ""
+    missing: bool = False
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the request succeeded."""
+        return self.status < 300
+
+    @property
+    def word(self) -> str:
+        """Return the status with the names of the outputs or the code."""
+        if not self.ok:
+            return f"{self.status} {self.code}".strip()
+        return f"{self.status} {names_of(self.body)}".strip()
+
+    @property
+    def nested_word(self) -> str:
+        """Return the word, with the shape of the JSON that each output holds as a string."""
+        if not self.ok or not isinstance(self.body, dict):
+            return self.word
+        shapes = [f"{name} {_shape(self.output(name))}" for name in _names(self.body)]
+        return f"{self.status} {', '.join(shapes)}".strip()
+
+    def output(self, name: str) -> Any:
+        """Return an output: parsed when it is JSON in a string, None when it is missing.
+
+        :param name: its name
+        """
+        value = self.body.get(name) if isinstance(self.body, dict) else None
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            return value
+
+
+@dataclass(frozen=True)
+class OwnSegment:
+    """A segment of the probe's.
+
+    :param segment_id: the id of its row
+    :param definition_id: the id of its definition
+    :param group_id: the id of its group of static members
+    """
+
+    segment_id: str
+    definition_id: str
+    group_id: str
+
+
+class Organisation:
+    """One organisation, for the probes.
+
+    :param client: an open client
+    :param own: the record of the probe's rows; None when nothing may be written
+    :param patience: seconds to wait until a segment is live or stopped
+    """
+
+    def __init__(self, client: DataverseClient, own: OwnRows | None, patience: float) -> None:
+        self.client = client
+        self.writes = own is not None
+        self.name = f"{PREFIX}{uuid.uuid4().hex[:8]}"
+        self.publish_seconds: list[float] = []
+        self._own = own
+        self._patience = patience
+        self._contacts: list[str] = []
+        self._live: OwnSegment | None = None
+        self._takes_definition: bool | None = None
+        self._shown_only: bool | None = None
+
+    async def attempt(self, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> Outcome:
+        """Send a request, and return what became of it.
+
+        :param method: the HTTP method
+        :param path: relative to the Web API's root
+        :param body: the JSON to send, by default none
+        :param headers: further headers
+        :raises NotTriedError: there was no answer, or it tells nothing of the service's rules
+        """
+        if method == "PATCH":
+            headers = {"If-Match": "*", **headers}
+        try:
+            response = await self.client.request(method, path, body, repeatable=method != "POST", **headers)
+        except CijThrottledError:
+            raise NotTriedError("the service limits requests at present") from None
+        except CijError as error:
+            return _refused(error)
+        text = response.body.decode("utf-8", "replace")
+        try:
+            parsed = json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            parsed = None
+        made = re.search(r"\(([0-9a-fA-F-]{36})\)\s*$", response.headers.get("odata-entityid", ""))
+        return Outcome(response.status, "", parsed, text, made[1].lower() if made else "")
+
+    async def call(self, action: str, inputs: Mapping[str, Any]) -> Outcome:
+        """Call an action.
+
+        :param action: its unique name
+        :param inputs: its inputs
+        :raises NotTriedError: the organisation has no such action
+        """
+        outcome = await self.attempt("POST", action, inputs)
+        if outcome.missing:
+            raise NotTriedError(f"the organisation has no {action}")
+        return outcome
+
+    async def read(self, path: str) -> Any:
+        """Return the JSON of a row or of rows.
+
+        :param path: relative to the Web API's root
+        :raises NotTriedError: it can't be read
+        """
+        outcome = await self.attempt("GET", path)
+        if not outcome.ok or not isinstance(outcome.body, dict):
+            raise NotTriedError(f"{_set_of(path)} can't be read ({outcome.word})")
+        return outcome.body
+
+    async def rows(self, path: str) -> list[dict[str, Any]]:
+        """Return rows.
+
+        :param path: an entity set with query options
+        :raises NotTriedError: they can't be read
+        """
+        value = (await self.read(path)).get("value")
+        return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+    async def has_action(self, name: str) -> bool:
+        """Return whether the organisation has an action.
+
+        One that is not listed is called without inputs: an action that is there refuses that.
+
+        :param name: its unique name, of an action that has a required input
+        """
+        if await is_listed(self.client, name):
+            return True
+        outcome = await self.attempt("POST", name, {})
+        return not (outcome.missing or outcome.status == 404)
+
+    async def make(self, entity_set: str, row: Mapping[str, Any], **headers: str) -> tuple[str, Outcome]:
+        """Make a row of the probe's own; it is taken away in the end.
+
+        :param entity_set: its table
+        :param row: its columns without the id
+        :param headers: further headers
+        :return: its id, and what became of the request
+        """
+        if self._own is None:
+            raise NotTriedError("it needs --write")
+        row_id, key = str(uuid.uuid4()), KEYS[entity_set]
+        self._own.note(entity_set, row_id)
+        chosen = {} if self._shown_only and entity_set in (DEFINITIONS, SEGMENTS) else {key: row_id}
+        outcome = await self.attempt("POST", entity_set, {**chosen, **row}, **headers)
+        made = outcome.made or str(outcome.output(key) or row_id)
+        if made != row_id:
+            self._own.note(entity_set, made)
+        return made, outcome
+
+    def claim(self, entity_set: str, row_id: str) -> None:
+        """Record a row that an action made.
+
+        :param entity_set: its table
+        :param row_id: its id
+        """
+        if self._own:
+            self._own.note(entity_set, row_id)
+
+    async def definition(self, groups: Iterable[str] = (), **columns: Any) -> tuple[str, Outcome]:
+        """Make a definition as the documents show it.
+
+        :param groups: ids of groups of static members
+        :param columns: further columns
+        :return: its id, and what became of the request
+        """
+        listed = [
+            {"groupId": group, "includeType": "Include", "name": "probe", "inputType": "manualSelect"}
+            for group in groups
+        ]
+        row = {
+            "msdynmkt_segmentquery": "",
+            "msdynmkt_staticlistmembers": json.dumps(listed),
+            "msdynmkt_disablesegmentrefresh": True,
+            "statecode": 0,
+            "statuscode": _DRAFT,
+        }
+        if self._shown_only is None:
+            # A service may know no more columns than the documents show, and choose ids itself.
+            self._shown_only = False
+            _, first = await self.make(DEFINITIONS, {"msdynmkt_name": self.name, **row})
+            self._shown_only = not first.ok
+        name = {} if self._shown_only else {"msdynmkt_name": self.name}
+        return await self.make(DEFINITIONS, {**name, **row, **columns})
+
+    async def segment_row(self, definition_id: str, **columns: Any) -> tuple[str, Outcome]:
+        """Make the segment's row of a definition, as the documents show it.
+
+        :param definition_id: the definition
+        :param columns: further columns
+        :return: its id, and what became of the request
+        """
+        row = {
+            "msdynmkt_displayname": self.name,
+            "msdynmkt_type": 11,
+            "msdynmkt_source": 12,
+            "msdynmkt_baseentitylogicalname": "contact",
+            "msdynmkt_sourcesegmentuid": definition_id,
+            "statecode": 1,
+            "statuscode": 2,
+        }
+        return await self.make(SEGMENTS, {**row, **columns})
+
+    async def segment(self, **columns: Any) -> OwnSegment:
+        """Make a draft segment with one group.
+
+        :param columns: further columns of its definition
+        :raises NotTriedError: it can't be made
+        """
+        group = str(uuid.uuid4())
+        definition_id, outcome = await self.definition((group,), **columns)
+        if outcome.ok:
+            segment_id, outcome = await self.segment_row(definition_id)
+        if not outcome.ok:
+            raise NotTriedError(f"a draft segment can't be made ({outcome.word})")
+        return OwnSegment(segment_id, definition_id, group)
+
+    async def action_id(self, own: OwnSegment) -> str:
+        """Return the id of a segment that actions take: its own, or that of its definition.
+
+        :param own: the segment
+        """
+        if self._takes_definition is None:
+            inputs = {"GroupId": own.group_id, "PageNo": 1, "PageSize": 1}
+            taken = [
+                (await self.attempt("POST", "msdynmkt_ListGroupMembers", {"SegmentId": row_id, **inputs})).ok
+                for row_id in (own.segment_id, own.definition_id)
+            ]
+            self._takes_definition = taken == [False, True]
+        return own.definition_id if self._takes_definition else own.segment_id
+
+    async def on(self, verb: str, own: OwnSegment, ids: list[str], group_id: str = "") -> Outcome:
+        """Add or remove static members.
+
+        :param verb: ``Add`` or ``Remove``
+        :param own: the segment
+        :param ids: the members
+        :param group_id: the group; by default the segment's
+        """
+        inputs = {"SegmentId": await self.action_id(own), "GroupId": group_id or own.group_id, "EntityIds": ids}
+        return await self.call(f"msdynmkt_{verb}StaticMembers", inputs)
+
+    async def listed(self, own: OwnSegment, page: int = 1, group_id: str = "") -> Outcome:
+        """Read a page of ten static members.
+
+        :param own: the segment
+        :param page: its number; by default the first
+        :param group_id: the group; by default the segment's
+        """
+        inputs = {"SegmentId": await self.action_id(own), "GroupId": group_id or own.group_id}
+        return await self.call("msdynmkt_ListGroupMembers", {**inputs, "PageNo": page, "PageSize": 10})
+
+    async def members(self, own: OwnSegment) -> list[str]:
+        """Return the static members of a segment.
+
+        :param own: the segment
+        :raises NotTriedError: they can't be read
+        """
+        return members_in(await self.listed(own), "Response", "entityIds")
+
+    async def contacts(self, count: int) -> list[str]:
+        """Return ids of contacts of the probe's own; where none can be made, of any contacts.
+
+        Nothing is done to a contact but to be in a group of the probe's own.
+
+        :param count: how many
+        :raises NotTriedError: there are not as many
+        """
+        while len(self._contacts) < count:
+            try:
+                row_id, outcome = await self.make(CONTACTS, {"lastname": self.name})
+            except NotTriedError:
+                break
+            if not outcome.ok:
+                break
+            self._contacts.append(row_id)
+        if len(self._contacts) < count:
+            known = await self.rows(query(CONTACTS, select=("contactid",), top=count))
+            self._contacts = [str(row.get("contactid")).lower() for row in known]
+        if len(self._contacts) < count:
+            raise NotTriedError("no contact can be made, and there are not enough")
+        return self._contacts[:count]
+
+    async def publish(self, own: OwnSegment) -> Outcome:
+        """Publish a segment of the probe's own.
+
+        :param own: the segment
+        """
+        return await self.call("msdynmkt_PublishSegmentDefinition", {"SegmentId": await self.action_id(own)})
+
+    async def published(self, own: OwnSegment) -> int:
+        """Publish a segment, wait for the end of its evaluation, and return its status.
+
+        :param own: the segment
+        :raises NotTriedError: it can't be published, or its evaluation does not end
+        """
+        outcome = await self.publish(own)
+        if not outcome.ok:
+            raise NotTriedError(f"a segment can't be published ({outcome.word})")
+        started = time.monotonic()
+        status = await self.settled(own)
+        self.publish_seconds.append(round(time.monotonic() - started, 1))
+        return status
+
+    async def live(self, **columns: Any) -> OwnSegment:
+        """Make a live segment that has one member.
+
+        :param columns: further columns of its definition
+        :raises NotTriedError: it does not go live
+        """
+        own = await self.segment(**columns)
+        await self.on("Add", own, await self.contacts(1))
+        status = await self.published(own)
+        if status not in LIVE:
+            raise NotTriedError(f"a segment did not go live: its status is {status}")
+        return own
+
+    async def shared_live(self) -> OwnSegment:
+        """Return a live segment that no probe changes."""
+        if self._live is None:
+            self._live = await self.live()
+        return self._live
+
+    async def settled(self, own: OwnSegment, still: tuple[int, ...] = _IN_PROGRESS) -> int:
+        """Wait until a segment is in no passing status, and return its status.
+
+        :param own: the segment
+        :param still: the statuses to wait through
+        :raises NotTriedError: it stays in one
+        """
+        path = query(row_path(SEGMENTS, own.segment_id), select=("statuscode",))
+        deadline, pause = time.monotonic() + self._patience, 0.05
+        while True:
+            status = (await self.read(path)).get("statuscode")
+            if isinstance(status, int) and status not in still:
+                return status
+            if time.monotonic() > deadline:
+                self._patience = min(self._patience, _LONGEST_PAUSE)  # nor will the next one settle
+                raise NotTriedError(f"a segment stayed in status {status}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def evaluations(self, own: OwnSegment) -> list[int]:
+        """Return the statuses of a segment's evaluations.
+
+        :param own: the segment
+        """
+        where = f"_msdynmkt_segmentdefinitionid_value eq {own.definition_id}"
+        rows = await self.rows(query("msdynmkt_segmentexecutions", select=("statuscode",), where=where))
+        return [row["statuscode"] for row in rows]
+
+    async def status_of_definition(self, own: OwnSegment) -> int:
+        """Return the status of a segment's definition.
+
+        :param own: the segment
+        """
+        path = query(row_path(DEFINITIONS, own.definition_id), select=("statuscode",))
+        return int((await self.read(path)).get("statuscode") or 0)
+
+
+def accepted(outcome: Outcome, word: str = "accepted") -> str:
+    """Return a word for a success, the status and code of a refusal.
+
+    :param outcome: what became of a request
+    :param word: the word; by default ``accepted``
+    """
+    return word if outcome.ok else outcome.word
+
+
+def members_in(outcome: Outcome, output: str, name: str) -> list[str]:
+    """Return the ids in an output of an action.
+
+    :param outcome: what became of the request
+    :param output: the output that holds JSON
+    :param name: the list in it
+    :raises NotTriedError: there is no such list
+    """
+    found = outcome.output(output)
+    ids = found.get(name) if isinstance(found, dict) else None
+    if not outcome.ok or not isinstance(ids, list):
+        raise NotTriedError(f"the members can't be read ({outcome.nested_word})")
+    return [text.strip().lower() for each in ids for text in str(each).split(",")]
+
+
+def names_of(value: Any) -> str:
+    """Return the names in a JSON object, sorted, without annotations; those that are no names are left out.
+
+    :param value: the object; anything else has no names
+    """
+    return ", ".join(_names(value))
+
+
+def _names(value: Any) -> list[str]:
+    return sorted(name for name in value if _NAME.fullmatch(name)) if isinstance(value, dict) else []
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{names_of(value)}}}"
+    return "[entities]" if isinstance(value, list) else "text"
+
+
+def _refused(error: CijError) -> Outcome:
+    status, code = error.http_status, error.code.lower()
+    missing = isinstance(error, CijUnavailableError)
+    if status is None:
+        raise NotTriedError(f"there was no answer ({type(error).__name__})")
+    if status == 401 or code in _NO_PRIVILEGE:
+        raise NotTriedError(f"the application user may not ({status} {code})")
+    if status in (408, 502, 503, 504) or (status == 501 and not missing):
+        raise NotTriedError(f"the service does not do it at present ({status})")
+    if not re.fullmatch(r"0x[0-9a-f]{8}", code):
+        code = ""
+    return Outcome(status, code, missing=missing, message=error.message)
+
+
+def _set_of(path: str) -> str:
+    return re.split(r"[(?/]", path, maxsplit=1)[0]

@@ -1,0 +1,73 @@
+/** Load what the pages show, and load what is new while something is under way. */
+
+import { eventsSince, lastSuccess, noteKey, notesOf, openTasksSince, tagsOfDags } from "./api.js";
+import { useCallback, useEffect, useRef, useState } from "./element.js";
+import { DAY } from "./format.js";
+import { current, readEvents, readTask } from "./history.js";
+
+const WATCHING = 15_000;
+
+/** Return when each task with a failure succeeded last. */
+async function lastSuccesses(tasks) {
+  const failed = new Map(
+    tasks.filter((task) => task.state === "failed").map((task) => [`${task.dag_id}\n${task.task_id}`, task]),
+  );
+  const found = await Promise.all(
+    [...failed].map(async ([key, task]) => [key, Date.parse(await lastSuccess(task.dag_id, task.task_id))]),
+  );
+  return new Map(found.filter(([, moment]) => Number.isFinite(moment)));
+}
+
+/** Read the tasks that matter, with what they know; `show` is called before and after that is read. */
+async function loadTasks(since, show) {
+  const found = await openTasksSince(since);
+  const successes = await lastSuccesses(found);
+  const kept = current(found.map((task) => readTask(task)), successes);
+  show(kept);
+  const key = (task) => [task.dag, task.run, task.task, task.mapIndex].join("\n");
+  const wanted = new Set(kept.map(key));
+  const notes = await notesOf(found.filter((task) => wanted.has(noteKey(task))));
+  show(kept.map((task) => ({ ...task, note: notes.get(key(task)) ?? null })));
+}
+
+/** Read everything of the last weeks: `{events, tasks, tags, total, now, error, loading, reload}`. */
+export function useHistory(weeks) {
+  const [data, setData] = useState({ events: null, tasks: [], tags: new Map(), total: 0, loading: true });
+  const found = useRef(null);
+
+  const load = useCallback(async () => {
+    // Newer events are added to those that are there.
+    const known = found.current?.weeks === weeks ? found.current : { weeks, byId: new Map(), newest: null };
+    found.current = known;
+    const add = (part) => found.current === known && setData((before) => ({ ...before, ...part }));
+    const since = new Date(Date.now() - weeks * 7 * DAY);
+    add({ loading: true, error: null });
+    try {
+      const [{ events, total }, tags] = await Promise.all([
+        eventsSince(known.newest ?? since),
+        tagsOfDags(),
+        loadTasks(since, (tasks) => add({ tasks })),
+      ]);
+      for (const event of events) known.byId.set(event.id, event);
+      if (events.length) known.newest = new Date(events[0].timestamp);
+      known.total = Math.max(total, known.byId.size);
+      const all = readEvents([...known.byId.values()]);
+      add({ events: all, tags, total: known.total, now: Date.now(), loading: false });
+    } catch (error) {
+      add({ error, loading: false });
+    }
+  }, [weeks]);
+
+  useEffect(() => void load(), [load]);
+  useWatching(data.tasks.some((task) => task.active), load);
+  return { ...data, reload: load };
+}
+
+/** Call a function again and again while something is under way and the page is looked at. */
+export function useWatching(active, load) {
+  useEffect(() => {
+    if (!active) return undefined;
+    const timer = setInterval(() => document.hidden || load(), WATCHING);
+    return () => clearInterval(timer);
+  }, [active, load]);
+}
