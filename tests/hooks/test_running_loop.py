@@ -54,7 +54,7 @@ def test_stop_ends_run_from_another_thread(hook, where):
     started = time.monotonic()
     with pytest.raises(CijStoppedError):
         where(lambda: hook.run(wait))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_a_signal_interrupts_run_within_a_running_loop(hook):

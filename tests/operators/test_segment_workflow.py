@@ -178,7 +178,7 @@ def test_mapped_tasks_have_segments_and_links_of_their_own(cij_sandbox, dag_id):
 
 @pytest.fixture
 def add(scripted, monkeypatch, dag_id, tmp_path):
-    """Return a function that runs the add operator against a server that must get no request."""
+    """Return a function that runs the add operator against a server that must get no write."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
 
     def run(**arguments):
@@ -188,7 +188,8 @@ def add(scripted, monkeypatch, dag_id, tmp_path):
             )
         ran = run_dag(dag)
         assert ran.states == {"add": "failed"}
-        assert scripted.requests == scripted.logins == []
+        # Segment and groups are read while the list is.
+        assert {request.method for request in scripted.requests} <= {"GET"}
 
     return run
 
@@ -212,7 +213,7 @@ GOOD = str(uuid.UUID(int=1))
     ],
 )
 def test_invalid_input_is_refused_before_anything_is_sent(add, capfd, tmp_path, content, arguments, message):
-    """Invalid input fails the task without a retry and without a login."""
+    """Invalid input fails the task without a retry and without a write."""
     path = tmp_path / "members.csv"
     if content is not None:
         path.write_text(content)
