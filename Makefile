@@ -5,11 +5,12 @@ BIN := .venv/bin
 export NO_PROXY := localhost,127.0.0.1,$(NO_PROXY)
 export no_proxy := $(NO_PROXY)
 
-.PHONY: help demo ui test check bench docs docs-links matrix stack dist clean
+.PHONY: help demo ui test soak check bench docs docs-links matrix stack dist clean
 help:
 	@echo "make demo    run the main job with real Airflow against the sandbox"
 	@echo "make ui      the same, and leave the web UI running"
 	@echo "make test    run the tests"
+	@echo "make soak    run all tests, those that take long as well, and more examples of each property"
 	@echo "make check   ruff, mypy, import-linter and the tests"
 	@echo "make bench   measure against peers and limits"
 	@echo "make matrix  run the tests on every Airflow and Python that is supported, for hours"
@@ -36,6 +37,9 @@ TEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadsco
 
 test: .venv/.installed
 	@$(TEST)
+
+soak: .venv/.installed
+	@$(TEST) -m "soak or not soak" --hypothesis-profile soak
 
 check: .venv/.installed
 	@$(BIN)/ruff check

@@ -31,7 +31,8 @@ os.environ |= {
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 # Two cores, shared with servers: slow is no failure.
-settings.register_profile("tests", deadline=None, max_examples=200)
+settings.register_profile("tests", deadline=None, max_examples=50)
+settings.register_profile("soak", deadline=None, max_examples=200)
 settings.load_profile("tests")
 
 

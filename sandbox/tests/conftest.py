@@ -8,7 +8,7 @@ from hypothesis import settings
 from .model import made_up
 from .organisation import Organisation, running_organisation
 
-settings.register_profile("sandbox", deadline=None, max_examples=200)
+settings.register_profile("sandbox", deadline=None, max_examples=50)
 settings.load_profile("sandbox")
 
 

@@ -186,7 +186,7 @@ async def _converse(wire: Wire, own: Settings, call: str) -> object:
             return error
 
 
-@settings(max_examples=2000)
+@settings(max_examples=500)
 @given(call=st.sampled_from(list(CALLS)), script=st.lists(turns, max_size=12))
 def test_any_failure_sequence_ends_with_a_result_or_a_cij_error(runner, call, script):
     """No request is executed twice that must not be, none is sent too early, and every wait ends."""

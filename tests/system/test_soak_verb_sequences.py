@@ -204,6 +204,7 @@ def sandbox(monkeypatch) -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.mark.soak
 def test_any_sequence_of_calls_keeps_the_expected_state(sandbox):
     """Create, add, remove, mirror, publish, stop and delete in any order leave the state that plain sets have."""
 

@@ -147,6 +147,7 @@ def test_a_killed_upload_continues(airflow, sandbox, people):
     assert (report["resumed_from"], report["batches"]) == (0, 60)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
 def test_a_killed_upsert_counts_truly(airflow, sandbox, tmp_path):
     """The retry of a killed upsert creates nobody again, counts whom the first try created, and knows all ids."""
@@ -206,6 +207,7 @@ def test_a_killed_worker_raises_no_person_twice(airflow, sandbox, tmp_path):
     assert "it goes on from there" in airflow.log("raise", run_id, "raise", 2)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
 def test_a_kill_after_execute_raises_no_person_twice(airflow, sandbox, tmp_path):
     """A retry after ``execute`` has returned succeeds, Clear fails, and ``raise_again`` raises all people again."""
@@ -243,6 +245,7 @@ def test_a_kill_after_execute_raises_no_person_twice(airflow, sandbox, tmp_path)
     assert times() == {2}
 
 
+@pytest.mark.soak
 def test_a_task_marked_failed_stops_sending(airflow, sandbox, people):
     """A task marked failed ends within Airflow's grace period and sends nothing new."""
     airflow.wait_for_dag("upload")
@@ -271,6 +274,7 @@ def test_an_execution_timeout_stops_sending(airflow, sandbox, people):
     _until(lambda: _quiet(sandbox, 3))
 
 
+@pytest.mark.soak
 def test_a_long_retry_after_defers_the_task(airflow, sandbox, people):
     """A Retry-After beyond the limit defers the task, which then continues where it was."""
     airflow.wait_for_dag("upload")
@@ -285,6 +289,7 @@ def test_a_long_retry_after_defers_the_task(airflow, sandbox, people):
     assert _group(airflow.result("upload", run_id, "create")["segment_id"]) == people[1]
 
 
+@pytest.mark.soak
 def test_a_deferred_task_survives_a_triggerer_restart(airflow, sandbox):
     """A restarted triggerer continues the wait, and a task marked failed is not waited for any more."""
     airflow.wait_for_dag("publish")

@@ -58,6 +58,7 @@ class Truth:
         return bool(address) and self.said.get(address.lower(), (None, IN))[1] != OUT
 
 
+@pytest.mark.soak
 def test_two_nights_mail_exactly_who_may_be_mailed(airflow, sandbox, monkeypatch, tmp_path):
     """After each night, a journey to the segment mails exactly who may be mailed, and each opt-out is exported once."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)

@@ -95,6 +95,7 @@ def test_the_example_dags_run(airflow, sandbox, tmp_path):
     assert set((tmp_path / "again.csv").read_text().split()[1:]) == exported
 
 
+@pytest.mark.soak
 def test_a_journey_needs_approval(airflow, sandbox, monkeypatch):
     """The approval shows the number of members, and without it no journey is created."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
@@ -126,6 +127,7 @@ async def _journey_parts(cij: Cij) -> dict[str, str]:
     return {"segment_id": made.segment_id, "template_id": template["msdynmkt_journeytemplateid"]}
 
 
+@pytest.mark.soak
 def test_a_failed_attempt_keeps_its_link(airflow, sandbox, tmp_path):
     """The link is there while the task runs, and each attempt keeps its own."""
     audience = write_audience(sandbox.airflow_conn_uri, tmp_path)
@@ -146,6 +148,7 @@ def test_a_failed_attempt_keeps_its_link(airflow, sandbox, tmp_path):
     assert _link(airflow, run_id, "create_segment") == _link(airflow, run_id, "add_invited")
 
 
+@pytest.mark.soak
 def test_mapped_tasks_are_named_by_segment(airflow, sandbox, monkeypatch):
     """Mapped tasks over segments of one name are named by their segment in the UI."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)

@@ -91,6 +91,7 @@ def _processed(airflow: Stack) -> set[str]:
     return {one for run in ended for one in airflow.result("watched", run, "executions")}
 
 
+@pytest.mark.soak
 def test_each_evaluation_starts_its_dag_though_the_triggerer_is_killed(airflow):
     """Each evaluation starts the DAG once the triggerer is back, those before and during its absence as well."""
     CijHook().run(lambda cij: cij.segments.create(SPEC))
@@ -111,6 +112,7 @@ def test_each_evaluation_starts_its_dag_though_the_triggerer_is_killed(airflow):
     assert {payload["segment_id"] for payload in payloads} == {SPEC.segment_id}
 
 
+@pytest.mark.soak
 def test_events_of_mapped_tasks_are_on_active_assets(airflow):
     """The assets of mapped tasks, which no DAG declares, are active, and their events are shown by the REST API."""
     run_id = airflow.trigger("mapped_events")
