@@ -195,7 +195,7 @@ class Organisation:
         return not (outcome.missing or outcome.status == 404)
 
     async def make(self, entity_set: str, row: Mapping[str, Any], **headers: str) -> tuple[str, Outcome]:
-        """Make a row of the probe's own; it is taken away in the end.
+        """Create a row, which the probe deletes at its end.
 
         :param entity_set: its table
         :param row: its columns without the id

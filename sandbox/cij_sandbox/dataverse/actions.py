@@ -75,7 +75,7 @@ class Actions:
         self.replace(actions)
 
     def replace(self, actions: Iterable[Action]) -> None:
-        """Make these the actions, and the list of custom APIs theirs."""
+        """Set the actions, and list them as custom APIs."""
         self._by_name = {action.name: action for action in actions if action.available}
         with self._store.transaction() as connection:
             for action in actions:  # it may be listed otherwise in the file of an earlier start

@@ -143,7 +143,7 @@ CREATE INDEX IF NOT EXISTS execution_by_definition
 
 
 def apply_assumptions() -> None:
-    """Give the tables the length and the labels that are assumed."""
+    """Set the assumed lengths and labels of the tables."""
     if ASSUMED.can_play("segments.query-length"):
         length = int(assumed("segments.query-length"))
         object.__setattr__(DEFINITION.by_name["msdynmkt_segmentquery"], "max_length", length)
