@@ -157,8 +157,12 @@ def same_origin(url: str, base_url: str) -> bool:
         parts = urlsplit(text)
         return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
+    # Parsers disagree on what the host is in "https://good\\@bad" and "https://good@bad": no honest link has them.
+    if "\\" in url:
+        return False
+    if url.startswith(f"{base_url}/") and "@" not in base_url:  # nearly always
+        return True
     try:
-        # Parsers disagree on what the host is in "https://good\\@bad" and "https://good@bad": no honest link has them.
-        return "\\" not in url and "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
+        return "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
     except ValueError:  # a port that is no number, half a bracket
         return False
