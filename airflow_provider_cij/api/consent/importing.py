@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.bulk import OUTCOMES, ConsentImport
+from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
 from airflow_provider_cij.api.consent.import_plan import ALWAYS, IF_SOURCE_NEWER, KEPT_NEWER, NEVER, Statement
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key, in_filters
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.statements import (
     CLOCK_SKEW,
     Columns,

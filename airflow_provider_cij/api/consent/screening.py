@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.asking import ACTION, ConsentCheck, discover
+from airflow_provider_cij.api.consent.consent_to import AS_SERVICE, NOT_OPTED_OUT, ConsentTo
 from airflow_provider_cij.api.consent.reading import address_key, in_filters, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import (
-    AS_SERVICE,
     NO_ADDRESS,
-    NOT_OPTED_OUT,
     NOT_SET,
     OPTED_OUT,
     UNKNOWN,
-    ConsentTo,
     ConsentValue,
     Decision,
     Outcome,
