@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from airflow_provider_cij.api.standing import StandingRead, reads_of_check, seconds_to_moment
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.multipart import Operation
 from airflow_provider_cij.dataverse.responses import Response, error_of, ids_in_request, outputs_of, value_of
@@ -32,8 +35,11 @@ _MOST_AT_ONCE = 100_000
 _FIRST_ACTIONS, _FEWEST_ACTIONS, _MOST_ACTIONS = 50, 10, 500
 _SECONDS_A_BATCH = 10.0
 
+_NOT_POLLED = object()
+
 K = TypeVar("K")
 V = TypeVar("V")
+_Answer = asyncio.Future[Any] | StandingRead
 
 
 class RequestBatcher(Generic[K, V]):
@@ -42,85 +48,133 @@ class RequestBatcher(Generic[K, V]):
     :param read_many: reads the values of many keys
     :param most: the most keys of one request
     :param window: seconds to gather for
+    :param same: returns whether two values of a key mean the same; default, they are equal
     """
 
     def __init__(
-        self, read_many: Callable[[list[K]], Awaitable[dict[K, V]]], most: int, window: float = BATCH_WINDOW
+        self,
+        read_many: Callable[[list[K]], Awaitable[Mapping[K, V]]],
+        most: int,
+        window: float = BATCH_WINDOW,
+        same: Callable[[Any, Any], bool] = operator.eq,
     ) -> None:
         self._read_many = read_many
         self._most = most
         self._window = window
-        self._gathering: dict[K, list[asyncio.Future[V | None]]] | None = None
+        self.same = same
+        self._gathering: dict[K, list[_Answer]] | None = None
+        self._standing: dict[float, dict[K, list[StandingRead]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def read(self, key: K) -> V | None:
-        """Return the value of a key; None when there is none, or when no other key was asked for."""
-        if self._gathering is None:
-            self._gathering = {}
-            self._start(self._answer(self._gathering))
+        """Return the value of a key; None when there is none, or when no other key was asked for.
+
+        In a check of a wait, this is what the poll that woke the wait has read, and stands in the poll from then on.
+        """
+        reads = reads_of_check()
+        if reads and (polled := reads.take(self, key, _NOT_POLLED)) is not _NOT_POLLED:
+            return polled  # type: ignore[no-any-return]  # what was polled is a value of the key
         # Each caller has a future of its own: one that is cancelled must not take the answer from the others.
         answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
-        self._gathering.setdefault(key, []).append(answer)
-        return await answer
+        self._ask(key, answer, reads.context if reads else None)
+        value = await answer
+        if reads:
+            reads.note(self, key, value)
+        return value
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+    def stand(self, read: StandingRead) -> None:
+        """Read a key at the next common moment, unless its wait is over by then.
+
+        :param read: whose key it is; it takes the answer
+        """
+        interval = read.sleep.interval
+        if interval not in self._standing:
+            self._standing[interval] = {}
+            asyncio.get_running_loop().call_later(seconds_to_moment(interval), self._poll, interval)
+        self._standing[interval].setdefault(read.key, []).append(read)
+
+    def _poll(self, interval: float) -> None:
+        for key, reads in self._standing.pop(interval).items():
+            for read in reads:
+                if read.is_due():
+                    self._ask(key, read, read.sleep.reads.context)
+
+    def _ask(self, key: K, answer: _Answer, context: Context | None) -> None:
+        """Gather a key.
+
+        :param key: the key
+        :param answer: takes its value
+        :param context: of a request that begins with it; None for the current one
+        """
+        if self._gathering is None:
+            self._gathering = {}
+            self._start(self._answer(self._gathering), context)
+        self._gathering.setdefault(key, []).append(answer)
+
+    def _start(self, work: Any, context: Context | None = None) -> None:
+        task = asyncio.create_task(work, context=context)
         self._running.add(task)  # the loop itself keeps no reference
         task.add_done_callback(self._running.discard)
 
-    async def _answer(self, asked: dict[K, list[asyncio.Future[V | None]]]) -> None:
+    async def _answer(self, asked: dict[K, list[_Answer]]) -> None:
         await asyncio.sleep(self._window)
         self._gathering = None
         keys = list(asked)
         for start in range(0, len(keys), self._most):
             part = keys[start : start + self._most]
-            self._start(self._answer_part(part, [asked[key] for key in part], alone=len(keys) == 1))
+            answers = [(key, answer) for key in part for answer in asked[key]]
+            self._start(self._answer_part(part, answers, alone=len(keys) == 1))
 
-    async def _answer_part(self, keys: list[K], callers: list[list[asyncio.Future[V | None]]], *, alone: bool) -> None:
-        values: dict[K, V] = {}
+    async def _answer_part(self, keys: list[K], answers: list[tuple[K, _Answer]], *, alone: bool) -> None:
+        values: Mapping[K, V] = {}
         failed: BaseException | None = None
         try:
             values = {} if alone else await self._read_many(keys)
         except CijRefusedError:
             pass  # each reads its own then, and learns what is wrong with it
         except asyncio.CancelledError:
-            for answer in (answer for answers in callers for answer in answers):
+            for _, answer in answers:
                 answer.cancel()
             raise
         except Exception as error:
             failed = error
         woken = 0
-        for key, answers in zip(keys, callers, strict=True):
-            for answer in answers:
-                if answer.done():
-                    continue
-                if failed is not None:
-                    answer.set_exception(failed)
-                else:
-                    answer.set_result(values.get(key))
+        for key, answer in answers:
+            if answer.done():
+                continue
+            if failed is not None:
+                answer.set_exception(failed)
+            else:
+                answer.set_result(values.get(key))
+            if answer.done():  # one that stands again wakes nobody
                 woken += 1
                 if woken % _CALLERS_A_TURN == 0:
                     await asyncio.sleep(0)
 
 
 class BatchedReads:
-    """Adds batched reads of rows to verbs that have ``get`` and ``get_many``: ``class _(BatchedReads, Segments)``.
+    """Adds batched reads of rows to verbs on rows: ``class _(BatchedReads, Segments)``.
+
+    A row that is read as it was read before is not made a model of again.
 
     :param client: open
     :param window: seconds to gather for
     """
 
-    get_many: Any
+    rows: Any
+    """Reads many rows by their ids."""
+    _of: Any
+    """Makes a model of a row."""
 
     def __init__(self, client: Any, window: float = BATCH_WINDOW) -> None:
         super().__init__(client)  # type: ignore[call-arg]
-        self._rows: RequestBatcher[str, Any] = RequestBatcher(self.get_many, _ROWS_A_REQUEST, window)
+        self._rows: RequestBatcher[str, Mapping[str, Any]] = RequestBatcher(self.rows, _ROWS_A_REQUEST, window)
 
     async def get(self, row_id: str, *also: Any) -> Any:
         """Read a row, with those that others ask for now; with more columns than usual, it is read alone."""
         found = None if also else await self._rows.read(normalize_guid(row_id))
         # Alone, or not found: a definition's id is no segment's.
-        return found or await super().get(row_id, *also)  # type: ignore[misc]
+        return await super().get(row_id, *also) if found is None else self._of(found)  # type: ignore[misc]
 
 
 class BatchedActions:
@@ -135,7 +189,9 @@ class BatchedActions:
 
     def __init__(self, client: DataverseClient, window: float = BATCH_WINDOW) -> None:
         self._client = client
-        self._calls: RequestBatcher[tuple[str, str], Response] = RequestBatcher(self._send, _MOST_AT_ONCE, window)
+        self._calls: RequestBatcher[tuple[str, str], Response] = RequestBatcher(
+            self._send, _MOST_AT_ONCE, window, _same_response
+        )
         self._one_at_a_time = asyncio.Lock()
         self._actions = _FIRST_ACTIONS
 
@@ -180,3 +236,8 @@ class BatchedActions:
                 self._actions = max(_FEWEST_ACTIONS, min(fitting, _MOST_ACTIONS))
                 found |= zip(part, responses, strict=True)
         return found
+
+
+def _same_response(one: Response | None, other: Response | None) -> bool:
+    """Return whether two responses say the same: the service gives each an id of its own."""
+    return one is not None and other is not None and (one.status, one.body) == (other.status, other.body)

@@ -8,6 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.segments.models import MemberGroup, Segment
+from airflow_provider_cij.api.standing import read_once
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.members.client import Members
@@ -54,7 +55,9 @@ class GroupMemberCounter:
         :raises CijInputError: the segment has no such group
         """
         segment = await self._segments.get(segment_id)
-        self._found = self._found or await self._segments.group(segment, self._group)
+        if self._found is None:
+            with read_once():
+                self._found = await self._segments.group(segment, self._group)
         return replace(segment, member_count=await self._count(segment, self._found))
 
     async def _count(self, segment: Segment, group: MemberGroup) -> int | None:
