@@ -62,8 +62,8 @@ class RequestBatcher(Generic[K, V]):
         self._most = most
         self._window = window
         self.same = same
-        self._gathering: dict[K, list[_Answer]] | None = None
-        self._standing: dict[float, dict[K, list[StandingRead]]] = {}
+        self._gathering: _Asked[K] | None = None
+        self._standing: dict[float, list[StandingRead]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def read(self, key: K) -> V | None:
@@ -89,15 +89,14 @@ class RequestBatcher(Generic[K, V]):
         """
         interval = read.sleep.interval
         if interval not in self._standing:
-            self._standing[interval] = {}
+            self._standing[interval] = []
             asyncio.get_running_loop().call_later(seconds_to_moment(interval), self._poll, interval)
-        self._standing[interval].setdefault(read.key, []).append(read)
+        self._standing[interval].append(read)
 
     def _poll(self, interval: float) -> None:
-        for key, reads in self._standing.pop(interval).items():
-            for read in reads:
-                if read.is_due():
-                    self._ask(key, read, read.sleep.reads.context)
+        for read in self._standing.pop(interval):
+            if read.is_due():
+                self._ask(read.key, read, read.sleep.reads.context)
 
     def _ask(self, key: K, answer: _Answer, context: Context | None) -> None:
         """Gather a key.
@@ -107,39 +106,37 @@ class RequestBatcher(Generic[K, V]):
         :param context: of a request that begins with it; None for the current one
         """
         if self._gathering is None:
-            self._gathering = {}
+            self._gathering = _Asked()
             self._start(self._answer(self._gathering), context)
-        self._gathering.setdefault(key, []).append(answer)
+        self._gathering.add(key, answer)
 
     def _start(self, work: Any, context: Context | None = None) -> None:
         task = asyncio.create_task(work, context=context)
         self._running.add(task)  # the loop itself keeps no reference
         task.add_done_callback(self._running.discard)
 
-    async def _answer(self, asked: dict[K, list[_Answer]]) -> None:
+    async def _answer(self, asked: _Asked[K]) -> None:
         await asyncio.sleep(self._window)
         self._gathering = None
-        keys = list(asked)
-        for start in range(0, len(keys), self._most):
-            part = keys[start : start + self._most]
-            answers = [(key, answer) for key in part for answer in asked[key]]
-            self._start(self._answer_part(part, answers, alone=len(keys) == 1))
+        parts = asked.parts(self._most)
+        for part in parts:
+            self._start(self._answer_part(part, alone=len(parts) == len(parts[0].distinct) == 1))
 
-    async def _answer_part(self, keys: list[K], answers: list[tuple[K, _Answer]], *, alone: bool) -> None:
+    async def _answer_part(self, part: _Asked[K], *, alone: bool) -> None:
         values: Mapping[K, V] = {}
         failed: BaseException | None = None
         try:
-            values = {} if alone else await self._read_many(keys)
+            values = {} if alone else await self._read_many(list(part.distinct))
         except CijRefusedError:
             pass  # each reads its own then, and learns what is wrong with it
         except asyncio.CancelledError:
-            for _, answer in answers:
+            for answer in part.answers:
                 answer.cancel()
             raise
         except Exception as error:
             failed = error
         woken = 0
-        for key, answer in answers:
+        for key, answer in zip(part.keys, part.answers, strict=True):
             if answer.done():
                 continue
             if failed is not None:
@@ -150,6 +147,31 @@ class RequestBatcher(Generic[K, V]):
                 woken += 1
                 if woken % _CALLERS_A_TURN == 0:
                     await asyncio.sleep(0)
+
+
+class _Asked(Generic[K]):
+    """Keys that are read together, and what takes their values: flat lists, for thousands of keys at each poll."""
+
+    def __init__(self) -> None:
+        self.keys: list[K] = []
+        self.answers: list[_Answer] = []
+        self.distinct: dict[K, None] = {}
+
+    def add(self, key: K, answer: _Answer) -> None:
+        """Add a key and what takes its value."""
+        self.keys.append(key)
+        self.answers.append(answer)
+        self.distinct[key] = None
+
+    def parts(self, most: int) -> list[_Asked[K]]:
+        """Return the same in parts of at most so many distinct keys."""
+        if len(self.distinct) <= most:
+            return [self]
+        part_of = {key: place // most for place, key in enumerate(self.distinct)}
+        parts = [_Asked[K]() for _ in range(0, len(part_of), most)]
+        for key, answer in zip(self.keys, self.answers, strict=True):
+            parts[part_of[key]].add(key, answer)
+        return parts
 
 
 class BatchedReads:
@@ -225,7 +247,7 @@ class BatchedActions:
         async with self._one_at_a_time:
             while len(found) < len(calls):
                 part = calls[len(found) : len(found) + self._actions]
-                operations = [Operation("POST", f"{root}{name}", json.loads(body)) for name, body in part]
+                operations = [Operation("POST", f"{root}{name}", body) for name, body in part]
                 started = time.monotonic()
                 try:
                     responses = await self._client.batch(operations)

@@ -212,3 +212,9 @@ def read_anew() -> None:
     """Read what follows after what was read so far: a poll may have read it before."""
     if reads := reads_of_check():
         reads.forget_poll()
+
+
+def check_again() -> None:
+    """Check again at the next moment, whatever the poll reads by then."""
+    if reads := reads_of_check():
+        reads.on_request()
