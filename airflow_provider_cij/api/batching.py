@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from airflow_provider_cij.api.standing import StandingRead, reads_of_check, seconds_to_moment
+from airflow_provider_cij.api.standing import StandingRead, moment_now, reads_of_check, seconds_to_moment
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.multipart import Operation
 from airflow_provider_cij.dataverse.responses import Response, error_of, ids_in_request, outputs_of, value_of
@@ -94,8 +94,9 @@ class RequestBatcher(Generic[K, V]):
         self._standing[interval].append(read)
 
     def _poll(self, interval: float) -> None:
+        moment = moment_now(interval)
         for read in self._standing.pop(interval):
-            if read.is_due():
+            if read.is_due(moment):
                 self._ask(read.key, read, read.sleep.reads.context)
 
     def _ask(self, key: K, answer: _Answer, context: Context | None) -> None:

@@ -28,6 +28,14 @@ def seconds_to_moment(interval: float) -> float:
     return interval - (time.monotonic() - PHASE) % interval
 
 
+def moment_now(interval: float) -> int:
+    """Return the number of the common moment that it is.
+
+    :param interval: seconds between two such moments
+    """
+    return round((time.monotonic() - PHASE) / interval)
+
+
 class Poll(Protocol):
     """Where reads can stand."""
 
@@ -84,9 +92,10 @@ class Reads:
         finally:
             end.cancel()
         if sleep.error:
-            raise sleep.error
+            raise sleep.error.with_traceback(None)  # thousands of waits raise the same
         if sleep.changed and not sleep.in_flight:
-            self._polled = {(read.poll, read.key): read.value for read in reads}
+            newest = max(read.moment for read in reads)
+            self._polled = {(read.poll, read.key): read.value for read in reads if read.moment == newest}
 
     def note(self, poll: Poll, key: Any, value: Any) -> None:
         """Record a read. What a poll has read before is not used any more.
@@ -153,18 +162,24 @@ class StandingRead:
     :param value: as it was read last
     """
 
-    __slots__ = ("key", "poll", "sleep", "value")
+    __slots__ = ("key", "moment", "poll", "sleep", "value")
 
     def __init__(self, sleep: Sleep, poll: Poll, key: Any, value: Any) -> None:
         self.sleep = sleep
         self.poll = poll
         self.key = key
         self.value = value
+        self.moment = 0
 
-    def is_due(self) -> bool:
-        """Return whether it is still to be asked, and note that it is."""
+    def is_due(self, moment: int) -> bool:
+        """Return whether it is still to be asked, and note that it is.
+
+        :param moment: the number of the common moment
+        """
         due = not (self.sleep.changed or self.sleep.ended.done())
-        self.sleep.in_flight += due
+        if due:
+            self.moment = moment
+            self.sleep.in_flight += 1
         return due
 
     def done(self) -> bool:

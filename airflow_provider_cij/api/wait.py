@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,8 +31,7 @@ class Check:
     :param status: how a wait that is over has ended; ``""`` when it has ended as wanted
     :param evaluated_at: when the evaluation that decided ended, as the service writes it; ``""`` when none was read
     :param execution_id: of that evaluation; ``""`` when none was read
-    :param good_for: seconds after which it has to be found out again though nothing that was read has changed; None,
-        the default, for any time
+    :param good_for: seconds after which to check again, though nothing that was read has changed; default 600
     """
 
     done: bool
@@ -43,7 +41,7 @@ class Check:
     status: str = ""
     evaluated_at: str = ""
     execution_id: str = ""
-    good_for: float | None = None
+    good_for: float = 600.0
 
 
 class Wait(Protocol):
@@ -148,9 +146,7 @@ async def wait_until(
             # A request that fails while waiting must not fail the task.
             log.warning("%s could not be read, checking again: %s", wait.subject, error)
             trouble, retry_after, standing = f" The last check failed: {error}", error.retry_after or 0.0, False
-        pause = rhythm.next()
-        if standing:
-            pause = math.inf if found.good_for is None else rhythm.first(found.good_for)
+        pause = rhythm.first(found.good_for) if standing else rhythm.next()
         if clock.now() >= deadline:
             seen = f"Last seen: {last}." if last else "It was never read."
             raise CijTimeoutError(

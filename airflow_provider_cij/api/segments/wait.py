@@ -284,7 +284,7 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     :raises CijSegmentFailedError: the segment failed, with the service's reason
     :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
-    wait, good_for = wait.by_service_clock(reader.service_ahead), None
+    wait, good_for = wait.by_service_clock(reader.service_ahead), Check.good_for
     if wait.until == "refreshed":
         wait, segment, runs, good_for = await _refreshed(reader, wait)
     else:
@@ -313,14 +313,12 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     return found(segment, wait, outcome, evaluated)
 
 
-async def _refreshed(
-    reader: SegmentReader, wait: SegmentWait
-) -> tuple[SegmentWait, Segment, list[Execution], float | None]:
+async def _refreshed(reader: SegmentReader, wait: SegmentWait) -> tuple[SegmentWait, Segment, list[Execution], float]:
     """Read the log of a segment, and the segment itself once the log shows an end, or it was read long ago.
 
     Before the log shows an end, the row can show but one: that the segment is gone.
 
-    :return: the wait by the service's clock, the segment, its evaluations, and the seconds until it is to be read again
+    :return: the wait by the service's clock, the segment, its evaluations, and the seconds until the next check
     """
     memory, old_at = wait.memory, time.monotonic() - _ROW_IS_OLD
     if memory.segment is None or memory.read_at <= old_at:
@@ -331,7 +329,7 @@ async def _refreshed(
     if not any(run.status in _EXECUTION_ENDED and began_since(run, wait.since) for run in runs):
         return wait, memory.segment, runs, max(0.0, memory.read_at + _ROW_IS_OLD - time.monotonic())
     memory.segment, memory.read_at = await _after_log(reader, memory.segment), time.monotonic()
-    return wait, memory.segment, runs, None
+    return wait, memory.segment, runs, Check.good_for
 
 
 async def _with_log(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> tuple[Segment, list[Execution]]:
