@@ -11,6 +11,7 @@ from airflow_provider_cij.ui.plugin import STATIC, CijPlugin
 
 MODULES = {path.name: path.read_text() for path in STATIC.glob("*.js")}
 ALLOWED = {
+    "assets",
     "assets/events",
     "dags",
     "dags/~/dagRuns/~/taskInstances",

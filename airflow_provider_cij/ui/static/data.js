@@ -30,29 +30,29 @@ async function loadTasks(since, show) {
   show(kept.map((task) => ({ ...task, note: notes.get(key(task)) ?? null })));
 }
 
-/** Read everything of the last weeks: `{events, tasks, tags, total, now, error, loading, reload}`. */
+/** Read everything of the last weeks: `{events, tasks, tags, cut, now, error, loading, reload}`. */
 export function useHistory(weeks) {
-  const [data, setData] = useState({ events: null, tasks: [], tags: new Map(), total: 0, loading: true });
+  const [data, setData] = useState({ events: null, tasks: [], tags: new Map(), cut: false, loading: true });
   const found = useRef(null);
 
   const load = useCallback(async () => {
     // Newer events are added to those that are there.
-    const known = found.current?.weeks === weeks ? found.current : { weeks, byId: new Map(), newest: null };
+    const known = found.current?.weeks === weeks ? found.current : { weeks, byId: new Map(), newest: null, cut: false };
     found.current = known;
     const add = (part) => found.current === known && setData((before) => ({ ...before, ...part }));
     const since = new Date(Date.now() - weeks * 7 * DAY);
     add({ loading: true, error: null });
     try {
-      const [{ events, total }, tags] = await Promise.all([
+      const [{ events, cut }, tags] = await Promise.all([
         eventsSince(known.newest ?? since),
         tagsOfDags(),
         loadTasks(since, (tasks) => add({ tasks })),
       ]);
       for (const event of events) known.byId.set(event.id, event);
       if (events.length) known.newest = new Date(events[0].timestamp);
-      known.total = Math.max(total, known.byId.size);
+      known.cut ||= cut;
       const all = readEvents([...known.byId.values()]);
-      add({ events: all, tags, total: known.total, now: Date.now(), loading: false });
+      add({ events: all, tags, cut: known.cut, now: Date.now(), loading: false });
     } catch (error) {
       add({ error, loading: false });
     }
