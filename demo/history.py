@@ -28,7 +28,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from airflow_provider_cij.assets import segment_asset
-from demo.weekly import MOST_REMOVED, WEEKS, read_list
+from demo.weekly import MOST_REMOVED, UNUSED, WEEKS, read_list
 
 _MIRROR, _REFRESH = "segment.mirror_members", "segment.refresh_segment"
 
@@ -88,6 +88,7 @@ def _write(
             seconds = round(2 + len(wanted) / 900 + chance.uniform(0, 2), 1)
             start = began + timedelta(seconds=3 + 0.5 * index)
             facts = {"segment_id": row_id, "name": segment["name"], "status": "live", "link": _link(url, row_id)}
+            facts |= _use(segment["name"])
             broken = len(there - wanted) > MOST_REMOVED * len(there)
             failed |= broken
             states = ("failed", "upstream_failed") if broken else ("success", "success")
@@ -119,6 +120,13 @@ def _write(
         session.add(run)
         session.flush()
         session.add_all(rows)
+
+
+def _use(name: str) -> dict[str, Any]:
+    """Return what the events of a segment say of its use."""
+    if name not in UNUSED:
+        return {"used_by": 1}
+    return {"used_by": 0, "expires_at": f"{datetime.now(UTC) + timedelta(days=UNUSED[name]):%Y-%m-%dT%H:%M:%SZ}"}
 
 
 def _extras(wanted: set[str], there: set[str]) -> Iterator[dict[str, Any]]:
