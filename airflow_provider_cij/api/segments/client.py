@@ -329,7 +329,7 @@ class Segments:
                 reasons = [await refusal_reason(self._client, running[of], result) for of, result in refused.items()]
                 done = [segment_id for segment_id in running if segment_id not in refused]
                 raise CijInUseError(
-                    f"{len(refused)} of {len(found)} segments were not stopped. {' '.join(reasons)}",
+                    f"{len(refused):,} of {len(found):,} segments were not stopped. {' '.join(reasons)}",
                     hint=f"Stopped: {', '.join(done) or 'none'}. Stop the journeys that use the others first.",
                 )
         return [segment.segment_id for segment in found]
