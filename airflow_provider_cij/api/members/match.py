@@ -43,7 +43,6 @@ TABLES = {"contact": ("contacts", "contactid"), "lead": ("leads", "leadid")}
 _ROOM_FOR_COOKIE = 1024
 # SQL Server takes 2,100 parameters a statement. No document says whether the service gets past that.
 _MAX_VALUES = 2000
-_REMEMBERED = 100_000
 _LONGEST = 850
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -82,6 +81,7 @@ async def match(
     on_progress: OnProgress | None = None,
     on_end: OnEnd | None = None,
     on_reject: OnReject | None = None,
+    values_per_query: int = _MAX_VALUES,
 ) -> MemberIdList:
     """Find the records that have the values of a list, as many values a query as its URL holds.
 
@@ -102,6 +102,7 @@ async def match(
     :param on_end: awaited when every value has been looked up, before the bounds refuse the list: the place to finish a
         file of ``on_not_found``. With it, no bound refuses the list before its end
     :param on_reject: called with the rows that hold no value that the column can hold
+    :param values_per_query: the most values of one query, which its URL may cut further; default 2000
     :raises CijInputError: there is no such table, the column's name is malformed, too many rows hold no value, or too
         many values match nobody
     :raises CijError: a query failed after its retries; the error never holds a value
@@ -110,7 +111,7 @@ async def match(
         raise CijInputError(f"The table is {table!r}.", hint=f"Segments are of {' or '.join(TABLES)}.")
     if not isinstance(column, str) or not re.fullmatch(r"[a-z0-9_]+", column):
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
-    matching = _Matching(client, table, column, on_not_found, on_progress)
+    matching = _Matching(client, table, column, on_not_found, on_progress, values_per_query)
     invalid = InvalidRows(max_invalid, what="value", early=on_end is None, on_reject=on_reject)
     bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
     id_list = await matching.run(chunks, invalid)
@@ -135,8 +136,10 @@ class _Matching:
         column: str,
         on_not_found: OnNotFound | None,
         on_progress: OnProgress | None,
+        values_per_query: int,
     ) -> None:
         self._client = client
+        self._values_per_query = values_per_query
         self._set, self._id = TABLES[table]
         self._column = column
         self._on_not_found = on_not_found
@@ -173,7 +176,7 @@ class _Matching:
                 if self._recently_seen.met(digests[-1]):
                     continue
                 length = encoded_length(f"{in_literal(text)},")
-                if batch and (length > room or len(batch) == _MAX_VALUES):
+                if batch and (length > room or len(batch) == self._values_per_query):
                     yield batch
                     batch, room = {}, whole
                 batch[key] = line, text
@@ -241,9 +244,13 @@ class _Matching:
 
 
 class _RecentlySeen:
-    """Remembers the last 100,000 different values, and at most twice as many."""
+    """Remembers recent values.
 
-    def __init__(self) -> None:
+    :param size: at least so many different values, and at most twice as many
+    """
+
+    def __init__(self, size: int = 100_000) -> None:
+        self._size = size
         self._recent: set[bytes] = set()
         self._older: set[bytes] = set()
 
@@ -251,7 +258,7 @@ class _RecentlySeen:
         """Return whether a value was seen recently, and remember it."""
         if digest in self._recent or digest in self._older:
             return True
-        if len(self._recent) == _REMEMBERED:
+        if len(self._recent) == self._size:
             self._recent, self._older = set(), self._recent
         self._recent.add(digest)
         return False
