@@ -1,8 +1,8 @@
-"""Find the rows that an organisation has already, by the keys of a list, and the rows that lookups refer to.
+"""Read the existing rows that have the keys of a list, and the rows that lookups refer to.
 
 Source: Dataverse docs, "In function", "Filter rows". Keys that differ in case only are equal, as in ``members.match``.
-The service may compare more widely (accents): a row that is equal to a key only to the service is never written, and a
-key that the service takes for that of such a row is ``clashing``, because writing by it would change that row.
+The service ignores accents as well. A row whose key is equal to the service only is never written. A key of the list
+that the service considers equal to such a row's is ``clashing``, because writing by it would change that row.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 # The rest of the URL is for the columns and for the cookie of a further page.
 _ROOM_FOR_COOKIE = 1024
 _MOST_IN = 2000
-# A condition of several columns each: far below the service's limit of 500 conditions.
+# Each is a condition on several columns; the service allows 500 conditions.
 _MOST_OR = 50
 _LOOKUPS_KEPT = 50_000
 
 
 @dataclass
 class Found:
-    """The rows that have the keys of a list.
+    """The existing rows with the keys of a list.
 
-    :param rows: rows by the digest of their key
-    :param clashing: digests of keys that the service takes for those of other rows
+    :param rows: rows by the digest of their key; default none
+    :param clashing: digests of keys that the service considers equal to those of other rows; default none
     """
 
     rows: dict[bytes, list[dict[str, Any]]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Found:
 
 
 class ExistingRows:
-    """Looks rows up by their keys.
+    """Looks up rows by their keys.
 
     :param client: an open client
     :param plan: the columns and the key
@@ -57,9 +57,9 @@ class ExistingRows:
         self._room = URL_LIMIT - _ROOM_FOR_COOKIE - len(client.settings.api_url + self._path(""))
 
     async def find(self, rows: Iterable[PlannedRow]) -> Found:
-        """Return the rows that have some keys, the oldest first where several have one.
+        """Return the existing rows with the keys of some rows, the oldest first where several have the same key.
 
-        :param rows: rows of the list; each is taken when its query is made
+        :param rows: rows of the list; consumed query by query
         :raises CijError: the service refuses, or does not answer; the error holds no value
         """
         found = Found()
@@ -73,7 +73,7 @@ class ExistingRows:
         return found
 
     async def with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows that have some ids.
+        """Return the existing rows with some ids.
 
         :param ids: the ids
         :raises CijError: the service refuses, or does not answer; the error holds no value
@@ -105,7 +105,7 @@ class ExistingRows:
             found.clashing.update(key for key in wanted - met if key[:HALF] in inexact)
 
     def _batches(self, rows: Iterable[PlannedRow]) -> Iterator[tuple[list[bytes], str]]:
-        """Yield digests of keys that fit into one query, and its filter."""
+        """Yield batches of keys that fit into one query: their digests, and the filter."""
         columns, keys = self._plan.key_columns, list[bytes]()
         most, joint = (_MOST_IN, ",") if len(columns) == 1 else (_MOST_OR, " or ")
 
@@ -130,7 +130,7 @@ class ExistingRows:
 
 
 class LookupIds:
-    """Finds the ids of the rows that a lookup refers to, and remembers the last 50,000.
+    """Looks up the ids of the rows that a lookup refers to, and caches up to 50,000.
 
     :param client: an open client
     :param column: the lookup
@@ -148,7 +148,7 @@ class LookupIds:
     async def ids(self, values: Sequence[object]) -> list[list[str]]:
         """Return the ids of the rows that have each of some values: one, none, or several.
 
-        :param values: values of the column that tells the rows apart
+        :param values: values of the lookup's key column
         :raises CijError: the service refuses, or does not answer; the error holds no value
         """
         keys = [normalize(trimmed(text_of(value))) for value in values]
@@ -178,24 +178,24 @@ def _id(value: object) -> str:
 
 
 async def _private_pages(client: DataverseClient, path: str, entity_set: str) -> AsyncIterator[list[dict[str, Any]]]:
-    """Yield pages of rows. An error does not repeat the service's words, which may hold what was asked for."""
+    """Yield pages of rows. An error does not contain the service's message, which may repeat values of the filter."""
     failure: CijError | None = None
     try:
         async for page in client.pages(path):
             yield page
     except (CijRefusedError, CijServerError) as error:
         failure = error
-    if failure:  # out of the handler: the service's words must not come along as its context
+    if failure:  # raised outside the handler, so that the service's message is not attached as its context
         raise withheld(failure, f"GET {entity_set}")
 
 
 def withheld(error: CijError, what: str) -> CijError:
-    """Return an error without the service's words, which may repeat values of rows.
+    """Return an error without the service's message, which may repeat values of rows.
 
     :param error: the service's error
     :param what: the request
     """
     if error.http_status is None or error.http_status in (403, 429):
-        return error  # our own words, or the name of a privilege
+        return error  # our own message, or the name of a privilege
     message = f"{what} failed. The service's words are withheld: they may repeat values of the rows."
     return CijError.from_dict(error.as_dict() | {"message": message})

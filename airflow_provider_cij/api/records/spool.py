@@ -1,7 +1,7 @@
-"""The checked rows of a list, distinct by their keys and in an order of their own, in a temporary file.
+"""Store the checked rows of a list in a temporary file, distinct by key and ordered by key.
 
-A million rows do not fit into memory. They lie in 256 buckets by their keys, so rows with one key meet in one. They
-are held as bytes: objects would keep Python's garbage collector busy.
+A million rows do not fit into memory. They are stored in 256 buckets by their keys, so rows with the same key are in
+the same bucket. They are kept as bytes, because Python's garbage collector would traverse objects.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from airflow_provider_cij.errors import CijError
 
 _BUCKETS = 256
 _IN_MEMORY = 20_000
-# Since version 3 the bytes depend on how often a value is referred to, so equal rows would differ.
+# From version 3 on the bytes depend on reference counts, so equal rows could differ.
 _MARSHAL_VERSION = 2
 _KEY = 2 * HALF
 _LINE = 8
 _HEAD = _KEY + _LINE
 
 Packed = bytes
-"""A row as it is held: its key, its line, and its values by ``marshal``."""
+"""A row as bytes: the digest of its key, its line, and its values by ``marshal``."""
 OnDuplicate = Callable[[int, int], None]
-"""Called with the line of a row that does not count, and the line of the one that does."""
+"""Called with the line of a duplicate that is dropped, and the line of the row that is kept."""
 
 
 class Spool:
-    """Takes rows in any order, then yields them in the order of their keys.
+    """Stores rows in any order, then yields them in the order of their keys.
 
-    Close it, or leave its ``with``: a file has no name, and is gone with the process.
+    A context manager, which deletes the temporary file at its end.
 
-    :param in_memory: rows that are held in memory; default 20,000
+    :param in_memory: rows that are kept in memory before they are written to the file; default 20,000
     """
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
         self.key_size = _KEY
-        """Bytes of the digests in which rows with one key are equal."""
+        """The length of the part of a digest by which keys are compared, in bytes."""
         self._in_memory = in_memory
         self._newest: list[list[Packed]] = [[] for _ in range(_BUCKETS)]
         self._held = 0
@@ -64,11 +64,11 @@ class Spool:
             self._spill()
 
     def finish(self, keep: str, on_duplicate: OnDuplicate) -> int:
-        """Drop the rows whose key another row has. Then ``count`` and ``digest`` are those of the whole list.
+        """Drop duplicates, and set ``count`` and ``digest`` to those of the whole list.
 
-        :param keep: ``last`` keeps the last of them, any other word the first
-        :param on_duplicate: called for each that is dropped
-        :return: how many were dropped
+        :param keep: ``last`` keeps the last row of a key, any other value the first
+        :param on_duplicate: called for each row that is dropped
+        :return: the number of rows that were dropped
         :raises CijError: the temporary file can't be written
         """
         whole, dropped, size = blake2b(digest_size=16), 0, self.key_size
@@ -90,9 +90,9 @@ class Spool:
         return dropped
 
     def windows(self, size: int) -> Iterator[list[Packed]]:
-        """Yield the rows in pieces, in the order of their keys.
+        """Yield the rows in windows, in the order of their keys.
 
-        :param size: rows in a piece; the last one may have fewer
+        :param size: rows in a window; the last one may have fewer
         """
         window: list[Packed] = []
         for number in range(_BUCKETS):
@@ -135,7 +135,8 @@ class Spool:
             self._file.write(content)
         except OSError as error:
             raise CijError(
-                f"The list does not fit into the temporary folder: {error}.", hint="TMPDIR names another one."
+                f"The list does not fit into the temporary folder: {error}.",
+                hint="Set TMPDIR to a folder with more space.",
             ) from None
         return offset, len(content)
 

@@ -1,7 +1,7 @@
-"""Write rows: in hundreds, and one by one where the service refuses a hundred.
+"""Write rows in bulk requests, and one by one where the service refuses a bulk request.
 
-Source: Dataverse docs, "Use bulk operation messages": on standard tables one bad row undoes a whole request, and
-nothing says which it was. A request of a batch outside change sets succeeds or fails by itself.
+Source: Dataverse docs, "Use bulk operation messages": on standard tables one bad row rolls back a whole request, and
+the response does not say which. A request in a batch outside change sets succeeds or fails by itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SQL_TIMEOUT = "0x80044151"
-# The same hundred would meet it again; one by one, the rows that are not at fault get through.
+# The same bulk request would fail again; one by one, the valid rows succeed.
 _FINAL = frozenset({SQL_TIMEOUT, "0x80040216"})
 _TOO_LARGE = 413
 _TRIES = 4
@@ -44,14 +44,14 @@ _TRIES = 4
 CREATE, UPSERT, UPDATE = "Create", "Upsert", "Update"
 
 OnResults = Callable[[int, Sequence["Result"]], None]
-"""Called with the number of a piece of the list, and what came of writes in it."""
+"""Called with the number of a window, and the results of its writes."""
 
 
 class Write(NamedTuple):
     """One row that is written.
 
     :param row: the row of the list
-    :param outcome: what it counts as when it succeeds
+    :param outcome: the outcome that is counted on success
     :param row_id: the row's id; ``""`` when the service chooses it
     :param body: the columns that are written, without the key
     """
@@ -63,12 +63,12 @@ class Write(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of one write.
+    """The result of one write.
 
     :param row: the row of the list
-    :param outcome: what it counts as
-    :param ids: of the rows of the table that it stands for; none when they are not asked for
-    :param reason: of a failure; by default none
+    :param outcome: the outcome that is counted
+    :param ids: ids of the rows that were written; empty when they are not needed
+    :param reason: the reason of a failure; default ``""``
     """
 
     row: PlannedRow
@@ -83,7 +83,7 @@ class Job:
 
     :param verb: ``Create``, ``Upsert`` or ``Update``
     :param writes: the rows
-    :param window: the piece of the list that they are in
+    :param window: the number of the window
     """
 
     verb: str
@@ -96,10 +96,10 @@ class Writer:
 
     :param client: an open client
     :param plan: the columns and the key
-    :param spec: what to do
-    :param existing: looks rows up
-    :param on_results: called once for each request, or oftener
-    :param wants_ids: ids of rows that the service chose are looked up
+    :param spec: the options of the upsert
+    :param existing: looks up rows
+    :param on_results: called at least once a request
+    :param wants_ids: True looks up the ids that the service assigned
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Writer:
         self.requests = 0
 
     async def send(self, job: Job) -> None:
-        """Write the rows of one request, with as many requests as that takes.
+        """Write the rows of a job, in several requests where the service refuses one.
 
         :param job: the rows
         :raises CijError: the service is not there, or refuses everything; the error holds no value
@@ -163,7 +163,9 @@ class Writer:
         half = (len(job.writes) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
-            log.warning("%s rows are too many for one request, sending %s", f"{len(job.writes):,}", f"{half:,}")
+            log.warning(
+                "%s rows are too many for one request, sending %s at a time", f"{len(job.writes):,}", f"{half:,}"
+            )
         for part in (job.writes[:half], job.writes[half:]):
             await self.send(Job(job.verb, part, job.window))
 
@@ -188,13 +190,13 @@ class Writer:
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
         if verb == UPSERT:
-            # The key's columns in the body as well would be an error for a new row.
+            # For a new row, key columns in the body as well would be an error.
             link = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
             return {"@odata.type": self._type, "@odata.id": link, **write.body}
         return {"@odata.type": self._type, self._plan.table.id_column: write.row_id, **write.body}
 
     async def _one_by_one(self, job: Job) -> None:
-        """Write each row by a request of its own in a batch, and count each by its response."""
+        """Write each row by its own request in a batch, and count it by its response."""
         writes = list(job.writes)
         if job.verb != UPDATE:
             # A request whose response was lost may have been carried out.
@@ -214,7 +216,7 @@ class Writer:
             self._count(job, write, FAILED, (), moved.get(write.row_id) or reason_of(error))
 
     async def _moved(self, conflicts: Iterable[Write]) -> dict[str, str]:
-        """Return reasons by id, for rows whose id derives from a key that the row with this id no longer has."""
+        """Return reasons by id for rows whose id is taken by a row whose key has changed since it was created."""
         ids = [write.row_id for write in conflicts if write.row_id and not self._plan.by_id]
         table = self._plan.table
         names = " and ".join(column.name for column in self._plan.key_columns)
@@ -228,7 +230,7 @@ class Writer:
         return reasons
 
     async def _left(self, job: Job, writes: list[Write]) -> list[Write]:
-        """Return the writes of new rows that are still missing; the others are there, so they were written."""
+        """Return the writes of new rows that still do not exist; count the others as written."""
         found = await self._existing.find([write.row for write in writes])
         left: list[Write] = []
         for write in writes:
@@ -246,7 +248,7 @@ class Writer:
         return left
 
     async def _batched(self, job: Job, writes: Sequence[Write]) -> list[tuple[Write, CijError]]:
-        """Send the requests of a batch, again those that met a passing failure; return those that failed."""
+        """Send the requests of a batch, retry those with a transient failure, and return those that failed."""
         pending, failed = list(writes), list[tuple[Write, CijError]]()
         for attempt in range(_TRIES):
             self.requests += 1
@@ -254,7 +256,7 @@ class Writer:
             passing: list[tuple[Write, CijError]] = []
             for write, response in zip(pending, responses, strict=True):
                 if response.status < 300:
-                    # An "updated" of a row that was missing is of our own batch, whose response was lost.
+                    # "Updated" for a row that did not exist: an earlier batch created it, and its response was lost.
                     self._count(job, write, write.outcome, self._ids(write, response))
                     continue
                 error = error_of(response, time.time())
@@ -297,7 +299,7 @@ def _too_much(error: CijError) -> bool:
 
 
 def _concerns_rows(error: CijError) -> bool:
-    """Return whether rows of the request may be at fault: the service refused it, or failed with a code of its own."""
+    """Return whether rows may have caused an error: the service refused the request, or failed with its own code."""
     return isinstance(error, CijRefusedError) or (isinstance(error, CijServerError) and bool(error.code))
 
 
