@@ -197,13 +197,17 @@ def test_changes_of_members_are_checked_when_their_state_is_another(scripted, sh
     assert [request.path.rpartition("/")[2] for request in scripted.requests[1:]] == ["$batch"] * 5
 
 
-def group_answer(request, members: int) -> Answer:
-    """Answer what a wait for members of a group asks of a service that ignores the size of a page."""
+def asked_in(request) -> list[dict]:
+    """Return the actions of a batch."""
+    return [json.loads(line) for line in request.body.decode().splitlines() if line.startswith("{")]
+
+
+def group_answer(request, page) -> Answer:
+    """Answer what a wait for members of a group asks, with pages of ``page``."""
     if request.path.endswith("$batch"):
-        asked = [json.loads(line) for line in request.body.decode().splitlines() if line.startswith("{")]
-        return batch(*(page_of(members, body["PageNo"]) for body in asked))
+        return batch(*map(page, asked_in(request)))
     if request.method == "POST":
-        return Answer(body=page_of(members, json.loads(request.body)["PageNo"]))
+        return Answer(body=page(json.loads(request.body)))
     path = request.path.partition("?")[0]
     numbers = [number for number in (1, 2) if "(" not in path or PEOPLE[number] in path or PEOPLE[number + 100] in path]
     groups = json.dumps([{"groupId": PEOPLE[9], "includeType": "Include", "name": "in"}])
@@ -220,31 +224,71 @@ def group_answer(request, members: int) -> Answer:
     return Answer(body=found[0] if "(" in path else {"value": found})
 
 
-def page_of(members: int, number: int) -> dict:
-    """Return a page of a group whose pages have all their members."""
-    return {"Response": json.dumps({"entityIds": PEOPLE[:members] if number == 1 else []})}
+@pytest.fixture
+def groups(scripted, monkeypatch):
+    """Return a function that lets the scripted server answer with the pages of groups that it is given."""
+    web_api = scripted.answer
+
+    def answer_with(page) -> None:
+        def answer(request) -> Answer:
+            found = web_api(request) if "/api/data/" not in request.path else group_answer(request, page)
+            scripted.requests += [request] if "/api/data/" in request.path else []
+            return found
+
+        monkeypatch.setattr(scripted, "answer", answer)
+
+    return answer_with
+
+
+def page_of(members: list[str]) -> dict:
+    """Return a page of a group."""
+    return {"Response": json.dumps({"entityIds": members})}
 
 
 @pytest.mark.parametrize("at_first", [0, 1, 2])
-def test_a_group_whose_pages_ignore_their_size_is_listed_at_each_poll(scripted, shared_poll, at_first, monkeypatch):
+def test_a_group_whose_pages_ignore_their_size_is_listed_at_each_poll(groups, shared_poll, at_first):
     """Where pages are not as asked for, groups are listed at each poll, and their growth ends the wait."""
-    lists = 0
+    asked = 0
 
-    def answer(request):
-        nonlocal lists
-        lists += "ListGroupMembers" in request.path or request.path.endswith("$batch")
-        return group_answer(request, 5 if lists > 6 else at_first)
+    def page(body: dict) -> dict:
+        nonlocal asked
+        asked += 1
+        members = PEOPLE[: 5 if asked > 12 else at_first]
+        return page_of(members if body["PageNo"] == 1 else [])
 
-    web_api = scripted.answer
-    monkeypatch.setattr(
-        scripted, "answer", lambda request: answer(request) if "/api/data/" in request.path else web_api(request)
-    )
+    groups(page)
     waits = [SegmentWait(PEOPLE[number], "members", min_members=4, group="in") for number in (1, 2)]
 
     async def main(shared):
         return await asyncio.gather(*start(shared, waits))
 
     assert [check.result["member_count"] for check in shared_poll(main)] == [5, 5]
+
+
+def test_groups_are_asked_for_one_page_each_once_one_has_two_members(scripted, groups, shared_poll):
+    """Once one group has shown that the service keeps to the size of a page, each group costs one action a poll."""
+    sizes = {PEOPLE[1]: 1, PEOPLE[2]: 1}
+    batches = []
+
+    def page(body: dict) -> dict:
+        batches.append(len(scripted.requests))
+        if len(set(batches)) > 1:
+            sizes[PEOPLE[1]] = 2
+        first = (body["PageNo"] - 1) * body["PageSize"]
+        if len(set(batches)) > 5:
+            sizes.update({PEOPLE[1]: 4, PEOPLE[2]: 4})
+        return page_of(PEOPLE[10 : 10 + sizes[body["SegmentId"]]][first : first + body["PageSize"]])
+
+    groups(page)
+    waits = [SegmentWait(PEOPLE[number], "members", min_members=4, group="in") for number in (1, 2)]
+
+    async def main(shared):
+        return await asyncio.gather(*start(shared, waits))
+
+    assert [check.result["member_count"] for check in shared_poll(main)] == [4, 4]
+    actions = [len(asked_in(request)) for request in scripted.requests if request.path.endswith("$batch")]
+    assert actions[0] == 2 * 3
+    assert actions[3:] == [2] * len(actions[3:])
 
 
 def refreshing(status: int) -> Answer:
@@ -285,3 +329,29 @@ def test_a_segment_that_is_deleted_ends_the_wait_for_its_refresh(scripted, share
     assert [type(error) for error in shared_poll(main)] == [CijSegmentFailedError] * 2
     assert asked["logs"] >= 3
     assert [wait.checks for wait in waits] == [2, 2]
+
+
+def test_the_row_that_decides_on_a_refresh_is_read_after_the_log(scripted, shared_poll):
+    """A row that was polled beside the log does not end the wait for a refresh: the row is read after the log."""
+    ended = {
+        "msdynmkt_segmentexecutionid": PEOPLE[5],
+        "statuscode": 723270002,
+        "msdynmkt_startedon": "2026-11-20T00:00:00Z",
+    }
+    log = [ended | {"_msdynmkt_segmentdefinitionid_value": PEOPLE[number + 100]} for number in (1, 2)]
+    computing, live, broken = refreshing(6), refreshing(1), refreshing(3)
+    read = iter([0, 0, 0, 1])  # at first, after the log, polled, and polled as live
+
+    def place(request) -> int:
+        if "segmentexecutions" in request.path:
+            return 3
+        return 4 if request.method == "POST" else next(read, 2)
+
+    scripted.place_of = place
+    scripted.script = [computing, live, broken, Answer(body={"value": log}), Answer(body={"ResultText": "{}"})]
+    waits = [SegmentWait(PEOPLE[number], "refreshed", since=1_790_000_000.0) for number in (1, 2)]
+
+    async def main(shared):
+        return await asyncio.gather(*start(shared, waits), return_exceptions=True)
+
+    assert [type(error) for error in shared_poll(main)] == [CijSegmentFailedError] * 2
