@@ -132,7 +132,7 @@ def test_encoded_lengths_add_up(values):
     joint=st.sampled_from([",", " or "]),
 )
 def test_texts_are_put_into_queries_that_fit(texts, room, most, joint):
-    """All texts come, in their order, as many in one query as its length allows; only one that is alone may exceed it."""
+    """All texts come, in their order, and only one that is alone in a query may be longer than fits."""
     parts = list(fitting(map(in_literal, texts), room, most, joint))
     assert [text for part in parts for text in part] == [in_literal(text) for text in texts]
     assert all(len(part) <= most for part in parts)
