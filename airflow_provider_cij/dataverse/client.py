@@ -8,7 +8,7 @@ import logging
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urljoin
@@ -54,6 +54,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
+# Seconds that requests whose responses are not needed have when the client closes.
+_GRACE = 1.0
 # Seconds that requests in flight have to end: Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
@@ -84,6 +86,7 @@ class DataverseClient:
         self._throttle = throttle_of(settings)
         self._http: ClientShards | None = None
         self._stopped = False
+        self._unneeded: set[asyncio.Task[Any]] = set()
         self.service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours, as of its last response; precise to whole seconds."""
         self.recommended_concurrency = settings.max_concurrency
@@ -112,10 +115,32 @@ class DataverseClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if unneeded := set(self._unneeded):
+            await asyncio.wait(unneeded, timeout=_GRACE)
+            for task in unneeded:
+                task.cancel()
+            await asyncio.gather(*unneeded, return_exceptions=True)
         if self._http:
             await self._http.aclose()
             self._http = None
             self._throttle.close(self._clock)
+
+    def let_end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Let requests end whose responses are not needed any more.
+
+        One that is cancelled while it connects would leave its socket open. Those that the client finds unfinished when
+        it closes have a second left.
+
+        :param tasks: tasks that send requests of this client
+        """
+        for task in tasks:
+            self._unneeded.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._unneeded.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio would log it
 
     def stop(self) -> None:
         """Stop sending. Requests in flight have 3 seconds to end, then the task that opened the client is cancelled.

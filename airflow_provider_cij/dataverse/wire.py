@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.sender import sender
 from airflow_provider_cij.errors import CijInputError
 
 # Seconds.
@@ -201,6 +202,8 @@ async def exchange(
     """
     status: int | None = None
     received: Mapping[str, str] = {}
+    if on_behalf := sender.get():
+        on_behalf.on_request()
     try:
         async with asyncio.timeout(seconds):
             sent_headers = {"Accept-Encoding": "gzip, deflate", **headers}

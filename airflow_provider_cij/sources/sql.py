@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources._driver_errors import opening_error, query_error
 from airflow_provider_cij.sources.base import PlainSource, Shape, Streaming
 
 T = TypeVar("T")
@@ -66,6 +65,8 @@ class FromSql(PlainSource, Streaming):
         except CijError:
             raise
         except Exception as error:
+            from airflow_provider_cij.sources._driver_errors import query_error
+
             raise query_error(error, f"The query on connection {self.conn_id!r} failed", sql, self.parameters) from None
         finally:
             _close(connection, cursor)
@@ -108,6 +109,8 @@ class FromSql(PlainSource, Streaming):
                 _report_lineage(hook, self.sql)
                 return opened
         except Exception as error:
+            from airflow_provider_cij.sources._driver_errors import opening_error
+
             raise opening_error(error, f"The database of connection {self.conn_id!r} can't be opened") from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent.consent_to import Channel
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key
-from airflow_provider_cij.api.consent.rules import Channel
 from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.api.custom_apis import inputs_of
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijReplyError

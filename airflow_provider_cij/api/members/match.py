@@ -23,7 +23,7 @@ from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList, OnEnd, OnReject
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, encoded_length, in_filter, in_literal, query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijReplyError, CijServerError
 
@@ -175,7 +175,7 @@ class _Matching:
                 digests.append(_digest(key))
                 if self._recently_seen.met(digests[-1]):
                     continue
-                length = len(quote_option(f"{in_literal(text)},"))
+                length = encoded_length(f"{in_literal(text)},")
                 if batch and (length > room or len(batch) == self._values_per_query):
                     yield batch
                     batch, room = {}, whole

@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.names import id_of_name
-from airflow_provider_cij.api.row_sync import Changes, Table, create_or_update, delete_row, read_columns, read_name
+from airflow_provider_cij.api.row_sync import (
+    Changes,
+    Table,
+    create_or_update,
+    delete_row,
+    read_columns,
+    read_name,
+    rows_by_id,
+)
 from airflow_provider_cij.api.segments.models import (
     AT_REST,
     DEFINITION_COLUMNS,
@@ -50,7 +58,7 @@ from airflow_provider_cij.api.segments.spec import (
     segment_row,
 )
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
+from airflow_provider_cij.dataverse.odata import literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import (
@@ -87,6 +95,8 @@ class Segments:
     :param count_group: counts the members of a group that is about to be dropped; default none: such a group counts as
         one that has members
     """
+
+    _of = Segment.of
 
     def __init__(self, client: DataverseClient, count_group: CountGroup | None = None) -> None:
         self._client = client
@@ -508,10 +518,16 @@ class Segments:
         :return: those that exist, by id
         :raises CijError: the service refuses, or is not there
         """
-        where = in_filter(SEGMENTS.id_column, segment_ids)
-        pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
-        found = [Segment.of(row) async for page in pages for row in page]
-        return {segment.segment_id: segment for segment in found}
+        return {segment_id: Segment.of(row) for segment_id, row in (await self.rows(segment_ids)).items()}
+
+    async def rows(self, segment_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Read many segments with one request, as the service returns them.
+
+        :param segment_ids: segments, some hundreds at the most; not definitions
+        :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
+        """
+        return await rows_by_id(self._client, SEGMENTS.entity_set, SEGMENTS.id_column, SEGMENT_COLUMNS, segment_ids)
 
     async def executions(self, asked: Sequence[tuple[str, str]], all_since: str = "") -> list[tuple[str, Execution]]:
         """Read the evaluations of many segments with one question: from a moment on, and those that have not ended.
