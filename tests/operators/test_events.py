@@ -247,7 +247,10 @@ def test_a_failure_in_the_triggerer_is_an_xcom_too(run_publish):
 
 def test_lineage_names_the_file_and_the_segment(contacts, dag_id, tmp_path, monkeypatch):
     """The list's file is an input and the segment's asset an output in Airflow's lineage, where a plugin reads it."""
-    from airflow.sdk import lineage
+    try:
+        from airflow.sdk import lineage
+    except ImportError:  # Airflow 3.1
+        from airflow.lineage import hook as lineage
 
     collector = lineage.HookLineageCollector()
     monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
