@@ -283,7 +283,7 @@ class DataverseClient:
             read_batch, "POST", "$batch", repeatable=True, headers=headers, given_content=content
         )
         if len(responses) != len(operations):
-            raise CijReplyError(f"A batch of {len(operations)} requests got {len(responses)} responses.")
+            raise CijReplyError(f"A batch of {len(operations):,} requests got {len(responses):,} responses.")
         return responses
 
     async def pause(self, seconds: float) -> None:

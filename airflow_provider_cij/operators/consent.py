@@ -173,7 +173,7 @@ class CijImportConsentOperator(CijOperator):
         limit = bound_of("max_failed", self.max_failed)
         if not limit.allows(report.failed, report.read):
             raise CijError(
-                f"{report.failed} addresses of {report.read} rows were not written, more than {limit}.",
+                f"{report.failed:,} addresses of {report.read:,} rows were not written, more than {limit}.",
                 hint="rejects_path gives a file of their lines. The others are written.",
             )
         return counts

@@ -91,7 +91,7 @@ class FromSql(PlainSource, Streaming):
         statements = [part for part in sqlparse.split(self.sql) if is_statement(part)]
         if len(statements) != 1:
             raise CijInputError(
-                f"{self!r} has {len(statements)} statements.",
+                f"{self!r} has {len(statements):,} statements.",
                 hint="Give one statement. What it needs set before (SET, USE) belongs into the connection's extra, "
                 'such as {"options": "-csearch_path=shop"}; or write shop.buyers for a table of another schema.',
             )

@@ -81,7 +81,7 @@ class SegmentFeed(Feed):
 
     def __init__(self) -> None:
         from airflow_provider_cij.api.changes import ChangedRows
-        from airflow_provider_cij.api.segments.client import EXECUTIONS, OF_DEFINITION
+        from airflow_provider_cij.api.segments.executions import EXECUTIONS, OF_DEFINITION
         from airflow_provider_cij.api.segments.models import EXECUTION_COLUMNS, SEGMENT_COLUMNS
         from airflow_provider_cij.api.segments.spec import SEGMENTS
 

@@ -75,7 +75,7 @@ async def discover(client: DataverseClient, target: Target) -> tuple[ConsentChec
     if target.channel not in _CHANNELS:
         return None, f"{ACTION} has no channel {target.channel.name.lower()}"
     if len(target.profile_ids) > 1:
-        return None, f"the purpose is in {len(target.profile_ids)} compliance profiles, and ConsentTo names none"
+        return None, f"the purpose is in {len(target.profile_ids):,} compliance profiles, and ConsentTo names none"
     try:
         parameters = await inputs_of(client, ACTION)
     except CijError as error:

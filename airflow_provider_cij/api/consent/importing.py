@@ -131,7 +131,8 @@ async def import_consent(
             not_found, statements = await _matched(client, read, spec, column, found, on_rejected), found
             if not max_not_found.allows(not_found, source.read):
                 raise CijInputError(
-                    f"{not_found} values of {source.read} rows find nobody with an address, more than {max_not_found}.",
+                    f"{not_found:,} values of {source.read:,} rows find nobody with an address, "
+                    f"more than {max_not_found}.",
                     hint="rejects_path gives a file of their lines. Nothing was sent.",
                 )
         kept = statements.drop_doubtful()
@@ -202,7 +203,7 @@ class _Source:
             log.warning("%s more lines can't be used", f"{self.invalid - _MOST_LOGGED:,}")
         if self.invalid and (self.invalid == self.read or not bound.allows(self.invalid, self.read)):
             raise CijInputError(
-                f"{self.invalid} of {self.read} rows can't be used, more than {bound}.",
+                f"{self.invalid:,} of {self.read:,} rows can't be used, more than {bound}.",
                 hint="The log has the lines, and rejects_path gives a file of them. Nothing was sent.",
             )
 

@@ -197,5 +197,5 @@ async def _found(
     if len(rows) == 1:
         return rows[0]
     ids = ", ".join(sorted(str(row.get(key)) for row in rows)[:5])
-    message = f"{len(rows)} rows are named {name!r}: {ids}." if rows else f"There is no {kind} named {name!r}."
+    message = f"{len(rows):,} rows are named {name!r}: {ids}." if rows else f"There is no {kind} named {name!r}."
     raise CijInputError(message, hint=f"Give the {kind}'s id.")

@@ -120,7 +120,7 @@ async def match(
     invalid.check(id_list.read)
     if not bound.allows(id_list.not_found, id_list.read):
         raise CijInputError(
-            f"{id_list.not_found} values of {id_list.read} rows match nobody, more than {bound}.",
+            f"{id_list.not_found:,} values of {id_list.read:,} rows match nobody, more than {bound}.",
             hint=f"Is {column!r} the right column? not_found_path gives a file of them. Nothing was sent.",
         )
     return id_list
@@ -228,7 +228,7 @@ class _Matching:
                 raise
         lines = [line for line, _ in batch.values()]
         message = (
-            f"GET {self._set} for {len(batch)} values of {self._column}, lines {min(lines)} to {max(lines)}, failed. "
+            f"GET {self._set} for {len(batch):,} values of {self._column}, lines {min(lines)} to {max(lines)}, failed. "
             "The service's words are withheld: they may repeat the values."
         )
         hint = error.hint or f"Does every value fit the type of {self._column}?"

@@ -227,13 +227,13 @@ class PageConsistencyCheck:
         :raises CijIncompleteError: an id came twice, or fewer came than the service says
         """
         if total is not None and self._read < total:
-            raise CijMovedError(f"The service speaks of {total} members and listed {self._read}.")
+            raise CijMovedError(f"The service speaks of {total:,} members and listed {self._read:,}.")
         self._check_distinct()
 
     def _check_distinct(self) -> None:
         twice = self._read - sum(len(self._keys.keys(number)) for number in range(BUCKET_COUNT))
         if self.pages > 1 and twice:
             raise CijMovedError(
-                f"{twice} members came twice: the list changed while it was read, so others may be missing.",
+                f"{twice:,} members came twice: the list changed while it was read, so others may be missing.",
                 hint="List them again.",
             )

@@ -137,7 +137,7 @@ class OutboundMembers:
                 await self._act(by_ids(segment.row_id, operation, batch))
             except CijError as error:
                 if done:
-                    said = f"{done} of {total} calls had succeeded; sending them again is safe."
+                    said = f"{done:,} of {total:,} calls had succeeded; sending them again is safe."
                     error.hint = f"{error.hint} {said}".strip()
                 raise
             done, sent = done + 1, sent + len(batch)
@@ -204,7 +204,7 @@ class OutboundMembers:
             while page.ids:
                 if listed.pages and not len(page.ids) <= size == len(last.ids):
                     raise CijIncompleteError(
-                        f"The service cut a page of {size} members short, and goes on behind it.",
+                        f"The service cut a page of {size:,} members short, and goes on behind it.",
                         hint="It has skipped people: list them again.",
                     )
                 listed.add(page)

@@ -108,7 +108,7 @@ def contacts_of(answer: Mapping[str, Any]) -> Page:
     full = [contacts for contacts in lists if contacts]
     if len(full) > 1 or not lists:
         raise CijReplyError(
-            f"The answer of msdyncrm_FetchContactsByQuery holds {len(full)} lists of contacts, not one.",
+            f"The answer of msdyncrm_FetchContactsByQuery holds {len(full):,} lists of contacts, not one.",
             hint="No document says what it looks like: export with how='fetchxml' instead.",
         )
     ids, keys, bad = read_guids([_contact_id(entry) for entry in (full[0] if full else [])])

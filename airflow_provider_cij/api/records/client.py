@@ -401,7 +401,7 @@ class _Writing:
             outcome = CREATED if earlier == CREATED else EXISTING
             return self._settle(window, row, outcome, [self._id_of(each) for each in there])
         if len(there) > 1 and self._spec.on_multiple_matches == "refuse":
-            return self._fail(window, row, f"{len(there)} rows have its key")
+            return self._fail(window, row, f"{len(there):,} rows have its key")
         if self._spec.on_multiple_matches != "all":
             there = there[:1]
         changes = [self._plan.changes(row, each, changed_only=self._spec.skip_unchanged) for each in there]

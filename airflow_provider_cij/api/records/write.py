@@ -157,7 +157,7 @@ class Writer:
             log.info("%s rows were refused together (%s), sending them one by one", *_shown(job, failure))
             await self._one_by_one(job)
         else:
-            raise withheld(failure, f"Writing {len(job.writes)} rows of {self._plan.table.entity_set}")
+            raise withheld(failure, f"Writing {len(job.writes):,} rows of {self._plan.table.entity_set}")
 
     async def _halve(self, job: Job) -> None:
         half = (len(job.writes) + 1) // 2
