@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.concurrency import for_each
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.consent.target import recipient_column
 from airflow_provider_cij.api.custom_apis import custom_api
 from airflow_provider_cij.api.organisation import (

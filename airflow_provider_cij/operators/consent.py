@@ -13,7 +13,7 @@ from airflow.sdk import Asset
 from airflow_provider_cij._arguments import Reader, bound, column, switch, text, words
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
@@ -173,7 +173,7 @@ class CijImportConsentOperator(CijOperator):
         limit = bound_of("max_failed", self.max_failed)
         if not limit.allows(report.failed, report.read):
             raise CijError(
-                f"{report.failed} addresses of {report.read} rows were not written, more than {limit}.",
+                f"{report.failed:,} addresses of {report.read:,} rows were not written, more than {limit}.",
                 hint="rejects_path gives a file of their lines. The others are written.",
             )
         return counts

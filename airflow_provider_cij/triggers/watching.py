@@ -81,7 +81,7 @@ class SegmentFeed(Feed):
 
     def __init__(self) -> None:
         from airflow_provider_cij.api.changes import ChangedRows
-        from airflow_provider_cij.api.segments.client import EXECUTIONS, OF_DEFINITION
+        from airflow_provider_cij.api.segments.executions import EXECUTIONS, OF_DEFINITION
         from airflow_provider_cij.api.segments.models import EXECUTION_COLUMNS, SEGMENT_COLUMNS
         from airflow_provider_cij.api.segments.spec import SEGMENTS
 
@@ -251,6 +251,7 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
             # There may be more news behind one.
             self._caught_up = not news
             if news:
+                news = {**news, "cij_conn_id": self.cij_conn_id}
                 yield event_of({name: value for name, value in news.items() if value not in (None, "")})
                 self._quiet_until = asyncio.get_running_loop().time() + _SPACE
             if watermark != self._watermark:
@@ -303,7 +304,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
     """Watch a segment. Its events hold ids and numbers of the segment and of its evaluation.
 
     An event is ``{"segment_id", "name", "status", "member_count", "change", "evaluated_at", "duration", "link",
-    "execution_id"}``, without what is not known.
+    "execution_id", "cij_conn_id"}``, without what is not known.
 
     :param segment_id: the segment
     :param at_least_change: how far the member count must have moved, for ``members_changed``
@@ -375,9 +376,9 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 class CijJourneyWatchTrigger(WatchTrigger[int]):
     """Watch a journey.
 
-    An event is ``{"journey_id", "name", "status", "link", "execution_id"}``. A journey has no executions: its
-    ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart. That a later
-    version has taken its place is no stop.
+    An event is ``{"journey_id", "name", "status", "link", "execution_id", "cij_conn_id"}``. A journey has no
+    executions: its ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart.
+    That a later version has taken its place is no stop.
 
     :param journey_id: the journey
     """

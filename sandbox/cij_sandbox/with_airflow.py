@@ -32,12 +32,16 @@ class Airflow:
         :raises LookupError: the folder has no such DAG; the error lists the DAGs that it has, and its import errors
         """
         if not isinstance(dag, str):
-            return _stored(dag)
+            bag = _bag(Path(os.devnull))
+            bag.bag_dag(dag)
+            _store(bag)
+            return dag
         bag = _bag(self._folder)
         if dag not in bag.dags:
             found = ", ".join(sorted(bag.dags)) or "none"
             broken = "".join(f"\n{file}: {error}" for file, error in bag.import_errors.items())
             raise LookupError(f"There is no DAG {dag!r} in {self._folder}; there are: {found}{broken}")
+        _store(bag)
         found_dag: DAG = bag.dags[dag]
         return found_dag
 
@@ -99,8 +103,8 @@ def _bag(folder: Path) -> Any:
     return BundleDagBag(dag_folder=str(folder), bundle_path=folder, bundle_name=_BUNDLE)
 
 
-def _stored(dag: DAG) -> DAG:
-    """Store a DAG that lies in no DAG file, as ``dag.test()`` does with the DAGs of the folder."""
+def _store(bag: Any) -> None:
+    """Store DAGs. ``dag.test()`` does it for those of the folder, but not in Airflow 3.1.0."""
     try:
         from airflow.dag_processing.dagbag import sync_bag_to_db
     except ImportError:
@@ -108,7 +112,4 @@ def _stored(dag: DAG) -> DAG:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
-    bag = _bag(Path(os.devnull))
-    bag.bag_dag(dag)
     sync_bag_to_db(bag, _BUNDLE, None)
-    return dag

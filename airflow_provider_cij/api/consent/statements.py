@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from airflow_provider_cij.api.consent.consent_to import Channel
 from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.reading import address_key
-from airflow_provider_cij.api.consent.rules import Channel, ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError

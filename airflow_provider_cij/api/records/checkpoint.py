@@ -21,6 +21,7 @@ CREATED, UPDATED, UNCHANGED, NOT_FOUND, EXISTING, FAILED = (
     *("not_found", "existing", "failed"),
 )
 _OUTCOMES = (CREATED, UPDATED, UNCHANGED, NOT_FOUND, EXISTING, FAILED)
+_CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 # Airflow's store takes 64 KB.
 _ROOM = 48_000
 
@@ -73,7 +74,7 @@ class UpsertCheckpoint:
         :param number: the piece
         :param outcomes: of its rows, in their order
         """
-        codes = bytes(_OUTCOMES.index(outcome) for outcome in outcomes)
+        codes = bytes([_CODES[outcome] for outcome in outcomes])
         self.intended[number] = b64encode(zlib.compress(codes)).decode()
         self._store()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -26,8 +26,8 @@ from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
-from airflow_provider_cij.api.records.spool import Spool
-from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Write, Writer
+from airflow_provider_cij.api.records.spool import Packed, Spool, key_of, unpack
+from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Result, Write, Writer
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
 if TYPE_CHECKING:
@@ -217,11 +217,7 @@ class _Reading:
 
     async def _take(self, plan: Plan, lines: Sequence[int], part: Sequence[Mapping[str, object]]) -> None:
         self.read += len(part)
-        planned: list[PlannedRow] = []
-        rejected: list[Rejected] = []
-        for line, row in zip(lines, part, strict=True):
-            found = plan.read(line, row)
-            (planned if isinstance(found, PlannedRow) else rejected).append(found)  # type: ignore[arg-type]
+        planned, rejected = plan.read(lines, part)
         for place, ids in self._lookups.items():
             planned = await self._resolved(plan, place, ids, planned, rejected)
         self._spool.add([plan.resolved(row) for row in planned])
@@ -244,7 +240,7 @@ class _Reading:
                 rejected.append(Rejected(row.line, f"{plan.columns[place].name}: {why}"))
                 continue
             if matches:
-                row.values[place] = matches[0]
+                row = row._replace(values=(*row.values[:place], matches[0], *row.values[place + 1 :]))
             left.append(row)
         return left
 
@@ -258,7 +254,8 @@ class _Window:
     """One piece of the list while it is written."""
 
     number: int
-    jobs: list[Job] = field(default_factory=list)
+    new: list[Packed] = field(default_factory=list)
+    changed: list[Write] = field(default_factory=list)
     outcomes: dict[bytes, str] = field(default_factory=dict)
     left: int = 0
 
@@ -286,7 +283,8 @@ class _Writing:
         self._on_ids = on_ids
         self._on_progress = on_progress
         self._existing = ExistingRows(client, plan)
-        self._writer = Writer(client, plan, spec, self._existing, self._outcome, wants_ids=on_ids is not None)
+        self._writer = Writer(client, plan, spec, self._existing, self._note, wants_ids=on_ids is not None)
+        self._by_key = plan.alternate and spec.mode == "upsert"
         self._windows: dict[int, _Window] = {}
         self._counts: Counter[str] = Counter(progress.counts)
         self._resumed_from = sum(progress.counts.values())
@@ -335,76 +333,75 @@ class _Writing:
         try:
             while following:
                 window, following = await following, self._start(next(pieces, None))
-                if window.jobs:
-                    for job in window.jobs:
-                        if self._stopped or self._too_many_failed():
-                            return
-                        yield job
-                else:
+                if not window.left:
                     self._end(window)
+                for job in self._of(window):
+                    if self._stopped or self._too_many_failed():
+                        return
+                    yield job
         finally:
             if following:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
 
-    def _start(self, piece: tuple[int, list[PlannedRow]] | None) -> asyncio.Task[_Window] | None:
+    def _of(self, window: _Window) -> Iterator[Job]:
+        """Yield what is to be written of a piece. The bodies of new rows are made when it is their turn."""
+        size, new = self._writer.batch_size, iter(window.new)
+        verb = UPSERT if self._by_key else CREATE
+        while rows := list(islice(new, size)):
+            yield Job(verb, [self._creation(row) for row in rows], window.number)
+        for start in range(0, len(window.changed), size):
+            yield Job(UPDATE, window.changed[start : start + size], window.number)
+
+    def _start(self, piece: tuple[int, list[Packed]] | None) -> asyncio.Task[_Window] | None:
         return asyncio.create_task(self._prepare(*piece)) if piece else None
 
-    async def _prepare(self, number: int, rows: list[PlannedRow]) -> _Window:
+    async def _prepare(self, number: int, rows: list[Packed]) -> _Window:
         """Look the rows of a piece up, and decide what to write."""
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
-        rows = [self._plan.completed(row) for row in rows]
-        found = await self._existing.find(rows)
+        found = await self._existing.find(map(self._unpacked, rows))
         if number in self._progress.done:
-            for row in rows:
-                self._give_ids(row, [self._id_of(there) for there in found.rows.get(row.key, ())])
+            for whole in map(self._unpacked, rows):
+                self._give_ids(whole, [self._id_of(there) for there in found.rows.get(whole.key, ())])
             return window
         before = self._progress.intentions(number) or [""] * len(rows)
-        writes: dict[str, list[Write]] = {CREATE: [], UPSERT: [], UPDATE: []}
         outcomes: list[str] = []
+        clashing = found.clashing if self._plan.alternate and self._spec.mode != "update_only" else ()
         for row, earlier in zip(rows, before, strict=True):
-            if row.key in found.clashing and self._plan.alternate and self._spec.mode != "update_only":
-                outcome = self._fail(window, row, "the service takes its key for that of another row")
+            key = key_of(row)
+            if key in clashing:
+                outcome = self._fail(window, unpack(row), "the service takes its key for that of another row")
+            elif there := found.rows.get(key):
+                outcome = self._decide(window, self._unpacked(row), there, earlier)
+            elif self._spec.mode == "update_only":
+                self._reject(unpack(row), "no row has its key")
+                outcome = window.outcomes[key] = NOT_FOUND
             else:
-                outcome = self._decide(window, row, found.rows.get(row.key, []), earlier, writes)
+                window.new.append(row)
+                outcome = CREATED
             outcomes.append(outcome)
-        size = self._writer.batch_size
-        window.jobs = [
-            Job(verb, listed[start : start + size], number)
-            for verb, listed in writes.items()
-            for start in range(0, len(listed), size)
-        ]
-        window.left = sum(map(len, writes.values()))
-        if window.jobs:
+        window.left = len(window.new) + len(window.changed)
+        if window.left:
             self._progress.begin(number, outcomes)
         return window
 
-    def _decide(
-        self,
-        window: _Window,
-        row: PlannedRow,
-        there: Sequence[Mapping[str, Any]],
-        earlier: str,
-        writes: dict[str, list[Write]],
-    ) -> str:
-        """Decide what to do with one row; return what it becomes."""
-        ids = [self._id_of(each) for each in there]
-        if not there:
-            if self._spec.mode == "update_only":
-                self._reject(row, "no row has its key")
-                return self._settle(window, row, NOT_FOUND)
-            by_key = self._plan.alternate and self._spec.mode == "upsert"
-            body = self._plan.creation(row, with_key=not by_key)
-            row_id = "" if by_key else self._plan.new_id(row)
-            writes[UPSERT if by_key else CREATE].append(Write(row, CREATED, row_id, body))
-            return CREATED
+    def _unpacked(self, row: Packed) -> PlannedRow:
+        return self._plan.completed(unpack(row))
+
+    def _creation(self, packed: Packed) -> Write:
+        row = self._unpacked(packed)
+        body = self._plan.creation(row, with_key=not self._by_key)
+        return Write(row, CREATED, "" if self._by_key else self._plan.new_id(row), body)
+
+    def _decide(self, window: _Window, row: PlannedRow, there: Sequence[Mapping[str, Any]], earlier: str) -> str:
+        """Decide what to do with a row that the table has; return what it becomes."""
         if self._spec.mode == "create_only":
             outcome = CREATED if earlier == CREATED else EXISTING
-            return self._settle(window, row, outcome, ids)
+            return self._settle(window, row, outcome, [self._id_of(each) for each in there])
         if len(there) > 1 and self._spec.on_multiple_matches == "refuse":
-            return self._fail(window, row, f"{len(there)} rows have its key")
+            return self._fail(window, row, f"{len(there):,} rows have its key")
         if self._spec.on_multiple_matches != "all":
             there = there[:1]
         changes = [self._plan.changes(row, each, changed_only=self._spec.skip_unchanged) for each in there]
@@ -412,7 +409,7 @@ class _Writing:
         changed = [
             Write(row, outcome, self._id_of(each), body) for each, body in zip(there, changes, strict=True) if body
         ]
-        writes[UPDATE] += changed
+        window.changed += changed
         same = [self._id_of(each) for each, body in zip(there, changes, strict=True) if not body]
         if not changed:
             return self._settle(window, row, outcome, same)
@@ -421,24 +418,26 @@ class _Writing:
 
     def _settle(self, window: _Window, row: PlannedRow, outcome: str, ids: Sequence[str] = ()) -> str:
         """Note the outcome of a row."""
-        if window.outcomes.get(row.key) != FAILED:
+        if window.outcomes.setdefault(row.key, outcome) not in (outcome, FAILED):
             window.outcomes[row.key] = outcome
-        self._give_ids(row, ids)
+        if ids:
+            self._give_ids(row, ids)
         return outcome
 
     def _fail(self, window: _Window, row: PlannedRow, reason: str) -> str:
         self._reject(row, reason)
         return self._settle(window, row, FAILED)
 
-    def _outcome(self, number: int, row: PlannedRow, outcome: str, ids: Sequence[str], reason: str) -> None:
-        """Note the outcome of one write."""
+    def _note(self, number: int, results: Sequence[Result]) -> None:
+        """Note what came of some writes."""
         window = self._windows[number]
-        window.left -= 1
-        if outcome == FAILED:
-            self._fail(window, row, reason)
-        else:
-            self._settle(window, row, outcome, ids)
-        self._known += 1
+        for row, outcome, ids, reason in results:
+            if outcome == FAILED:
+                self._fail(window, row, reason)
+            else:
+                self._settle(window, row, outcome, ids)
+        window.left -= len(results)
+        self._known += len(results)
         if self._on_progress:
             self._on_progress(min(self._known, self._spool.count), self._spool.count)
         if not window.left:

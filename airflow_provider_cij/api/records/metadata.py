@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.records.values import ColumnType
 from airflow_provider_cij.dataverse.odata import literal, query
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijRefusedError
@@ -115,8 +116,8 @@ class Metadata:
                 f"The table {table!r} has no column {', '.join(map(repr, unknown))}.",
                 hint='Map the columns of your rows: columns={"name in the rows": "logical name"}.',
             )
-        for kind in {known[name].type for name in names}:
-            await self._complete_type(table, kind)
+        kinds = {known[name].type for name in names}
+        await for_each(kinds, lambda kind: self._complete_type(table, kind), self._client.recommended_concurrency)
         return {name: self._types[table][name] for name in names}
 
     async def reference(self, table: str, column: str, target: str) -> Reference:

@@ -31,8 +31,8 @@ from airflow_provider_cij.errors import CijInputError
 HALF = 16
 """Bytes of a digest that are equal for all keys that the service may take for the same."""
 _FORBIDDEN = re.compile(r"[/<>*%&:\\?+]")
-# Text in which nothing needs a closer look.
-_is_plain = re.compile("[!-~][ -~]*").fullmatch
+# Between these lie texts that begin with a character that is seen, when they are printable.
+_FIRST_SEEN, _FIRST_UNSEEN = "!", "\u0300"
 _ACTIVE = "Active"
 
 Value = Json | EllipsisType
@@ -49,7 +49,7 @@ class PlannedRow(NamedTuple):
 
     key: bytes
     line: int
-    values: list[Any]
+    values: tuple[Any, ...]
 
 
 class Rejected(NamedTuple):
@@ -82,9 +82,10 @@ class Column:
         self.lookup = lookup
         self.read = reader_of(kind) if reference is None else (read_guid if _by_id(lookup) else _lookup_text)
         self.same = same_value(kind)
-        # The longest text that is taken as it is when it is plain ASCII; 0 for what is no text.
+        # The longest text that is taken as it is when it is printable: .NET may count a character as two. 0 for what
+        # is no text.
         longest = sys.maxsize if kind.max_length is None else kind.max_length
-        self.plain_length = longest if kind.type in ("String", "Memo") else 0
+        self.plain_length = longest // 2 if kind.type in ("String", "Memo") else 0
         self.read_name = kind.name if reference is None else f"_{kind.name}_value"
         self.write_name = kind.name if reference is None else f"{reference.navigation}@odata.bind"
 
@@ -163,45 +164,59 @@ class Plan:
             if kind.name == table.id_column or not (kind.creatable or kind.updatable):
                 raise CijInputError(f"Column {kind.name!r} of table {table.name!r} is read-only.")
         self.lookups = [position for position, column in enumerate(self.columns) if not _is_resolved(column)]
+        self._key_has_lookup = not set(self.lookups).isdisjoint(self.key_positions)
+        creatable = [(position, column) for position, column in enumerate(self.columns) if column.kind.creatable]
+        self._created = [(position, column) for position, column in creatable if position in self.others]
+        self._created_with_key = self._created if self.by_id else creatable
 
-    def read(self, line: int, row: Mapping[str, object]) -> PlannedRow | Rejected:
-        """Check one row, and return it with its values by the types of their columns.
+    def read(
+        self, lines: Sequence[int], rows: Sequence[Mapping[str, object]]
+    ) -> tuple[list[PlannedRow], list[Rejected]]:
+        """Check rows, and return them with their values by the types of their columns, and those that are invalid.
 
-        :param line: where it stands in the list
-        :param row: its values as they were read
+        :param lines: where they stand in the list
+        :param rows: their values as they were read
         """
-        values: list[Value] = []
-        reasons: list[str] = []
-        for column in self.columns:
-            value = row.get(column.source)
-            if type(value) is str and len(value) <= column.plain_length and _is_plain(value):
-                values.append(value)
-            elif is_empty(value):
-                values.append(None if self._clear_empty else ...)
-            else:
-                try:
-                    values.append(column.read(value))
-                except UnfitError as error:
-                    reasons.append(f"{column.name}: {error}")
-                    values.append(...)
-        reasons += self._finish_key(values, reasons)
-        if reasons:
-            return Rejected(line, "; ".join(reasons))
-        return PlannedRow(self.digest(values), line, values)
-
-    def _finish_key(self, values: list[Value], known: Sequence[str]) -> list[str]:
-        """Trim the values of the key, and return what is wrong with them besides."""
-        reasons: list[str] = []
+        # A column at a time: most have nothing but plain texts, which is quickly seen.
+        reasons: dict[int, list[str]] = {}
+        values = [self._column(column, [row.get(column.source) for row in rows], reasons) for column in self.columns]
         for position in self.key_positions:
-            value = values[position]
-            name = self.columns[position].name
-            if isinstance(value, str):
-                values[position] = value = trimmed(value)
-                if self.alternate and _FORBIDDEN.search(value) and self.columns[position].kind.type != "DateTime":
-                    reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
-            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in known):
-                reasons.append(f"{name}: empty, and the key needs it")
-        return reasons
+            values[position] = self._key_column(self.columns[position], values[position], reasons)
+        planned = [
+            PlannedRow(self.digest(row), line, row)
+            for place, (line, row) in enumerate(zip(lines, zip(*values, strict=True), strict=True))
+            if place not in reasons
+        ]
+        return planned, [Rejected(lines[place], "; ".join(reasons[place])) for place in sorted(reasons)]
+
+    def _column(self, column: Column, values: list[Any], reasons: dict[int, list[str]]) -> list[Any]:
+        """Return the values of a column by its type, and note by their places those that do not fit."""
+        if column.plain_length and _are_plain(values, column.plain_length):
+            return values
+        empty = None if self._clear_empty else ...
+        read: list[Any] = []
+        for place, value in enumerate(values):
+            if is_empty(value):
+                read.append(empty)
+                continue
+            try:
+                read.append(column.read(value))
+            except UnfitError as error:
+                reasons.setdefault(place, []).append(f"{column.name}: {error}")
+                read.append(...)
+        return read
+
+    def _key_column(self, column: Column, values: list[Any], reasons: dict[int, list[str]]) -> list[Any]:
+        """Return the values of a column of the key, trimmed, and note by their places those that are no key."""
+        forbids = self.alternate and column.kind.type != "DateTime"
+        values = [trimmed(value) if isinstance(value, str) else value for value in values]
+        for place, value in enumerate(values):
+            if value is None or value is ...:
+                if not any(reason.startswith(f"{column.name}:") for reason in reasons.get(place, ())):
+                    reasons.setdefault(place, []).append(f"{column.name}: empty, and the key needs it")
+            elif forbids and isinstance(value, str) and _FORBIDDEN.search(value):
+                reasons.setdefault(place, []).append(f"{column.name}: a key can't hold any of / < > * % & : \\ ? +")
+        return values
 
     def completed(self, row: PlannedRow) -> PlannedRow:
         """Return a row with a value for each column. A row has none for columns that first appear in later rows.
@@ -210,14 +225,14 @@ class Plan:
         """
         missing = len(self.columns) - len(row.values)
         empty = None if self._clear_empty else ...
-        return row._replace(values=[*row.values, *[empty] * missing]) if missing else row
+        return row._replace(values=(*row.values, *[empty] * missing)) if missing else row
 
     def resolved(self, row: PlannedRow) -> PlannedRow:
         """Return a row whose lookups were replaced by ids.
 
         :param row: the row
         """
-        return row._replace(key=self.digest(row.values)) if set(self.lookups) & set(self.key_positions) else row
+        return row._replace(key=self.digest(row.values)) if self._key_has_lookup else row
 
     def digest(self, values: Sequence[Any]) -> bytes:
         """Return the digest of a row's key. Keys that differ in case only are equal.
@@ -232,8 +247,7 @@ class Plan:
         :param key: the values of its columns
         """
         if len(key) == 1 and type(key[0]) is str and key[0].isascii():  # the usual key
-            half = _digest([trimmed(key[0]).lower()])
-            return half + half
+            return blake2b(trimmed(key[0]).lower().encode(), digest_size=HALF).digest() * 2
         normal = [_normal(value) for value in key]
         exact = _digest(normal)
         wide = [widest(value) if isinstance(value, str) else value for value in normal]
@@ -263,8 +277,10 @@ class Plan:
 
         :param row: the row
         """
-        pairs = zip(self.key_columns, self.key_of(row), strict=True)
-        return ",".join(f"{column.read_name}={column.key_literal(value)}" for column, value in pairs)
+        return ",".join(
+            f"{self.columns[place].read_name}={self.columns[place].key_literal(row.values[place])}"
+            for place in self.key_positions
+        )
 
     def creation(self, row: PlannedRow, *, with_key: bool) -> dict[str, Json]:
         """Return the body of a new row.
@@ -272,11 +288,10 @@ class Plan:
         :param row: the row
         :param with_key: True includes the columns of the key
         """
-        positions = range(len(self.columns)) if with_key and not self.by_id else self.others
         body: dict[str, Json] = {}
-        for position in positions:
-            column, value = self.columns[position], row.values[position]
-            if value is not ... and value is not None and column.kind.creatable:
+        for position, column in self._created_with_key if with_key else self._created:
+            value = row.values[position]
+            if value is not ... and value is not None:
                 body[column.write_name] = value if column.reference is None else column.to_body(value)
         return body
 
@@ -295,6 +310,17 @@ class Plan:
             if not changed_only or not column.same(value, there.get(column.read_name)):
                 body[column.write_name] = column.to_body(value)
         return body
+
+
+def _are_plain(values: Sequence[Any], longest: int) -> bool:
+    """Return whether values are texts that can be taken as they are."""
+    return (
+        set(map(type, values)) == {str}
+        and min(values) >= _FIRST_SEEN
+        and max(values) < _FIRST_UNSEEN
+        and max(map(len, values)) <= longest
+        and "".join(values).isprintable()
+    )
 
 
 def _is_resolved(column: Column) -> bool:

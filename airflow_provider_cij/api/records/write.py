@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_cij.api.records.checkpoint import FAILED
@@ -43,13 +43,11 @@ _TRIES = 4
 
 CREATE, UPSERT, UPDATE = "Create", "Upsert", "Update"
 
-OnOutcome = Callable[[int, PlannedRow, str, Sequence[str], str], None]
-"""Called with the piece of the list, a row in it, its outcome, the ids of the rows that it stands for, and the reason
-of a failure."""
+OnResults = Callable[[int, Sequence["Result"]], None]
+"""Called with the number of a piece of the list, and what came of writes in it."""
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     """One row that is written.
 
     :param row: the row of the list
@@ -62,6 +60,21 @@ class Write:
     outcome: str
     row_id: str
     body: Mapping[str, Any]
+
+
+class Result(NamedTuple):
+    """What came of one write.
+
+    :param row: the row of the list
+    :param outcome: what it counts as
+    :param ids: of the rows of the table that it stands for; none when they are not asked for
+    :param reason: of a failure; by default none
+    """
+
+    row: PlannedRow
+    outcome: str
+    ids: Sequence[str]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class Writer:
     :param plan: the columns and the key
     :param spec: what to do
     :param existing: looks rows up
-    :param on_outcome: called for each write
+    :param on_results: called once for each request, or oftener
     :param wants_ids: ids of rows that the service chose are looked up
     """
 
@@ -95,7 +108,7 @@ class Writer:
         plan: Plan,
         spec: UpsertSpec,
         existing: ExistingRows,
-        on_outcome: OnOutcome,
+        on_results: OnResults,
         *,
         wants_ids: bool,
     ) -> None:
@@ -103,7 +116,7 @@ class Writer:
         self._plan = plan
         self._spec = spec
         self._existing = existing
-        self._on_outcome = on_outcome
+        self._on_results = on_results
         self._wants_ids = wants_ids
         self._longest_pause = client.settings.max_throttle_wait_seconds
         self._type = f"Microsoft.Dynamics.CRM.{plan.table.name}"
@@ -144,7 +157,7 @@ class Writer:
             log.info("%s rows were refused together (%s), sending them one by one", *_shown(job, failure))
             await self._one_by_one(job)
         else:
-            raise withheld(failure, f"Writing {len(job.writes)} rows of {self._plan.table.entity_set}")
+            raise withheld(failure, f"Writing {len(job.writes):,} rows of {self._plan.table.entity_set}")
 
     async def _halve(self, job: Job) -> None:
         half = (len(job.writes) + 1) // 2
@@ -155,26 +168,30 @@ class Writer:
             await self.send(Job(job.verb, part, job.window))
 
     async def _succeeded(self, job: Job) -> None:
-        ids = {write.row.key: [write.row_id] for write in job.writes}
-        if job.verb == UPSERT and self._wants_ids:
-            found = await self._existing.find([write.row for write in job.writes])
-            ids = {key: [str(row.get(self._plan.table.id_column)) for row in rows] for key, rows in found.rows.items()}
-        for write in job.writes:
-            self._count(job, write, write.outcome, ids.get(write.row.key, ()))
+        self._written = True
+        if not self._wants_ids:
+            results = [Result(write.row, write.outcome, ()) for write in job.writes]
+        elif job.verb == UPSERT:
+            found = (await self._existing.find([write.row for write in job.writes])).rows
+            column = self._plan.table.id_column
+            results = [
+                Result(write.row, write.outcome, [str(row.get(column)) for row in found.get(write.row.key, ())])
+                for write in job.writes
+            ]
+        else:
+            results = [Result(write.row, write.outcome, [write.row_id]) for write in job.writes]
+        self._on_results(job.window, results)
 
     def _count(self, job: Job, write: Write, outcome: str, ids: Sequence[str], reason: str = "") -> None:
         self._written |= outcome != FAILED
-        self._on_outcome(job.window, write.row, outcome, ids, reason)
+        self._on_results(job.window, [Result(write.row, outcome, ids, reason)])
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
-        target: dict[str, Any] = {"@odata.type": self._type}
         if verb == UPSERT:
             # The key's columns in the body as well would be an error for a new row.
-            target["@odata.id"] = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
-        else:
-            target[self._plan.table.id_column] = write.row_id
-        target.update(write.body)
-        return target
+            link = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
+            return {"@odata.type": self._type, "@odata.id": link, **write.body}
+        return {"@odata.type": self._type, self._plan.table.id_column: write.row_id, **write.body}
 
     async def _one_by_one(self, job: Job) -> None:
         """Write each row by a request of its own in a batch, and count each by its response."""

@@ -135,7 +135,7 @@ class JourneyActions:
         text, journey = json.dumps(document), read(document)
         for column, value in (("msdynmkt_name", name), (_JSON, text)):
             if len(value) > (limit := JOURNEY.by_name[column].max_length):
-                fatal.append(Problem("UnableToSaveJourneyEntity", f"{column} is longer than {limit} characters."))
+                fatal.append(Problem("UnableToSaveJourneyEntity", f"{column} is longer than {limit:,} characters."))
         if fatal:
             raise RefusedError(*fatal)
         found = _problems(connection, journey, draft=draft)

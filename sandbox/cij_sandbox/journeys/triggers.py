@@ -155,7 +155,7 @@ def _read(content: object) -> tuple[str, dict[str, str], str]:
     if not _is_name(name):
         raise ValueError(_BAD_NAME)
     if not isinstance(attributes, dict) or len(attributes) > MAXIMUM_ATTRIBUTES:
-        raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES} attributes at most')
+        raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES:,} attributes at most')
     taken = {parameter.name for parameter in _ALWAYS}
     for attribute, kind in attributes.items():
         if not _is_name(attribute) or attribute in taken or kind not in tuple(TYPES):

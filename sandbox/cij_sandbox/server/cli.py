@@ -167,6 +167,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
             http=Protocol,
             ssl_certfile=str(certificate_file),
             ssl_keyfile=str(key_file),
+            ssl_ciphers="DEFAULT",  # what older releases choose leaves none to a client with TLS 1.2
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -256,7 +257,7 @@ def _number(read: Callable[[str], float], least: float, most: float, *, above: b
     def number(text: str) -> float:
         found = read(text)
         if not least <= found <= most or (above and found == least):
-            start = f"above {least}" if above else f"from {least}"
+            start = f"above {least:,}" if above else f"from {least:,}"
             raise argparse.ArgumentTypeError(f"a number {start} to {most:,} is expected")
         return found
 
