@@ -290,8 +290,9 @@ def test_what_waits_and_journeys_have_views_of_their_own(pages):
     """A deferred task stands with what it waits for and when it gives up; a journey with its audience."""
     page = pages.open_segments()
     page.get_by_role("tab", name="Waiting now 1").click()
-    waits = page.get_by_role("table", name="Waiting now").locator("tbody tr").inner_text()
-    assert "Segment “Alpha”" in waits
+    row = page.get_by_role("table", name="Waiting now").locator("tbody tr")
+    expect(row).to_contain_text("Segment “Alpha”")
+    waits = row.inner_text()
     assert "live" in waits
     assert "in 6 days" in waits or "in 7 days" in waits
     page.get_by_role("tab", name="Journeys 1").click()
