@@ -12,36 +12,26 @@ import uuid
 from pathlib import Path
 
 from cij_sandbox.testing import running_sandbox
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings
+from tests.bench.https_service import TENANT, HttpsService
 from tests.bench.table import note
 from tests.throttled_calls import run_processes
 
-TENANT = str(uuid.UUID(int=2))
 PAGE = 5000
 _GOALS = {8: 0.95, 16: 0.95, 32: 0.90, 52: 0.72}
 
 
 def serve(folder: str, seconds: float, total: int, ready: multiprocessing.SimpleQueue[str]) -> None:
     """Serve pages of members and a WhoAmI, each after some time; put the address."""
-    import socket
-
-    import trustme
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(f"{folder}/ca.pem")
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"https://localhost:{listener.getsockname()[1]}"
+    service = HttpsService(Path(folder))
     last = math.ceil(total / PAGE)
     tail = [f"-0000-0000-0000-{number:012}" for number in range(PAGE)]
     pages = {number: [f"{number:08x}{end}" for end in tail] for number in range(1, last + 1)}
@@ -58,13 +48,6 @@ def serve(folder: str, seconds: float, total: int, ready: multiprocessing.Simple
         for number, members in pages.items()
     }
     groups = {number: json.dumps({"entityIds": members}) for number, members in pages.items()}
-
-    async def login(request: Request) -> Response:
-        base = f"{url}/{TENANT}"
-        if request.method == "POST":
-            return JSONResponse({"access_token": "token", "expires_in": 3599, "token_type": "Bearer"})
-        endpoints = {"authorization_endpoint": f"{base}/authorize", "token_endpoint": f"{base}/oauth2/v2.0/token"}
-        return JSONResponse({"issuer": f"{base}/v2.0", **endpoints})
 
     async def inputs(_: Request) -> Response:
         names = [{"uniquename": name} for name in ("SegmentId", "PageNo", "PageSize")]
@@ -89,24 +72,25 @@ def serve(folder: str, seconds: float, total: int, ready: multiprocessing.Simple
         Route("/api/data/v9.2/msdynmkt_MembersList", segment, methods=["POST"]),
         Route("/api/data/v9.2/msdynmkt_ListGroupMembers", group, methods=["POST"]),
         Route("/api/data/v9.2/WhoAmI", who),
-        Route("/{path:path}", login, methods=["GET", "POST"]),
     ]
-    config = uvicorn.Config(Starlette(routes=routes), log_level="error", ssl_certfile=f"{folder}/server.pem")
-    ready.put(url)
-    uvicorn.Server(config).run(sockets=[listener])
+    ready.put(service.url)
+    service.run(routes)
+
+
+def _settings(url: str, ca: str, client_id: str, at_once: int) -> Settings:
+    return Settings(
+        *(url, TENANT, client_id),
+        client_secret="s",
+        authority=f"{url}/{TENANT}",
+        ca_bundle=ca,
+        max_concurrency=at_once,
+    )
 
 
 async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
     pages, calls = math.ceil(total / PAGE), 208
     for at_once in (8, 16):
-        settings = Settings(
-            *(url, TENANT, f"lists-{at_once}"),
-            client_secret="s",
-            authority=f"{url}/{TENANT}",
-            ca_bundle=ca,
-            max_concurrency=at_once,
-        )
-        async with DataverseClient(settings) as client:
+        async with DataverseClient(_settings(url, ca, f"lists-{at_once}", at_once)) as client:
             await client.get("WhoAmI")
             members, where = Members(client), str(uuid.UUID(int=1))
             listings = {"segment": members.of_segment(where), "group": members.of_group(where, where)}
@@ -123,14 +107,7 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
                 )
     cpu = {}
     for at_once in (8, 16, 32, 52):
-        settings = Settings(
-            *(url, TENANT, f"calls-{at_once}"),
-            client_secret="s",
-            authority=f"{url}/{TENANT}",
-            ca_bundle=ca,
-            max_concurrency=at_once,
-        )
-        async with DataverseClient(settings) as client:
+        async with DataverseClient(_settings(url, ca, f"calls-{at_once}", at_once)) as client:
 
             async def call(_: int, client: DataverseClient = client) -> None:
                 await client.get("WhoAmI")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,8 +11,6 @@ from airflow.sdk import DAG, Asset
 
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec, id_of
-from airflow_provider_cij.api.segments.wait import SegmentWait
-from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.assets import EVENTS, segment_asset
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator, CijMirrorSegmentMembersOperator
@@ -28,6 +24,7 @@ from airflow_provider_cij.operators.segments import (
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import hook_lineage_collector
 from tests.dags import events_of, run_dag
+from tests.live_journeys import create_live_journey
 from tests.scripted import Answer
 from tests.segment_responses import ID, NONE, segment
 
@@ -108,22 +105,7 @@ def test_each_change_of_a_segment_is_an_event_with_numbers(contacts, dag_id, tmp
 @pytest.fixture
 def segment_in_use(contacts, cij_sandbox) -> tuple[str, str]:
     """Return the ids of a live segment and of a live journey with it as its audience."""
-
-    async def create(cij):
-        spec = SegmentSpec(uuid.uuid4().hex, "Used", "PROFILE(contact)")
-        await cij.segments.create(spec)
-        await cij.segments.publish(spec.segment_id)
-        await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.1, deadline=time.time() + 20)
-        definition = {"name": "Used", "trigger": {"type": "OneTime", "audience": spec.segment_id}}
-        row = {
-            "msdynmkt_name": f"Newsletter {uuid.uuid4()}",
-            "msdynmkt_journeyjson": json.dumps(definition),
-            "statecode": 1,
-            "statuscode": 2,
-        }
-        return spec.segment_id, await cij.dataverse.post("msdynmkt_journeys", row, repeatable=False)
-
-    return CijHook().run(create)
+    return CijHook().run(create_live_journey)
 
 
 def _refreshed(dag_id: str, segment_id: str) -> dict:

@@ -13,7 +13,7 @@ from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.bulk import OUTCOMES, ConsentImport
 from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
-from airflow_provider_cij.api.consent.import_plan import ALWAYS, IF_SOURCE_NEWER, KEPT_NEWER, NEVER, Statement
+from airflow_provider_cij.api.consent.import_plan import IF_SOURCE_NEWER, KEPT_NEWER, Statement
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key, in_filters
 from airflow_provider_cij.api.consent.rules import ConsentValue
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OVERWRITE = (IF_SOURCE_NEWER, ALWAYS, NEVER)
 # So many addresses are read by one request, and their rows written by a few.
 _A_BATCH = 400
 _MOST_LOGGED = 100
