@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.asset import AssetActive, AssetEvent, AssetModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
@@ -29,6 +28,15 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from airflow_provider_cij.assets import segment_asset
 from demo.weekly import MOST_REMOVED, UNUSED, WEEKS, read_list
+
+try:
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    _BUNDLE = {"bundle_name": "dags-folder"}
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import BundleDagBag, sync_bag_to_db  # type: ignore[attr-defined,no-redef]
+
+    _BUNDLE = {}
 
 _MIRROR, _REFRESH = "segment.mirror_members", "segment.refresh_segment"
 
@@ -41,7 +49,7 @@ def main(folder: Path, dags: Path, url: str) -> None:
     :param url: the organisation, for links
     """
     DagBundlesManager().sync_bundles_to_db()
-    bag = BundleDagBag(dag_folder=str(dags / "weekly_segments.py"), bundle_path=dags, bundle_name="dags-folder")
+    bag = BundleDagBag(dag_folder=str(dags / "weekly_segments.py"), bundle_path=dags, **_BUNDLE)
     sync_bag_to_db(bag, "dags-folder", None)
     now = datetime.now(UTC)
     chance = random.Random(2026)  # noqa: S311  # the same seconds each time

@@ -33,7 +33,7 @@ from airflow_provider_cij.dataverse.responses import (
 from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import BrokenError, ClientShards, EncodingError, TooLargeError, exchange
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, Transports, exchange
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -84,7 +84,13 @@ class DataverseClient:
         self._clock = clock or Clock()
         self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
-        self._http: ClientShards | None = None
+        self._http: Transports | None = None
+        self._headers = {
+            "Accept": "application/json",
+            "OData-Version": "4.0",
+            "OData-MaxVersion": "4.0",
+            **({"CallerObjectId": settings.caller_object_id} if settings.caller_object_id else {}),
+        }
         self._stopped = False
         self._unneeded: set[asyncio.Task[Any]] = set()
         self.service_ahead = 0.0
@@ -98,19 +104,7 @@ class DataverseClient:
         register_secrets(self.settings)
         redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        headers = {
-            "Accept": "application/json",
-            "OData-Version": "4.0",
-            "OData-MaxVersion": "4.0",
-            **({"CallerObjectId": self.settings.caller_object_id} if self.settings.caller_object_id else {}),
-        }
-        self._http = ClientShards.open(
-            self.settings.base_url,
-            context,
-            self.settings.timeout_seconds,
-            self.settings.max_concurrency,
-            headers=headers,
-        )
+        self._http = Transports.open(self.settings.base_url, context, self.settings.max_concurrency)
         self._throttle.open()
         return self
 
@@ -414,6 +408,7 @@ class DataverseClient:
                 sent_at, started = self._clock.now(), self._clock.monotonic()
                 response = await self._exchange(method, target, content, headers, token, request_name)
                 response = replace(response, ids=ids)
+                log.debug("%s: HTTP %d", request_name, response.status)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
                 if (left := response.headers.get(_LEFT, "")).isdecimal():
@@ -460,13 +455,17 @@ class DataverseClient:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
         if self._stopped:
             raise CijStoppedError(f"{request_name} was not sent: the task was told to end.")
-        own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
+        own = {
+            **self._headers,
+            "Authorization": f"Bearer {token}",
+            "x-ms-client-request-id": str(uuid.uuid4()),
+        }
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
-            with self._http.least_busy() as http:
+            with self._http.least_busy() as transport:
                 status, received, body = await exchange(
-                    http,
+                    transport,
                     method,
                     url,
                     content=content,

@@ -100,9 +100,10 @@ class FromSql(PlainSource, Streaming):
     def _connect(self) -> Any:
         try:
             from airflow.providers.common.sql.hooks.sql import DbApiHook
-            from airflow.sdk import BaseHook
 
-            connection: Any = BaseHook.get_connection(self.conn_id)
+            from airflow_provider_cij.version_compat import get_connection
+
+            connection: Any = get_connection(self.conn_id)
             hook = connection.get_hook()
             if isinstance(hook, DbApiHook):
                 opened = hook.get_conn()
@@ -165,6 +166,8 @@ def _close(connection: Any, cursor: Any) -> None:
     driver = type(connection).__module__.partition(".")[0]
     if driver == "pymysql" and getattr(cursor, "_result", None):  # it reads to the end whatever is closed
         cursor._result.unbuffered_active = False
+    if driver == "mysql" and getattr(connection, "_cmysql", None):  # so does the one that is written in C
+        connection._cmysql.close()
     # The other drivers of MySQL read to the end to close a cursor whose connection is open.
     both = (connection, cursor) if driver in _MYSQL else (cursor, connection)
     for opened in both:

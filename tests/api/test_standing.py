@@ -248,8 +248,9 @@ def test_a_cancelled_wait_leaves_the_poll():
     async def main():
         service = Service(a="1", b="1", c="1")
         async with standing(*(RowsWait([(service, key)]) for key in "abc")) as tasks:
+            await service.answers(1)
             tasks[0].cancel()
-            await service.answers(2)
+            await service.asks()
             assert sorted(service.asked[-1]) == ["b", "c", "y", "z"]
             service.rows["c"] = "x"
             assert (await tasks[2]).done
@@ -350,11 +351,9 @@ def test_a_row_that_is_read_anew_is_read_after_the_log():
     class LogThenRow(RowsWait):
         async def read(self) -> list[str | None]:
             (rows, row), (log, entry) = self.reads
-            state, ended = await rows.read(row), await log.read(entry)
-            if ended == "x":
+            if (ended := await log.read(entry)) == "x":
                 read_anew()
-                state = await rows.read(row)
-            return [state, ended]
+            return [await rows.read(row), ended]
 
     async def main():
         rows, log = Service(a="x", b="1"), Service(a="1", b="1")
@@ -371,6 +370,37 @@ def test_a_row_that_is_read_anew_is_read_after_the_log():
             assert not task.done()
             rows.rows["a"] = "x"
             assert (await task).done
+
+    asyncio.run(main())
+
+
+def test_what_a_poll_has_read_is_not_used_after_a_later_answer():
+    """A check that has read anything since the poll reads what follows anew, as a check without a poll would."""
+
+    class Later(RowsWait):
+        async def read(self) -> list[str | None]:
+            (rows, row), (others, other) = self.reads
+            if self.seen:
+                await asyncio.gather(others.read(other), others.read("c"))
+            return [await rows.read(row)]
+
+    async def main():
+        rows, others = Service(a="1"), Service(b="1", c="1")
+
+        async def since_the_poll(keys: list[str]) -> dict[str, str]:
+            if "b" in keys:
+                rows.rows["a"] = "2"
+            return await others.read_many(keys)
+
+        others.poll = RequestBatcher(since_the_poll, 100, POLL / 3)
+        wait = Later([(rows, "a"), (others, "b")])
+        (task, *idle) = start(wait, *(RowsWait([(service, key)]) for service in (rows, others) for key in "yz"))
+        await rows.answers(2)
+        rows.rows["a"] = "x"
+        await rows.answers(3)
+        assert wait.seen[-1] == ["2"]
+        for other in (task, *idle):
+            other.cancel()
 
     asyncio.run(main())
 

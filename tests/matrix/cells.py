@@ -104,7 +104,7 @@ class Uv:
         here = ("--python", str(home / "bin" / "python"))
         dated = ("--exclude-newer", cell.until) if cell.until else ()
         wanted = "\n".join(cell.requirements)
-        self._call(out, "venv", "--quiet", "--allow-existing", "--python", python, str(home))
+        self._call(out, "venv", "--quiet", "--seed", "--allow-existing", "--python", python, str(home))
         if cell.lowest:
             wanted = f"-e {ROOT / 'sandbox'}\n-e {ROOT}[parquet,sql]\n{wanted}"
             how = (*here, *dated, "--resolution", "lowest-direct", "--no-header", "--no-annotate")

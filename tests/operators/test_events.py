@@ -23,7 +23,7 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import hook_lineage_collector
-from tests.dags import run_dag
+from tests.dags import events_of, run_dag
 from tests.live_journeys import create_live_journey
 from tests.scripted import Answer
 from tests.segment_responses import ID, NONE, segment
@@ -32,22 +32,6 @@ ALLOWED = {
     *("segment_id", "name", "status", "member_count", "change", "evaluated_at", "read", "added", "removed", "invalid"),
     *("not_found", "opted_out", "used_by", "expires_at", "duration", "link", "execution_id"),
 }
-
-
-def _events(dag_id: str) -> list[tuple[str, str, int, dict]]:
-    """Return the asset events of a DAG: task, URI, map index and extra."""
-    from airflow.models.asset import AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        rows = session.execute(
-            select(AssetEvent, AssetModel)
-            .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-            .where(AssetEvent.source_dag_id == dag_id)
-            .order_by(AssetEvent.id)
-        ).all()
-        return [(event.source_task_id, asset.uri, event.source_map_index, event.extra) for event, asset in rows]
 
 
 @pytest.fixture
@@ -86,7 +70,7 @@ def test_each_change_of_a_segment_is_an_event_with_numbers(contacts, dag_id, tmp
         datetime.fromisoformat(waiting["since"]) <= datetime.now(UTC) < datetime.fromisoformat(waiting["gives_up_at"])
     )
 
-    events = _events(dag_id)
+    events = events_of(dag_id)
     asset = segment_asset(f"{dag_id}.create")
     assert [(task, uri) for task, uri, _, _ in events] == [
         (task, asset.uri) for task in ("create", "fill", "publish", "refresh", "stop", "delete")
@@ -129,7 +113,7 @@ def _refreshed(dag_id: str, segment_id: str) -> dict:
     with DAG(dag_id, schedule=None) as dag:
         CijRefreshSegmentOperator(task_id="refresh", segment_id=segment_id, poll_interval=0.1)
     assert run_dag(dag).states == {"refresh": "success"}
-    return _events(dag_id)[-1][3]
+    return events_of(dag_id)[-1][3]
 
 
 def test_an_event_says_how_many_journeys_use_a_segment_and_when_an_unused_one_expires(
@@ -170,7 +154,7 @@ def test_mapped_tasks_emit_events_on_their_own_assets(contacts, dag_id):
     mapped = dag.get_task("create")
     assert EVENTS in mapped.outlets
     run_dag(dag)
-    assert sorted((index, uri) for _, uri, index, _ in _events(dag_id)) == [
+    assert sorted((index, uri) for _, uri, index, _ in events_of(dag_id)) == [
         (index, segment_asset(key).uri) for index, key in enumerate(keys)
     ]
 
@@ -185,7 +169,7 @@ def test_emit_events_false_emits_none(contacts, dag_id, emit):
         )
     assert (EVENTS in task.outlets) == (emit is not False) == (EVENTS in dag.get_task("mapped").outlets)
     assert set(run_dag(dag).states.values()) == {"success"}
-    assert _events(dag_id) == []
+    assert events_of(dag_id) == []
 
 
 def test_a_task_works_where_its_context_takes_no_events(contacts, dag_id):
@@ -218,7 +202,7 @@ def test_a_segment_that_stays_as_it_is_and_a_dry_run_emit_none(contacts, dag_id)
         )
         create >> again >> dry
     assert set(run_dag(dag).states.values()) == {"success"}
-    assert [task for task, *_ in _events(dag_id)] == ["create"]
+    assert [task for task, *_ in events_of(dag_id)] == ["create"]
 
 
 def test_a_failure_is_an_xcom_of_one_line(run_publish):
@@ -245,7 +229,10 @@ def test_a_failure_in_the_triggerer_is_an_xcom_too(run_publish):
 
 def test_lineage_names_the_file_and_the_segment(contacts, dag_id, tmp_path, monkeypatch):
     """The list's file is an input and the segment's asset an output in Airflow's lineage, where a plugin reads it."""
-    from airflow.sdk import lineage
+    try:
+        from airflow.sdk import lineage
+    except ImportError:  # Airflow 3.1
+        from airflow.lineage import hook as lineage
 
     collector = lineage.HookLineageCollector()
     monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)

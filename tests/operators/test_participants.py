@@ -13,7 +13,7 @@ from airflow_provider_cij.assets import EVENTS
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.journeys import CijExportJourneyParticipantsOperator
-from tests.dags import run_dag
+from tests.dags import events_of, run_dag
 from tests.live_journeys import create_live_journey
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
@@ -27,9 +27,9 @@ def sandbox():
 
 
 def test_participants_are_counted_and_written(sandbox, monkeypatch, dag_id, tmp_path):
-    """People are counted by state in XCom, and written to the file alone."""
+    """People are counted by state in XCom and event, and written to the file alone; the event names the audience."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
-    _, journey_id = CijHook().run(create_live_journey)
+    audience, journey_id = CijHook().run(create_live_journey)
     path = tmp_path / "people.csv"
     with DAG(dag_id, schedule=None) as dag:
         every = CijExportJourneyParticipantsOperator(task_id="every", journey_id=journey_id, path=str(path))
@@ -39,6 +39,8 @@ def test_participants_are_counted_and_written(sandbox, monkeypatch, dag_id, tmp_
     result = ran.result("every")
     assert (result["count"], result["states"], result["status"]) == (40, {"in_progress": 40}, "live")
     assert (ran.result("done")["count"], ran.result("done")["states"]) == (0, {})
+    (extra,) = [extra for task, _, _, extra in events_of(dag_id) if task == "every"]
+    assert (extra["audience"], extra["member_count"], extra["states"]) == (audience, 40, {"in_progress": 40})
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert len({row["id"] for row in rows}) == 40

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from airflow.sdk import Connection
+from airflow.sdk import BaseHook
 
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.sources import FromSql
@@ -63,8 +63,9 @@ def connect(request, server, monkeypatch):
         def get_conn(self) -> object:
             return open_connection()
 
-    monkeypatch.setattr(Connection, "get_hook", lambda self: Hook())
     monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps({"conn_type": "mysql"}))
+    # Outside a task, Airflow 3.1 has another class for connections.
+    monkeypatch.setattr(type(BaseHook.get_connection("shop")), "get_hook", lambda self: Hook())
     return open_connection
 
 
@@ -153,7 +154,7 @@ def test_a_lost_connection_may_be_tried_again(connect):
 _LARGE = """
 import asyncio, importlib, resource, sys
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from airflow.sdk import Connection
+from airflow.sdk import BaseHook
 from airflow_provider_cij.sources import FromSql
 
 class Hook(DbApiHook):
@@ -163,7 +164,7 @@ class Hook(DbApiHook):
         driver = importlib.import_module(sys.argv[1])
         return driver.connect(host="127.0.0.1", port=int(sys.argv[2]), user="root", database="shop")
 
-Connection.get_hook = lambda self: Hook()
+type(BaseHook.get_connection("shop")).get_hook = lambda self: Hook()
 
 async def count(rows):
     sql = f"select md5(seq) as id, repeat('x', 100) as other from seq_1_to_{rows}"

@@ -66,7 +66,7 @@ def test_the_metadata_names_what_the_provider_needs(wheels):
     assert required == [
         "Requires-Dist: apache-airflow>=3.1",
         "Requires-Dist: h11>=0.16",
-        "Requires-Dist: httpx>=0.27",
+        "Requires-Dist: httpx>=0.28",
         "Requires-Dist: msal>=1.34",
     ]
     assert "Requires-Dist: cij-sandbox; extra == 'sandbox'" in lines

@@ -8,8 +8,9 @@ const time = (text) => (text ? Date.parse(text) : null);
 
 /** Replace the id in what a task waits for by the name of that segment or journey. */
 export function subject(task, names) {
-  const id = task.ids.find((one) => names.has(one));
   const what = task.note?.what ?? "";
+  // Airflow keeps the arguments of a task's newest runs alone: its note names the id as well.
+  const id = [...task.ids, ...what.split(" ")].find((one) => names.has(one));
   return id ? what.replace(id, `“${names.get(id)}”`) || `“${names.get(id)}”` : what || task.name || task.task;
 }
 

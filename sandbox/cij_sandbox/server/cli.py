@@ -167,6 +167,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
             http=Protocol,
             ssl_certfile=str(certificate_file),
             ssl_keyfile=str(key_file),
+            ssl_ciphers="DEFAULT",  # what older releases choose leaves none to a client with TLS 1.2
             log_config=None,
             access_log=False,
             lifespan="off",

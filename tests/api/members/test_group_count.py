@@ -75,6 +75,28 @@ def test_waits_on_many_groups_share_batches_of_one_member_each(cij_sandbox, monk
     CijHook().run(main)
 
 
+def test_a_group_that_has_more_than_a_batch_lists_is_counted_in_full(organisation, key):
+    """Waits that share batches count the members of a large group as a wait of its own does."""
+    sizes, wanted = (5, 150, 150), (3, 3, 120)
+    specs = [SegmentSpec(f"{key}.{number}", "Test", groups=(MemberGroup("in"),)) for number in range(3)]
+
+    async def main(cij):
+        for spec, size in zip(specs, sizes, strict=True):
+            made, members = await cij.segments.create(spec), IdSet()
+            members.update(pack_guids([str(uuid.UUID(int=number)) for number in range(1, size + 1)])[0])
+            await cij.members.add(made.segment_id, made.groups["in"], members)
+        shared = Cij.shared(cij.dataverse, 0.1)
+        for reader in (cij, shared):
+            waits = [
+                SegmentWait(spec.segment_id, "members", min_members=count, group="in")
+                for spec, count in zip(specs, wanted, strict=True)
+            ]
+            checks = await asyncio.gather(*(wait.check(reader) for wait in waits))
+            assert [check.result["member_count"] for check in checks] == list(sizes)
+
+    organisation(main)
+
+
 def test_a_group_whose_pages_keep_no_size_is_listed():
     """A service that ignores the size of a page is noticed, and its groups are counted by whole pages."""
 
