@@ -1,4 +1,4 @@
-"""Reads that are asked for at about the same time become one request.
+"""Combine reads that are requested at about the same time into one request.
 
 The service allows a user 6,000 requests in 5 minutes: polled one by one, 200 segments every 10 s are too many.
 """
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 BATCH_WINDOW = 0.25
-"""The most seconds that the first to ask waits for others. Those that asked together sleep and ask together."""
+"""Seconds that the first caller waits for others, at the most. Waits that were read together are polled together."""
 # A URL of 32,768 characters has room for 700.
 _ROWS_A_REQUEST = 680
-# Callers that go on at once, so that thousands of them do not block the event loop together.
+# Callers that are resumed at once: thousands would block the event loop.
 _CALLERS_A_TURN = 25
 _MOST_AT_ONCE = 100_000
-# Actions of a batch, which the service runs one after another, and the seconds that a batch is meant to take.
+# Actions of a batch, which the service runs one after another, and the intended seconds of a batch.
 _FIRST_ACTIONS, _FEWEST_ACTIONS, _MOST_ACTIONS = 50, 10, 500
 _SECONDS_A_BATCH = 10.0
 
@@ -43,12 +43,12 @@ _Answer = asyncio.Future[Any] | StandingRead
 
 
 class RequestBatcher(Generic[K, V]):
-    """Gathers keys for a moment, and reads all of them at once.
+    """Collects keys for a short time, and reads them with one request.
 
     :param read_many: reads the values of many keys
-    :param most: the most keys of one request
-    :param window: seconds to gather for
-    :param same: returns whether two values of a key mean the same; default, they are equal
+    :param most: the maximum number of keys a request
+    :param window: seconds to collect keys
+    :param same: returns whether two values of a key count as equal; default ``==``
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class RequestBatcher(Generic[K, V]):
         self._running: set[asyncio.Task[None]] = set()
 
     async def read(self, key: K) -> V | None:
-        """Return the value of a key; None when there is none, or when no other key was asked for.
+        """Return the value of a key; None when there is none, or when no other key was requested.
 
-        In a check of a wait, this is what the poll that woke the wait has read, and stands in the poll from then on.
+        In a check of a wait, return the value that woke the wait, and keep the read in the poll.
         """
         reads = reads_of_check()
         if reads and (polled := reads.take(self, key, _NOT_POLLED)) is not _NOT_POLLED:
             return polled  # type: ignore[no-any-return]  # what was polled is a value of the key
-        # Each caller has a future of its own: one that is cancelled must not take the answer from the others.
+        # Each caller has its own future, so that a cancelled one does not affect the others.
         answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
         self._ask(key, answer, reads.context if reads else None)
         value = await answer
@@ -83,9 +83,9 @@ class RequestBatcher(Generic[K, V]):
         return value
 
     def stand(self, read: StandingRead) -> None:
-        """Read a key at the next common moment, unless its wait is over by then.
+        """Read a key at the next common poll time, unless its wait has ended by then.
 
-        :param read: whose key it is; it takes the answer
+        :param read: the standing read, which gets the value
         """
         interval = read.sleep.interval
         if interval not in self._standing:
@@ -100,11 +100,11 @@ class RequestBatcher(Generic[K, V]):
                 self._ask(read.key, read, read.sleep.reads.context)
 
     def _ask(self, key: K, answer: _Answer, context: Context | None) -> None:
-        """Gather a key.
+        """Add a key to the next request.
 
         :param key: the key
-        :param answer: takes its value
-        :param context: of a request that begins with it; None for the current one
+        :param answer: gets the value
+        :param context: the context of the request, when this key starts it; None, the current one
         """
         if self._gathering is None:
             self._gathering = _Asked()
@@ -129,7 +129,7 @@ class RequestBatcher(Generic[K, V]):
         try:
             values = {} if alone else await self._read_many(list(part.distinct))
         except CijRefusedError:
-            pass  # each reads its own then, and learns what is wrong with it
+            pass  # each caller then reads its own key, and gets its own error
         except asyncio.CancelledError:
             for answer in part.answers:
                 answer.cancel()
@@ -144,14 +144,14 @@ class RequestBatcher(Generic[K, V]):
                 answer.set_exception(failed)
             else:
                 answer.set_result(values.get(key))
-            if answer.done():  # one that stands again wakes nobody
+            if answer.done():  # a read that stays in the poll wakes no wait
                 woken += 1
                 if woken % _CALLERS_A_TURN == 0:
                     await asyncio.sleep(0)
 
 
 class _Asked(Generic[K]):
-    """Keys that are read together, and what takes their values: flat lists, for thousands of keys at each poll."""
+    """Keys that are read together, and the receivers of their values. Flat lists, for thousands of keys a poll."""
 
     def __init__(self) -> None:
         self.keys: list[K] = []
@@ -159,13 +159,13 @@ class _Asked(Generic[K]):
         self.distinct: dict[K, None] = {}
 
     def add(self, key: K, answer: _Answer) -> None:
-        """Add a key and what takes its value."""
+        """Add a key and the receiver of its value."""
         self.keys.append(key)
         self.answers.append(answer)
         self.distinct[key] = None
 
     def parts(self, most: int) -> list[_Asked[K]]:
-        """Return the same in parts of at most so many distinct keys."""
+        """Return the keys in parts with a maximum number of distinct keys."""
         if len(self.distinct) <= most:
             return [self]
         part_of = {key: place // most for place, key in enumerate(self.distinct)}
@@ -178,36 +178,36 @@ class _Asked(Generic[K]):
 class BatchedReads:
     """Adds batched reads of rows to verbs on rows: ``class _(BatchedReads, Segments)``.
 
-    A row that is read as it was read before is not made a model of again.
+    A row that has not changed is not converted to a model again.
 
     :param client: open
-    :param window: seconds to gather for
+    :param window: seconds to collect reads
     """
 
     rows: Any
     """Reads many rows by their ids."""
     _of: Any
-    """Makes a model of a row."""
+    """Converts a row to a model."""
 
     def __init__(self, client: Any, window: float = BATCH_WINDOW) -> None:
         super().__init__(client)  # type: ignore[call-arg]
         self._rows: RequestBatcher[str, Mapping[str, Any]] = RequestBatcher(self.rows, _ROWS_A_REQUEST, window)
 
     async def get(self, row_id: str, *also: Any) -> Any:
-        """Read a row, with those that others ask for now; with more columns than usual, it is read alone."""
+        """Read a row together with those that others request now. With further columns it is read alone."""
         found = None if also else await self._rows.read(normalize_guid(row_id))
-        # Alone, or not found: a definition's id is no segment's.
+        # No other key was requested, or the row is not found: the id may be that of a definition.
         return await super().get(row_id, *also) if found is None else self._of(found)  # type: ignore[misc]
 
 
 class BatchedActions:
-    """A client whose idempotent actions are sent in ``$batch`` with those that others call now.
+    """A client that sends idempotent actions in one ``$batch`` with those that others call now.
 
     A batch counts as one request, and its time in full: the service allows a user 20 minutes in 5 (Dataverse docs,
     Service protection API limits). So one batch is sent after another, which take 5 of them at most.
 
     :param client: open
-    :param window: seconds to gather for
+    :param window: seconds to collect reads
     """
 
     def __init__(self, client: DataverseClient, window: float = BATCH_WINDOW) -> None:
@@ -223,10 +223,10 @@ class BatchedActions:
     ) -> dict[str, Any]:
         """Call an unbound action, as ``DataverseClient.action`` does.
 
-        :param name: its name
-        :param parameters: its inputs
-        :param repeatable: must be True: the action is idempotent
-        :param refusals: True, the default, raises an error that the outputs hold; False returns such outputs
+        :param name: the action's unique name
+        :param parameters: the action's inputs
+        :param repeatable: must be True: only idempotent actions are batched
+        :param refusals: True (default) raises an error that the outputs contain; False returns the outputs
         :raises CijError: the call was refused
         """
         response = await self._calls.read((name, json.dumps(parameters))) if repeatable else None
@@ -236,7 +236,7 @@ class BatchedActions:
             if response.status < 300:
                 return outputs_of(response) if refusals else value_of(response)
         except CijError:
-            pass  # raised again below, with what it is about
+            pass  # raised again below, with the name of the action
         response = replace(response, request_name=f"POST {name}", ids=ids_in_request(name, parameters))
         if response.status >= 300:
             raise error_of(response, time.time())
@@ -262,5 +262,5 @@ class BatchedActions:
 
 
 def _same_response(one: Response | None, other: Response | None) -> bool:
-    """Return whether two responses say the same: the service gives each an id of its own."""
+    """Return whether two responses are equal but for their request ids, which always differ."""
     return one is not None and other is not None and (one.status, one.body) == (other.status, other.body)

@@ -1,4 +1,4 @@
-"""Standing reads: what a wait has read stays in the poll of its process until it is read differently.
+"""Standing reads: a key that a wait has read stays in its process's poll, which wakes the wait when the value changes.
 
 A check that found nothing new costs a task's turn, several futures and a model of each row. So a wait sleeps instead
 until the poll has read anything else than its last check did.
@@ -17,44 +17,44 @@ from typing import Any, Protocol
 from airflow_provider_cij.dataverse.sender import sender
 
 PHASE = random.random() * 3600  # noqa: S311
-"""Seconds at which the common moments of a process begin: processes that start together do not poll together."""
+"""Offset of the common poll times, in seconds: processes that start together poll at different times."""
 
 
 def seconds_to_moment(interval: float) -> float:
-    """Return the seconds to the next moment that all waits of a process with an interval have in common.
+    """Return the seconds to the next common poll time, shared by all waits of a process with the same interval.
 
-    :param interval: seconds between two such moments
+    :param interval: seconds between two polls
     """
     return interval - (time.monotonic() - PHASE) % interval
 
 
 def moment_now(interval: float) -> int:
-    """Return the number of the common moment that it is.
+    """Return the number of the current common poll time.
 
-    :param interval: seconds between two such moments
+    :param interval: seconds between two polls
     """
     return round((time.monotonic() - PHASE) / interval)
 
 
 class Poll(Protocol):
-    """Where reads can stand."""
+    """A poll that keeps standing reads."""
 
     same: Callable[[Any, Any], bool]
-    """Returns whether two values of a key mean the same."""
+    """Returns whether two values of a key count as equal."""
 
     def stand(self, read: StandingRead) -> None:
-        """Read its key again at the next common moment."""
+        """Read the key of a standing read again at the next common poll time."""
 
 
 class Reads:
-    """What the last check of a wait has read.
+    """The reads of the last check of a wait.
 
     :param interval: seconds between two polls
     """
 
     def __init__(self, interval: float) -> None:
         self.context = copy_context()
-        """In which a poll that this wait starts logs."""
+        """The context of a poll that this wait starts, to which its log lines belong."""
         self._interval = max(interval, 0.001)
         self._read: dict[tuple[Poll, Any], Any] = {}
         self._polled: dict[tuple[Poll, Any], Any] = {}
@@ -62,12 +62,12 @@ class Reads:
 
     @property
     def can_stand(self) -> bool:
-        """True when all that the last check depends on was read with others."""
+        """True when all reads of the last check were polled together with those of other waits."""
         return bool(self._read) and not self._alone
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Record what is read within, which is a check."""
+        """Record the reads within the block, which is one check."""
         self._read, self._alone = {}, False
         token = sender.set(self)
         try:
@@ -77,9 +77,9 @@ class Reads:
             self._polled = {}
 
     async def change(self, seconds: float) -> None:
-        """Sleep until a poll reads anything else than the last check did. The next check is answered with that.
+        """Sleep until a poll reads another value than the last check. The next check gets that value.
 
-        :param seconds: to sleep at the most
+        :param seconds: the longest sleep
         :raises CijError: a poll failed
         """
         sleep = Sleep(self._interval, self)
@@ -92,27 +92,27 @@ class Reads:
         finally:
             end.cancel()
         if sleep.error:
-            raise sleep.error.with_traceback(None)  # thousands of waits raise the same
+            raise sleep.error.with_traceback(None)  # thousands of waits raise the same exception
         if sleep.changed and not sleep.in_flight:
             newest = max(read.moment for read in reads)
             self._polled = {(read.poll, read.key): read.value for read in reads if read.moment == newest}
 
     def note(self, poll: Poll, key: Any, value: Any) -> None:
-        """Record a read. What a poll has read before is not used any more.
+        """Record a read. Values of an earlier poll are not used any more.
 
-        :param poll: where it can stand
-        :param key: what was read
-        :param value: what it was
+        :param poll: the poll that can keep the read
+        :param key: the key
+        :param value: the value that was read
         """
         self._read[poll, key] = value
         self._polled = {}
 
     def take(self, poll: Poll, key: Any, otherwise: Any) -> Any:
-        """Return what the poll that woke the wait has read, and record it; once.
+        """Return the value that woke the wait, and record it. Each value is returned once.
 
-        :param poll: where it stood
-        :param key: what is read
-        :param otherwise: what to return when it was not read in that poll, or anything has been read since
+        :param poll: the poll that kept the read
+        :param key: the key
+        :param otherwise: returned when that poll did not read the key, or the check has read anything since
         """
         value = self._polled.pop((poll, key), otherwise)
         if value is not otherwise:
@@ -120,11 +120,11 @@ class Reads:
         return value
 
     def forget_poll(self) -> None:
-        """Read all that follows anew."""
+        """Ignore the polled values for the rest of the check."""
         self._polled = {}
 
     def on_request(self) -> None:
-        """Note that the check sends a request of its own: it depends on what no poll reads."""
+        """Record that the check sends its own request, which no poll repeats."""
         self._alone, self._polled = True, {}
 
 
@@ -132,7 +132,7 @@ class Sleep:
     """The time between two checks of a wait.
 
     :param interval: seconds between two polls
-    :param reads: what the check before has read
+    :param reads: the reads of the previous check
     """
 
     __slots__ = ("changed", "ended", "error", "in_flight", "interval", "reads")
@@ -152,14 +152,14 @@ class Sleep:
 
 
 class StandingRead:
-    """One read of a wait that sleeps. It takes the place of a future in the poll.
+    """One read of a sleeping wait, which the poll answers like a future.
 
-    The wait wakes when all its reads of a poll are answered: each of them may have changed.
+    The wait wakes once the poll has answered all its reads, because each value may have changed.
 
-    :param sleep: of the wait
-    :param poll: where it stands
-    :param key: what is read
-    :param value: as it was read last
+    :param sleep: the sleep of the wait
+    :param poll: the poll that keeps the read
+    :param key: the key
+    :param value: the value that was read last
     """
 
     __slots__ = ("key", "moment", "poll", "sleep", "value")
@@ -172,9 +172,9 @@ class StandingRead:
         self.moment = 0
 
     def is_due(self, moment: int) -> bool:
-        """Return whether it is still to be asked, and note that it is.
+        """Return whether the key is to be read now, and record that it is.
 
-        :param moment: the number of the common moment
+        :param moment: the number of the common poll time
         """
         due = not (self.sleep.changed or self.sleep.ended.done())
         if due:
@@ -183,11 +183,11 @@ class StandingRead:
         return due
 
     def done(self) -> bool:
-        """Return whether the wait needs no answer any more."""
+        """Return whether the wait has ended."""
         return self.sleep.ended.done()
 
     def set_result(self, value: Any) -> None:
-        """Take an answer: wake the wait, or stand again."""
+        """Wake the wait when the value has changed; otherwise keep the read in the poll."""
         sleep = self.sleep
         sleep.in_flight -= 1
         if not self.poll.same(value, self.value):
@@ -203,19 +203,19 @@ class StandingRead:
         self.sleep.end()
 
     def cancel(self) -> None:
-        """End the wait: the poll was cancelled."""
+        """Cancel the wait, because the poll was cancelled."""
         self.sleep.ended.cancel()
 
 
 def reads_of_check() -> Reads | None:
-    """Return where the reads of the check that is running are recorded; None when nothing records them."""
+    """Return the record of the running check; None outside a recorded check."""
     found = sender.get()
     return found if isinstance(found, Reads) else None
 
 
 @contextmanager
 def read_once() -> Iterator[None]:
-    """Read what a wait needs once, or looks at by itself from time to time: it does not stand in the poll."""
+    """Keep the reads within the block out of the poll: those that a wait needs once, or repeats by itself."""
     token = sender.set(None)
     try:
         yield
@@ -224,12 +224,12 @@ def read_once() -> Iterator[None]:
 
 
 def read_anew() -> None:
-    """Read what follows after what was read so far: a poll may have read it before."""
+    """Read the following after the reads so far. Polled values may be older, so they are ignored."""
     if reads := reads_of_check():
         reads.forget_poll()
 
 
 def check_again() -> None:
-    """Check again at the next moment, whatever the poll reads by then."""
+    """Check again at the next poll time, even if no value has changed."""
     if reads := reads_of_check():
         reads.on_request()
