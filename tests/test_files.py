@@ -186,7 +186,7 @@ def test_concurrent_writers_of_a_file_do_not_mix(tmp_path):
         ("{tmp}/members.CSV.ZIP", "no known format"),
         ("{tmp}/members.parquet.gz", "no known format"),
         ("{tmp}/members.jsonl", "would be JSON"),
-        ("{tmp}/a\0b.csv", "null byte"),
+        ("{tmp}/a\0b.csv", "embedded null"),
         ("{tmp}/" + "n" * 300, "File name too long"),
         ("{tmp}/\ud800.csv", "surrogates not allowed"),
     ],
@@ -338,7 +338,7 @@ except CijError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"False The file {str(path)!r} was not written: [Errno 27] File too large")
-    assert done.stderr == ""
+    assert done.stderr == "" or "lost gzip_file" in done.stderr  # Python 3.14 tells of its own buffer
     assert list(tmp_path.iterdir()) == []
 
 

@@ -65,11 +65,8 @@ def get_cli_commands() -> list[Any]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command (console script ``airflow-cij``).
-
-    :param arguments: the command and its arguments; by default those of the process
-    """
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser of the console script ``airflow-cij``."""
     (group,) = get_cli_commands()
     parser = argparse.ArgumentParser(prog="airflow-cij", description=group.help)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -78,5 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for argument in command.args:
             argument.add_to_parser(own)
         own.set_defaults(func=command.func)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command (console script ``airflow-cij``).
+
+    :param arguments: the command and its arguments; by default those of the process
+    """
+    from airflow_provider_cij.cli.check import logs_on_stderr
+
+    with logs_on_stderr():  # Airflow logs what Python 3.14 warns of while it starts
+        parser = get_parser()
     options = parser.parse_args(arguments)
     options.func(options)

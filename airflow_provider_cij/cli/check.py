@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 
 from airflow_provider_cij.cli.checking import MISSING, NO_CONNECTION, Finding, findings_of
@@ -33,7 +33,8 @@ def logs_on_stderr() -> Iterator[None]:
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         sys.stdout.flush()
         os.dup2(stdout, 1)

@@ -15,6 +15,7 @@ from airflow.sdk import Connection
 from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij import errors
+from airflow_provider_cij.cli import get_parser
 from airflow_provider_cij.dataverse.settings import CREDENTIALS
 from airflow_provider_cij.hooks.cij import settings_of
 from airflow_provider_cij.operators._emitting import _FACTS
@@ -70,8 +71,13 @@ def test_a_command_exists(command, tmp_path, monkeypatch):
         assert re.search(rf"^{rest}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif name == "airflow":
         from airflow.cli import cli_parser
+        from airflow.providers_manager import ProvidersManager
 
-        cli_parser.get_parser().parse_args([part.strip('"') for part in re.findall(r'"[^"]*"|\S+', rest)])
+        parts = [part.strip('"') for part in re.findall(r'"[^"]*"|\S+', rest)]
+        if parts[0] == "cij":
+            get_parser().parse_args(parts[1:])
+        if parts[0] != "cij" or hasattr(ProvidersManager, "cli_command_functions"):  # Airflow 3.1 has airflow-cij alone
+            cli_parser.get_parser().parse_args(parts)
     elif name == "cij-sandbox":
         with running_sandbox(*rest.split()):
             pass

@@ -196,7 +196,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("operator", "all may be removed, or one", (CijMirrorSegmentMembersOperator, add | {"max_removals": 1.0}), "max_removals is 1.0, which could mean one row or all of them"),
     ("operator", "an export without a path", (EXPORT, {"segment_id": ID, "path": None}), "path is None. Give text."),
     ("operator", "an export into no folder", (EXPORT, {"segment_id": ID, "path": "nowhere/x.csv"}), "there is no folder 'nowhere'"),
-    ("operator", "an export that no file can be named", (EXPORT, {"segment_id": ID, "path": "a\0b.csv"}), "embedded null byte"),
+    ("operator", "an export that no file can be named", (EXPORT, {"segment_id": ID, "path": "a\0b.csv"}), "embedded null"),
     ("operator", "an export to JSON", (EXPORT, {"segment_id": ID, "path": "x.jsonl"}), "would be JSON. Give .csv or .parquet."),
     ("operator", "a name that is too long", (CREATE, create | {"display_name": "x" * 101}), "display_name must have 1 to 100 characters"),
     ("operator", "a name that is none", (CREATE, create | {"display_name": None}), "display_name is None. Give text."),

@@ -63,11 +63,16 @@ def test_a_value_of_every_type_is_its_text(tmp_path, value, kind, text):
     assert [value for _, value in read_source(_source(tmp_path, [value, None], kind))] == [text or None, None]
 
 
+_NULL_LISTS = pytest.mark.skipif(
+    int(pyarrow.__version__.partition(".")[0]) < 26, reason="older pyarrow reads no null in lists of a fixed size"
+)
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
         (["canary"], pyarrow.list_(pyarrow.string()), "a list of 1 values"),
-        (["canary"], pyarrow.list_(pyarrow.string(), 1), "a list of 1 values"),
+        pytest.param(["canary"], pyarrow.list_(pyarrow.string(), 1), "a list of 1 values", marks=_NULL_LISTS),
         ({"b": "canary"}, pyarrow.struct({"b": pyarrow.string()}), "an object of 1 fields"),
         ([("canary", 1)], pyarrow.map_(pyarrow.string(), pyarrow.int8()), "a list of 1 values"),
         (b"\xff\x00", pyarrow.binary(), "2 bytes of binary, which are no text"),

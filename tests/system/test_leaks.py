@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 import pickle
+from importlib import metadata
 from urllib.parse import parse_qs, quote_plus
 
 import pytest
@@ -186,7 +187,9 @@ def test_a_secret_in_the_wrong_field_is_not_quoted(scripted, monkeypatch, caplog
     assert not good
     assert "canary" not in message
     assert not [record for record in caplog.records if "canary" in record.getMessage()]
-    assert {"login": "client_id", "extra": "tenant id"}.get(field, field) in message
+    # Airflow 3.1 refuses such an extra, logs why, and takes the connection for one that does not exist.
+    extra = "no connection" if metadata.version("apache-airflow").startswith("3.1.") else "tenant id"
+    assert {"login": "client_id", "extra": extra}.get(field, field) in message
 
 
 def test_no_cookie_is_sent_back(scripted):

@@ -122,7 +122,7 @@ def _quiet(sandbox: Sandbox, seconds: float) -> bool:
 
 
 def test_a_killed_upload_continues(airflow, sandbox, people):
-    """The retry of a killed worker continues the upload, and clearing the task runs it anew."""
+    """The retry of a killed upload goes on (before Airflow 3.3 it starts over), and a cleared task runs anew."""
     path, ids = people
     airflow.wait_for_dag("upload")
     sandbox.faults.add("slow", path=CALL, delay=0.5)
@@ -133,9 +133,9 @@ def test_a_killed_upload_continues(airflow, sandbox, people):
     states = [task["state"] for task in airflow.watch("upload", run_id) if task["task_id"] == "add"]
     assert states[-1] == "success"
     report = airflow.result("upload", run_id, "add")
-    assert 8_000 <= report["resumed_from"] < 60_000
+    assert 8_000 <= report["resumed_from"] < 60_000 if TAKES_RETRY_POLICY else report["resumed_from"] == 0
     assert (report["read"], report["added"], report["batches"]) == (60_000, 60_000, 60 - report["resumed_from"] // 1000)
-    assert "going on from there" in airflow.log("upload", run_id, "add", 2)
+    assert ("going on from there" in airflow.log("upload", run_id, "add", 2)) == TAKES_RETRY_POLICY
     segment_id = airflow.result("upload", run_id, "create")["segment_id"]
     assert _group(segment_id) == ids
 
