@@ -30,7 +30,14 @@ from airflow_provider_cij.dataverse.responses import (
     unreadable,
     value_of,
 )
-from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
+from airflow_provider_cij.dataverse.retry import (
+    Failure,
+    NoResponseError,
+    RetryPolicy,
+    failure_of,
+    next_attempt,
+    no_response,
+)
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, Transports, exchange
@@ -345,7 +352,7 @@ class DataverseClient:
             try:
                 token = await self._token(rejected)
                 return read(await self._attempt(method, path, content, headers or {}, token, request_name, ids))
-            except _NoResponseError as none:
+            except NoResponseError as none:
                 failure, error = none.failure, none.error
             except CijError as caught:
                 failure, error = failure_of(caught), caught
@@ -383,7 +390,7 @@ class DataverseClient:
         try:
             return await bearer_token(self.settings, rejected)
         except CijUnreachableError as error:
-            raise _NoResponseError(Failure.NO_TOKEN, error) from None
+            raise NoResponseError(Failure.NO_TOKEN, error) from None
 
     async def _attempt(
         self,
@@ -398,7 +405,7 @@ class DataverseClient:
         """Send a request once, following redirects within the organisation.
 
         :raises CijError: the response is no success (``responses.error_of``)
-        :raises _NoResponseError: there is no response
+        :raises NoResponseError: there is no response
         """
         target = self.settings.api_url
         for _ in range(_MAX_REDIRECTS):
@@ -449,7 +456,7 @@ class DataverseClient:
         """Send one HTTP request and read its response.
 
         :raises CijReplyError: the response is too large, or is encoded in a way that was not asked for
-        :raises _NoResponseError: there is no response
+        :raises NoResponseError: there is no response
         """
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
@@ -484,29 +491,11 @@ class DataverseClient:
             raise CijReplyError(f"{request_name} was answered with {error}. It was not read.") from None
         except BrokenError as broken:
             if broken.status is None:
-                raise _no_response(broken, request_name) from None
+                raise no_response(broken, request_name) from None
             response = Response(broken.status, broken.headers, b"", request_name)
             if response.status < 300:
                 raise unreadable(response, f"a body that broke off: {broken.why}") from None
             return response  # the status alone tells of a refusal
-
-
-class _NoResponseError(Exception):
-    """There was no response. ``failure`` tells how far the request got, ``error`` is what to raise after retries."""
-
-    def __init__(self, failure: Failure, error: CijError) -> None:
-        super().__init__(failure, error)
-        self.failure = failure
-        self.error = error
-
-
-def _no_response(broken: BrokenError, request_name: str) -> _NoResponseError:
-    if not broken.sent:
-        message = f"{request_name} was not sent: {broken.why}"
-        hint = "Check the host, the network and ca_bundle."
-        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
-    message = f"{request_name} got no reply: {broken.why}"
-    return _NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))
 
 
 def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:
