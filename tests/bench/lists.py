@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from cij_sandbox.testing import running_sandbox
 from starlette.requests import Request
@@ -26,6 +27,8 @@ from tests.bench.table import note
 from tests.throttled_calls import run_processes
 
 PAGE = 5000
+# Seconds in which a call that is in flight arrives.
+_AT_ONCE = 0.3
 _GOALS = {8: 0.95, 16: 0.95, 32: 0.90, 52: 0.72}
 
 
@@ -125,6 +128,15 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
             note(f"CPU a call, {at_once} at once", "8 at once", f"{cpu[at_once] / cpu[8]:.2f}", "at most 1.3")
 
 
+def _sent_early(requests: list[dict[str, Any]], window: float) -> int:
+    """Return how many calls arrived while the service was closed, those that were in flight at its first 429 apart."""
+    calls = [call for call in requests if call["path"].endswith("WhoAmI")]
+    refused = next((call["time"] for call in calls if call["status"] == 429), None)
+    # The first calls of the window leave it about together.
+    opens = calls[0]["time"] + window
+    return 0 if refused is None else sum(refused + _AT_ONCE < call["time"] < opens for call in calls)
+
+
 def main() -> None:
     """Print all."""
     for seconds, total in ((0.1, 200_000), (0.1, 2_000_000)):
@@ -145,6 +157,9 @@ def main() -> None:
             print(f"{count:>2} processes, 400 calls against 200 in 10 s: {spent / 10:.2f} x ideal, {refused} refused")
             note(f"{count} processes, 400 calls, 200 in 10 s", "ideal", f"{spent / 10:.2f}", "at most 1.25")
             note(f"{count} processes, refusals", "none", str(refused), f"at most {4 if count == 4 else 8}")
+            early = _sent_early(sandbox.requests(), window=10)
+            print(f"   sent later than {_AT_ONCE} s after the first refusal, and before its Retry-After: {early}")
+            note(f"{count} processes, sent before Retry-After", "none", str(early), "none")
     with running_sandbox("--limits") as sandbox:
         sandbox.faults.add("slow", path="WhoAmI", delay=0.1)
         spent, refused = run_processes(16, 52, sandbox)
