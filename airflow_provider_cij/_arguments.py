@@ -235,6 +235,18 @@ def filled(**texts: object) -> None:
             raise _wrong(name, text, "Give text that is not empty.")
 
 
+def filled_text(name: str, value: object) -> str:
+    """Return a text that is not empty.
+
+    :param name: the argument's name, for the error
+    :param value: the argument
+    :raises CijInputError: the value is no text, or an empty one
+    """
+    found = text(name, value)
+    filled(**{name: found})
+    return found
+
+
 def row_ids(**given: object) -> None:
     """Check ids of rows, in any spelling of a GUID.
 

@@ -66,7 +66,7 @@ def _only_member(path: str, archive: zipfile.ZipFile) -> tuple[str, IO[bytes]]:
     # macOS adds a file of its own attributes for each.
     members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
     if len(members) != 1:
-        raise CijInputError(f"The file {path!r} is a zip of {len(members)} files.", hint="Give a zip of one file.")
+        raise CijInputError(f"The file {path!r} is a zip of {len(members):,} files.", hint="Give a zip of one file.")
     if members[0].flag_bits & 1:
         raise CijInputError(f"The file {path!r} is an encrypted zip.", hint="Decrypt it first.")
     try:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.asset import AssetActive, AssetEvent, AssetModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
@@ -28,7 +27,16 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from airflow_provider_cij.assets import segment_asset
-from demo.weekly import MOST_REMOVED, WEEKS, read_list
+from demo.weekly import MOST_REMOVED, UNUSED, WEEKS, read_list
+
+try:
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    _BUNDLE = {"bundle_name": "dags-folder"}
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import BundleDagBag, sync_bag_to_db  # type: ignore[attr-defined,no-redef]
+
+    _BUNDLE = {}
 
 _MIRROR, _REFRESH = "segment.mirror_members", "segment.refresh_segment"
 
@@ -41,7 +49,7 @@ def main(folder: Path, dags: Path, url: str) -> None:
     :param url: the organisation, for links
     """
     DagBundlesManager().sync_bundles_to_db()
-    bag = BundleDagBag(dag_folder=str(dags / "weekly_segments.py"), bundle_path=dags, bundle_name="dags-folder")
+    bag = BundleDagBag(dag_folder=str(dags / "weekly_segments.py"), bundle_path=dags, **_BUNDLE)
     sync_bag_to_db(bag, "dags-folder", None)
     now = datetime.now(UTC)
     chance = random.Random(2026)  # noqa: S311  # the same seconds each time
@@ -88,6 +96,7 @@ def _write(
             seconds = round(2 + len(wanted) / 900 + chance.uniform(0, 2), 1)
             start = began + timedelta(seconds=3 + 0.5 * index)
             facts = {"segment_id": row_id, "name": segment["name"], "status": "live", "link": _link(url, row_id)}
+            facts |= _use(segment["name"])
             broken = len(there - wanted) > MOST_REMOVED * len(there)
             failed |= broken
             states = ("failed", "upstream_failed") if broken else ("success", "success")
@@ -119,6 +128,13 @@ def _write(
         session.add(run)
         session.flush()
         session.add_all(rows)
+
+
+def _use(name: str) -> dict[str, Any]:
+    """Return what the events of a segment say of its use."""
+    if name not in UNUSED:
+        return {"used_by": 1}
+    return {"used_by": 0, "expires_at": f"{datetime.now(UTC) + timedelta(days=UNUSED[name]):%Y-%m-%dT%H:%M:%SZ}"}
 
 
 def _extras(wanted: set[str], there: set[str]) -> Iterator[dict[str, Any]]:

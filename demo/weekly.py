@@ -1,4 +1,4 @@
-"""Sixty segments, and a list of people for each of twelve weeks: what the weekly programmes of ``make ui`` run on."""
+"""Sixty segments, journeys that use them, and a list of people for each of twelve weeks: what ``make ui`` shows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow.sdk import Connection
 
 from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.concurrency import for_each
+from airflow_provider_cij.api.journeys.spec import JourneySpec
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberGroup
 from airflow_provider_cij.api.segments.spec import SegmentSpec
@@ -48,12 +50,14 @@ DAG_IDS = tuple(f"cij_weekly_{programme}" for programme in _PROGRAMMES)
 _BROKEN = {"Lapsed Spain": (4,), "Gold members Italy": (WEEKS - 1,), "Newsletter France": (WEEKS - 1,)}
 # The last week with a list.
 _ENDED = {"Abandoned carts Finland": WEEKS - 4}
+UNUSED = {"Abandoned carts Finland": 12, "Lapsed Austria": 120, "Bronze members Denmark": 120}
+"""The segments that no journey uses, with the days until they expire."""
 # The first week with a list.
 _NEW = {"Bronze members Sweden": WEEKS - 4, "Newsletter Italy": WEEKS - 1}
 
 
 def prepare(connection_uri: str, folder: Path) -> None:
-    """Create the segments, with the members of the last week but one, and write their names and lists to a folder.
+    """Create the segments, with the members of the last week but one, and journeys; write their names and lists.
 
     :param connection_uri: the organisation
     :param folder: where the files go; it is made
@@ -87,7 +91,22 @@ async def _prepare(connection_uri: str, folder: Path) -> None:
             await cij.segments.publish(spec.segment_id)
             await wait_until(SegmentWait(spec.segment_id), cij, poll_interval=0.2, deadline=math.inf)
 
+        found = await client.get("msdynmkt_journeytemplates?$filter=msdynmkt_name eq 'One e-mail to a segment'")
+        template_id = found["value"][0]["msdynmkt_journeytemplateid"]
+
+        async def use(spec: SegmentSpec) -> None:
+            """Make a live journey with a segment as its audience."""
+            journey = JourneySpec(
+                template_id=template_id,
+                name=f"Weekly e-mail: {spec.display_name}",
+                starts_at="2099-01-01T00:00:00Z",
+                publish=True,
+                audience_segment_id=spec.segment_id,
+            )
+            await cij.journeys.create(journey, datetime.now(UTC))
+
         await for_each(specs.values(), publish, 8)
+        await for_each((spec for name, spec in specs.items() if name not in UNUSED), use, 8)
     programmes: dict[str, list[dict[str, Any]]] = {
         programme: [{"segment_id": specs[name].segment_id, "name": name} for name in names]
         for programme, names in _PROGRAMMES.items()

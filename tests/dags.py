@@ -81,3 +81,19 @@ def _what_came(dag_run: Any) -> FinishedRun:
     tasks = dag_run.get_task_instances()
     states = {name(task): str(task.state) for task in tasks}
     return FinishedRun(states, xcoms, rendered, {name(task): task.rendered_map_index for task in tasks})
+
+
+def events_of(dag_id: str) -> list[tuple[str, str, int, dict]]:
+    """Return the asset events of a DAG: task, URI, map index and extra."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        rows = session.execute(
+            select(AssetEvent, AssetModel)
+            .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+            .where(AssetEvent.source_dag_id == dag_id)
+            .order_by(AssetEvent.id)
+        ).all()
+        return [(event.source_task_id, asset.uri, event.source_map_index, event.extra) for event, asset in rows]

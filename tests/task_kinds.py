@@ -35,7 +35,7 @@ GOOD = {
 
 def task_kinds():
     """Yield the class of every operator and sensor."""
-    for module in ("segments", "members", "journeys", "triggers", "records", "outbound"):
+    for module in ("segments", "members", "journeys", "triggers", "records", "consent", "outbound"):
         yield from _of(f"operators.{module}")
     for module in ("segments", "journeys", "interactions", "outbound"):
         yield from _of(f"sensors.{module}")
@@ -80,4 +80,6 @@ def good_arguments(kind, parameters):
     given = {name: value for name, value in GOOD.items() if name in parameters}
     if "query" in given and ("members" in given or issubclass(kind, BaseSensorOperator)):
         del given["query"]
-    return given | ({"key": "new_customerno"} if "rows" in given else {})
+    if "include_own" in parameters:
+        given["since"] = GOOD["fresher_than"]
+    return given | ({"key": "new_customerno"} if {"rows", "key"} <= parameters.keys() else {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.consent.rules import ConsentTo
+    from airflow_provider_cij.api.consent.consent_to import ConsentTo
     from airflow_provider_cij.api.journeys.models import Journey
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.api.segments.models import MemberGroup, Segment
@@ -20,7 +20,7 @@ __all__ = ["Cij", "ConsentTo", "IdSet", "Journey", "MemberGroup", "Segment", "Se
 
 _MODULES = {
     "Cij": "cij",
-    "ConsentTo": "consent.rules",
+    "ConsentTo": "consent.consent_to",
     "IdSet": "members.id_set",
     "Journey": "journeys.models",
     "MemberGroup": "segments.models",

@@ -11,19 +11,18 @@ MAX_INT = 2**31 - 1
 """The largest number that a whole-number column of Dataverse holds."""
 
 
-def whole_number(name: str, value: object, least: int = 0, most: int = MAX_INT) -> int:
-    """Return a whole number, checked against its range.
+def whole_number(name: str, value: object, least: int = 0) -> int:
+    """Return a whole number that a column can hold, up to ``MAX_INT``.
 
     :param name: the argument's name, for the error
     :param value: the number
     :param least: the smallest accepted number; default 0
-    :param most: the largest accepted number; default ``MAX_INT``
     :raises CijInputError: the value is no int, or out of range
     """
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_INT:
         return value
     shown = repr(value)[:60] if not isinstance(value, int) or abs(value) < 10**60 else "a number of many digits"
-    raise CijInputError(f"{name} is {shown}.", hint=f"A whole number, from {least:,} to {most:,}.")
+    raise CijInputError(f"{name} is {shown}.", hint=f"A whole number, from {least:,} to {MAX_INT:,}.")
 
 
 def json_text(name: str, value: object, **options: Any) -> str:

@@ -79,19 +79,24 @@ async def _discard(tasks: Iterable[asyncio.Task[Any]], grace: float) -> None:
 
 
 async def read_ahead(
-    items: Iterable[T], read: Callable[[T], Awaitable[R]], limit: int, ends: Callable[[R], bool] = lambda _: False
+    items: Iterable[T],
+    read: Callable[[T], Awaitable[R]],
+    limit: int,
+    let_end: Callable[[Iterable[asyncio.Task[R]]], None],
+    ends: Callable[[R], bool] = lambda _: False,
 ) -> AsyncGenerator[R, None]:
     """Yield what ``read`` returns for each item, in the order of the items, and read the following ones meanwhile.
 
     An error is raised in the place of the item that caused it: one behind the last item that the caller takes is
-    discarded with its request. Close the generator (``contextlib.aclosing``) to discard what is still being read.
+    discarded with its request. Close the generator (``contextlib.aclosing``) when no more items are needed.
 
     :param items: what to read; may be endless
     :param read: the coroutine function, called once for each item
     :param limit: the items that are being read, or are read and not yet taken, at most
+    :param let_end: called with the reads whose results are not needed, such as ``DataverseClient.let_end``
     :param ends: whether no item should be started after this result; default never. Those in flight are still yielded
     """
-    following, pending, ended, grace = iter(items), deque[asyncio.Task[R]](), False, _GRACE
+    following, pending, ended = iter(items), deque[asyncio.Task[R]](), False
 
     async def one(item: T) -> R:
         nonlocal ended
@@ -116,7 +121,7 @@ async def read_ahead(
             yield result
             start()
     except asyncio.CancelledError:
-        grace = 0.0
+        await _discard(pending, 0.0)
         raise
     finally:
-        await _discard(pending, grace)
+        let_end(pending)

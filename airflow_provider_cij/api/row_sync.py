@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.dataverse.odata import query, row_path
+from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -91,6 +91,23 @@ def read_name(column: str) -> str:
     :param column: as it is written
     """
     return f"_{column.removesuffix(_BIND).lower()}_value" if column.endswith(_BIND) else column
+
+
+async def rows_by_id(
+    client: DataverseClient, entity_set: str, id_column: str, columns: Sequence[str], row_ids: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Read many rows with one request.
+
+    :param client: open
+    :param entity_set: such as ``msdynmkt_segments``
+    :param id_column: the primary key
+    :param columns: the columns to read, the primary key among them
+    :param row_ids: some hundreds at the most
+    :return: those that exist, by id in lower case
+    :raises CijError: the service refuses, or is not there
+    """
+    pages = client.pages(query(entity_set, select=columns, where=in_filter(id_column, row_ids)))
+    return {str(row.get(id_column)).lower(): row async for page in pages for row in page}
 
 
 async def read_columns(

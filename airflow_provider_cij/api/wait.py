@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_cij.api.standing import PHASE, Reads
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds at which the common moments of a process begin: processes that start together do not check together.
-_PHASE = random.random() * 3600  # noqa: S311
 # Seconds over which the checks of one moment begin: thousands at once would block the event loop.
 _SPREAD = 0.15
 
@@ -32,6 +31,7 @@ class Check:
     :param status: how a wait that is over has ended; ``""`` when it has ended as wanted
     :param evaluated_at: when the evaluation that decided ended, as the service writes it; ``""`` when none was read
     :param execution_id: of that evaluation; ``""`` when none was read
+    :param good_for: seconds after which to check again, though nothing that was read has changed; default 600
     """
 
     done: bool
@@ -41,6 +41,7 @@ class Check:
     status: str = ""
     evaluated_at: str = ""
     execution_id: str = ""
+    good_for: float = 600.0
 
 
 class Wait(Protocol):
@@ -85,7 +86,7 @@ class _CommonMoments(_Pauses):
     def __init__(self, clock: Clock, interval: float) -> None:
         super().__init__(max(interval, 0.001))
         self._clock = clock
-        self._begin = _PHASE + random.random() * min(_SPREAD, interval / 20)  # noqa: S311
+        self._begin = PHASE + random.random() * min(_SPREAD, interval / 20)  # noqa: S311
 
     def first(self, least: float) -> float:
         return least + self._interval - (self._clock.monotonic() + least - self._begin) % self._interval
@@ -113,34 +114,39 @@ async def wait_until(
     :param first_after: seconds before the first check; default 0
     :param clock: where time comes from; default the real one
     :param together: True checks at moments that all waits of a process with this interval have in common, so that
-        they share requests. Default False
+        they share requests. After a check that read in batches alone, what it read is polled, and the next check is
+        when that has changed. Default False
     :return: the last check
     :raises CijTimeoutError: the deadline passed
     :raises CijError: a check failed, and no later one can succeed
     """
     clock = clock or Clock()
     rhythm = _CommonMoments(clock, poll_interval) if together else _Pauses(poll_interval)
+    reads, standing = Reads(poll_interval), False
     pause, retry_after, trouble, last = rhythm.first(first_after), 0.0, "", ""
     while True:
         left = max(0.0, deadline - clock.now())
-        await clock.sleep(min(max(pause, retry_after), left))
-        if retry_after <= left:  # never earlier than the service asked for
-            pause, retry_after, trouble = 0.0, 0.0, ""
-            try:
-                found = await wait.check(cij)
-            except CijError as error:
-                if error.permanent:
-                    raise
-                # A request that fails while waiting must not fail the task.
-                log.warning("%s could not be read, checking again: %s", wait.subject, error)
-                trouble, retry_after = f" The last check failed: {error}", error.retry_after or 0.0
-            else:
+        pause = min(max(pause, retry_after), left)
+        try:
+            await (reads.change(pause) if standing else clock.sleep(pause))
+            standing = False
+            if retry_after <= left:  # never earlier than the service asked for
+                retry_after, trouble = 0.0, ""
+                with reads.recorded():
+                    found = await wait.check(cij)
                 if found.message != last:
                     log.info("%s", found.message)
                 last = found.message
                 if found.done:
                     return found
-        pause = rhythm.next()
+                standing = together and reads.can_stand
+        except CijError as error:
+            if error.permanent:
+                raise
+            # A request that fails while waiting must not fail the task.
+            log.warning("%s could not be read, checking again: %s", wait.subject, error)
+            trouble, retry_after, standing = f" The last check failed: {error}", error.retry_after or 0.0, False
+        pause = rhythm.first(found.good_for) if standing else rhythm.next()
         if clock.now() >= deadline:
             seen = f"Last seen: {last}." if last else "It was never read."
             raise CijTimeoutError(

@@ -20,7 +20,7 @@ def get_cli_commands() -> list[Any]:
     Arg: Any = cli_config.Arg  # which has no type annotations  # noqa: N806
     check = ActionCommand(
         name="check",
-        help="Check what an organisation lets the operators do. Reads only",
+        help="Check which operators an organisation allows to run. Reads only",
         description="Check connection, user, roles, actions, tables, keys, consent settings, clock and limits. Exit "
         "code: 0 all real-time operators can run, 1 something is missing, 2 there is no connection.",
         func=lazy_load_command("airflow_provider_cij.cli.check.check"),
@@ -31,10 +31,10 @@ def get_cli_commands() -> list[Any]:
     )
     probe = ActionCommand(
         name="probe",
-        help="Find out what no document says of an organisation, and write a report",
-        description="Find out on an organisation which of the assumptions that the sandbox rests on hold. The report "
-        "has no ids, names, hosts or people; cij-sandbox --like FILE plays the organisation that it describes. Exit "
-        "code: 0 done, 1 rows of the probe could not be deleted, 2 there is no connection or no leave.",
+        help="Test the undocumented behaviour of an organisation, and write a report",
+        description="Test which of the sandbox's assumptions hold on an organisation. The report contains no ids, "
+        "names, hosts or people. cij-sandbox --like FILE behaves like the organisation in the report. Exit code: "
+        "0 done, 1 rows of the probe could not be deleted, 2 there is no connection, or writing is not allowed.",
         func=lazy_load_command("airflow_provider_cij.cli.probe.probe"),
         args=(
             Arg(("conn_id",), help=_CONNECTION),
@@ -42,21 +42,21 @@ def get_cli_commands() -> list[Any]:
             Arg(
                 ("--write",),
                 action="store_true",
-                help="also make rows, named cij-probe-..., and delete them; not in production. One at a time: a run "
-                "deletes what an earlier one left. No journey is published",
+                help="also create rows, named cij-probe-..., and delete them; not in production. Run one at a time: "
+                "a run deletes the rows that an earlier one left. No journey is published",
             ),
-            Arg(("--yes",), action="store_true", help="don't ask before writing"),
+            Arg(("--yes",), action="store_true", help="write without confirmation"),
             Arg(
                 ("--despite-live-journeys",),
                 action="store_true",
-                help="write although the organisation has live journeys",
+                help="write even if the organisation has live journeys",
             ),
             Arg(
                 ("--patience",),
                 type=float,
                 default=900.0,
                 metavar="SECONDS",
-                help="how long to wait until a segment is live; default: 900",
+                help="seconds to wait for a segment to go live; default: 900",
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""The list of what the sandbox assumes, because no document says it (``assumptions.toml``)."""
+"""The sandbox's assumptions about undocumented behaviour (``assumptions.toml``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 READ, WRITE, NO = "read", "write", "no"
-"""How an assumption is found out: without writing, by rows of the probe's own, or not."""
+"""How an assumption is tested: by reading only, by creating rows, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Assumption:
     """One assumption.
 
     :param id: its stable name, such as ``segments.add-twice``
-    :param says: the assumption, in words
+    :param says: the assumption, as a sentence
     :param probe: ``read``, ``write`` or ``no``
-    :param default: what the sandbox does, as the probe observes it; by default nothing that is observed
-    :param alternatives: what else the sandbox can do; by default nothing
-    :param pattern: what else it can do, as a regular expression; by default nothing
-    :param why: why it is not found out; by default it is
+    :param default: what the probe observes on the sandbox; default ``""``, nothing
+    :param alternatives: the other behaviours that the sandbox implements; default none
+    :param pattern: a regular expression of further behaviours that it implements; default none
+    :param why: why it is not tested; default ``""``, it is tested
     """
 
     id: str
@@ -34,7 +34,7 @@ class Assumption:
     why: str = ""
 
     def can_be_played(self, observed: str) -> bool:
-        """Return whether the sandbox can do what was observed.
+        """Return whether the sandbox implements the observed behaviour.
 
         :param observed: what a probe returned
         """
@@ -44,7 +44,7 @@ class Assumption:
 
 @cache
 def assumptions() -> tuple[Assumption, ...]:
-    """Return the list."""
+    """Return all assumptions of ``assumptions.toml``."""
     text = (files("airflow_provider_cij") / "assumptions.toml").read_text(encoding="utf-8")
     return tuple(
         Assumption(**{**entry, "alternatives": tuple(entry.get("alternatives", ()))})

@@ -1,4 +1,4 @@
-"""``airflow cij check``: what an organisation lets the operators do. Reads only."""
+"""``airflow cij check``: which operators an organisation allows to run. Reads only."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from airflow_provider_cij.hooks.cij import CijHook
 
 
 def hook_of(conn_id: str) -> CijHook:
-    """Return the hook of a connection, for a command. Connections of Airflow's database are found as well.
+    """Return the hook of a connection. Connections in Airflow's database are found as well.
 
     :param conn_id: id of the Airflow connection
     """
-    # Airflow asks its task API otherwise, which a command does not have.
+    # Without it Airflow reads connections from the task API, which a command has no access to.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     return CijHook(conn_id)
 
 
 @contextmanager
 def logs_on_stderr() -> Iterator[None]:
-    """Write what is logged to stderr while the block lasts: Airflow's commands log to stdout, where the result goes."""
+    """Send log lines to stderr within the block. Airflow's commands log to stdout, where the result is printed."""
     sys.stdout.flush()
     stdout = os.dup(1)
     os.dup2(2, 1)
@@ -42,7 +42,7 @@ def logs_on_stderr() -> Iterator[None]:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Print what was found, and exit with 0, 1 (something is missing) or 2 (there is no connection).
+    """Print the findings, and exit with 0, 1 (something is missing) or 2 (there is no connection).
 
     :param options: ``conn_id`` and ``json``
     """

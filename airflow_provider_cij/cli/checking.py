@@ -1,4 +1,4 @@
-"""What ``airflow cij check`` finds out. Reads only."""
+"""The checks of ``airflow cij check``. Reads only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.concurrency import for_each
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.consent.target import recipient_column
 from airflow_provider_cij.api.custom_apis import custom_api
 from airflow_provider_cij.api.organisation import (
@@ -25,7 +25,7 @@ from airflow_provider_cij.dataverse.odata import literal, query
 from airflow_provider_cij.errors import CijError, CijForbiddenError
 
 OK, MISSING, UNKNOWN, ABSENT, NO_CONNECTION = "ok", "missing", "unknown", "absent", "failed"
-"""The states of a finding. ``absent`` is what organisations need not have."""
+"""The states of a finding. ``absent`` is something optional that the organisation does not have."""
 
 _CHECK_CONSENT = "msdynmkt_checkconsent"
 _ROLES = "In the Power Platform admin center, give the application user a role with it."
@@ -35,7 +35,7 @@ _LIMIT_HEADERS = {
     "x-ms-dop-hint": "recommended requests at once",
 }
 _READY = 534120002
-# Seconds. Airflow compares its own times with those of the service where it waits for an evaluation.
+# Seconds. A wait for an evaluation compares Airflow's clock with the service's.
 _CLOCK_TOLERANCE = 60
 
 
@@ -45,8 +45,8 @@ class Finding:
 
     :param state: ``ok``, ``missing``, ``unknown``, ``absent`` or ``failed``
     :param subject: what was checked
-    :param text: what was found
-    :param mend: how to mend it; by default nothing is to be mended
+    :param text: the result
+    :param mend: how to fix it; default ``""``, nothing is to be fixed
     """
 
     state: str
@@ -57,7 +57,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the organisation allows: why tables can't be read, privileges, actions that are missing."""
+    """What the organisation allows.
+
+    :param unreadable: the errors of tables that can't be read, by table
+    :param privileges: the user's privileges; None when they can't be read
+    :param no_action: the actions that are missing
+    """
 
     unreadable: Mapping[str, CijError]
     privileges: frozenset[str] | None
@@ -67,9 +72,9 @@ class _Facts:
 async def findings_of(cij: Cij) -> list[Finding]:
     """Check an organisation.
 
-    :param cij: the organisation, open
-    :return: the findings; the connection's is first
-    :raises CijError: there is no connection: the login failed, or the service does not know the user
+    :param cij: an open session
+    :return: the findings, the connection first
+    :raises CijError: the login failed, or the service does not know the user
     """
     client = cij.dataverse
     me = await client.get("WhoAmI")
@@ -103,7 +108,7 @@ async def findings_of(cij: Cij) -> list[Finding]:
 
 
 def _of_class(needs: Needs, facts: _Facts) -> Finding:
-    """Return whether a class can run."""
+    """Return the finding of an operator, sensor or watcher: whether it can run."""
     lacks, mends, unknown = [], [], []
     if no_action := [action for action in needs.actions if action in facts.no_action]:
         lacks.append(f"action {', '.join(no_action)}")
@@ -135,7 +140,7 @@ def _lacks(privileges: frozenset[str] | None, operation: str, table: str) -> boo
 
 
 async def _tried(part: Any, cij: Cij, facts: _Facts) -> list[Finding]:
-    """Return the findings of a part, or why it can't be read."""
+    """Return the findings of one check, or the error with which it failed."""
     subject = part.__doc__.removeprefix("Check ").rstrip(".")
     try:
         return list(await part(cij, facts))
@@ -189,9 +194,9 @@ async def _consent(cij: Cij, facts: _Facts) -> list[Finding]:
     models = {row.get("msdynmkt_enforcementmodel") for row in purposes}
     found = [Finding(OK, subject, f"{len(purposes):,} purposes, {len(profiles):,} compliance profiles")]
     if not purposes:
-        found = [Finding(MISSING, subject, "there is no purpose", "Make a compliance profile with its purposes.")]
+        found = [Finding(MISSING, subject, "there is no purpose", "Create a compliance profile with its purposes.")]
     elif None in models:
-        text = "a purpose's enforcement model is empty, which operators take for restrictive"
+        text = "a purpose's enforcement model is empty, which operators treat as restrictive"
         found.append(Finding(UNKNOWN, subject, text))
     if _CHECK_CONSENT in facts.no_action:
         found.append(Finding(ABSENT, subject, f"no action {_CHECK_CONSENT}: consent is decided by the tables"))
@@ -223,5 +228,5 @@ async def _limits(cij: Cij) -> Finding:
     told = [f"{words} {headers[name]}" for name, words in _LIMIT_HEADERS.items() if headers.get(name)]
     limit = cij.dataverse.settings.max_concurrency
     if not told:
-        return Finding(UNKNOWN, "service limits", f"no header tells them; max_concurrency is {limit}")
+        return Finding(UNKNOWN, "service limits", f"the service sends no header with them; max_concurrency is {limit}")
     return Finding(OK, "service limits", f"{'; '.join(told)}; max_concurrency is {limit}")

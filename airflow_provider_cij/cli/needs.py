@@ -1,4 +1,4 @@
-"""What each operator, sensor and watcher needs of an organisation: actions, and privileges on tables."""
+"""The actions and table privileges that each operator, sensor and watcher needs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ CONSENT, PURPOSE = "msdynmkt_contactpointconsent4", "msdynmkt_purpose"
 OUTBOUND_SEGMENT, OUTBOUND_JOURNEY = "msdyncrm_segment", "msdyncrm_customerjourney"
 
 SETS = {TRIGGER: "msdynmkt_eventmetadataset"}
-"""Names of tables in URLs that are not the logical name and an s."""
+"""Entity set names that are not the logical name with an s."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What one class needs.
+    """The actions and table privileges that one class needs.
 
     :param name: the class
-    :param actions: unique names of actions, by default none
-    :param read: tables to read, by default none
-    :param create: tables to create rows of, by default none
-    :param write: tables to change rows of, by default none
-    :param delete: tables to delete rows of, by default none
+    :param actions: unique names of actions; default none
+    :param read: tables to read; default none
+    :param create: tables to create rows in; default none
+    :param write: tables to change rows in; default none
+    :param delete: tables to delete rows from; default none
     """
 
     name: str
@@ -40,7 +40,7 @@ class Needs:
 
     @property
     def privileges(self) -> list[tuple[str, str]]:
-        """Return pairs of operation and table."""
+        """Return the privileges as pairs of operation and table."""
         by_operation = {"read": self.read, "create": self.create, "write": self.write, "delete": self.delete}
         return [(operation, table) for operation, tables in by_operation.items() for table in tables]
 

@@ -1,4 +1,4 @@
-"""The rows that the probe makes: named by a prefix, recorded before they are made, and taken away again."""
+"""The rows that the probe creates: named with a prefix, recorded before they are created, and deleted at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "cij-probe-"
-"""What the names of all rows of the probe begin with."""
+"""The prefix of the names of all rows of the probe."""
 
 SEGMENTS, DEFINITIONS, JOURNEYS = "msdynmkt_segments", "msdynmkt_segmentdefinitions", "msdynmkt_journeys"
 CONTACTS, CONSENTS, OUTBOUND_SEGMENTS = "contacts", "msdynmkt_contactpointconsent4s", "msdyncrm_segments"
@@ -47,11 +47,11 @@ _LONGEST_PAUSE = 5.0
 
 
 class OwnRows:
-    """The record of the rows, in a file, so that the next run finds those that a killed one left.
+    """Records the probe's rows in a file, so that the next run deletes those that a killed run left.
 
     :param client: an open client
-    :param path: the file; it is deleted with the last row
-    :param patience: seconds to wait until a segment is stopped
+    :param path: the file, deleted with the last row
+    :param patience: seconds to wait for a segment to stop
     """
 
     def __init__(self, client: DataverseClient, path: Path, patience: float) -> None:
@@ -60,16 +60,16 @@ class OwnRows:
         self._patience = patience
 
     def note(self, entity_set: str, row_id: str) -> None:
-        """Record a row before it is made.
+        """Write a row to the record, before it is created.
 
-        :param entity_set: its table
+        :param entity_set: the row's entity set
         :param row_id: its id
         """
         with self._path.open("a", encoding="utf-8") as record:
             record.write(json.dumps([entity_set, row_id]) + "\n")
 
     async def remove(self) -> int:
-        """Delete all rows: those of the record, the newest first, and those with the prefix.
+        """Delete all rows: those in the record, newest first, and those whose name has the prefix.
 
         :return: the number of rows that could not be deleted
         """
@@ -88,7 +88,7 @@ class OwnRows:
         for line in self._path.read_text(encoding="utf-8").splitlines():
             try:
                 entity_set, row_id = json.loads(line)
-            except ValueError:  # the line at which the process was killed: its row was not made
+            except ValueError:  # the process was killed while it wrote this line: the row was not created
                 continue
             if entity_set in KEYS:
                 found.append((str(entity_set), str(row_id)))
@@ -102,10 +102,10 @@ class OwnRows:
             path = query(entity_set, select=(KEYS[entity_set], name, *extra), where=where)
             try:
                 rows = [row async for page in self._client.pages(path) for row in page]
-            except CijError as error:  # the table is missing, or can't be read: the probe made no row there
-                log.debug("No rows of %s were looked for: %s", entity_set, error.message)
+            except CijError as error:  # the table is missing, or can't be read: the probe created no row in it
+                log.debug("Rows of %s could not be searched: %s", entity_set, error.message)
                 continue
-            # By the letter: the service may compare more widely.
+            # Compared exactly: the service ignores case and accents.
             rows = [row for row in rows if str(row.get(name)).startswith(PREFIX)]
             found += [(entity_set, str(row.get(KEYS[entity_set]))) for row in rows]
             found += [(DEFINITIONS, str(row[_DEFINITION_OF])) for row in rows if row.get(_DEFINITION_OF)]
@@ -118,7 +118,7 @@ class OwnRows:
                 await self._stop(row_id)
             return await self._try(path)
         except CijError as error:
-            log.debug("A row of %s was not deleted: %s", entity_set, error.message)
+            log.debug("A row of %s could not be deleted: %s", entity_set, error.message)
             return False
 
     async def _try(self, path: str) -> bool:
@@ -127,7 +127,7 @@ class OwnRows:
         except CijNotFoundError:
             return True
         except CijError as error:
-            log.debug("Not deleted: %s", error.message)
+            log.debug("The row could not be deleted: %s", error.message)
             return False
         return True
 

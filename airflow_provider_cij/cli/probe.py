@@ -1,4 +1,4 @@
-"""``airflow cij probe``: find out which of the sandbox's assumptions hold on an organisation."""
+"""``airflow cij probe``: test which of the sandbox's assumptions hold on an organisation."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 HOLDS, DIFFERS, NOT_TRIED = "holds", "differs", "not tried"
-"""The results."""
+"""The results of a test."""
 
 # OrganizationType of sandboxes, previews, trials and developer environments, by name and number. "Customer" is
-# production, and so may others be.
+# production; unknown types count as production.
 _NOT_PRODUCTION = (
     *("customertest", "customerfreetest", "customerpreview", "testdrive", "emailtrial", "developer", "trial"),
     *("5", "6", "7", "9", "11", "13", "14"),
 )
 _LIVE = 2
-# An answer is an observation: what is refused is not asked for again, unless the network failed.
+# A refusal is an observation, so only network failures are retried.
 _RETRIES = RetryPolicy(max_attempts=2)
-# What a report may hold: words, numbers and the signs between them.
+# What a report may contain: words, numbers and punctuation.
 _SAFE = re.compile(r"[\w $.,:;'()\[\]{}/-]{0,200}", re.ASCII)
 _SECRET = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}|://|@", re.IGNORECASE)
 
 
 def probe(options: argparse.Namespace) -> None:
-    """Probe an organisation, write the report, and exit with 0, 1 (rows are left) or 2 (there was no leave).
+    """Probe an organisation, write the report, and exit.
+
+    The exit code is 0, 1 when rows are left, or 2 when there is no connection or writing is not allowed.
 
     :param options: ``conn_id``, ``report``, ``write``, ``yes``, ``despite_live_journeys`` and ``patience``
     """
@@ -96,12 +98,12 @@ async def _check_leave(client: DataverseClient, options: argparse.Namespace, kin
     if not options.despite_live_journeys and await _has_live_journeys(client):
         raise CijInputError(
             f"{host} has live journeys, or they can't be read.",
-            hint="Give --despite-live-journeys to write all the same.",
+            hint="Give --despite-live-journeys to write nevertheless.",
         )
     if options.yes:
         return
-    what = f"of type {kind}" if kind else "whose type it does not tell"
-    sys.stdout.write(f"Make rows named cij-probe-... in {host}, {what}, and delete them? [yes/no] ")
+    what = f"of type {kind}" if kind else "of unknown type"
+    sys.stdout.write(f"Create rows named cij-probe-... in {host}, {what}, and delete them? [yes/no] ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CijInputError("Nothing was written.", hint="Answer yes, or give --yes.")
@@ -118,10 +120,10 @@ async def _has_live_journeys(client: DataverseClient) -> bool:
 
 
 async def _report(org: Organisation, listed: Iterable[Assumption], kind: str) -> dict[str, Any]:
-    """Find out assumptions, each by itself.
+    """Test assumptions one by one.
 
     :param org: the organisation
-    :param listed: what to find out
+    :param listed: the assumptions
     :param kind: the type of the organisation
     :return: the report, as JSON
     """
@@ -138,10 +140,10 @@ async def _report(org: Organisation, listed: Iterable[Assumption], kind: str) ->
 
 
 async def result_of(org: Organisation, assumption: Assumption) -> dict[str, Any]:
-    """Find out one assumption.
+    """Test one assumption.
 
     :param org: the organisation
-    :param assumption: what to find out
+    :param assumption: the assumption
     :return: ``id``, ``result``, ``assumed``, ``observed``, ``can_be_played``, ``why`` and ``seconds``
     """
     from airflow_provider_cij.cli.probes import PROBES
@@ -157,10 +159,10 @@ async def result_of(org: Organisation, assumption: Assumption) -> dict[str, Any]
             observed = _safe(await PROBES[assumption.id](org))
         except NotTriedError as reason:
             why = _safe(str(reason))
-        except CijError as error:  # whose message may quote the service
+        except CijError as error:  # its message may quote the service
             why = f"{type(error).__name__} {error.http_status or ''} {error.code}".strip()
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # an answer of another shape
-            why = f"the answer has an unexpected shape ({type(error).__name__})"
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a response of another shape
+            why = f"the response has an unexpected shape ({type(error).__name__})"
     result = NOT_TRIED if why else HOLDS if observed == assumption.default else DIFFERS
     return {
         "id": assumption.id,
@@ -174,7 +176,7 @@ async def result_of(org: Organisation, assumption: Assumption) -> dict[str, Any]
 
 
 def _safe(text: str) -> str:
-    """Return a text without what may be an id, an address or a host."""
+    """Return a text, or a note in its place when it may contain an id, an address or a host."""
     return text if _SAFE.fullmatch(text) and not _SECRET.search(text) else "something that a report can't hold"
 
 

@@ -1,7 +1,7 @@
-"""Asks an organisation what it does: requests whose refusals are observations, and rows to try things on.
+"""Sends the probe's requests to an organisation, and creates the rows that the probes need.
 
-What is observed is a word: ``204``, ``200 ResultText, StatusCode`` (the names of the outputs), ``400 0x80040265``, or
-one that a probe gives. Never a value of the organisation.
+An observation is ``204``, ``200 ResultText, StatusCode`` (the names of the outputs), ``400 0x80040265``, or a word that
+a probe returns. It never contains data of the organisation.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ LIVE = (1, 7)
 
 _IN_PROGRESS = (2, 5, 6, 8)
 _DRAFT = 723270001
-# "Principal user is missing a privilege", and its like: they tell of roles, not of the service.
+# "Principal user is missing a privilege", and similar: they depend on roles, not on the service.
 _NO_PRIVILEGE = ("0x80040220", "0x80042f09", "0x80072560", "0x80040225")
 _LONGEST_PAUSE = 10.0
 _NAME = re.compile(r"[A-Za-z_]\w{0,79}")
 
 
 class NotTriedError(Exception):
-    """An assumption can't be found out, for a reason."""
+    """An assumption can't be tested; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request.
+    """The result of a request.
 
     :param status: the HTTP status
-    :param code: the error code, in lower case; by default ``""``
-    :param body: the parsed body; by default None, no JSON
-    :param text: the body; by default ``""``
-    :param made: the id in ``OData-EntityId``; by default ``""``
-    :param missing: whether the service knows no such table or action; by default False
-    :param message: the service's words, for the probe alone; by default ``""``
+    :param code: the error code, in lower case; default ``""``
+    :param body: the parsed body; default None, the body is no JSON
+    :param text: the body as text; default ``""``
+    :param made: the id in ``OData-EntityId``; default ``""``
+    :param missing: True when the service has no such table or action; default False
+    :param message: the service's error message, which is not reported; default ``""``
     """
 
     status: int
@@ -66,14 +66,14 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """Return the status with the names of the outputs or the code."""
+        """Return the status, followed by the names of the outputs or by the error code."""
         if not self.ok:
             return f"{self.status} {self.code}".strip()
         return f"{self.status} {names_of(self.body)}".strip()
 
     @property
     def nested_word(self) -> str:
-        """Return the word, with the shape of the JSON that each output holds as a string."""
+        """Return the status, followed by the shape of the JSON in each output."""
         if not self.ok or not isinstance(self.body, dict):
             return self.word
         shapes = [f"{name} {_shape(self.output(name))}" for name in _names(self.body)]
@@ -82,7 +82,7 @@ class Outcome:
     def output(self, name: str) -> Any:
         """Return an output: parsed when it is JSON in a string, None when it is missing.
 
-        :param name: its name
+        :param name: the output's name
         """
         value = self.body.get(name) if isinstance(self.body, dict) else None
         try:
@@ -93,7 +93,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class OwnSegment:
-    """A segment of the probe's.
+    """A segment that the probe created.
 
     :param segment_id: the id of its row
     :param definition_id: the id of its definition
@@ -106,11 +106,11 @@ class OwnSegment:
 
 
 class Organisation:
-    """One organisation, for the probes.
+    """The organisation that is probed.
 
     :param client: an open client
-    :param own: the record of the probe's rows; None when nothing may be written
-    :param patience: seconds to wait until a segment is live or stopped
+    :param own: the record of the probe's rows; None, nothing may be written
+    :param patience: seconds to wait for a segment to go live or to stop
     """
 
     def __init__(self, client: DataverseClient, own: OwnRows | None, patience: float) -> None:
@@ -126,13 +126,13 @@ class Organisation:
         self._shown_only: bool | None = None
 
     async def attempt(self, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> Outcome:
-        """Send a request, and return what became of it.
+        """Send a request, and return its result.
 
         :param method: the HTTP method
         :param path: relative to the Web API's root
-        :param body: the JSON to send, by default none
+        :param body: the JSON to send; default None, no body
         :param headers: further headers
-        :raises NotTriedError: there was no answer, or it tells nothing of the service's rules
+        :raises NotTriedError: there was no response, or it depends on roles or load
         """
         if method == "PATCH":
             headers = {"If-Match": "*", **headers}
@@ -153,8 +153,8 @@ class Organisation:
     async def call(self, action: str, inputs: Mapping[str, Any]) -> Outcome:
         """Call an action.
 
-        :param action: its unique name
-        :param inputs: its inputs
+        :param action: the action's unique name
+        :param inputs: the action's inputs
         :raises NotTriedError: the organisation has no such action
         """
         outcome = await self.attempt("POST", action, inputs)
@@ -185,9 +185,9 @@ class Organisation:
     async def has_action(self, name: str) -> bool:
         """Return whether the organisation has an action.
 
-        One that is not listed is called without inputs: an action that is there refuses that.
+        An action that is not listed is called without inputs: one that exists refuses that.
 
-        :param name: its unique name, of an action that has a required input
+        :param name: the unique name of an action that has a required input
         """
         if await is_listed(self.client, name):
             return True
@@ -195,12 +195,12 @@ class Organisation:
         return not (outcome.missing or outcome.status == 404)
 
     async def make(self, entity_set: str, row: Mapping[str, Any], **headers: str) -> tuple[str, Outcome]:
-        """Create a row, which the probe deletes at its end.
+        """Create a row, which is deleted at the end of the probe.
 
-        :param entity_set: its table
-        :param row: its columns without the id
+        :param entity_set: the row's entity set
+        :param row: the row's columns without its id
         :param headers: further headers
-        :return: its id, and what became of the request
+        :return: the row's id, and the result of the request
         """
         if self._own is None:
             raise NotTriedError("it needs --write")
@@ -214,20 +214,20 @@ class Organisation:
         return made, outcome
 
     def claim(self, entity_set: str, row_id: str) -> None:
-        """Record a row that an action made.
+        """Record a row that an action created, so that it is deleted.
 
-        :param entity_set: its table
-        :param row_id: its id
+        :param entity_set: the row's entity set
+        :param row_id: the row's id
         """
         if self._own:
             self._own.note(entity_set, row_id)
 
     async def definition(self, groups: Iterable[str] = (), **columns: Any) -> tuple[str, Outcome]:
-        """Make a definition as the documents show it.
+        """Create a segment definition with the documented columns.
 
-        :param groups: ids of groups of static members
+        :param groups: ids of its static groups; default none
         :param columns: further columns
-        :return: its id, and what became of the request
+        :return: the row's id, and the result of the request
         """
         listed = [
             {"groupId": group, "includeType": "Include", "name": "probe", "inputType": "manualSelect"}
@@ -241,7 +241,7 @@ class Organisation:
             "statuscode": _DRAFT,
         }
         if self._shown_only is None:
-            # A service may know no more columns than the documents show, and choose ids itself.
+            # A service may accept the documented columns only, and assign ids itself.
             self._shown_only = False
             _, first = await self.make(DEFINITIONS, {"msdynmkt_name": self.name, **row})
             self._shown_only = not first.ok
@@ -249,11 +249,11 @@ class Organisation:
         return await self.make(DEFINITIONS, {**name, **row, **columns})
 
     async def segment_row(self, definition_id: str, **columns: Any) -> tuple[str, Outcome]:
-        """Make the segment's row of a definition, as the documents show it.
+        """Create the segment row of a definition with the documented columns.
 
         :param definition_id: the definition
         :param columns: further columns
-        :return: its id, and what became of the request
+        :return: the row's id, and the result of the request
         """
         row = {
             "msdynmkt_displayname": self.name,
@@ -267,21 +267,21 @@ class Organisation:
         return await self.make(SEGMENTS, {**row, **columns})
 
     async def segment(self, **columns: Any) -> OwnSegment:
-        """Make a draft segment with one group.
+        """Create a draft segment with one static group.
 
-        :param columns: further columns of its definition
-        :raises NotTriedError: it can't be made
+        :param columns: further columns of the definition
+        :raises NotTriedError: it can't be created
         """
         group = str(uuid.uuid4())
         definition_id, outcome = await self.definition((group,), **columns)
         if outcome.ok:
             segment_id, outcome = await self.segment_row(definition_id)
         if not outcome.ok:
-            raise NotTriedError(f"a draft segment can't be made ({outcome.word})")
+            raise NotTriedError(f"a draft segment can't be created ({outcome.word})")
         return OwnSegment(segment_id, definition_id, group)
 
     async def action_id(self, own: OwnSegment) -> str:
-        """Return the id of a segment that actions take: its own, or that of its definition.
+        """Return the id of a segment that actions accept: its own, or that of its definition.
 
         :param own: the segment
         """
@@ -300,7 +300,7 @@ class Organisation:
         :param verb: ``Add`` or ``Remove``
         :param own: the segment
         :param ids: the members
-        :param group_id: the group; by default the segment's
+        :param group_id: the group; default ``""``, the segment's group
         """
         inputs = {"SegmentId": await self.action_id(own), "GroupId": group_id or own.group_id, "EntityIds": ids}
         return await self.call(f"msdynmkt_{verb}StaticMembers", inputs)
@@ -309,8 +309,8 @@ class Organisation:
         """Read a page of ten static members.
 
         :param own: the segment
-        :param page: its number; by default the first
-        :param group_id: the group; by default the segment's
+        :param page: the page's number; default 1
+        :param group_id: the group; default ``""``, the segment's group
         """
         inputs = {"SegmentId": await self.action_id(own), "GroupId": group_id or own.group_id}
         return await self.call("msdynmkt_ListGroupMembers", {**inputs, "PageNo": page, "PageSize": 10})
@@ -324,12 +324,12 @@ class Organisation:
         return members_in(await self.listed(own), "Response", "entityIds")
 
     async def contacts(self, count: int) -> list[str]:
-        """Return ids of contacts of the probe's own; where none can be made, of any contacts.
+        """Return ids of contacts that the probe created, or of existing ones when none can be created.
 
-        Nothing is done to a contact but to be in a group of the probe's own.
+        Contacts are only added to groups of the probe's own segments.
 
-        :param count: how many
-        :raises NotTriedError: there are not as many
+        :param count: the number of contacts
+        :raises NotTriedError: there are fewer contacts
         """
         while len(self._contacts) < count:
             try:
@@ -343,11 +343,11 @@ class Organisation:
             known = await self.rows(query(CONTACTS, select=("contactid",), top=count))
             self._contacts = [str(row.get("contactid")).lower() for row in known]
         if len(self._contacts) < count:
-            raise NotTriedError("no contact can be made, and there are not enough")
+            raise NotTriedError("no contact can be created, and there are not enough")
         return self._contacts[:count]
 
     async def publish(self, own: OwnSegment) -> Outcome:
-        """Publish a segment of the probe's own.
+        """Publish a segment that the probe created.
 
         :param own: the segment
         """
@@ -368,9 +368,9 @@ class Organisation:
         return status
 
     async def live(self, **columns: Any) -> OwnSegment:
-        """Make a live segment that has one member.
+        """Create a live segment with one member.
 
-        :param columns: further columns of its definition
+        :param columns: further columns of the definition
         :raises NotTriedError: it does not go live
         """
         own = await self.segment(**columns)
@@ -387,11 +387,11 @@ class Organisation:
         return self._live
 
     async def settled(self, own: OwnSegment, still: tuple[int, ...] = _IN_PROGRESS) -> int:
-        """Wait until a segment is in no passing status, and return its status.
+        """Wait until the status of a segment is final, and return it.
 
         :param own: the segment
-        :param still: the statuses to wait through
-        :raises NotTriedError: it stays in one
+        :param still: the statuses that are not final
+        :raises NotTriedError: the status does not become final in time
         """
         path = query(row_path(SEGMENTS, own.segment_id), select=("statuscode",))
         deadline, pause = time.monotonic() + self._patience, 0.05
@@ -400,7 +400,7 @@ class Organisation:
             if isinstance(status, int) and status not in still:
                 return status
             if time.monotonic() > deadline:
-                self._patience = min(self._patience, _LONGEST_PAUSE)  # nor will the next one settle
+                self._patience = min(self._patience, _LONGEST_PAUSE)  # the next one would not settle either
                 raise NotTriedError(f"a segment stayed in status {status}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -426,8 +426,8 @@ class Organisation:
 def accepted(outcome: Outcome, word: str = "accepted") -> str:
     """Return a word for a success, the status and code of a refusal.
 
-    :param outcome: what became of a request
-    :param word: the word; by default ``accepted``
+    :param outcome: the result of a request
+    :param word: the word for a success; default ``accepted``
     """
     return word if outcome.ok else outcome.word
 
@@ -435,9 +435,9 @@ def accepted(outcome: Outcome, word: str = "accepted") -> str:
 def members_in(outcome: Outcome, output: str, name: str) -> list[str]:
     """Return the ids in an output of an action.
 
-    :param outcome: what became of the request
-    :param output: the output that holds JSON
-    :param name: the list in it
+    :param outcome: the result of the request
+    :param output: the name of the output, which is JSON
+    :param name: the name of the list in it
     :raises NotTriedError: there is no such list
     """
     found = outcome.output(output)
@@ -448,7 +448,7 @@ def members_in(outcome: Outcome, output: str, name: str) -> list[str]:
 
 
 def names_of(value: Any) -> str:
-    """Return the names in a JSON object, sorted, without annotations; those that are no names are left out.
+    """Return the names in a JSON object, sorted. Annotations and malformed names are left out.
 
     :param value: the object; anything else has no names
     """
@@ -469,11 +469,11 @@ def _refused(error: CijError) -> Outcome:
     status, code = error.http_status, error.code.lower()
     missing = isinstance(error, CijUnavailableError)
     if status is None:
-        raise NotTriedError(f"there was no answer ({type(error).__name__})")
+        raise NotTriedError(f"there was no response ({type(error).__name__})")
     if status == 401 or code in _NO_PRIVILEGE:
-        raise NotTriedError(f"the application user may not ({status} {code})")
+        raise NotTriedError(f"the application user lacks a privilege ({status} {code})")
     if status in (408, 502, 503, 504) or (status == 501 and not missing):
-        raise NotTriedError(f"the service does not do it at present ({status})")
+        raise NotTriedError(f"the service is unavailable at present ({status})")
     if not re.fullmatch(r"0x[0-9a-f]{8}", code):
         code = ""
     return Outcome(status, code, missing=missing, message=error.message)

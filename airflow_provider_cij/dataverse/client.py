@@ -8,7 +8,7 @@ import logging
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urljoin
@@ -30,10 +30,17 @@ from airflow_provider_cij.dataverse.responses import (
     unreadable,
     value_of,
 )
-from airflow_provider_cij.dataverse.retry import Failure, RetryPolicy, failure_of, next_attempt
+from airflow_provider_cij.dataverse.retry import (
+    Failure,
+    NoResponseError,
+    RetryPolicy,
+    failure_of,
+    next_attempt,
+    no_response,
+)
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import BrokenError, ClientShards, EncodingError, TooLargeError, exchange
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, Transports, exchange
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -54,6 +61,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
+# Seconds that requests whose responses are not needed have when the client closes.
+_GRACE = 1.0
 # Seconds that requests in flight have to end: Airflow kills a task 5 seconds after it told it to end.
 _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
@@ -82,8 +91,15 @@ class DataverseClient:
         self._clock = clock or Clock()
         self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
-        self._http: ClientShards | None = None
+        self._http: Transports | None = None
+        self._headers = {
+            "Accept": "application/json",
+            "OData-Version": "4.0",
+            "OData-MaxVersion": "4.0",
+            **({"CallerObjectId": settings.caller_object_id} if settings.caller_object_id else {}),
+        }
         self._stopped = False
+        self._unneeded: set[asyncio.Task[Any]] = set()
         self.service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours, as of its last response; precise to whole seconds."""
         self.recommended_concurrency = settings.max_concurrency
@@ -95,27 +111,37 @@ class DataverseClient:
         register_secrets(self.settings)
         redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        headers = {
-            "Accept": "application/json",
-            "OData-Version": "4.0",
-            "OData-MaxVersion": "4.0",
-            **({"CallerObjectId": self.settings.caller_object_id} if self.settings.caller_object_id else {}),
-        }
-        self._http = ClientShards.open(
-            self.settings.base_url,
-            context,
-            self.settings.timeout_seconds,
-            self.settings.max_concurrency,
-            headers=headers,
-        )
+        self._http = Transports.open(self.settings.base_url, context, self.settings.max_concurrency)
         self._throttle.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if unneeded := set(self._unneeded):
+            await asyncio.wait(unneeded, timeout=_GRACE)
+            for task in unneeded:
+                task.cancel()
+            await asyncio.gather(*unneeded, return_exceptions=True)
         if self._http:
             await self._http.aclose()
             self._http = None
             self._throttle.close(self._clock)
+
+    def let_end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Let requests end whose responses are not needed any more.
+
+        One that is cancelled while it connects would leave its socket open. Those that the client finds unfinished when
+        it closes have a second left.
+
+        :param tasks: tasks that send requests of this client
+        """
+        for task in tasks:
+            self._unneeded.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._unneeded.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio would log it
 
     def stop(self) -> None:
         """Stop sending. Requests in flight have 3 seconds to end, then the task that opened the client is cancelled.
@@ -264,7 +290,7 @@ class DataverseClient:
             read_batch, "POST", "$batch", repeatable=True, headers=headers, given_content=content
         )
         if len(responses) != len(operations):
-            raise CijReplyError(f"A batch of {len(operations)} requests got {len(responses)} responses.")
+            raise CijReplyError(f"A batch of {len(operations):,} requests got {len(responses):,} responses.")
         return responses
 
     async def pause(self, seconds: float) -> None:
@@ -326,7 +352,7 @@ class DataverseClient:
             try:
                 token = await self._token(rejected)
                 return read(await self._attempt(method, path, content, headers or {}, token, request_name, ids))
-            except _NoResponseError as none:
+            except NoResponseError as none:
                 failure, error = none.failure, none.error
             except CijError as caught:
                 failure, error = failure_of(caught), caught
@@ -364,7 +390,7 @@ class DataverseClient:
         try:
             return await bearer_token(self.settings, rejected)
         except CijUnreachableError as error:
-            raise _NoResponseError(Failure.NO_TOKEN, error) from None
+            raise NoResponseError(Failure.NO_TOKEN, error) from None
 
     async def _attempt(
         self,
@@ -379,7 +405,7 @@ class DataverseClient:
         """Send a request once, following redirects within the organisation.
 
         :raises CijError: the response is no success (``responses.error_of``)
-        :raises _NoResponseError: there is no response
+        :raises NoResponseError: there is no response
         """
         target = self.settings.api_url
         for _ in range(_MAX_REDIRECTS):
@@ -389,6 +415,7 @@ class DataverseClient:
                 sent_at, started = self._clock.now(), self._clock.monotonic()
                 response = await self._exchange(method, target, content, headers, token, request_name)
                 response = replace(response, ids=ids)
+                log.debug("%s: HTTP %d", request_name, response.status)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
                 if (left := response.headers.get(_LEFT, "")).isdecimal():
@@ -429,19 +456,23 @@ class DataverseClient:
         """Send one HTTP request and read its response.
 
         :raises CijReplyError: the response is too large, or is encoded in a way that was not asked for
-        :raises _NoResponseError: there is no response
+        :raises NoResponseError: there is no response
         """
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
         if self._stopped:
             raise CijStoppedError(f"{request_name} was not sent: the task was told to end.")
-        own = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": str(uuid.uuid4())}
+        own = {
+            **self._headers,
+            "Authorization": f"Bearer {token}",
+            "x-ms-client-request-id": str(uuid.uuid4()),
+        }
         if content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
-            with self._http.least_busy() as http:
+            with self._http.least_busy() as transport:
                 status, received, body = await exchange(
-                    http,
+                    transport,
                     method,
                     url,
                     content=content,
@@ -460,29 +491,11 @@ class DataverseClient:
             raise CijReplyError(f"{request_name} was answered with {error}. It was not read.") from None
         except BrokenError as broken:
             if broken.status is None:
-                raise _no_response(broken, request_name) from None
+                raise no_response(broken, request_name) from None
             response = Response(broken.status, broken.headers, b"", request_name)
             if response.status < 300:
                 raise unreadable(response, f"a body that broke off: {broken.why}") from None
             return response  # the status alone tells of a refusal
-
-
-class _NoResponseError(Exception):
-    """There was no response. ``failure`` tells how far the request got, ``error`` is what to raise after retries."""
-
-    def __init__(self, failure: Failure, error: CijError) -> None:
-        super().__init__(failure, error)
-        self.failure = failure
-        self.error = error
-
-
-def _no_response(broken: BrokenError, request_name: str) -> _NoResponseError:
-    if not broken.sent:
-        message = f"{request_name} was not sent: {broken.why}"
-        hint = "Check the host, the network and ca_bundle."
-        return _NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
-    message = f"{request_name} got no reply: {broken.why}"
-    return _NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))
 
 
 def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:

@@ -18,7 +18,7 @@ from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import Response
 from airflow_provider_cij.dataverse.texts import json_of, text_of
-from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_client
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_transport
 
 # Bytes of a response.
 _LARGEST = 2**20
@@ -129,9 +129,9 @@ class LoginClient:
         left = max(0.01, self._until - now)
 
         async def main() -> tuple[int, Mapping[str, str], bytes]:
-            async with open_client(url, self._context, left, 1) as client:
+            async with open_transport(url, self._context, 1) as transport:
                 return await exchange(
-                    client, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
+                    transport, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
                 )
 
         try:

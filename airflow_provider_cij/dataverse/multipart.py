@@ -24,13 +24,13 @@ class Operation:
 
     :param method: such as ``PATCH``
     :param path: from the host on, percent-encoded, such as ``/api/data/v9.2/contacts(00000000-…)``
-    :param body: its JSON object
+    :param body: its JSON object, or the text of one
     :param headers: its headers; default none
     """
 
     method: str
     path: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -43,10 +43,11 @@ def write_batch(operations: Sequence[Operation], boundary: str) -> bytes:
     parts = []
     for operation in operations:
         headers = "".join(f"{name}: {value}\r\n" for name, value in operation.headers.items())
+        body = operation.body
         parts.append(
             f"--{boundary}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
             f"{operation.method} {operation.path} HTTP/1.1\r\nContent-Type: application/json; type=entry\r\n{headers}"
-            f"\r\n{json.dumps(operation.body, allow_nan=False)}\r\n"
+            f"\r\n{body if isinstance(body, str) else json.dumps(body, allow_nan=False)}\r\n"
         )
     return f"{''.join(parts)}--{boundary}--\r\n".encode()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_cij.dataverse.guids import normalize_guid
@@ -14,6 +14,7 @@ URL_LIMIT = 32_768
 
 _READABLE = "$,()='/:;"
 _SPECIAL = re.compile(r"""[\x00-\x1f"'\\\[\]]""")
+_ENCODED = re.compile(rf"[^\w.~{_READABLE}-]", re.ASCII)
 
 
 def literal(value: str | int | float | bool | None) -> str:
@@ -36,8 +37,16 @@ def in_filter(column: str, values: Iterable[str]) -> str:
     :param column: the column's logical name
     :param values: at least one value; strings whatever the column's type is
     """
-    listed = ",".join(map(in_literal, values))
-    return f"Microsoft.Dynamics.CRM.In(PropertyName={literal(column)},PropertyValues=[{listed}])"
+    return in_list(column, map(in_literal, values))
+
+
+def in_list(column: str, literals: Iterable[str]) -> str:
+    """Return ``in_filter`` of values that are written by ``in_literal`` already.
+
+    :param column: the column's logical name
+    :param literals: at least one value
+    """
+    return f"Microsoft.Dynamics.CRM.In(PropertyName={literal(column)},PropertyValues=[{','.join(literals)}])"
 
 
 def in_literal(value: str) -> str:
@@ -104,6 +113,39 @@ def quote_option(text: str) -> str:
         raise CijInputError("A text in the query is broken: it can't be sent.", hint="Is its encoding right?") from None
 
 
+def encoded_length(text: str) -> int:
+    """Return the number of characters that a text has in a query option.
+
+    :param text: a query option's value, or a part of it
+    :raises CijInputError: the text can't be encoded
+    """
+    if text.isascii():
+        return len(text) + 2 * len(_ENCODED.findall(text))
+    return len(quote_option(text))
+
+
+def fitting(texts: Iterable[str], room: int, most: int, joint: str = ",") -> Iterator[list[str]]:
+    """Yield texts in lists of which each fits into a query option.
+
+    :param texts: such as literals of ``in_filter``; one that is too long by itself is in a list of its own
+    :param room: characters that a list may have, percent-encoded
+    :param most: texts that a list may have
+    :param joint: what stands between two texts, not percent-encoded; by default a comma
+    :raises CijInputError: a text can't be encoded
+    """
+    part: list[str] = []
+    between, left = encoded_length(joint), room
+    for text in texts:
+        length = encoded_length(text) + between
+        if part and (length > left or len(part) == most):
+            yield part
+            part, left = [], room
+        part.append(text)
+        left -= length
+    if part:
+        yield part
+
+
 def same_origin(url: str, base_url: str) -> bool:
     """Return whether a URL has the scheme, host and port of another: the token may go nowhere else.
 
@@ -115,8 +157,12 @@ def same_origin(url: str, base_url: str) -> bool:
         parts = urlsplit(text)
         return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
+    # Parsers disagree on what the host is in "https://good\\@bad" and "https://good@bad": no honest link has them.
+    if "\\" in url:
+        return False
+    if url.startswith(f"{base_url}/") and "@" not in base_url:  # nearly always
+        return True
     try:
-        # Parsers disagree on what the host is in "https://good\\@bad" and "https://good@bad": no honest link has them.
-        return "\\" not in url and "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
+        return "@" not in urlsplit(url).netloc and origin(url) == origin(base_url)
     except ValueError:  # a port that is no number, half a bracket
         return False

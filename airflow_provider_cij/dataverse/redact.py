@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.texts import one_line, shortened
@@ -35,14 +35,11 @@ _SECRET_LIKE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HEADERS = re.compile(r"\[\(b['\"].*\]", re.DOTALL)
-# A URL in a log line of httpx ends before the status in double quotes, and may have blanks in it.
-_QUERY = re.compile(r"\?[^\"\n]*(?= \"|$)")
-_LIBRARIES = ("httpx", "httpcore", "msal", "airflow_provider_cij")
+_LIBRARIES = ("httpcore", "msal", "airflow_provider_cij")
 
 _lock = threading.Lock()
 _secrets: dict[str, None] = {}
 _tokens: dict[str, None] = {}
-_hosts: set[str] = set()
 _forms_known: tuple[str, ...] = ()
 
 
@@ -55,7 +52,6 @@ def register_secrets(settings: Settings, *others: str) -> None:
     key = settings.certificate_private_key
     lines = [line.strip() for line in key.splitlines() if len(line.strip()) >= 16 and "-----" not in line]
     secrets = (settings.client_secret, settings.private_key_passphrase, key, *lines, *others)
-    _hosts.update(host for url in (settings.base_url, settings.login_url) if (host := urlsplit(url).netloc.lower()))
     _add(_secrets, secrets, None)
 
 
@@ -161,11 +157,7 @@ def _redact(record: logging.LogRecord) -> bool:
     except Exception:  # logging reports a broken call itself
         return True
     name = record.name.partition(".")[0]
-    # The query first: striking inside it could leave a part that no longer looks like a query.
-    shown = message
-    if name in ("httpx", "httpcore") and any(host in shown.lower() for host in _hosts):
-        shown = without_people(without_person(_QUERY.sub("", shown)), bool)
-    shown = strike_secrets(shown)
+    shown = strike_secrets(message)
     if name == "httpcore":
         shown = _HEADERS.sub("[…]", shown)
     if name == "msal":
@@ -179,7 +171,7 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 def redact_logs() -> None:
-    """Strike secrets and people from what httpx, httpcore, msal and this package log.
+    """Strike secrets and people from what httpcore, msal and this package log.
 
     Idempotent. Call it again to reach loggers that were created since.
     """

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from airflow_provider_cij.dataverse.responses import DAY
-from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError
+from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError, CijUnreachableError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.wire import BrokenError
 
 # More than any RetryPolicy.max_attempts: the policy alone is the limit.
 _NO_LIMIT = 1000
@@ -120,3 +124,30 @@ def next_attempt(
         return RetryStep(retry_after + jitter, fresh_token) if retry_after <= max_wait and retry_after < DAY else None
     backoff = 0.0 if fresh_token else retry_policy.initial_wait * 2 ** (attempts - 1)
     return RetryStep(backoff * (1 + jitter), fresh_token) if backoff <= max_wait else None
+
+
+class NoResponseError(Exception):
+    """There was no response.
+
+    :param failure: how far the request got
+    :param error: what to raise after retries
+    """
+
+    def __init__(self, failure: Failure, error: CijError) -> None:
+        super().__init__(failure, error)
+        self.failure = failure
+        self.error = error
+
+
+def no_response(broken: BrokenError, request_name: str) -> NoResponseError:
+    """Return the error for an exchange without a complete response.
+
+    :param broken: what happened
+    :param request_name: the request, for the message
+    """
+    if not broken.sent:
+        message = f"{request_name} was not sent: {broken.why}"
+        hint = "Check the host, the network and ca_bundle."
+        return NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
+    message = f"{request_name} got no reply: {broken.why}"
+    return NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))

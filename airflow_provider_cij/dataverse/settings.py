@@ -165,7 +165,7 @@ class Settings:
 
 
 def _check_number(name: str, value: object, least: float, most: float, *, above: bool = False) -> None:
-    hint = f"{'More than' if above else 'From'} {least}{' and at most' if above else ' to'} {most}."
+    hint = f"{'More than' if above else 'From'} {least:,}{' and at most' if above else ' to'} {most:,}."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise CijInputError(f"The connection's {name} is no number.", hint=hint)
     if not least <= value <= most or (above and value == least):  # "nan" is in no range

@@ -87,13 +87,12 @@ def storable(value: Any, depth: int = _DEEPEST) -> Any:
     return cleaned(str(value))
 
 
-def shortened(text: str, limit: int = LONGEST_WORDS) -> str:
-    """Return a text cut to a length, with an ellipsis where it was cut.
+def shortened(text: str) -> str:
+    """Return a text cut to 1,000 characters, with an ellipsis where it was cut.
 
     :param text: the text
-    :param limit: characters to keep, by default 1000
     """
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    return text if len(text) <= LONGEST_WORDS else f"{text[:LONGEST_WORDS]}…"
 
 
 def wrong_with(error: Exception) -> str:

@@ -9,8 +9,7 @@ import ipaddress
 import os
 import urllib.request
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from math import ceil
 from ssl import SSLContext
 from typing import Any
@@ -19,12 +18,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from airflow_provider_cij.dataverse.redact import words_of
+from airflow_provider_cij.dataverse.sender import sender
 from airflow_provider_cij.errors import CijInputError
 
 # Seconds.
 _CONNECT_TIMEOUT = 10
 # Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
 _CONNECTIONS_A_CLIENT = 16
+_USER_AGENT = "airflow-provider-cij"
 # Bytes decoded at a time.
 _CHUNK = 2**20
 # Bytes of an error's body; the rest is not read.
@@ -62,15 +63,13 @@ class BrokenError(Exception):
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
-def open_client(url: str, context: SSLContext, timeout: float, connections: int, **others: Any) -> httpx.AsyncClient:
-    """Open a client that keeps no cookies and uses the environment's proxy.
+def open_transport(url: str, context: SSLContext, connections: int) -> httpx.AsyncHTTPTransport:
+    """Open connections to one host, with the environment's proxy. What an ``httpx.AsyncClient`` adds is not needed.
 
-    :param url: the address the client is for; it selects the proxy
+    :param url: the address they are for; it selects the proxy
     :param context: how TLS is checked
-    :param timeout: seconds for each part of an exchange; connecting has 10 at most
     :param connections: open connections at most
-    :param others: further arguments of ``httpx.AsyncClient``
-    :return: the client, for an ``async with``
+    :return: the transport, for an ``async with``
     :raises CijInputError: the environment names a proxy that can't be used
     """
     name, proxy = proxy_of(url)
@@ -78,18 +77,14 @@ def open_client(url: str, context: SSLContext, timeout: float, connections: int,
         parts = urlsplit(proxy or "http://none")
         if not parts.hostname or parts.port == 0:  # reading a port out of range raises
             raise ValueError
-        return httpx.AsyncClient(
+        return httpx.AsyncHTTPTransport(
             verify=context,
-            # The service's cookie would pin every request to one of its servers.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None),
             # httpx would close an idle connection after 5 s: a reconnect for every poll.
             limits=httpx.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=90
             ),
             trust_env=False,
-            proxy=proxy,
-            **others,
+            proxy=httpx.Proxy(proxy) if proxy else None,
         )
     except (httpx.InvalidURL, ImportError, ValueError, TypeError, OverflowError) as error:
         hint = "Give an address such as http://proxy.contoso.test:3128."
@@ -98,44 +93,42 @@ def open_client(url: str, context: SSLContext, timeout: float, connections: int,
         raise CijInputError(f"The environment variable {name} names a proxy that can't be used.", hint=hint) from None
 
 
-class ClientShards:
-    """Clients of one host that share the connections, so that none has many.
+class Transports:
+    """Transports of one host that share the connections, so that none has many.
 
-    :param clients: the clients, and the connections of each
+    :param transports: the transports, and the connections of each
     """
 
-    def __init__(self, clients: Iterable[tuple[httpx.AsyncClient, int]]) -> None:
-        self._free = dict(clients)
+    def __init__(self, transports: Iterable[tuple[httpx.AsyncBaseTransport, int]]) -> None:
+        self._free = dict(transports)
 
     @classmethod
-    def open(cls, url: str, context: SSLContext, timeout: float, connections: int, **others: Any) -> ClientShards:
-        """Open clients as ``open_client`` does, of at most 16 connections each.
+    def open(cls, url: str, context: SSLContext, connections: int) -> Transports:
+        """Open transports as ``open_transport`` does, of at most 16 connections each.
 
-        :param url: the address the clients are for
+        :param url: the address they are for
         :param context: how TLS is checked
-        :param timeout: seconds for each part of an exchange
-        :param connections: open connections of all clients
-        :param others: further arguments of ``httpx.AsyncClient``
+        :param connections: open connections of all together
         :raises CijInputError: the environment names a proxy that can't be used
         """
         count = ceil(connections / _CONNECTIONS_A_CLIENT)
         parts = [connections // count + (number < connections % count) for number in range(count)]
-        return cls((open_client(url, context, timeout, part, **others), part) for part in parts)
+        return cls((open_transport(url, context, part), part) for part in parts)
 
     @contextlib.contextmanager
-    def least_busy(self) -> Iterator[httpx.AsyncClient]:
-        """Return the client with the most free connections, for one exchange."""
-        client = max(self._free, key=self._free.__getitem__)
-        self._free[client] -= 1
+    def least_busy(self) -> Iterator[httpx.AsyncBaseTransport]:
+        """Return the transport with the most free connections, for one exchange."""
+        transport = max(self._free, key=self._free.__getitem__)
+        self._free[transport] -= 1
         try:
-            yield client
+            yield transport
         finally:
-            self._free[client] += 1
+            self._free[transport] += 1
 
     async def aclose(self) -> None:
-        """Close all clients."""
-        for client in self._free:
-            await client.aclose()
+        """Close all."""
+        for transport in self._free:
+            await transport.aclose()
 
 
 def proxy_of(url: str) -> tuple[str, str | None]:
@@ -174,7 +167,7 @@ def _is_in(host: str, entry: str) -> bool:
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    transport: httpx.AsyncBaseTransport,
     method: str,
     url: str,
     *,
@@ -185,12 +178,12 @@ async def exchange(
 ) -> tuple[int, Mapping[str, str], bytes]:
     """Send one request and read its response, within a time.
 
-    :param client: as ``open_client`` returns it
+    :param transport: as ``open_transport`` returns it
     :param method: the HTTP method
     :param url: the whole address
     :param content: the body, by default none
-    :param headers: the headers of this request, beside those of the client
-    :param seconds: for the whole exchange, from connecting to the last byte
+    :param headers: the headers of this request
+    :param seconds: for the whole exchange, from connecting to the last byte; connecting has 10 at most
     :param largest: bytes of a success's decoded body, at most; an error's body is cut at 1 MiB
     :return: status, headers by lower-case name, decoded body
     :raises BrokenError: there is no complete response
@@ -201,12 +194,15 @@ async def exchange(
     """
     status: int | None = None
     received: Mapping[str, str] = {}
+    if on_behalf := sender.get():
+        on_behalf.on_request()
     try:
-        async with asyncio.timeout(seconds):
-            sent_headers = {"Accept-Encoding": "gzip, deflate", **headers}
-            async with client.stream(method, httpx.URL(url), content=content, headers=sent_headers) as response:
-                status, received = response.status_code, response.headers
-                return status, received, await _body(response, largest)
+        timeouts = {"connect": min(seconds, _CONNECT_TIMEOUT), "read": seconds, "write": seconds}
+        sent_headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers}
+        request = httpx.Request(method, url, headers=sent_headers, content=content, extensions={"timeout": timeouts})
+        async with asyncio.timeout(seconds), _response(transport, request) as response:
+            status, received = response.status_code, response.headers
+            return status, received, await _body(response, largest)
     except TimeoutError:
         raise BrokenError(f"not all of it came within {seconds:g} s", status=status, headers=received) from None
     except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError):
@@ -219,6 +215,15 @@ async def exchange(
         ) from None
     except (httpx.StreamError, OSError, RuntimeError, ValueError, OverflowError) as error:
         raise BrokenError(_reason(error), status=status, headers=received) from None
+
+
+@contextlib.asynccontextmanager
+async def _response(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    response = await transport.handle_async_request(request)
+    try:
+        yield response
+    finally:
+        await response.aclose()
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, best_effort
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FACTS = (
     *("name", "status", "member_count", "change", "evaluated_at", "read", "added", "removed", "invalid", "not_found"),
-    *("opted_out", "audience", "states", "duration", "link", "execution_id"),
+    *("opted_out", "audience", "states", "used_by", "expires_at", "duration", "link", "execution_id"),
 )
 """The keys of an event besides the id; a key whose value is not known is left out."""
 
@@ -47,7 +47,7 @@ class EmitsEvents(CijOperator):
         :param context: of the running task
         :param facts: ``segment_id``, and what is known of it by the other keys of an event
         """
-        self._emit(context, segment_asset(facts["segment_id"], self.cij_conn_id), "segment", facts)
+        self._emit(context, segment_asset(facts["segment_id"], self.cij_conn_id), "segment", facts, self._use)
 
     def emit_journey(self, context: Context, facts: Mapping[str, Any]) -> None:
         """Emit an event on a journey's asset.
@@ -57,7 +57,26 @@ class EmitsEvents(CijOperator):
         """
         self._emit(context, journey_asset(facts["journey_id"], self.cij_conn_id), "journey", facts)
 
-    def _emit(self, context: Context, asset: Asset, what: str, facts: Mapping[str, Any]) -> None:
+    def _use(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what uses a live segment, and when it expires; nothing for another segment."""
+        from airflow_provider_cij.api.segments.models import LIVE, status_name
+        from airflow_provider_cij.api.segments.usages import use_of
+        from airflow_provider_cij.dataverse.retry import RetryPolicy
+
+        if facts.get("status") not in {status_name(status) for status in LIVE}:
+            return {}
+        # An outage must not hold up a task whose work is done.
+        once = RetryPolicy(max_attempts=1)
+        return self.hook.run(lambda cij: use_of(cij.dataverse, facts["segment_id"]), once)
+
+    def _emit(
+        self,
+        context: Context,
+        asset: Asset,
+        what: str,
+        facts: Mapping[str, Any],
+        also: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
+    ) -> None:
         # The task's work is done: what fails here must not have it done again.
         with best_effort(self.log, "The lineage"):
             hook_lineage_collector().add_output_asset(self.hook, uri=asset.uri)
@@ -65,8 +84,12 @@ class EmitsEvents(CijOperator):
         if not self.emit_events or events is None:  # code that calls execute by itself gives a smaller context
             return
         row_id, started = f"{what}_id", getattr(context["ti"], "start_date", None)
+        more: Mapping[str, Any] = {}
+        with best_effort(self.log, f"What uses {what} {facts[row_id]}"):
+            more = also(facts)
         known = {
             **facts,
+            **more,
             "duration": round(time.time() - started.timestamp(), 1) if started else None,
             "link": self.hook.row_url(f"msdynmkt_{what}", facts[row_id]),
         }

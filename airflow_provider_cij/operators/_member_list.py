@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.concurrency import beside
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink

@@ -67,14 +67,16 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
             self.log.info("%s %s", f"{count:,}", state.replace("_", " "))
         self.log.info("Journey %r (%s) has %s participants", journey.name, journey.journey_id, f"{total:,}")
         running = {} if self.states and "in_progress" not in self.states else {"member_count": counts["in_progress"]}
-        facts = {**journey.summary(), "name": journey.name, "read": total, "states": dict(counts), **running}
+        known = {"name": journey.name, "audience": journey.audience, "read": total, "states": dict(counts)}
+        facts = {**journey.summary(), **known, **running}
         self.emit_journey(context, facts)
         return {**journey.summary(), "count": total, "states": dict(counts), "path": self.path}
 
     async def _export(self, cij: Cij, context: Context) -> tuple[Journey, Counter[str]]:
+        from airflow_provider_cij.api.journeys.models import FOR_VALIDATION
         from airflow_provider_cij.api.journeys.participants import participants
 
-        journey = await cij.journeys.get(self.journey_id)
+        journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
         CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
         counts: Counter[str] = Counter()
         async with AsyncExitStack() as files:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset
 
-from airflow_provider_cij._arguments import Reader, bound, column, switch, text, words
+from airflow_provider_cij._arguments import Reader, bound, column, filled_text, switch, text, words
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, outside, writing
@@ -47,8 +47,8 @@ def _to(name: str, value: object) -> ConsentTo:
     return value
 
 
-def _text_or_none(name: str, value: object) -> str | None:
-    return None if value is None else text(name, value)
+def _column_or_none(name: str, value: object) -> str | None:
+    return None if value is None else filled_text(name, value)
 
 
 class CijImportConsentOperator(CijOperator):
@@ -104,12 +104,12 @@ class CijImportConsentOperator(CijOperator):
     readers: ClassVar[Mapping[str, Reader]] = {
         "rows": _rows,
         "to": _to,
-        "address_column": text,
+        "address_column": filled_text,
         "value": text,
-        "value_column": text,
-        "given_at_column": _text_or_none,
+        "value_column": filled_text,
+        "given_at_column": _column_or_none,
         "reason": text,
-        "reason_column": text,
+        "reason_column": filled_text,
         "match_on": column,
         "overwrite": words("if_source_newer", "always", "never"),
         "max_failed": bound,
@@ -173,7 +173,7 @@ class CijImportConsentOperator(CijOperator):
         limit = bound_of("max_failed", self.max_failed)
         if not limit.allows(report.failed, report.read):
             raise CijError(
-                f"{report.failed} addresses of {report.read} rows were not written, more than {limit}.",
+                f"{report.failed:,} addresses of {report.read:,} rows were not written, more than {limit}.",
                 hint="rejects_path gives a file of their lines. The others are written.",
             )
         return counts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_cij._arguments import bound, filled, switch
 from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.files import Writer, asset_uri, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink

@@ -263,13 +263,14 @@ class CijRaiseTriggerOperator(MembersArgument):
                 self.log.warning(text, f"{earlier.raised:,}")
                 return progress
             raise CijInputError(
-                f"This task of this run has raised the trigger for {earlier.raised} people, and was cleared since.",
+                f"This task of this run has raised the trigger for {earlier.raised:,} people, and was cleared since.",
                 hint="Nobody was raised now. Give raise_again=True to raise it again, or mark the task as success.",
             )
         if earlier.of not in (progress.of, former):
             raise CijInputError(
-                f"An earlier try has raised the trigger for {earlier.raised} people, and {len(earlier.unclear)} are "
-                "unclear; but it had another list, trigger, table or organisation: who they are can't be told here.",
+                f"An earlier try has raised the trigger for {earlier.raised:,} people, and "
+                f"{len(earlier.unclear):,} are unclear; but it had another list, trigger, table or "
+                "organisation: who they are can't be told here.",
                 hint="Nobody was raised now. Give it the list that it had, or run the DAG anew for those who are left.",
             )
         counts = (earlier.next, len(ids), earlier.raised, earlier.refused)
@@ -299,7 +300,7 @@ class CijRaiseTriggerOperator(MembersArgument):
             if store is None and (progress.raised or progress.unclear):
                 # A retry, and the run after a pause, would start over with the first person.
                 raise AirflowFailException(
-                    f"{error} {progress.raised} were raised, {len(progress.unclear)} are unclear, and this Airflow "
+                    f"{error} {progress.raised:,} were raised, {len(progress.unclear):,} are unclear, and this Airflow "
                     "keeps no note of who. Not tried again."
                 ) from error
             raise
@@ -315,7 +316,7 @@ class CijRaiseTriggerOperator(MembersArgument):
             return
         if self.unclear_path is None:
             raise CijInputError(
-                f"Whether the trigger was raised for {count} of {len(ids)} people is not known. Not sent again.",
+                f"Whether the trigger was raised for {count:,} of {len(ids):,} people is not known. Not sent again.",
                 hint="Give unclear_path and clear the task: nobody is raised again, and who they are is written there.",
             )
         text = "The trigger may or may not have been raised for %s people, their ids are in %s"

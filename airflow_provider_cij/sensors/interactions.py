@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_cij._arguments import Reader, filled, positive, switch, text
+from airflow_provider_cij._arguments import Reader, filled_text, positive, switch, text
 from airflow_provider_cij._base import CijTask
 from airflow_provider_cij.errors import CijError, CijInputError
 
@@ -28,12 +28,6 @@ def _table(name: str, value: object) -> str:
     if not _TABLE.fullmatch(found):
         hint = "Give a name such as EmailSent, dbo.EmailSent or Timestamp: letters, digits and underscores."
         raise CijInputError(f"{name} is {found[:60]!r}.", hint=hint)
-    return found
-
-
-def _connection(name: str, value: object) -> str:
-    found = text(name, value)
-    filled(**{name: found})
     return found
 
 
@@ -69,7 +63,7 @@ class CijInteractionsSensor(CijTask, BaseSensorOperator):
 
     ui_color = "#e4f1de"
     readers: ClassVar[Mapping[str, Reader]] = {
-        "sql_conn_id": _connection,
+        "sql_conn_id": filled_text,
         "fresher_than": _fresher_than,
         "interaction_table": _table,
         "timestamp_column": _table,

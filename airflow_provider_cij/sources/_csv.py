@@ -170,7 +170,7 @@ class CsvRows:
         for line, row in zip(lines, rows, strict=True):
             if any(row[width:]):
                 raise CijInputError(
-                    f"{self._where}, line {line}: {len(row)} fields, and the header has {width}. Nothing was sent.",
+                    f"{self._where}, line {line}: {len(row):,} fields, and the header has {width:,}. Nothing was sent.",
                     hint=_DIALECT,
                 )
 

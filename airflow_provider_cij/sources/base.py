@@ -250,7 +250,7 @@ def position_of(names: Sequence[str], wanted: str | int | None, where: str) -> i
     if wanted is None:
         what = "which column holds the ids is not clear"
     else:
-        what = f"there are {len(places)} columns {wanted!r}" if places else f"there is no column {wanted!r}"
+        what = f"there are {len(places):,} columns {wanted!r}" if places else f"there is no column {wanted!r}"
     raise CijInputError(f"{where}: {what}. Its columns: {', '.join(map(repr, names)) or 'none'}.")
 
 

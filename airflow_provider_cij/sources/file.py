@@ -9,8 +9,6 @@ from typing import IO, Any, TypeVar
 from airflow_provider_cij._unpacking import check_text, unpacked
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import CSV, JSON_LINES, PARQUET, arrow, decoding, delimiter_of, format_of, reading
-from airflow_provider_cij.sources._csv import CsvRows
-from airflow_provider_cij.sources._json import JsonRows
 from airflow_provider_cij.sources.base import ROWS, PlainSource, Shape, Streaming, shaped_objects
 
 T = TypeVar("T")
@@ -108,6 +106,8 @@ class FromFile(PlainSource, Streaming):
             raise CijError(f"The file {path!r} can't be read to its end: {reason}.") from None
 
     def _csv(self, text: IO[str], default: str, shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
+        from airflow_provider_cij.sources._csv import CsvRows
+
         rows = CsvRows(
             text,
             self._where(),
@@ -121,6 +121,8 @@ class FromFile(PlainSource, Streaming):
         return rows.pages(shape)
 
     def _json(self, text: IO[str], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:
+        from airflow_provider_cij.sources._json import JsonRows
+
         return shaped_objects(shape, JsonRows(text, self._where(), self.encoding).pages())
 
     def _parquet(self, file: IO[bytes], shape: Shape[T]) -> Iterator[tuple[Sequence[int], list[T]]]:

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.sources._driver_errors import opening_error, query_error
 from airflow_provider_cij.sources.base import PlainSource, Shape, Streaming
 
 T = TypeVar("T")
@@ -66,6 +65,8 @@ class FromSql(PlainSource, Streaming):
         except CijError:
             raise
         except Exception as error:
+            from airflow_provider_cij.sources._driver_errors import query_error
+
             raise query_error(error, f"The query on connection {self.conn_id!r} failed", sql, self.parameters) from None
         finally:
             _close(connection, cursor)
@@ -90,7 +91,7 @@ class FromSql(PlainSource, Streaming):
         statements = [part for part in sqlparse.split(self.sql) if is_statement(part)]
         if len(statements) != 1:
             raise CijInputError(
-                f"{self!r} has {len(statements)} statements.",
+                f"{self!r} has {len(statements):,} statements.",
                 hint="Give one statement. What it needs set before (SET, USE) belongs into the connection's extra, "
                 'such as {"options": "-csearch_path=shop"}; or write shop.buyers for a table of another schema.',
             )
@@ -109,6 +110,8 @@ class FromSql(PlainSource, Streaming):
                 _report_lineage(hook, self.sql)
                 return opened
         except Exception as error:
+            from airflow_provider_cij.sources._driver_errors import opening_error
+
             raise opening_error(error, f"The database of connection {self.conn_id!r} can't be opened") from None
         raise CijInputError(f"Connection {self.conn_id!r} leads to no SQL database, but to {type(hook).__name__}.")
 

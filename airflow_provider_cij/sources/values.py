@@ -81,7 +81,7 @@ class FromValues(Streaming):
 
     def __repr__(self) -> str:
         # Shown as the rendered template: the count, never the ids.
-        return f"{len(self.values)} values" if isinstance(self.values, Sequence) else type(self.values).__name__
+        return f"{len(self.values):,} values" if isinstance(self.values, Sequence) else type(self.values).__name__
 
 
 class Private:

@@ -1,8 +1,8 @@
 """Watch segments and journeys, so that DAGs start when one is refreshed, goes live or ends.
 
-All watchers of a connection in one triggerer share one poll, which asks for what changed, whatever their number. A
-watcher keeps its watermark in Airflow's asset state store (Airflow 3.3), and moves it only when Airflow has stored its
-events: after a crash it goes on from there. An event may be repeated then, with the same ``execution_id``.
+All watchers of a connection in one triggerer share one poll, which reads what changed, whatever their number. A
+watcher stores its watermark in Airflow's asset state store (Airflow 3.3), and advances it only once Airflow has stored
+its events. After a crash it resumes from there. An event may be repeated then, with the same ``execution_id``.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ M = TypeVar("M")
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_POLLS = 30.0
-"""Two requests a poll for segments and one for journeys: 6 a minute. ``max_poll_seconds`` shortens it."""
+"""Seconds. A poll of segments is two requests, one of journeys one: 6 a minute. ``max_poll_seconds`` shortens it."""
 _LONGEST_PAUSE = 300.0
 _SPACE = 5.0
-"""Seconds between two events of a watcher: of events that come before Airflow's scheduler created the run of the first,
-it leaves all others to the run after (3.3)."""
+"""Seconds between two events of a watcher. Events that come before Airflow's scheduler has created the run of the first
+one are all left to the following run (3.3)."""
 _WATERMARK = "cij_watermark"
 _EPOCH = "1970-01-01T00:00:00Z"
-# A large segment is evaluated for hours; an evaluation that began earlier than this is not looked for after a restart.
+# A large segment is evaluated for hours; an evaluation that began earlier than this is not read after a restart.
 _LONGEST_EVALUATION = timedelta(days=2)
 
 
 @dataclass
 class Poll:
-    """What one poll found.
+    """The result of one poll.
 
-    :param newest: when the newest row was modified, as the service writes it; ``""`` when there is none
-    :param executions: evaluations that changed, by their definition
-    :param rows: segments or journeys that changed, by their id
-    :param whole: False when the service could not be asked: nothing is known then
-    :param stored: True once Airflow has stored the events that were made of it
+    :param newest: the time of the newest change, as the service writes it; default ``""``, no row was read yet
+    :param executions: evaluations that changed, by the id of their definition; default none
+    :param rows: segments or journeys that changed, by their id; default none
+    :param whole: False when the poll failed, so that nothing is known; default True
+    :param stored: True once Airflow has stored the events of the poll; default False
     """
 
     newest: str = ""
@@ -69,19 +69,23 @@ class Poll:
 
 
 class Feed:
-    """Polls what changed in an organisation. It outlives a lost connection, so that nothing between is missed."""
+    """Reads what changed in an organisation. It is kept over reconnects, so that no change between them is missed."""
 
     async def read(self, cij: Cij) -> Poll:
-        """Read what changed since the last read; raise CijError."""
+        """Read what changed since the last read.
+
+        :param cij: an open session
+        :raises CijError: the service refuses, or does not answer
+        """
         raise NotImplementedError
 
 
 class SegmentFeed(Feed):
-    """Polls evaluations, then segments: a segment's row is never older than the evaluations beside it."""
+    """Reads evaluations, then segments, so that a segment's row is never older than its evaluations."""
 
     def __init__(self) -> None:
         from airflow_provider_cij.api.changes import ChangedRows
-        from airflow_provider_cij.api.segments.client import EXECUTIONS, OF_DEFINITION
+        from airflow_provider_cij.api.segments.executions import EXECUTIONS, OF_DEFINITION
         from airflow_provider_cij.api.segments.models import EXECUTION_COLUMNS, SEGMENT_COLUMNS
         from airflow_provider_cij.api.segments.spec import SEGMENTS
 
@@ -103,7 +107,7 @@ class SegmentFeed(Feed):
 
 
 class JourneyFeed(Feed):
-    """Polls journeys."""
+    """Reads journeys."""
 
     def __init__(self) -> None:
         from airflow_provider_cij.api.changes import ChangedRows
@@ -122,7 +126,7 @@ class JourneyFeed(Feed):
 
 
 def _readable(read: Callable[[Mapping[str, Any]], T], row: Mapping[str, Any]) -> Iterator[T]:
-    """Yield what a row holds. One that can't be read must not hide the others for ever."""
+    """Yield the model of a row. A row that can't be read is logged and skipped, so that the others are still read."""
     try:
         yield read(row)
     except CijError as error:
@@ -136,12 +140,12 @@ def _session(cij_conn_id: str) -> Any:
 
 
 async def polls_of(cij_conn_id: str, feed: Feed) -> AsyncGenerator[Poll]:
-    """Poll for ever. A poll that fails is logged and yields one that knows nothing; the next one catches up.
+    """Poll without end. A poll that fails is logged, and yields one with ``whole=False``; the next one catches up.
 
     :param cij_conn_id: the Airflow connection
-    :param feed: what is polled
+    :param feed: reads the changes
     """
-    # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
+    # The hook's imports take 0.2 s the first time, which would block the event loop of all triggers.
     await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
     failures, interval = 0, SECONDS_BETWEEN_POLLS
     while True:
@@ -154,10 +158,10 @@ async def polls_of(cij_conn_id: str, feed: Feed) -> AsyncGenerator[Poll]:
                     await asyncio.sleep(interval * (1 + random.random() / 10))  # noqa: S311
         except Exception as error:  # a stream that ends is opened again at once, without a pause
             failures += 1
-            log.warning("What changed could not be read on connection %r, asking again: %s", cij_conn_id, error)
+            log.warning("Changes could not be read on connection %r, retrying: %s", cij_conn_id, error)
             pause = min(interval * failures, _LONGEST_PAUSE)
             pause = max(getattr(error, "retry_after", None) or 0.0, pause)
-        # A watcher that hears nothing for 5 minutes is failed by Airflow.
+        # Airflow fails a watcher whose stream yields nothing for 5 minutes.
         while pause > 0:
             yield Poll(whole=False)
             await asyncio.sleep(min(pause, SECONDS_BETWEEN_POLLS))
@@ -179,7 +183,7 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
     """Watches one segment or journey.
 
     :param cij_conn_id: the Airflow connection
-    :param on: what is an event
+    :param on: the change that is an event, such as ``refreshed``
     """
 
     feed: ClassVar[type[Feed]]
@@ -189,26 +193,26 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        # False at the start and after a failure: what was missed is read for this watcher alone.
+        # False at the start and after a failure: missed changes are then read for this watcher alone.
         self._caught_up = False
         self._quiet_until = 0.0
         self._watermark: M | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class and arguments, as Airflow stores them: plain JSON, no secret."""
+        """Return the class path and the arguments for Airflow's database: plain JSON without secrets."""
         kind = type(self)
         arguments = {argument.name: getattr(self, argument.name) for argument in fields(self)}
         return f"{kind.__module__}.{kind.__qualname__}", arguments
 
     def shared_stream_key(self) -> Hashable | None:
-        """Return what tells one shared poll from another: the connection, and whether it is of segments."""
+        """Return the key of the shared poll: the kind of trigger and the connection; None where Airflow shares none."""
         if shared_stream_producer() is None:
             return None
         return "airflow_provider_cij", type(self).__name__, self.cij_conn_id
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return the producer of the shared poll, which is told when Airflow has stored the events of a poll."""
+        """Return the producer of the shared poll. Airflow calls its ``advance`` once it has stored a poll's events."""
         feed, cij_conn_id = cls.feed, str(kwargs["cij_conn_id"])
 
         class Producer(shared_stream_producer()):  # type: ignore[misc]
@@ -218,20 +222,20 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
                         yield poll, poll
 
             async def advance(self, batch: Sequence[Any]) -> None:
-                # A watcher whose events were not stored was ended by Airflow: to each that lives, they were.
+                # Airflow ends a watcher whose events it could not store, so those of all running ones are stored.
                 for item in batch:
                     item.broker_payload.stored = True
 
         return Producer()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch with a poll of its own, where Airflow shares none."""
+        """Watch with an own poll, on an Airflow that does not share one."""
         async with aclosing(polls_of(self.cij_conn_id, self.feed())) as polls:
             async for event in self.filter_shared_stream(_stored_at_the_next(polls)):
                 yield event
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Poll]) -> AsyncIterator[TriggerEvent]:
-        """Yield the events of this watcher, and keep its watermark once Airflow has stored them."""
+        """Yield the events of this watcher, and store its watermark once Airflow has stored them."""
         unstored: deque[tuple[Poll, M]] = deque()
         async for poll in shared_stream:
             await self._keep(unstored)
@@ -243,14 +247,15 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
             try:
                 if self._watermark is None:
                     self._watermark = await self._kept()
-                watermark, news = await self._look(poll)
-            except Exception as error:  # an end would be followed by a start at once, without a pause
-                log.warning("%s could not be looked at, looking again: %s", self.subject, error)
+                watermark, news = await self._next_event(poll)
+            except Exception as error:  # Airflow would restart an ended stream at once, without a pause
+                log.warning("%s could not be checked, retrying: %s", self.subject, error)
                 self._caught_up = False
                 continue
-            # There may be more news behind one.
+            # There may be more events after this one.
             self._caught_up = not news
             if news:
+                news = {**news, "cij_conn_id": self.cij_conn_id}
                 yield event_of({name: value for name, value in news.items() if value not in (None, "")})
                 self._quiet_until = asyncio.get_running_loop().time() + _SPACE
             if watermark != self._watermark:
@@ -259,11 +264,11 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
 
     @property
     def subject(self) -> str:
-        """What is watched, for the log."""
+        """The watched segment or journey, for the log."""
         raise NotImplementedError
 
-    async def _look(self, poll: Poll) -> tuple[M, dict[str, Any] | None]:
-        """Return the next event of a poll, None for none, and the watermark behind it; raise CijError."""
+    async def _next_event(self, poll: Poll) -> tuple[M, dict[str, Any] | None]:
+        """Return the watermark after the next event, and the event: None when the poll holds none. Raise CijError."""
         raise NotImplementedError
 
     def _read_watermark(self, stored: Mapping[str, Any]) -> M:
@@ -273,12 +278,15 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
         raise NotImplementedError
 
     async def _kept(self) -> M | None:
-        """Return the watermark that was kept, None for a new watcher."""
+        """Return the stored watermark, None for a new watcher."""
         store = getattr(self, "asset_state_store", None)  # Airflow 3.3
         try:
             stored = await store.aget(_WATERMARK) if store is not None else None
         except ValueError:
-            log.warning("%s is watched for several assets, which keep no watermark: give each its own", self.subject)
+            log.warning(
+                "%s is watched for several assets, so its watermark is not stored: give each asset its own watcher",
+                self.subject,
+            )
             self.asset_state_store = None
             return None
         return self._read_watermark(stored) if isinstance(stored, dict) else None
@@ -293,20 +301,21 @@ class WatchTrigger(BaseEventTrigger, Generic[M]):
             if store is not None:
                 await store.aset(_WATERMARK, self._write_watermark(unstored[0][1]))
         except Exception as error:
-            log.warning("How far %s was watched could not be kept, trying again: %s", self.subject, error)
+            log.warning("The watermark of %s could not be stored, retrying: %s", self.subject, error)
         else:
             unstored.popleft()
 
 
 @dataclass(eq=False)
 class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
-    """Watch a segment. Its events hold ids and numbers of the segment and of its evaluation.
+    """Watch a segment. An event holds ids and numbers of the segment and of its evaluation.
 
     An event is ``{"segment_id", "name", "status", "member_count", "change", "evaluated_at", "duration", "link",
-    "execution_id"}``, without what is not known.
+    "execution_id", "cij_conn_id"}``. Keys whose value is unknown are missing.
 
     :param segment_id: the segment
-    :param at_least_change: how far the member count must have moved, for ``members_changed``
+    :param at_least_change: for ``members_changed``: the smallest change of the member count that is an event, a number
+        of members or a share such as ``"10%"``; default None, any change
     """
 
     feed = SegmentFeed
@@ -320,7 +329,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 
     @property
     def subject(self) -> str:
-        """What is watched, for the log."""
+        """The watched segment or journey, for the log."""
         return f"Segment {self.segment_id}"
 
     def _read_watermark(self, stored: Mapping[str, Any]) -> Watermark:
@@ -329,7 +338,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
     def _write_watermark(self, watermark: Watermark) -> dict[str, Any]:
         return watermark.as_dict()
 
-    async def _look(self, poll: Poll) -> tuple[Watermark, dict[str, Any] | None]:
+    async def _next_event(self, poll: Poll) -> tuple[Watermark, dict[str, Any] | None]:
         watch = SegmentWatch(self.on, change_bound(self.on, self.at_least_change))
         watermark, runs = self._watermark, list[Execution]()
         if not self._caught_up:
@@ -343,7 +352,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
         if segment and not watch.of_state:
             runs += poll.executions.get(segment.definition_id, ())
         if watermark is None:
-            # What ended before the watcher began is no news; a segment that is not there yet has no state.
+            # What ended before the watcher began is no event. A segment that does not exist yet has no state.
             known = tuple(run.execution_id for run in runs if "" < run.finished_on <= poll.newest)
             count, status = (segment.member_count, segment.status) if segment else (None, 0)
             return Watermark(poll.newest, known, count, status), None
@@ -361,7 +370,7 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 
     @property
     def _id(self) -> str:
-        # A definition's id is taken too.
+        # segment_id may be the id of a definition.
         return self._segment.segment_id if self._segment else self.segment_id
 
     async def _state(self, cij: Cij, segment: Segment) -> dict[str, Any]:
@@ -375,9 +384,9 @@ class CijSegmentWatchTrigger(WatchTrigger[Watermark]):
 class CijJourneyWatchTrigger(WatchTrigger[int]):
     """Watch a journey.
 
-    An event is ``{"journey_id", "name", "status", "link", "execution_id"}``. A journey has no executions: its
-    ``execution_id`` is made of its status and of when the row was changed, and tells a repeat apart. That a later
-    version has taken its place is no stop.
+    An event is ``{"journey_id", "name", "status", "link", "execution_id", "cij_conn_id"}``. A journey has no
+    executions: its ``execution_id`` is its status and the time of its change, which identifies repeated events. A
+    journey that a later version has replaced does not count as stopped.
 
     :param journey_id: the journey
     """
@@ -388,7 +397,7 @@ class CijJourneyWatchTrigger(WatchTrigger[int]):
 
     @property
     def subject(self) -> str:
-        """What is watched, for the log."""
+        """The watched segment or journey, for the log."""
         return f"Journey {self.journey_id}"
 
     def _read_watermark(self, stored: Mapping[str, Any]) -> int:
@@ -397,7 +406,7 @@ class CijJourneyWatchTrigger(WatchTrigger[int]):
     def _write_watermark(self, watermark: int) -> dict[str, Any]:
         return {"status": watermark}
 
-    async def _look(self, poll: Poll) -> tuple[int, dict[str, Any] | None]:
+    async def _next_event(self, poll: Poll) -> tuple[int, dict[str, Any] | None]:
         journey: Journey | None = poll.rows.get(self.journey_id)
         last = self._watermark
         if not self._caught_up and journey is None:

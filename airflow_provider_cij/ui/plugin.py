@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 STATIC = Path(__file__).parent / "static"
+# Airflow 3.1 takes no relative address for a module. The UI's own base path is read from here, too.
+_BASE_PATH = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/")
 
 
 class StaticFiles:
@@ -41,16 +45,20 @@ class CijPlugin(AirflowPlugin):
 
     name = "cij"
     fastapi_apps = [{"name": "CIJ pages", "app": StaticFiles(), "url_prefix": "/cij"}]  # noqa: RUF012 - as in the base
-    # The files' addresses are relative to the UI's own: a base path is kept.
     react_apps = [  # noqa: RUF012
         {
             "name": "CIJ",
-            "bundle_url": "cij/page.js",
+            "bundle_url": f"{_BASE_PATH}/cij/page.js",
             "destination": "nav",
             "url_route": "cij",
             "nav_top_level": True,
             "icon": "cij/icon.svg",
             "icon_dark_mode": "cij/icon-dark.svg",
         },
-        {"name": "CIJ tasks", "bundle_url": "cij/run.js", "destination": "dag_run", "url_route": "cij-tasks"},
+        {
+            "name": "CIJ tasks",
+            "bundle_url": f"{_BASE_PATH}/cij/run.js",
+            "destination": "dag_run",
+            "url_route": "cij-tasks",
+        },
     ]

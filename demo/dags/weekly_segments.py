@@ -29,7 +29,7 @@ for programme, segments in json.loads((DATA / "segments.json").read_text()).item
     ):
 
         @task(map_index_template=None)
-        def lists(params: dict[str, Any], made: list[dict[str, str]]) -> list[dict[str, Any]]:
+        def lists(made: list[dict[str, str]], params: dict[str, Any]) -> list[dict[str, Any]]:
             """Return each segment that has a list this week, with the list."""
             folder = DATA / str(params["week"])
             files = {segment["segment_id"]: folder / f"{segment['segment_id']}.csv" for segment in made}

@@ -9,7 +9,7 @@ import time
 
 from cij_sandbox.testing import Sandbox, running_sandbox
 
-from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo
+from airflow_provider_cij.api.consent.consent_to import COMMERCIAL, ConsentTo
 from airflow_provider_cij.api.consent.screening import screen
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids

@@ -10,38 +10,31 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from cij_sandbox.testing import running_sandbox
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings
+from tests.bench.https_service import TENANT, HttpsService
 from tests.bench.table import note
 from tests.throttled_calls import run_processes
 
-TENANT = str(uuid.UUID(int=2))
 PAGE = 5000
+# Seconds in which a call that is in flight arrives.
+_AT_ONCE = 0.3
 _GOALS = {8: 0.95, 16: 0.95, 32: 0.90, 52: 0.72}
 
 
 def serve(folder: str, seconds: float, total: int, ready: multiprocessing.SimpleQueue[str]) -> None:
     """Serve pages of members and a WhoAmI, each after some time; put the address."""
-    import socket
-
-    import trustme
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(f"{folder}/ca.pem")
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"https://localhost:{listener.getsockname()[1]}"
+    service = HttpsService(Path(folder))
     last = math.ceil(total / PAGE)
     tail = [f"-0000-0000-0000-{number:012}" for number in range(PAGE)]
     pages = {number: [f"{number:08x}{end}" for end in tail] for number in range(1, last + 1)}
@@ -58,13 +51,6 @@ def serve(folder: str, seconds: float, total: int, ready: multiprocessing.Simple
         for number, members in pages.items()
     }
     groups = {number: json.dumps({"entityIds": members}) for number, members in pages.items()}
-
-    async def login(request: Request) -> Response:
-        base = f"{url}/{TENANT}"
-        if request.method == "POST":
-            return JSONResponse({"access_token": "token", "expires_in": 3599, "token_type": "Bearer"})
-        endpoints = {"authorization_endpoint": f"{base}/authorize", "token_endpoint": f"{base}/oauth2/v2.0/token"}
-        return JSONResponse({"issuer": f"{base}/v2.0", **endpoints})
 
     async def inputs(_: Request) -> Response:
         names = [{"uniquename": name} for name in ("SegmentId", "PageNo", "PageSize")]
@@ -89,24 +75,25 @@ def serve(folder: str, seconds: float, total: int, ready: multiprocessing.Simple
         Route("/api/data/v9.2/msdynmkt_MembersList", segment, methods=["POST"]),
         Route("/api/data/v9.2/msdynmkt_ListGroupMembers", group, methods=["POST"]),
         Route("/api/data/v9.2/WhoAmI", who),
-        Route("/{path:path}", login, methods=["GET", "POST"]),
     ]
-    config = uvicorn.Config(Starlette(routes=routes), log_level="error", ssl_certfile=f"{folder}/server.pem")
-    ready.put(url)
-    uvicorn.Server(config).run(sockets=[listener])
+    ready.put(service.url)
+    service.run(routes)
+
+
+def _settings(url: str, ca: str, client_id: str, at_once: int) -> Settings:
+    return Settings(
+        *(url, TENANT, client_id),
+        client_secret="s",
+        authority=f"{url}/{TENANT}",
+        ca_bundle=ca,
+        max_concurrency=at_once,
+    )
 
 
 async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
     pages, calls = math.ceil(total / PAGE), 208
     for at_once in (8, 16):
-        settings = Settings(
-            *(url, TENANT, f"lists-{at_once}"),
-            client_secret="s",
-            authority=f"{url}/{TENANT}",
-            ca_bundle=ca,
-            max_concurrency=at_once,
-        )
-        async with DataverseClient(settings) as client:
+        async with DataverseClient(_settings(url, ca, f"lists-{at_once}", at_once)) as client:
             await client.get("WhoAmI")
             members, where = Members(client), str(uuid.UUID(int=1))
             listings = {"segment": members.of_segment(where), "group": members.of_group(where, where)}
@@ -123,14 +110,7 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
                 )
     cpu = {}
     for at_once in (8, 16, 32, 52):
-        settings = Settings(
-            *(url, TENANT, f"calls-{at_once}"),
-            client_secret="s",
-            authority=f"{url}/{TENANT}",
-            ca_bundle=ca,
-            max_concurrency=at_once,
-        )
-        async with DataverseClient(settings) as client:
+        async with DataverseClient(_settings(url, ca, f"calls-{at_once}", at_once)) as client:
 
             async def call(_: int, client: DataverseClient = client) -> None:
                 await client.get("WhoAmI")
@@ -146,6 +126,15 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
         if total == 200_000:
             note(f"{calls} calls, {at_once} at once", "ideal", f"{ideal / spent:.2f}", f"at least {_GOALS[at_once]}")
             note(f"CPU a call, {at_once} at once", "8 at once", f"{cpu[at_once] / cpu[8]:.2f}", "at most 1.3")
+
+
+def _sent_early(requests: list[dict[str, Any]], window: float) -> int:
+    """Return how many calls arrived while the service was closed, those that were in flight at its first 429 apart."""
+    calls = [call for call in requests if call["path"].endswith("WhoAmI")]
+    refused = next((call["time"] for call in calls if call["status"] == 429), None)
+    # The first calls of the window leave it about together.
+    opens = calls[0]["time"] + window
+    return 0 if refused is None else sum(refused + _AT_ONCE < call["time"] < opens for call in calls)
 
 
 def main() -> None:
@@ -168,6 +157,9 @@ def main() -> None:
             print(f"{count:>2} processes, 400 calls against 200 in 10 s: {spent / 10:.2f} x ideal, {refused} refused")
             note(f"{count} processes, 400 calls, 200 in 10 s", "ideal", f"{spent / 10:.2f}", "at most 1.25")
             note(f"{count} processes, refusals", "none", str(refused), f"at most {4 if count == 4 else 8}")
+            early = _sent_early(sandbox.requests(), window=10)
+            print(f"   sent later than {_AT_ONCE} s after the first refusal, and before its Retry-After: {early}")
+            note(f"{count} processes, sent before Retry-After", "none", str(early), "none")
     with running_sandbox("--limits") as sandbox:
         sandbox.faults.add("slow", path="WhoAmI", delay=0.1)
         spent, refused = run_processes(16, 52, sandbox)

@@ -16,8 +16,9 @@ import urllib.request
 from ssl import create_default_context
 from typing import Any
 
+from tests.bench.https_service import TENANT
 from tests.bench.table import note
-from tests.bench.waiting_service import KINDS, TENANT, id_of, ready_after
+from tests.bench.waiting_service import KINDS, id_of, ready_after
 
 WAITS, PEERS, WATCHERS = 5_000, 500, 1_000
 POLL = 10.0

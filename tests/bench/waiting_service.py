@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,15 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import trustme
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.bench.https_service import HttpsService
+
 KINDS = ("live", "refreshed", "members", "group", "journey", "outbound segment", "outbound journey", "operations")
-TENANT = "00000000-0000-0000-0000-000000000002"
 SERVICE_SECONDS = 0.05
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _WANTED = 3
@@ -131,13 +128,9 @@ class Organisation:
         return f"{''.join(parts)}--b--\r\n".encode(), len(parts)
 
 
-def main(folder: Path) -> None:  # noqa: C901  # one route after another
+def main(folder: Path) -> None:
     """Serve on a free port; print the address."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    url, organisation = f"https://localhost:{listener.getsockname()[1]}", Organisation()
+    service, organisation = HttpsService(folder), Organisation()
     tables: Mapping[str, Callable[[str], dict[str, Any]]] = {
         "msdynmkt_segments": organisation.segment,
         "msdynmkt_segmentdefinitions": organisation.definition,
@@ -145,13 +138,6 @@ def main(folder: Path) -> None:  # noqa: C901  # one route after another
         "msdyncrm_segments": organisation.outbound_segment,
         "msdyncrm_customerjourneys": organisation.outbound_journey,
     }
-
-    async def login(request: Request) -> Response:
-        base = f"{url}/{TENANT}"
-        if request.method == "POST":
-            return JSONResponse({"access_token": "token", "expires_in": 3599, "token_type": "Bearer"})
-        endpoints = {"authorization_endpoint": f"{base}/authorize", "token_endpoint": f"{base}/oauth2/v2.0/token"}
-        return JSONResponse({"issuer": f"{base}/v2.0", **endpoints})
 
     async def control(request: Request) -> Response:
         if request.method == "POST":
@@ -187,12 +173,9 @@ def main(folder: Path) -> None:  # noqa: C901  # one route after another
         Route("/control", control, methods=["GET", "POST"]),
         Route("/peer/{row_id}", peer),
         Route("/api/data/v9.2/{path:path}", data, methods=["GET", "POST"]),
-        Route("/{path:path}", login, methods=["GET", "POST"]),
     ]
-    options: dict[str, Any] = {"log_level": "error", "backlog": 4096, "h11_max_incomplete_event_size": 2**18}
-    config = uvicorn.Config(Starlette(routes=routes), ssl_certfile=str(folder / "server.pem"), **options)
-    print(url, flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    print(service.url, flush=True)
+    service.run(routes, backlog=4096, h11_max_incomplete_event_size=2**18)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.dataverse.wire import ClientShards
+from airflow_provider_cij.dataverse.wire import Transports
 from airflow_provider_cij.errors import CijAuthError, CijError
 
 HOST = "https://contoso.crm4.dynamics.com"
@@ -76,7 +76,7 @@ class Broken(httpx.AsyncByteStream):
         raise httpx.RemoteProtocolError("peer closed connection")
 
 
-@dataclass
+@dataclass(eq=False)
 class Wire(httpx.AsyncBaseTransport):
     """The transport below httpx: plays the script and records what was sent and when."""
 
@@ -114,7 +114,7 @@ class Client(DataverseClient):
     wire: Wire
 
     async def __aenter__(self) -> Client:
-        self._http = ClientShards([(httpx.AsyncClient(transport=self.wire), self.settings.max_concurrency)])
+        self._http = Transports([(self.wire, self.settings.max_concurrency)])
         return self
 
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, parse_guid, unpack_guids
+from airflow_provider_cij.dataverse.guids import normalize_guid, pack_guids, parse_guid, read_guids, unpack_guids
 from airflow_provider_cij.dataverse.odata import (
+    encoded_length,
+    fitting,
     in_filter,
     in_literal,
     literal,
@@ -120,7 +122,29 @@ def test_in_is_written_as_documented():
 def test_encoded_lengths_add_up(values):
     """The encoded length of a query is the sum of its parts' lengths."""
     parts = [f"{in_literal(value)}," for value in values]
-    assert sum(len(quote_option(part)) for part in parts) == len(quote_option("".join(parts)))
+    assert sum(map(encoded_length, parts)) == len(quote_option("".join(parts)))
+
+
+@given(
+    texts=st.lists(st.text(" a@é\"'[", max_size=9)),
+    room=st.integers(0, 90),
+    most=st.integers(1, 6),
+    joint=st.sampled_from([",", " or "]),
+)
+def test_texts_are_put_into_queries_that_fit(texts, room, most, joint):
+    """All texts come, in their order, and only one that is alone in a query may be longer than fits."""
+    parts = list(fitting(map(in_literal, texts), room, most, joint))
+    assert [text for part in parts for text in part] == [in_literal(text) for text in texts]
+    assert all(len(part) <= most for part in parts)
+    assert all(len(part) == 1 or len(quote_option(joint.join(part))) <= room for part in parts)
+
+
+@given(st.lists(st.uuids()), st.sampled_from([str, lambda one: str(one).upper(), lambda one: one.hex]))
+def test_ids_are_read_as_the_service_writes_them(ids, spell):
+    """A page of ids is given in lower case with dashes, and packed, in whatever spelling it came."""
+    values = [spell(one) for one in ids]
+    assert read_guids([*values, "none"]) == (list(map(str, ids)), b"".join(one.bytes for one in ids), [len(ids)])
+    assert read_guids(values) == (list(map(str, ids)), b"".join(one.bytes for one in ids), [])
 
 
 def test_a_row_path_takes_only_an_id():

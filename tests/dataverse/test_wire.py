@@ -16,7 +16,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.texts import json_of, storable
-from airflow_provider_cij.dataverse.wire import ClientShards
+from airflow_provider_cij.dataverse.wire import Transports
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
@@ -30,20 +30,20 @@ def _who(client):
 
 
 @pytest.mark.parametrize(("connections", "parts"), [(8, [8]), (16, [16]), (17, [9, 8]), (52, [13, 13, 13, 13])])
-def test_connections_are_spread_over_clients(connections, parts):
-    """No client has more than 16 connections, and each exchange goes to the one that is the least busy."""
-    shards = ClientShards.open("https://localhost", ssl.create_default_context(), 1, connections)
-    assert list(shards._free.values()) == parts
+def test_connections_are_spread_over_transports(connections, parts):
+    """No transport has more than 16 connections, and each exchange goes to the one that is the least busy."""
+    transports = Transports.open("https://localhost", ssl.create_default_context(), connections)
+    assert list(transports._free.values()) == parts
     with contextlib.ExitStack() as exchanges:
-        used = [exchanges.enter_context(shards.least_busy()) for _ in range(connections)]
-        assert sorted((used.count(client) for client in set(used)), reverse=True) == parts
-        assert set(shards._free.values()) == {0}
-    assert list(shards._free.values()) == parts
-    asyncio.run(shards.aclose())
+        used = [exchanges.enter_context(transports.least_busy()) for _ in range(connections)]
+        assert sorted((used.count(one) for one in set(used)), reverse=True) == parts
+        assert set(transports._free.values()) == {0}
+    assert list(transports._free.values()) == parts
+    asyncio.run(transports.aclose())
 
 
 def test_forty_requests_run_at_once(scripted):
-    """Forty requests run at once where the connection allows it, over three clients."""
+    """Forty requests run at once where the connection allows it, over three transports."""
     meeting = threading.Barrier(40)
     answer = scripted.answer
 

@@ -35,6 +35,10 @@ HAS: dict[str, Callable[[], bool]] = {
     "retry policies": lambda: TAKES_RETRY_POLICY,
     "task state store": lambda: "NEVER_EXPIRE" in _source("airflow.sdk", "execution_time/context.py"),
     "asset state store": lambda: "asset_state_store" in _source("airflow.sdk", "definitions/context.py"),
+    "filters of asset events by name": lambda: (
+        "name_prefix_pattern: QueryAssetNamePrefix"
+        in _source("airflow", "api_fastapi/core_api/routes/public/assets.py").partition("def get_asset_events(")[2]
+    ),
     "shared poll of watchers": lambda: shared_stream_producer() is not None,
 }
 

@@ -20,9 +20,9 @@ NUMBERS = ("timeout", "poll_interval", "poke_interval", "rate_per_minute", "max_
 IDS = ("segment_id", "journey_id", "segment_ids", "template_id")
 WORDS = (
     *("if_exists", "fail_on", "until", "operation", "table", "how", "on_empty", "segment_type", "base_table"),
-    *("target", "journey_type", "required_consent", "mode", "duplicates", "on_multiple_matches"),
+    *("target", "journey_type", "required_consent", "mode", "duplicates", "on_multiple_matches", "overwrite"),
 )
-TEXTS = ("group", "trigger")
+TEXTS = ("group", "trigger", "address_column", "value_column", "match_on", "given_at_column", "reason_column")
 BOUNDS = (
     "max_invalid",
     "max_not_found",
@@ -50,7 +50,7 @@ BAD = [
     (COUNTS, ("many", True, -1)),
     (("segment_ids",), ([""], ID, [])),
     (IDS, ("", "Gold", 7)),
-    (("required_consent",), ("contacts",)),
+    (("required_consent", "to"), ("contacts",)),
     (WORDS, ("contacts", 7)),
     (TEXTS, ("", 7.5, True)),
     (BOUNDS, ("many", True, -1)),
@@ -114,7 +114,8 @@ def test_help_shows_the_constructor_of_a_subclass_of_a_user():
 def context():
     """Return the part of Airflow's context that a task reads."""
     now = datetime.now(UTC)
-    ti = SimpleNamespace(map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None)
+    ids = {"dag_id": "arguments", "task_id": "t", "run_id": "r", "map_index": -1}
+    ti = SimpleNamespace(**ids, try_number=1, max_tries=0, xcom_push=lambda **_: None)
     return {"ti": ti, "dag_run": SimpleNamespace(start_date=now, run_after=now), "run_id": "r"}
 
 

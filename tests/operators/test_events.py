@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -23,30 +23,15 @@ from airflow_provider_cij.operators.segments import (
 )
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import hook_lineage_collector
-from tests.dags import run_dag
+from tests.dags import events_of, run_dag
+from tests.live_journeys import create_live_journey
 from tests.scripted import Answer
 from tests.segment_responses import ID, NONE, segment
 
 ALLOWED = {
     *("segment_id", "name", "status", "member_count", "change", "evaluated_at", "read", "added", "removed", "invalid"),
-    *("not_found", "opted_out", "duration", "link", "execution_id"),
+    *("not_found", "opted_out", "used_by", "expires_at", "duration", "link", "execution_id"),
 }
-
-
-def _events(dag_id: str) -> list[tuple[str, str, int, dict]]:
-    """Return the asset events of a DAG: task, URI, map index and extra."""
-    from airflow.models.asset import AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        rows = session.execute(
-            select(AssetEvent, AssetModel)
-            .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-            .where(AssetEvent.source_dag_id == dag_id)
-            .order_by(AssetEvent.id)
-        ).all()
-        return [(event.source_task_id, asset.uri, event.source_map_index, event.extra) for event, asset in rows]
 
 
 @pytest.fixture
@@ -85,7 +70,7 @@ def test_each_change_of_a_segment_is_an_event_with_numbers(contacts, dag_id, tmp
         datetime.fromisoformat(waiting["since"]) <= datetime.now(UTC) < datetime.fromisoformat(waiting["gives_up_at"])
     )
 
-    events = _events(dag_id)
+    events = events_of(dag_id)
     asset = segment_asset(f"{dag_id}.create")
     assert [(task, uri) for task, uri, _, _ in events] == [
         (task, asset.uri) for task in ("create", "fill", "publish", "refresh", "stop", "delete")
@@ -105,12 +90,58 @@ def test_each_change_of_a_segment_is_an_event_with_numbers(contacts, dag_id, tmp
         "not_found": 0,
     }
     assert (extras["publish"]["status"], extras["publish"]["member_count"]) == ("live", 20)
+    assert {task for task, extra in extras.items() if "used_by" in extra or "expires_at" in extra} == {
+        "publish",
+        "refresh",
+    }
     refreshed = extras["refresh"]
     assert (refreshed["member_count"], refreshed["change"]) == (20, 0)
     assert refreshed["evaluated_at"] == ran.result("refresh")["evaluated_at"]
     assert len(refreshed["execution_id"]) == 36
     assert refreshed["duration"] >= 0
     assert (extras["stop"]["status"], extras["delete"]["status"]) == ("stopped", "deleted")
+
+
+@pytest.fixture
+def segment_in_use(contacts, cij_sandbox) -> tuple[str, str]:
+    """Return the ids of a live segment and of a live journey with it as its audience."""
+    return CijHook().run(create_live_journey)
+
+
+def _refreshed(dag_id: str, segment_id: str) -> dict:
+    """Refresh a segment, and return the extra of the event."""
+    with DAG(dag_id, schedule=None) as dag:
+        CijRefreshSegmentOperator(task_id="refresh", segment_id=segment_id, poll_interval=0.1)
+    assert run_dag(dag).states == {"refresh": "success"}
+    return events_of(dag_id)[-1][3]
+
+
+def test_an_event_says_how_many_journeys_use_a_segment_and_when_an_unused_one_expires(
+    segment_in_use, cij_sandbox, dag_id
+):
+    """A segment in use has a count and no end; an unused one expires 120 days after its last journey stopped."""
+    segment_id, journey_id = segment_in_use
+    used = _refreshed(dag_id, segment_id)
+    assert used["used_by"] == 1
+    assert "expires_at" not in used
+    stop = {"statecode": 2, "statuscode": 3}
+    CijHook().run(lambda cij: cij.dataverse.patch(f"msdynmkt_journeys({journey_id})", stop))
+    unused = _refreshed(dag_id, segment_id)
+    assert unused["used_by"] == 0
+    left = datetime.fromisoformat(unused["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=119, hours=23) < left <= timedelta(days=120)
+
+
+def test_an_event_lacks_what_the_application_may_not_read(segment_in_use, cij_sandbox, dag_id):
+    """Without the privilege to read usages a task succeeds, and its event of an unused segment claims nothing."""
+    segment_id, journey_id = segment_in_use
+    stop = {"statecode": 2, "statuscode": 3}
+    CijHook().run(lambda cij: cij.dataverse.patch(f"msdynmkt_journeys({journey_id})", stop))
+    cij_sandbox.faults.add("missing_privilege", table="msdynmkt_segmentusage", operation="read")
+    try:
+        assert not {"used_by", "expires_at"} & set(_refreshed(dag_id, segment_id))
+    finally:
+        cij_sandbox.faults.clear()
 
 
 def test_mapped_tasks_emit_events_on_their_own_assets(contacts, dag_id):
@@ -123,7 +154,7 @@ def test_mapped_tasks_emit_events_on_their_own_assets(contacts, dag_id):
     mapped = dag.get_task("create")
     assert EVENTS in mapped.outlets
     run_dag(dag)
-    assert sorted((index, uri) for _, uri, index, _ in _events(dag_id)) == [
+    assert sorted((index, uri) for _, uri, index, _ in events_of(dag_id)) == [
         (index, segment_asset(key).uri) for index, key in enumerate(keys)
     ]
 
@@ -138,7 +169,7 @@ def test_emit_events_false_emits_none(contacts, dag_id, emit):
         )
     assert (EVENTS in task.outlets) == (emit is not False) == (EVENTS in dag.get_task("mapped").outlets)
     assert set(run_dag(dag).states.values()) == {"success"}
-    assert _events(dag_id) == []
+    assert events_of(dag_id) == []
 
 
 def test_a_task_works_where_its_context_takes_no_events(contacts, dag_id):
@@ -171,7 +202,7 @@ def test_a_segment_that_stays_as_it_is_and_a_dry_run_emit_none(contacts, dag_id)
         )
         create >> again >> dry
     assert set(run_dag(dag).states.values()) == {"success"}
-    assert [task for task, *_ in _events(dag_id)] == ["create"]
+    assert [task for task, *_ in events_of(dag_id)] == ["create"]
 
 
 def test_a_failure_is_an_xcom_of_one_line(run_publish):

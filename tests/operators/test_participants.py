@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
-import uuid
 
 import pytest
 from airflow.sdk import DAG
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.assets import EVENTS
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.operators.journeys import CijExportJourneyParticipantsOperator
-from tests.dags import run_dag
+from tests.dags import events_of, run_dag
+from tests.live_journeys import create_live_journey
 
 ID = "0f5b0c7f-395d-447b-b14c-315a601f878e"
 
@@ -28,33 +26,11 @@ def sandbox():
         yield running
 
 
-def _live_journey() -> str:
-    """Create a live journey for all contacts, and return its id."""
-
-    async def create(cij):
-        spec = SegmentSpec(key=uuid.uuid4().hex, display_name="All", query="PROFILE(contact)")
-        await cij.segments.create(spec)
-        await cij.segments.publish(spec.segment_id)
-        for _ in range(400):
-            if (await cij.segments.get(spec.segment_id)).status == 1:
-                break
-            await asyncio.sleep(0.05)
-        definition = {"name": "All", "trigger": {"type": "OneTime", "audience": spec.segment_id}}
-        row = {
-            "msdynmkt_name": f"All {uuid.uuid4()}",
-            "msdynmkt_journeyjson": json.dumps(definition),
-            "statecode": 1,
-            "statuscode": 2,
-        }
-        return await cij.dataverse.post("msdynmkt_journeys", row, repeatable=False)
-
-    return CijHook().run(create)
-
-
 def test_participants_are_counted_and_written(sandbox, monkeypatch, dag_id, tmp_path):
-    """People are counted by state in XCom, and written to the file alone."""
+    """People are counted by state in XCom and event, and written to the file alone; the event names the audience."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", sandbox.airflow_conn_uri)
-    journey_id, path = _live_journey(), tmp_path / "people.csv"
+    audience, journey_id = CijHook().run(create_live_journey)
+    path = tmp_path / "people.csv"
     with DAG(dag_id, schedule=None) as dag:
         every = CijExportJourneyParticipantsOperator(task_id="every", journey_id=journey_id, path=str(path))
         CijExportJourneyParticipantsOperator(task_id="done", journey_id=journey_id, states=["completed"])
@@ -63,6 +39,8 @@ def test_participants_are_counted_and_written(sandbox, monkeypatch, dag_id, tmp_
     result = ran.result("every")
     assert (result["count"], result["states"], result["status"]) == (40, {"in_progress": 40}, "live")
     assert (ran.result("done")["count"], ran.result("done")["states"]) == (0, {})
+    (extra,) = [extra for task, _, _, extra in events_of(dag_id) if task == "every"]
+    assert (extra["audience"], extra["member_count"], extra["states"]) == (audience, 40, {"in_progress": 40})
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert len({row["id"] for row in rows}) == 40
@@ -74,7 +52,7 @@ def test_a_missing_privilege_is_named(cij_sandbox, monkeypatch, dag_id, tmp_path
     """Without the privilege the task fails with its name in the hint, and writes no file."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     path = tmp_path / "people.csv"
-    journey_id = _live_journey()
+    _, journey_id = CijHook().run(create_live_journey)
     with DAG(dag_id, schedule=None) as dag:
         CijExportJourneyParticipantsOperator(task_id="t", journey_id=journey_id, path=str(path))
     ran = run_dag(dag)

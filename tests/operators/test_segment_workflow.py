@@ -208,7 +208,11 @@ GOOD = str(uuid.UUID(int=1))
             {},
             "None of the first 1 rows holds any id, more than max_invalid=0.",
         ),
-        ("contactid\n" + "".join(f"{uuid.UUID(int=n)}\n" for n in range(200_001)), {}, "200001 different ids; a group"),
+        (
+            "contactid\n" + "".join(f"{uuid.UUID(int=n)}\n" for n in range(200_001)),
+            {},
+            "200,001 different ids; a group",
+        ),
         (None, {"members": "{{ 'nonsense' }}"}, "members is a str. Give a list of ids"),
     ],
 )

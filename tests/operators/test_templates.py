@@ -68,6 +68,7 @@ SAMPLES = {
     "operation": ("remove", "remove"),
     "how": ("fetchxml", "fetchxml"),
     "mode": ("create_only", "create_only"),
+    "overwrite": ("always", "always"),
     "duplicates": ("last", "last"),
     "on_multiple_matches": ("oldest", "oldest"),
     "batch_size": ("50", 50),
@@ -113,7 +114,7 @@ def _connection(cij_sandbox, monkeypatch):
 def _rendered_samples():
     for kind in dict.fromkeys(task_kinds()):
         for name, default in parameters_of(kind).items():
-            if name in ("self", "kwargs", *NOT_TEMPLATED) or (
+            if name in ("self", "kwargs", "to", *NOT_TEMPLATED) or (
                 name == "timeout" and "poke_interval" in parameters_of(kind)
             ):
                 continue

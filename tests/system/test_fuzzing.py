@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.members.pages import page_of, page_of_text, paging_inputs
-from airflow_provider_cij.api.segments.client import stop_results_of
 from airflow_provider_cij.api.segments.models import Definition, Execution, Segment, groups_of
+from airflow_provider_cij.api.segments.stop import stop_results_of
 from airflow_provider_cij.api.segments.wait import began_since
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url

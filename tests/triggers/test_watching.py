@@ -145,7 +145,7 @@ def test_each_evaluation_is_an_event_with_its_execution():
                 )
                 assert set(event) <= {
                     *("segment_id", "name", "status", "member_count", "change", "evaluated_at", "duration", "link"),
-                    "execution_id",
+                    *("execution_id", "cij_conn_id"),
                 }
             assert watching.events.empty()
 

@@ -11,6 +11,7 @@ from airflow_provider_cij.ui.plugin import STATIC, CijPlugin
 
 MODULES = {path.name: path.read_text() for path in STATIC.glob("*.js")}
 ALLOWED = {
+    "assets",
     "assets/events",
     "dags",
     "dags/~/dagRuns/~/taskInstances",
@@ -26,19 +27,19 @@ ALLOWED = {
 def test_each_bundle_is_a_file_that_sets_the_global_of_its_name():
     """Airflow looks for the component of an app in a global of the app's name."""
     for app in CijPlugin.react_apps:
-        text = MODULES[app["bundle_url"].removeprefix("cij/")]
+        text = MODULES[app["bundle_url"].removeprefix("/cij/")]
         assert f'globalThis["{app["name"]}"] = ' in text
 
 
-def test_each_app_has_a_route_of_its_own_and_relative_addresses():
-    """An app without a route is not shown, and an address with a slash in front loses a base path."""
+def test_each_app_has_a_route_of_its_own_and_files():
+    """An app without a route is not shown, and each address is that of a file."""
     routes = [app["url_route"] for app in CijPlugin.react_apps]
     assert len(set(routes)) == len(routes) == 2
     assert {app["destination"] for app in CijPlugin.react_apps} == {"nav", "dag_run"}
     for app in CijPlugin.react_apps:
         for name in ("bundle_url", "icon", "icon_dark_mode"):
             if name in app:
-                assert (STATIC / app[name].removeprefix("cij/")).is_file()
+                assert (STATIC / app[name].removeprefix("/").removeprefix("cij/")).is_file()
 
 
 def test_only_one_module_reads_and_only_paths_that_are_listed():

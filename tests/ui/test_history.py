@@ -136,6 +136,45 @@ def test_only_https_links_are_links(page, link):
     assert row["link"] is None
 
 
+WATCHED = {"segment_id": ID, "cij_conn_id": "cij_default", "name": "VIP"}
+
+
+def _watched(days_ago: float, **payload: Any) -> dict[str, Any]:
+    event = _event(days_ago, uri="vip_refreshed", from_trigger=True, payload={**WATCHED, **payload})
+    return {**event, "name": "vip_refreshed", "source_dag_id": None, "source_task_id": None}
+
+
+def test_a_watchers_event_is_of_the_segment_that_it_names(page):
+    """A watcher's event, on an asset of any name, makes a row by itself, and counts beside the events of tasks."""
+    (row,) = _segments(page, [_watched(0, status="live", member_count=7)])
+    assert (row["id"], row["name"], row["members"], row["dag"], row["dags"]) == (ID, "VIP", 7, "", [])
+    (row,) = _segments(page, [_evaluated(1, 5), _watched(0, status="failed")])
+    assert (row["category"], row["dag"], row["task"], row["members"]) == ("failed", "weekly", "refresh", 5)
+    assert row["error"] == "The last evaluation failed."
+
+
+@pytest.mark.parametrize("wrong", [{"cij_conn_id": None}, {"cij_conn_id": "a/b"}, {"segment_id": "7"}])
+def test_an_event_that_only_looks_like_a_watchers_is_left_out(page, wrong):
+    """A payload without a connection or with a malformed id makes no segment."""
+    assert _segments(page, [_watched(0, member_count=1, **wrong)]) == []
+
+
+@pytest.mark.parametrize(
+    ("events", "used_by", "expires"),
+    [
+        ([{"used_by": 0, "expires_at": "2027-01-20T00:00:00Z"}], 0, True),
+        ([{"used_by": 0, "expires_at": "2027-01-20T00:00:00Z"}, {}], 0, True),
+        ([{"used_by": 0, "expires_at": "2027-01-20T00:00:00Z"}, {"used_by": 2}], 2, False),
+        ([{"used_by": 0}, {"status": "stopped"}], None, False),
+    ],
+)
+def test_use_and_expiry_are_those_of_the_newest_event_that_says_it(page, events, used_by, expires):
+    """A later event that says a segment is used ends its expiry, and a segment that is not live has none."""
+    told = [_event(len(events) - place, **{"status": "live", **extra}) for place, extra in enumerate(events)]
+    (row,) = _segments(page, told)
+    assert (row["usedBy"], row["expires"] is not None) == (used_by, expires)
+
+
 def test_other_events_are_left_out(page):
     """Events of other assets, of journeys, and of malformed addresses make no segment."""
     uris = ["s3://bucket/file", URI.replace("segments", "journeys"), "cij://x/segments/7", None]
@@ -153,7 +192,8 @@ _STATES = [("failed", 10), ("failed", 20), ("failed", 30), ("deferred", 5)]
 
 ROWS = [
     {"name": "=Alpha", "id": "a", "dag": "one", "dags": ["one"], "task": "t", "tags": ["x"], "category": "live"}
-    | {"members": 5, "changeShare": 0.2, "evaluated": NOW - DAY, "connection": "c", "error": None},
+    | {"members": 5, "changeShare": 0.2, "evaluated": NOW - DAY, "connection": "c", "error": None}
+    | {"usedBy": 0, "expires": NOW + 31 * DAY},
     {
         "name": "Beta, Inc",
         "id": "b",
@@ -163,9 +203,11 @@ ROWS = [
         "tags": [],
         "category": "failed",
     }
-    | {"members": None, "changeShare": None, "evaluated": None, "connection": "d", "error": 'say "no"\nnow'},
+    | {"members": None, "changeShare": None, "evaluated": None, "connection": "d", "error": 'say "no"\nnow'}
+    | {"usedBy": None, "expires": None},
     {"name": "beta 10", "id": "c", "dag": "two", "dags": ["two"], "task": "t", "tags": ["x"], "category": "stale"}
-    | {"members": 7, "changeShare": -0.05, "evaluated": NOW - 9 * DAY, "connection": "c", "error": None},
+    | {"members": 7, "changeShare": -0.05, "evaluated": NOW - 9 * DAY, "connection": "c", "error": None}
+    | {"usedBy": 0, "expires": NOW + 29 * DAY},
 ]
 
 
@@ -181,6 +223,8 @@ ROWS = [
         ({"changed": "10"}, "a"),
         ({"changed": "no number"}, "abc"),
         ({"older": "8"}, "bc"),
+        ({"use": "unused"}, "ac"),
+        ({"use": "expiring"}, "c"),
     ],
 )
 def test_filters_leave_what_is_asked_for(page, chosen, ids):

@@ -7,7 +7,9 @@ import csv
 import io
 import re
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 from cij_sandbox.testing import Sandbox, running_sandbox
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.segments.models import MemberGroup
@@ -55,11 +57,16 @@ class Pages:
         token = context.request.post(f"{self.airflow.url}/auth/token", data=login).json()["access_token"]
         context.add_cookies([{"name": "_token", "value": token, "url": self.airflow.url}])
         page = context.new_page()
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(f"{request.method} {request.url}"))
         page.goto(f"{self.airflow.url}/{path}")
         return page
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # Airflow fails on an event whose DAG run has not begun, and the page reads around it.
+        if message.type == "error" and "status of 500" not in message.text:
+            self.complaints.append(message.text)
 
     def open_segments(self, parameters: str = "", user: str = "admin", **options: Any) -> Page:
         """Open the page, and wait for its table."""
@@ -79,7 +86,7 @@ def sandbox() -> Iterator[Sandbox]:
 async def _organisation(connection_uri: str) -> tuple[list[str], str]:
     """Create the segments of the DAG; return contacts and a journey template."""
     async with DataverseClient(settings_of(Connection.from_uri(connection_uri, conn_id="page"))) as client:
-        for name in ("Alpha", "Beta", "Gamma"):
+        for name in ("Alpha", "Beta", "Gamma", "Delta"):
             await Cij.on(client).segments.create(SegmentSpec(f"page.{name}", name, groups=(MemberGroup("people"),)))
             await Cij.on(client).segments.publish(SegmentSpec(f"page.{name}", name).segment_id)
         rows = [row async for page in client.pages("contacts?$select=contactid") for row in page]
@@ -87,9 +94,15 @@ async def _organisation(connection_uri: str) -> tuple[list[str], str]:
     return [row["contactid"] for row in rows], found["value"][0]["msdynmkt_journeytemplateid"]
 
 
+async def _publish_delta(connection_uri: str) -> None:
+    """Evaluate the segment that only a watcher observes."""
+    async with DataverseClient(settings_of(Connection.from_uri(connection_uri, conn_id="page"))) as client:
+        await Cij.on(client).segments.publish(SegmentSpec("page.Delta", "Delta").segment_id)
+
+
 @pytest.fixture(scope="module")
 def history(sandbox, tmp_path_factory) -> Iterator[Pages]:
-    """Run Airflow, seed the demo's weeks of sixty segments, and run mapped tasks twice: one of them fails."""
+    """Run Airflow and a watcher, seed the demo's weeks, and run mapped tasks twice: one of them fails."""
     folder = tmp_path_factory.mktemp("pages")
     people, template = asyncio.run(_organisation(sandbox.airflow_conn_uri))
     weekly.prepare(sandbox.airflow_conn_uri, folder / "weekly")
@@ -99,25 +112,43 @@ def history(sandbox, tmp_path_factory) -> Iterator[Pages]:
     (dags / "cij_page.py").write_text((HERE / "dags" / "cij_page.py").read_text())
     with Stack(folder / "airflow", dags, base_path=BASE_PATH) as airflow, chromium() as browser:
         pages = Pages(airflow, browser, [])
-        airflow.add_connection("cij_default", sandbox.airflow_conn_uri)
+        airflow.add_connection("cij_default", f"{sandbox.airflow_conn_uri}&max_poll_seconds=0.5")
         empty = pages.open("plugin/cij")
         expect(empty.get_by_role("heading", name="No segment was refreshed yet")).to_be_visible(timeout=30_000)
-        airflow.run(sys.executable, "-m", "demo.history", str(folder / "weekly"), str(dags), sandbox.base_url)
-        for dag_id in ("cij_page", "cij_page_waits"):
-            airflow.wait_for_dag(dag_id)
-        for sizes in ((40, 30, 20), (44, 30, 5)):
-            members = [people[:size] for size in sizes]
-            lists = dict(zip(("Alpha", "Beta", "Gamma"), members, strict=True))
-            pages.runs.append(airflow.trigger("cij_page", {"lists": lists}))
-            for _ in airflow.watch("cij_page", pages.runs[-1]):
-                pass
-        waiting = airflow.trigger("cij_page_waits", {"template_id": template})
-        for task in airflow.watch("cij_page_waits", waiting):
-            states = {one["task_id"]: one["state"] for one in airflow.tasks("cij_page_waits", waiting)}
-            if states == {"wait": "deferred", "create_journey": "success"}:
-                break
-            assert task["state"] != "failed"
+        _run_all(pages, people, template, folder / "weekly", dags, sandbox.base_url)
+        give_up = time.monotonic() + 120
+        # Until the watcher has begun, an evaluation is no news to it.
+        while not _has_events(airflow, "delta refreshed"):
+            assert time.monotonic() < give_up
+            with ThreadPoolExecutor() as threads:
+                threads.submit(asyncio.run, _publish_delta(sandbox.airflow_conn_uri)).result()
+            time.sleep(1)
         yield pages
+
+
+def _has_events(airflow: Stack, name: str) -> bool:
+    (asset,) = airflow.rest("GET", "assets", params={"name_pattern": name})["assets"]
+    return bool((asset["last_asset_event"] or {}).get("id"))
+
+
+def _run_all(pages: Pages, people: list[str], template: str, lists_of_weeks: Path, dags: Path, url: str) -> None:
+    """Seed the demo's weeks, and run the DAGs."""
+    airflow = pages.airflow
+    airflow.run(sys.executable, "-m", "demo.history", str(lists_of_weeks), str(dags), url)
+    for dag_id in ("cij_page", "cij_page_waits"):
+        airflow.wait_for_dag(dag_id)
+    for sizes in ((40, 30, 20), (44, 30, 5)):
+        members = [people[:size] for size in sizes]
+        lists = dict(zip(("Alpha", "Beta", "Gamma"), members, strict=True))
+        pages.runs.append(airflow.trigger("cij_page", {"lists": lists}))
+        for _ in airflow.watch("cij_page", pages.runs[-1]):
+            pass
+    waiting = airflow.trigger("cij_page_waits", {"template_id": template})
+    for task in airflow.watch("cij_page_waits", waiting):
+        states = {one["task_id"]: one["state"] for one in airflow.tasks("cij_page_waits", waiting)}
+        if states == {"wait": "deferred", "create_journey": "success"}:
+            break
+        assert task["state"] != "failed"
 
 
 @pytest.fixture
@@ -149,15 +180,15 @@ def _expect_names(page: Page, *names: str) -> None:
 def test_each_segment_has_a_row_with_its_numbers(pages, sandbox, user):
     """An admin and a reader see each segment with counts, changes, state, error and links, from real runs."""
     page = pages.open_segments("dag=cij_page&sort=name", user)
-    expect(page.get_by_text("3 of 62 segments")).to_be_visible()
+    expect(page.get_by_text("3 of 63 segments")).to_be_visible()
     expect(page.get_by_text("are not in the list").first).to_be_visible()
     alpha = _row(page, "Alpha")
-    assert alpha["Status"] == "Live"
+    assert alpha["Status"].split("\n")[0] == "Live"
     assert (alpha["Members"], alpha["Since last run"].split()) == ("44", ["+4", "+10%"])
     assert (alpha["Read"], alpha["Added"], alpha["Removed"], alpha["Last error"]) == ("44", "4", "0", "")
     assert alpha["Evaluated"].endswith("just now") or alpha["Evaluated"].endswith("ago")
     gamma = _row(page, "Gamma")
-    assert (gamma["Status"], gamma["Members"]) == ("Failed", "20")
+    assert (gamma["Status"].split("\n")[0], gamma["Members"]) == ("Failed", "20")
     assert "15 of 20 members (75%) are not in the list" in gamma["Last error"]
     link = page.get_by_role("rowheader", name="Alpha").get_by_role("link")
     assert str(link.get_attribute("href")).startswith(f"{sandbox.base_url}/main.aspx?etn=msdynmkt_segment")
@@ -171,8 +202,9 @@ def test_each_segment_has_a_row_with_its_numbers(pages, sandbox, user):
 def test_the_page_reads_airflow_alone_and_a_hundred_events_a_page(pages):
     """Sixty segments of eleven weeks take some twenty requests, all to Airflow's REST API below the base path."""
     pages.open_segments()
+    origin = pages.airflow.url.removesuffix(BASE_PATH)
+    assert not [line for line in pages.requests if not line.startswith((f"GET {origin}/", f"GET blob:{origin}/"))]
     sent = [line.removeprefix(f"GET {pages.airflow.url}") for line in pages.requests]
-    assert not [line for line in sent if line.startswith(("GET http", "POST", "PATCH", "DELETE"))]
     ours = [line for line in sent if re.match(r"/api/v2/(assets/events|dags\?|dags/)", line) and "cij" in line]
     events = [line for line in ours if "/assets/events?" in line]
     assert all("limit=100&" in line for line in events)
@@ -196,7 +228,7 @@ def test_filters_and_order_are_in_the_address(pages):
     expect(page.locator("tbody th")).to_have_text(names)
     assert page.get_by_label("Search").input_value() == "an"
     page.get_by_role("button", name="Clear filters").click()
-    expect(page.get_by_text("62 segments", exact=True)).to_be_visible()
+    expect(page.get_by_text("63 segments", exact=True)).to_be_visible()
 
 
 def test_failed_and_changed_segments_are_found(pages):
@@ -211,6 +243,31 @@ def test_failed_and_changed_segments_are_found(pages):
     page.get_by_role("button", name="Clear filters").click()
     page.get_by_label("Older than").fill("14")
     _expect_names(page, "Abandoned carts Finland")
+
+
+def test_unused_segments_are_marked_and_found(pages):
+    """A segment that nothing uses is marked, with a warning in the month before it expires; two filters leave them."""
+    page = pages.open_segments("sort=name")
+    page.get_by_role("combobox", name="Use").select_option("Unused")
+    _expect_names(page, "Abandoned carts Finland", "Alpha", "Beta", "Bronze members Denmark", "Gamma", "Lapsed Austria")
+    assert _row(page, "Abandoned carts Finland")["Status"].split("\n") == ["Stale", "expires in 11 days"]
+    assert _row(page, "Beta")["Status"].split("\n") == ["Live", "unused, 119 days left"]
+    expect(page.locator(".cij-warning")).to_have_text("expires in 11 days")
+    page.get_by_role("combobox", name="Use").select_option("Expires in 30 days")
+    _expect_names(page, "Abandoned carts Finland")
+    expect(page).to_have_url(re.compile("use=expiring"))
+    page.get_by_role("button", name="Members over time of Abandoned carts Finland").click()
+    expect(page.get_by_text(re.compile("unused: expires in 11 days, on .*, unless a journey uses it"))).to_be_visible()
+
+
+@pytest.mark.parametrize("user", ["admin", "viewer"])
+def test_a_segment_that_only_a_watcher_observes_has_a_row(pages, user):
+    """Events of a watcher are on an asset of any name: its segment has status, members and age, and no DAG."""
+    page = pages.open_segments("q=Delta", user)
+    delta = _row(page, "Delta")
+    assert (delta["Status"].split("\n")[0], delta["Members"], delta["Last error"]) == ("Live", "0", "")
+    assert delta["DAG and task"].split("\n") == ["delta refreshed", "watcher"]
+    assert delta["Evaluated"].endswith("just now") or delta["Evaluated"].endswith("ago")
 
 
 def test_the_csv_file_holds_what_the_table_shows(pages):
@@ -233,13 +290,14 @@ def test_what_waits_and_journeys_have_views_of_their_own(pages):
     """A deferred task stands with what it waits for and when it gives up; a journey with its audience."""
     page = pages.open_segments()
     page.get_by_role("tab", name="Waiting now 1").click()
-    waits = page.get_by_role("table", name="Waiting now").locator("tbody tr").inner_text()
-    assert "Segment “Alpha”" in waits
+    row = page.get_by_role("table", name="Waiting now").locator("tbody tr")
+    expect(row).to_contain_text("Segment “Alpha”")
+    waits = row.inner_text()
     assert "live" in waits
     assert "in 6 days" in waits or "in 7 days" in waits
     page.get_by_role("tab", name="Journeys 1").click()
     journey = page.get_by_role("table", name="Journeys").locator("tbody tr").inner_text()
-    assert journey.split("\t")[:3] == ["Welcome", "draft", "Alpha"]
+    assert journey.split("\t")[:3] == ["Welcome", "Draft", "Alpha"]
 
 
 def test_the_tab_on_a_run_says_what_its_tasks_did(pages):

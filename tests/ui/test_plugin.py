@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import tomllib
@@ -29,14 +30,36 @@ def test_importing_the_plugin_loads_nothing_else():
     """Every task and the DAG processor import the plugin: beside Airflow's own base it loads two modules of its own."""
     script = """
 import sys
-import airflow.sdk.plugins_manager, airflow.plugins_manager
+import airflow.plugins_manager
+try:
+    import airflow.sdk.plugins_manager
+except ImportError:
+    pass  # before Airflow 3.2
 before = set(sys.modules)
 import airflow_provider_cij.ui.plugin
-print(sorted(set(sys.modules) - before))
+print(sorted(set(sys.modules) - before - {"airflow_provider_cij"}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    # Airflow itself has loaded the package, for what it says of the provider.
+    # From 3.2 on Airflow itself has loaded the package, for what it says of the provider.
     assert done.stdout.splitlines()[-1] == "['airflow_provider_cij.ui', 'airflow_provider_cij.ui.plugin']"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("http://localhost:8080", "/cij/"),
+        ("https://host/data/airflow/", "/data/airflow/cij/"),
+        ("/airflow", "/airflow/cij/"),
+    ],
+)
+def test_the_addresses_of_modules_have_the_base_path(base_url, expected):
+    """Modules are named by their whole path: Airflow 3.1 takes no relative one."""
+    script = (
+        "from airflow_provider_cij.ui.plugin import CijPlugin; print(*(a['bundle_url'] for a in CijPlugin.react_apps))"
+    )
+    environment = {**os.environ, "AIRFLOW__API__BASE_URL": base_url}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split()[-2:] == [f"{expected}page.js", f"{expected}run.js"]
 
 
 def test_the_distribution_names_the_plugin():

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent.consent_to import Channel
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.reading import address_key
-from airflow_provider_cij.api.consent.rules import Channel
 from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.api.custom_apis import inputs_of
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijReplyError
@@ -75,7 +75,7 @@ async def discover(client: DataverseClient, target: Target) -> tuple[ConsentChec
     if target.channel not in _CHANNELS:
         return None, f"{ACTION} has no channel {target.channel.name.lower()}"
     if len(target.profile_ids) > 1:
-        return None, f"the purpose is in {len(target.profile_ids)} compliance profiles, and ConsentTo names none"
+        return None, f"the purpose is in {len(target.profile_ids):,} compliance profiles, and ConsentTo names none"
     try:
         parameters = await inputs_of(client, ACTION)
     except CijError as error:

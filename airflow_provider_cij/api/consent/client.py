@@ -12,16 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.consent.bulk import ConsentImport
+from airflow_provider_cij.api.consent.consent_to import CHANNELS, Channel, ConsentTo
 from airflow_provider_cij.api.consent.import_plan import CREATED, FAILED, IF_SOURCE_NEWER, UPDATED, Statement
 from airflow_provider_cij.api.consent.reading import address_key, read_rows, spellings
-from airflow_provider_cij.api.consent.rules import (
-    CHANNELS,
-    Channel,
-    ConsentTo,
-    ConsentValue,
-    Decision,
-    value_in_any_world,
-)
+from airflow_provider_cij.api.consent.rules import ConsentValue, Decision, value_in_any_world
 from airflow_provider_cij.api.consent.screening import Decider
 from airflow_provider_cij.api.consent.target import resolve
 from airflow_provider_cij.errors import CijError, CijInputError

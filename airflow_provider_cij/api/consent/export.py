@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
 from airflow_provider_cij.api.consent.marker import is_ours, plain_reason, said_at
 from airflow_provider_cij.api.consent.reading import (
     CONSENT_ID,
@@ -29,7 +30,7 @@ from airflow_provider_cij.api.consent.reading import (
     VALUE,
     consent_row,
 )
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.target import resolve
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
 from airflow_provider_cij.dataverse.odata import query

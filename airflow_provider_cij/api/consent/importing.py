@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.bounds import Bound
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.bulk import OUTCOMES, ConsentImport
-from airflow_provider_cij.api.consent.import_plan import ALWAYS, IF_SOURCE_NEWER, KEPT_NEWER, NEVER, Statement
+from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
+from airflow_provider_cij.api.consent.import_plan import IF_SOURCE_NEWER, KEPT_NEWER, Statement
 from airflow_provider_cij.api.consent.private import private
-from airflow_provider_cij.api.consent.reading import address_key, fitting_url
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.reading import address_key, in_filters
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.statements import (
     CLOCK_SKEW,
     Columns,
@@ -29,7 +30,7 @@ from airflow_provider_cij.api.consent.statements import (
 from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.api.members.match import TABLES
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import in_filter, query
+from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OVERWRITE = (IF_SOURCE_NEWER, ALWAYS, NEVER)
 # So many addresses are read by one request, and their rows written by a few.
 _A_BATCH = 400
 _MOST_LOGGED = 100
@@ -130,7 +130,8 @@ async def import_consent(
             not_found, statements = await _matched(client, read, spec, column, found, on_rejected), found
             if not max_not_found.allows(not_found, source.read):
                 raise CijInputError(
-                    f"{not_found} values of {source.read} rows find nobody with an address, more than {max_not_found}.",
+                    f"{not_found:,} values of {source.read:,} rows find nobody with an address, "
+                    f"more than {max_not_found}.",
                     hint="rejects_path gives a file of their lines. Nothing was sent.",
                 )
         kept = statements.drop_doubtful()
@@ -201,7 +202,7 @@ class _Source:
             log.warning("%s more lines can't be used", f"{self.invalid - _MOST_LOGGED:,}")
         if self.invalid and (self.invalid == self.read or not bound.allows(self.invalid, self.read)):
             raise CijInputError(
-                f"{self.invalid} of {self.read} rows can't be used, more than {bound}.",
+                f"{self.invalid:,} of {self.read:,} rows can't be used, more than {bound}.",
                 hint="The log has the lines, and rejects_path gives a file of them. Nothing was sent.",
             )
 
@@ -243,9 +244,8 @@ async def _matched(
     async def addresses_of(values: Sequence[str]) -> list[tuple[str, str]]:
         """Return the key of each value that finds an address, and the address."""
         people = []
-        for part in fitting_url(values):
-            select = dict.fromkeys((match_on, column))
-            path = query(entity_set, select=select, where=in_filter(match_on, part))
+        for where in in_filters(match_on, values):
+            path = query(entity_set, select=dict.fromkeys((match_on, column)), where=where)
             rows = await private(f"GET {entity_set} by {match_on}", _all(client, path))
             people += [(address_key(row.get(match_on)), text_of_value(row.get(column))) for row in rows]
         return [(key, address) for key, address in people if trimmed(address)]

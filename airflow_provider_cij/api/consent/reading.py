@@ -17,7 +17,7 @@ from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.api.members.match import normalize, widest
 from airflow_provider_cij.api.timestamps import parse_utc
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, fitting, in_list, in_literal, query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -32,7 +32,7 @@ _UNIT, _TOPIC = "_owningbusinessunit_value", "_msdynmkt_topicid_value"
 _NEEDED = (POINT, VALUE, KIND, _TOPIC, _UNIT, "modifiedon")
 _TO_WRITE = (CONSENT_ID, SOURCE, REASON)
 # The rest of the URL is for all but the values, and for the cookie of a further page.
-_ROOM = URL_LIMIT - 2560
+_ROOM, _MOST = URL_LIMIT - 2560, 2000
 
 
 def address_key(text: object) -> str:
@@ -61,22 +61,14 @@ def spellings(texts: Iterable[object]) -> dict[str, list[str]]:
     return found
 
 
-def fitting_url(values: Iterable[str]) -> Iterator[list[str]]:
-    """Yield values in batches that fit into a URL.
+def in_filters(column: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield filters that together ask for all values, each with as many as fit into a URL.
 
-    :param values: the values for ``in_filter``
+    :param column: the column's logical name
+    :param values: the values
     """
-    part: list[str] = []
-    room = _ROOM
-    for value in values:
-        length = len(quote_option(f"{in_literal(value)},"))
-        if part and length > room:
-            yield part
-            part, room = [], _ROOM
-        part.append(value)
-        room -= length
-    if part:
-        yield part
+    for part in fitting(map(in_literal, values), _ROOM, _MOST):
+        yield in_list(column, part)
 
 
 async def read_rows(
@@ -97,8 +89,8 @@ async def read_rows(
     wide: dict[str, list[str]] = {}
     for key in addresses:
         wide.setdefault(widest(key), []).append(key)
-    for batch in fitting_url(text for texts in addresses.values() for text in texts):
-        path = query(CONSENTS, select=select, where=f"{in_filter(POINT, batch)} and {target.where()}")
+    for where in in_filters(POINT, (text for texts in addresses.values() for text in texts)):
+        path = query(CONSENTS, select=select, where=f"{where} and {target.where()}")
         for row in await private(f"GET {CONSENTS}", _all(client, path)):
             key, read = address_key(row.get(POINT)), consent_row(row)
             for one in wide.get(widest(key), ()):

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.asking import ACTION, ConsentCheck, discover
-from airflow_provider_cij.api.consent.reading import address_key, fitting_url, read_rows, spellings
+from airflow_provider_cij.api.consent.consent_to import AS_SERVICE, NOT_OPTED_OUT, ConsentTo
+from airflow_provider_cij.api.consent.reading import address_key, in_filters, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import (
-    AS_SERVICE,
     NO_ADDRESS,
-    NOT_OPTED_OUT,
     NOT_SET,
     OPTED_OUT,
     UNKNOWN,
-    ConsentTo,
     ConsentValue,
     Decision,
     Outcome,
@@ -28,7 +26,7 @@ from airflow_provider_cij.api.consent.target import Target, recipient_column, re
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import TABLES
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.dataverse.odata import in_filter, query
+from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -151,8 +149,8 @@ async def screen(
         reasons = dict.fromkeys(batch, UNKNOWN)
         people: dict[str, list[str]] = {}
         stored: list[object] = []
-        for part in fitting_url(batch):
-            path = query(entity_set, select=(id_column, column), where=in_filter(id_column, part))
+        for where in in_filters(id_column, batch):
+            path = query(entity_set, select=(id_column, column), where=where)
             async for row in _people(client, path):
                 person, address = str(row.get(id_column)).lower(), address_key(row.get(column))
                 if address:

@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from airflow_provider_cij.api.consent.consent_to import Channel
 from airflow_provider_cij.api.consent.import_plan import Statement
 from airflow_provider_cij.api.consent.reading import address_key
-from airflow_provider_cij.api.consent.rules import Channel, ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
@@ -207,10 +209,7 @@ class Statements:
 
         :param size: addresses in a batch; the last one may have fewer
         """
-        last = ""
-        query = "SELECT * FROM doubt WHERE key > ? ORDER BY key LIMIT ?"
-        while rows := self._database.execute(query, (last, size)).fetchall():
-            last = rows[-1][0]
+        for rows in self._pages("SELECT * FROM doubt WHERE key > ? ORDER BY key LIMIT ?", size):
             yield [address for _, address in rows]
 
     def drop_doubtful(self) -> list[int]:
@@ -227,10 +226,7 @@ class Statements:
 
         :param size: statements in a batch; the last one may have fewer
         """
-        last = ""
-        query = "SELECT * FROM statement WHERE key > ? ORDER BY key LIMIT ?"
-        while rows := self._database.execute(query, (last, size)).fetchall():
-            last = rows[-1][0]
+        for rows in self._pages("SELECT * FROM statement WHERE key > ? ORDER BY key LIMIT ?", size):
             yield [
                 Statement(
                     address,
@@ -242,6 +238,12 @@ class Statements:
                 )
                 for _, address, value, given, reason, line, spelled in rows
             ]
+
+    def _pages(self, query: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        last = ""
+        while rows := self._database.execute(query, (last, size)).fetchall():
+            last = rows[-1][0]
+            yield rows
 
     def close(self) -> None:
         """Drop all statements."""

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, Profile, Rule
+from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
+from airflow_provider_cij.api.consent.rules import Profile, Rule
 from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
 from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijRefusedError
@@ -196,5 +197,5 @@ async def _found(
     if len(rows) == 1:
         return rows[0]
     ids = ", ".join(sorted(str(row.get(key)) for row in rows)[:5])
-    message = f"{len(rows)} rows are named {name!r}: {ids}." if rows else f"There is no {kind} named {name!r}."
+    message = f"{len(rows):,} rows are named {name!r}: {ids}." if rows else f"There is no {kind} named {name!r}."
     raise CijInputError(message, hint=f"Give the {kind}'s id.")

@@ -91,7 +91,9 @@ class CustomTriggers:
         rows = await self._client.rows(query(_SET, select=_COLUMNS, where=where))
         if len(rows) != 1:
             raise CijNotFoundError(
-                f"There are {len(rows)} custom triggers {name!r}." if rows else f"There is no custom trigger {name!r}.",
+                f"There are {len(rows):,} custom triggers {name!r}."
+                if rows
+                else f"There is no custom trigger {name!r}.",
                 hint="Give the unique name that its code snippet shows, msdynmkt_….",
             )
         unique, api_id = str(rows[0].get("msdynmkt_uniquename") or ""), rows[0].get("_msdynmkt_customapiid_value")

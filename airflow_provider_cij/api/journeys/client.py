@@ -24,12 +24,13 @@ from airflow_provider_cij.api.journeys.models import (
 )
 from airflow_provider_cij.api.journeys.spec import JourneySpec, body_of, check_times
 from airflow_provider_cij.api.names import id_of_name
+from airflow_provider_cij.api.row_sync import rows_by_id
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import LIVE
 from airflow_provider_cij.api.validation import ValidationResult
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
+from airflow_provider_cij.dataverse.odata import literal, query, row_path
 from airflow_provider_cij.dataverse.redact import words_of
 from airflow_provider_cij.errors import (
     CijConflictError,
@@ -65,6 +66,8 @@ _ROWS = (3, 5)
 
 class Journeys:
     """The verbs on journeys, over one open client."""
+
+    _of = Journey.of
 
     def __init__(self, client: DataverseClient, clock: Clock | None = None) -> None:
         self._client = client
@@ -104,9 +107,16 @@ class Journeys:
         :return: those that exist, by id
         :raises CijError: the service refuses, or is not there
         """
-        pages = self._client.pages(query(JOURNEYS, select=JOURNEY_COLUMNS, where=in_filter(_ID, journey_ids)))
-        found = [Journey.of(row) async for page in pages for row in page]
-        return {journey.journey_id: journey for journey in found}
+        return {journey_id: Journey.of(row) for journey_id, row in (await self.rows(journey_ids)).items()}
+
+    async def rows(self, journey_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Read many journeys with one request, as the service returns them.
+
+        :param journey_ids: some hundreds at the most
+        :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
+        """
+        return await rows_by_id(self._client, JOURNEYS, _ID, JOURNEY_COLUMNS, journey_ids)
 
     async def is_superseded(self, journey_id: str) -> bool:
         """Return whether a later version, which an edit of the live journey has made, has taken its place.

@@ -18,7 +18,7 @@ from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
 FOR_VALIDATION = ("msdynmkt_journeyjson",)
-"""What a validation reads besides."""
+"""What a validation reads besides, and who asks for the audience."""
 JOURNEY_COLUMNS = ("msdynmkt_journeyid", "msdynmkt_name", "statecode", "statuscode", "modifiedon")
 
 
@@ -91,6 +91,14 @@ class Journey:
     def status_name(self) -> str:
         """The status in one word."""
         return journey_status_name(self.status)
+
+    @property
+    def audience(self) -> str | None:
+        """The id of the segment that the journey is for; None when the definition was not read, or names none."""
+        try:
+            return normalize_guid(json.loads(self.definition)["trigger"]["audience"])
+        except (CijInputError, KeyError, RecursionError, TypeError, ValueError):
+            return None
 
     def summary(self) -> dict[str, Any]:
         """Return what a task that waited for it returns."""

@@ -251,8 +251,8 @@ class Members:
             return self._group_page(segment, group, number)
 
         page = await read(1)
-        limit, total = self._client.settings.max_concurrency, page.total or 0
-        async with aclosing(following_pages(page, 1, read, limit, size=_PAGE_SIZE, wanted=wanted)) as pages:
+        total = page.total or 0
+        async with aclosing(following_pages(page, 1, read, self._client, size=_PAGE_SIZE, wanted=wanted)) as pages:
             while page.ids:
                 listed.add(page)
                 yield page.ids
@@ -282,7 +282,7 @@ class Members:
         def read(number: int) -> Awaitable[Page]:
             return self._page(action, body | {inputs["number"]: number}, "ResultText", "members")
 
-        async with aclosing(following_pages(first, number, read, self._client.settings.max_concurrency)) as pages:
+        async with aclosing(following_pages(first, number, read, self._client)) as pages:
             while True:
                 if not page.ids and page.has_next:
                     raise CijMovedError("The service gave an empty page of members, and says that there are more.")

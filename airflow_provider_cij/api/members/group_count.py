@@ -8,10 +8,15 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.segments.models import MemberGroup, Segment
+from airflow_provider_cij.api.standing import check_again, read_once
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.members.client import Members
     from airflow_provider_cij.api.segments.client import Segments
+
+
+# Members that are listed in a batch: five hundred such lists are 2 MB.
+_SMALL = 100
 
 
 class GroupMemberCounter:
@@ -54,13 +59,17 @@ class GroupMemberCounter:
         :raises CijInputError: the segment has no such group
         """
         segment = await self._segments.get(segment_id)
-        self._found = self._found or await self._segments.group(segment, self._group)
+        if self._found is None:
+            with read_once():
+                self._found = await self._segments.group(segment, self._group)
         return replace(segment, member_count=await self._count(segment, self._found))
 
     async def _count(self, segment: Segment, group: MemberGroup) -> int | None:
         has = await self._probe.has(segment, group, self._min_members) if self._probe else None
         if has is False:
             return None
+        if has and self._probe and (few := await self._probe.count(segment, group, self._min_members)) is not None:
+            return few
         first = 1 if has else len(await self._members.group_page(segment, group, 1))
         if not has and first < self._min_members:
             number = ceil(self._min_members / first) if first else 1
@@ -70,7 +79,7 @@ class GroupMemberCounter:
 
 
 class PagesOfOne:
-    """Asks whether groups have a number of members: for the page of that number, of one member each.
+    """Asks whether groups have a number of members: for the page of that number, of one member each. Lists small ones.
 
     A service that does not keep to the size of a page would have none of that number. So until one group has shown
     two different pages of one member, the first two are read as well.
@@ -91,11 +100,27 @@ class PagesOfOne:
         """
         if self._works is False:
             return None
-        numbers = [count] if self._works else [count, 1, 2]
-        pages = await asyncio.gather(*(self._members.group_page(segment, group, number, 1) for number in numbers))
+        page = self._members.group_page
+        if self._works:
+            pages = [await page(segment, group, count, 1)]
+        else:
+            pages = await asyncio.gather(*(page(segment, group, number, 1) for number in (count, 1, 2)))
+            check_again()  # by then another group may have shown that the size is kept
         if any(len(ids) > 1 for ids in pages):
             self._works = False
             return None
         if not self._works and pages[1] and pages[2] and pages[1] != pages[2]:
             self._works = True
         return bool(pages[0])
+
+    async def count(self, segment: Segment, group: MemberGroup, at_least: int) -> int | None:
+        """Return how many members a group has that has so many, None when it may have a hundred or more.
+
+        :param segment: the segment
+        :param group: its group
+        :param at_least: how many, 1 or more
+        """
+        if at_least >= _SMALL:
+            return None
+        listed = len(await self._members.group_page(segment, group, 1, _SMALL))
+        return listed if at_least <= listed < _SMALL else None

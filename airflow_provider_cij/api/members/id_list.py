@@ -120,18 +120,18 @@ class InvalidRows:
         :raises CijInputError: every row is invalid, or more than the bound are
         """
         if self.count and self.count == read:
-            raise CijInputError(f"None of the {read} rows holds any {self._what}.", hint=_RIGHT_COLUMN)
+            raise CijInputError(f"None of the {read:,} rows holds any {self._what}.", hint=_RIGHT_COLUMN)
         self._check(read)
 
     def _check(self, read: int, first: str = "") -> None:
         if self._bound.allows(self._bounded, read):
             return
         if self.count == read:
-            message = f"None of the {first}{read} rows holds any {self._what}, more than {self._bound}."
+            message = f"None of the {first}{read:,} rows holds any {self._what}, more than {self._bound}."
             raise CijInputError(message, hint=_RIGHT_COLUMN)
         more = "" if self._on_reject else " rejects_path gives a file of them."
         raise CijInputError(
-            f"{self._bounded} of the {first}{read} rows hold no {self._what}, more than {self._bound}.",
+            f"{self._bounded:,} of the {first}{read:,} rows hold no {self._what}, more than {self._bound}.",
             hint=f"The first are on lines {', '.join(map(str, self.lines[:20]))}. Nothing was sent.{more}",
         )
 
@@ -172,4 +172,4 @@ def _reason(text: str, wanted: str) -> str:
         return "it is empty"
     if "@" in text and wanted == "id":
         return "it looks like an e-mail address"
-    return f"{len(text)} characters that are no {wanted}"
+    return f"{len(text):,} characters that are no {wanted}"

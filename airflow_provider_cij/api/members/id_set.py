@@ -12,9 +12,11 @@ from typing import IO
 from airflow_provider_cij.dataverse.guids import unpack_guids
 from airflow_provider_cij.errors import CijError
 
-_KEY = 16
-_keys_in = struct.Struct(f"{_KEY}s").iter_unpack
-_BUCKET_COUNT = 256
+ID_BYTES = 16
+"""Bytes of an id."""
+_keys_in = struct.Struct(f"{ID_BYTES}s").iter_unpack
+BUCKET_COUNT = 256
+"""Buckets of a set."""
 _MAX_SLACK = 100_000
 
 
@@ -29,7 +31,7 @@ class IdSet:
 
     def __init__(self, in_memory: int = 250_000) -> None:
         self._in_memory = in_memory
-        self._buckets = _Buckets(in_memory)
+        self._buckets = Buckets(in_memory)
         self._raw = 0
         self._distinct = 0
 
@@ -40,7 +42,7 @@ class IdSet:
         :raises CijError: the temporary file can't be written
         """
         self._buckets.add(keys)
-        self._raw += len(keys) // _KEY
+        self._raw += len(keys) // ID_BYTES
         # Duplicates are dropped each time the set may have doubled: they must not fill memory or disk.
         if self._raw > 2 * self._distinct + min(self._in_memory, _MAX_SLACK):
             self._make_distinct()
@@ -57,7 +59,7 @@ class IdSet:
         """
         len(self)
         batch: list[str] = []
-        for number in range(_BUCKET_COUNT):
+        for number in range(BUCKET_COUNT):
             # Sorted: a database may return the same rows in another order the next time.
             batch += sorted(unpack_guids(self._buckets.read(number)))
             while len(batch) >= size:
@@ -69,7 +71,7 @@ class IdSet:
     def digest(self) -> str:
         """Return a digest that tells this set from every other."""
         digest = blake2b(digest_size=16)
-        for number in range(_BUCKET_COUNT):
+        for number in range(BUCKET_COUNT):
             digest.update(b"".join(sorted(self._buckets.keys(number))))
         return digest.hexdigest()
 
@@ -79,7 +81,7 @@ class IdSet:
         :param other: the other set
         """
         left = IdSet(self._in_memory)
-        for number in range(_BUCKET_COUNT):
+        for number in range(BUCKET_COUNT):
             left.update(b"".join(self._buckets.keys(number) - other._buckets.keys(number)))
         return left
 
@@ -94,9 +96,9 @@ class IdSet:
         self.close()
 
     def _make_distinct(self) -> None:
-        buckets = _Buckets(self._in_memory)
+        buckets = Buckets(self._in_memory)
         self._raw = 0
-        for number in range(_BUCKET_COUNT):
+        for number in range(BUCKET_COUNT):
             keys = self._buckets.keys(number)
             buckets.put(number, b"".join(keys))
             self._raw += len(keys)
@@ -104,21 +106,25 @@ class IdSet:
         self._buckets, self._distinct = buckets, self._raw
 
 
-class _Buckets:
+class Buckets:
     """Keys by bucket: the newest of each in memory, the earlier ones in a temporary file once there is one.
 
     :param in_memory: how many keys are held in memory
     """
 
     def __init__(self, in_memory: int) -> None:
-        self._most = in_memory * _KEY
-        self._newest = [bytearray() for _ in range(_BUCKET_COUNT)]
-        self._spilled: list[list[tuple[int, int]]] = [[] for _ in range(_BUCKET_COUNT)]
+        self._most = in_memory * ID_BYTES
+        self._newest = [bytearray() for _ in range(BUCKET_COUNT)]
+        self._spilled: list[list[tuple[int, int]]] = [[] for _ in range(BUCKET_COUNT)]
         self._held = 0
         self._file: IO[bytes] | None = None
 
     def add(self, keys: bytes) -> None:
-        """Put each key into its bucket."""
+        """Put each key into its bucket.
+
+        :param keys: 16 bytes each, joined
+        :raises CijError: the temporary file can't be written
+        """
         newest = self._newest
         for (key,) in _keys_in(keys):
             # Generators of ids count up in the first bytes or in the last ones.
@@ -126,12 +132,20 @@ class _Buckets:
         self._hold(len(keys))
 
     def put(self, number: int, keys: bytes) -> None:
-        """Put keys into one bucket."""
+        """Put keys into one bucket.
+
+        :param number: the bucket
+        :param keys: 16 bytes each, joined
+        :raises CijError: the temporary file can't be written
+        """
         self._newest[number] += keys
         self._hold(len(keys))
 
     def read(self, number: int) -> bytes:
-        """Return all keys of a bucket, duplicates as well."""
+        """Return all keys of a bucket, duplicates as well.
+
+        :param number: the bucket
+        """
         parts = [bytes(self._newest[number])]
         if self._file:
             for offset, length in reversed(self._spilled[number]):
@@ -140,7 +154,10 @@ class _Buckets:
         return b"".join(reversed(parts))
 
     def keys(self, number: int) -> set[bytes]:
-        """Return the distinct keys of a bucket."""
+        """Return the distinct keys of a bucket.
+
+        :param number: the bucket
+        """
         return {key for (key,) in _keys_in(self.read(number))}
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList, OnEnd, OnReject
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, encoded_length, in_filter, in_literal, query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijReplyError, CijServerError
 
@@ -120,7 +120,7 @@ async def match(
     invalid.check(id_list.read)
     if not bound.allows(id_list.not_found, id_list.read):
         raise CijInputError(
-            f"{id_list.not_found} values of {id_list.read} rows match nobody, more than {bound}.",
+            f"{id_list.not_found:,} values of {id_list.read:,} rows match nobody, more than {bound}.",
             hint=f"Is {column!r} the right column? not_found_path gives a file of them. Nothing was sent.",
         )
     return id_list
@@ -175,7 +175,7 @@ class _Matching:
                 digests.append(_digest(key))
                 if self._recently_seen.met(digests[-1]):
                     continue
-                length = len(quote_option(f"{in_literal(text)},"))
+                length = encoded_length(f"{in_literal(text)},")
                 if batch and (length > room or len(batch) == self._values_per_query):
                     yield batch
                     batch, room = {}, whole
@@ -228,7 +228,7 @@ class _Matching:
                 raise
         lines = [line for line, _ in batch.values()]
         message = (
-            f"GET {self._set} for {len(batch)} values of {self._column}, lines {min(lines)} to {max(lines)}, failed. "
+            f"GET {self._set} for {len(batch):,} values of {self._column}, lines {min(lines)} to {max(lines)}, failed. "
             "The service's words are withheld: they may repeat the values."
         )
         hint = error.hint or f"Does every value fit the type of {self._column}?"

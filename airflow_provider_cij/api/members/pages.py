@@ -13,16 +13,20 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count, islice
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import read_ahead
-from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
+from airflow_provider_cij.api.members.id_set import BUCKET_COUNT, ID_BYTES, Buckets
+from airflow_provider_cij.dataverse.guids import read_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijMovedError, CijReplyError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.dataverse.client import DataverseClient
 
 # More than any organisation has contacts, and pages of them: a list without an end exceeds these.
 MAX_IDS = 100_000_000
 _MAX_PAGES = 50_000
+_IN_MEMORY = 250_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Page:
     """One page of ids.
 
     :param ids: the ids, lower case, dashed
+    :param keys: the same ids, 16 bytes each, joined
     :param has_next: True when the service says that there are more pages; default False
     :param number: the page's number as the service counts; None when it gives none
     :param size: ids a page; None when the service gives no size
@@ -37,6 +42,7 @@ class Page:
     """
 
     ids: list[str]
+    keys: bytes
     has_next: bool = False
     number: int | None = None
     size: int | None = None
@@ -70,13 +76,13 @@ def page_of_text(text: str, list_name: str) -> Page:
     except (ValueError, RecursionError):
         return _rescued(text, list_name)
     if value is None or value == "":
-        return Page([])
+        return Page([], b"")
     fields = {name.lower(): item for name, item in value.items()} if isinstance(value, dict) else {}
     entries = fields.get(list_name.lower())
     if not isinstance(entries, list):
         raise CijReplyError(f"The answer holds no list of {list_name}.")
     return Page(
-        ids=_ids(entries),
+        *_ids(entries),
         has_next=fields.get("hasnextpage") is True,
         number=_number(fields.get("pagenumber")),
         size=_number(fields.get("pagesize")),
@@ -84,14 +90,14 @@ def page_of_text(text: str, list_name: str) -> Page:
     )
 
 
-def _ids(entries: list[Any]) -> list[str]:
-    """Return the ids of a list's entries. The documents put several ids into one string."""
-    keys, bad = pack_guids(entries)
+def _ids(entries: list[Any]) -> tuple[list[str], bytes]:
+    """Return the ids of a list's entries, and their keys. The documents put several ids into one string."""
+    ids, keys, bad = read_guids(entries)
     if bad:
-        keys, bad = pack_guids([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
+        ids, keys, bad = read_guids([word for entry in entries for word in re.split(r"[,\s]+", str(entry)) if word])
     if bad:
         raise CijReplyError("The list of members has an entry that is no id.")
-    return unpack_guids(keys)
+    return ids, keys
 
 
 def _rescued(text: str, list_name: str) -> Page:
@@ -105,7 +111,7 @@ def _rescued(text: str, list_name: str) -> Page:
         return pair[1] if pair else None
 
     return Page(
-        ids=_ids([re.sub(r'[\\"]', " ", found[1])]),
+        *_ids([re.sub(r'[\\"]', " ", found[1])]),
         has_next=stated("hasNextPage") == "true",
         number=_number(stated("pageNumber")),
         size=_number(stated("pageSize")),
@@ -139,7 +145,13 @@ def paging_inputs(parameters: list[Any]) -> dict[str, str]:
 
 
 async def following_pages(
-    first: Page, number: int, read: Callable[[int], Awaitable[Page]], limit: int, *, size: int = 0, wanted: int = 0
+    first: Page,
+    number: int,
+    read: Callable[[int], Awaitable[Page]],
+    client: DataverseClient,
+    *,
+    size: int = 0,
+    wanted: int = 0,
 ) -> AsyncGenerator[Page, None]:
     """Yield the pages behind the first one in their order, without an end: the caller stops at the end of its list.
 
@@ -149,19 +161,19 @@ async def following_pages(
     :param first: the first page
     :param number: its number
     :param read: reads the page of a number
-    :param limit: requests that the client sends at once
+    :param client: what ``read`` sends requests with
     :param size: ids a page that were asked for; after a first page with fewer, the second is read alone. Default 0
     :param wanted: ids that the caller wants at most; default 0, all
     """
-    full, total = len(first.ids), wanted or first.total
+    full, total, limit = len(first.ids), wanted or first.total, client.settings.max_concurrency
     numbers = count(number + 1)
     if total and full:
         # The client sends no more than it may at once: the next request is sent before this response is parsed.
-        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, 2 * limit)
+        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, 2 * limit, client.let_end)
     else:
         if full < size:
             yield await read(next(numbers))
-        ahead = read_ahead(numbers, read, limit, lambda page: len(page.ids) < full)
+        ahead = read_ahead(numbers, read, limit, client.let_end, lambda page: len(page.ids) < full)
     async with aclosing(ahead):
         async for page in ahead:
             yield page
@@ -182,7 +194,7 @@ class PageConsistencyCheck:
         self._of = of
         self.pages = 0
         self._read = 0
-        self._ids = IdSet()
+        self._keys = Buckets(_IN_MEMORY)
         self._last: list[str] = []
 
     def add(self, page: Page) -> None:
@@ -195,9 +207,11 @@ class PageConsistencyCheck:
             raise CijIncompleteError("The service gave the same page of members twice: it does not turn pages.")
         self.pages += 1
         self._read += len(page.ids)
-        self._ids.update(pack_guids(page.ids)[0])
+        self._keys.add(page.keys)
         self._last = page.ids
-        if self.pages & (self.pages - 1) == 0:  # 1, 2, 4, 8, … pages: a list that goes in a circle is noticed early
+        # Each page has ids for nearly all buckets: one of them shows a list that goes in a circle.
+        number = self.pages % BUCKET_COUNT
+        if len(self._keys.read(number)) > ID_BYTES * len(self._keys.keys(number)):
             self._check_distinct()
         if self._read > self._most or self.pages > _MAX_PAGES:
             raise CijMovedError(
@@ -213,13 +227,13 @@ class PageConsistencyCheck:
         :raises CijIncompleteError: an id came twice, or fewer came than the service says
         """
         if total is not None and self._read < total:
-            raise CijMovedError(f"The service speaks of {total} members and listed {self._read}.")
+            raise CijMovedError(f"The service speaks of {total:,} members and listed {self._read:,}.")
         self._check_distinct()
 
     def _check_distinct(self) -> None:
-        if self.pages > 1 and len(self._ids) < self._read:
-            twice = self._read - len(self._ids)
+        twice = self._read - sum(len(self._keys.keys(number)) for number in range(BUCKET_COUNT))
+        if self.pages > 1 and twice:
             raise CijMovedError(
-                f"{twice} members came twice: the list changed while it was read, so others may be missing.",
+                f"{twice:,} members came twice: the list changed while it was read, so others may be missing.",
                 hint="List them again.",
             )

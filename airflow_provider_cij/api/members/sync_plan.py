@@ -80,7 +80,7 @@ class Plan:
             left -= taken
         if left:
             raise CijInputError(
-                f"There is no room for {left} of {len(self.missing)} new members: a group holds {GROUP_LIMIT}.",
+                f"There is no room for {left:,} of {len(self.missing):,} new members: a group holds {GROUP_LIMIT:,}.",
                 hint="Spread them over more groups (a segment has up to 10). Nothing was sent.",
             )
         return quotas
@@ -103,8 +103,8 @@ class Plan:
         """
         if not max_removals.allows(self.removals, self.there):
             raise CijInputError(
-                f"{self.removals} of {self.there} members ({self.removals / self.there:.0%}) are not in the list and "
-                f"would be removed, more than {max_removals}.",
+                f"{self.removals:,} of {self.there:,} members ({self.removals / self.there:.0%}) are not in the list "
+                f"and would be removed, more than {max_removals}.",
                 hint="Is the list whole? If it is, allow more. Nothing was changed.",
             )
 
@@ -117,8 +117,8 @@ def check_room(ids: IdSet, groups: int = 1) -> None:
     :raises CijInputError: there are more ids than that many groups hold
     """
     if len(ids) > groups * GROUP_LIMIT:
-        holds = f"a group holds {GROUP_LIMIT}" if groups == 1 else f"{groups} groups hold {groups * GROUP_LIMIT}"
+        holds = f"a group holds {GROUP_LIMIT:,}" if groups == 1 else f"{groups} groups hold {groups * GROUP_LIMIT:,}"
         raise CijInputError(
-            f"There are {len(ids)} different ids; {holds}.",
+            f"There are {len(ids):,} different ids; {holds}.",
             hint="Spread them over several groups (a segment has up to 10). Nothing was sent.",
         )

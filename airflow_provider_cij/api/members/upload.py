@@ -124,7 +124,7 @@ class MemberUpload:
             await for_each(self._pending(ids, quotas), self._call, self._client.settings.max_concurrency)
         except CijError as error:
             if self._done:
-                progress = f"{self._done} of {self._total} calls had succeeded; sending them again is safe."
+                progress = f"{self._done:,} of {self._total:,} calls had succeeded; sending them again is safe."
                 error.hint = f"{error.hint} {progress}".strip()
             raise
         if self._stopped:

@@ -24,7 +24,7 @@ from airflow_provider_cij.api.outbound.models import (
 )
 from airflow_provider_cij.api.outbound.responses import OperationsState, contacts_of, state_of
 from airflow_provider_cij.api.segments.spec import check_query
-from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
+from airflow_provider_cij.dataverse.guids import read_guids
 from airflow_provider_cij.dataverse.odata import quote_option
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijReplyError
 
@@ -137,7 +137,7 @@ class OutboundMembers:
                 await self._act(by_ids(segment.row_id, operation, batch))
             except CijError as error:
                 if done:
-                    said = f"{done} of {total} calls had succeeded; sending them again is safe."
+                    said = f"{done:,} of {total:,} calls had succeeded; sending them again is safe."
                     error.hint = f"{error.hint} {said}".strip()
                 raise
             done, sent = done + 1, sent + len(batch)
@@ -191,20 +191,20 @@ class OutboundMembers:
         if how not in ("query", "fetchxml"):
             raise CijInputError(f"how is {how!r}.", hint="Use 'query' or 'fetchxml'.")
         ask = self._by_query if how == "query" else self._by_fetchxml
-        listed, last = PageConsistencyCheck(), Page([])
+        listed, last = PageConsistencyCheck(), Page([], b"")
         page = await ask(segment, 1, page_size)
-        total, limit = page.total or 0, self._client.settings.max_concurrency
+        total = page.total or 0
         # Smaller than asked for, the first page is the whole list or shows the most that the service gives.
         size = len(page.ids)
 
         def read(number: int) -> Awaitable[Page]:
             return ask(segment, number, size)
 
-        async with aclosing(following_pages(page, 1, read, limit, size=page_size)) as pages:
+        async with aclosing(following_pages(page, 1, read, self._client, size=page_size)) as pages:
             while page.ids:
                 if listed.pages and not len(page.ids) <= size == len(last.ids):
                     raise CijIncompleteError(
-                        f"The service cut a page of {size} members short, and goes on behind it.",
+                        f"The service cut a page of {size:,} members short, and goes on behind it.",
                         hint="It has skipped people: list them again.",
                     )
                 listed.add(page)
@@ -225,10 +225,10 @@ class OutboundMembers:
         with removal_explained():
             answer = await self._client.get(f"contacts?fetchXml={quote_option(fetchxml(segment.row_id, number, size))}")
         rows = answer.get("value")
-        ids, bad = pack_guids([row.get("contactid") for row in rows]) if isinstance(rows, list) else (b"", [0])
+        ids, keys, bad = read_guids([row.get("contactid") for row in rows] if isinstance(rows, list) else [None])
         if bad:
             raise CijReplyError("GET contacts was answered with no list of contacts, or one without its id.")
-        return Page(unpack_guids(ids), has_next=answer.get(_MORE) is True)
+        return Page(ids, keys, has_next=answer.get(_MORE) is True)
 
 
 def _check(segment: OutboundSegment, operation: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_provider_cij.api.members.pages import Page
-from airflow_provider_cij.dataverse.guids import pack_guids, unpack_guids
+from airflow_provider_cij.dataverse.guids import pack_guids, read_guids
 from airflow_provider_cij.errors import CijReplyError
 
 OperationsOutcome = Literal["finished", "pending", "failed", "unknown"]
@@ -108,15 +108,15 @@ def contacts_of(answer: Mapping[str, Any]) -> Page:
     full = [contacts for contacts in lists if contacts]
     if len(full) > 1 or not lists:
         raise CijReplyError(
-            f"The answer of msdyncrm_FetchContactsByQuery holds {len(full)} lists of contacts, not one.",
+            f"The answer of msdyncrm_FetchContactsByQuery holds {len(full):,} lists of contacts, not one.",
             hint="No document says what it looks like: export with how='fetchxml' instead.",
         )
-    ids, bad = pack_guids([_contact_id(entry) for entry in (full[0] if full else [])])
+    ids, keys, bad = read_guids([_contact_id(entry) for entry in (full[0] if full else [])])
     if bad:
         raise CijReplyError("The answer of msdyncrm_FetchContactsByQuery has an entry without a contact's id.")
     total = next((said[name] for name in ("totalrecordcount", "totalcount", "total") if name in said), None)
     more = any(said.get(name) is True for name in ("morerecords", "hasmore", "hasnextpage"))
-    return Page(unpack_guids(ids), has_next=more, total=total if isinstance(total, int) and total >= 0 else None)
+    return Page(ids, keys, has_next=more, total=total if isinstance(total, int) and total >= 0 else None)
 
 
 def _collect(value: Any, lists: list[list[Any]], said: dict[str, Any]) -> None:

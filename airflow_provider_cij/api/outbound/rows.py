@@ -20,10 +20,10 @@ from airflow_provider_cij.api.outbound.models import (
     check_move,
     removal_explained,
 )
-from airflow_provider_cij.api.row_sync import Changes, create_or_update, delete_row, read_columns
+from airflow_provider_cij.api.row_sync import Changes, create_or_update, delete_row, read_columns, rows_by_id
 from airflow_provider_cij.api.segments.spec import IfExists, check_if_exists
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
+from airflow_provider_cij.dataverse.odata import query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijInUseError, CijNotFoundError, CijRefusedError
 
 if TYPE_CHECKING:
@@ -103,11 +103,17 @@ class OutboundRows(Generic[R]):
         :param row_ids: some hundreds at the most
         :return: those that exist, by id
         """
-        where = in_filter(self.kind.table.id_column, row_ids)
-        pages = self._client.pages(query(self.kind.table.entity_set, select=self.kind.columns, where=where))
+        return {row_id: self._of(row) for row_id, row in (await self.rows(row_ids)).items()}
+
+    async def rows(self, row_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Read many with one request, as the service returns them.
+
+        :param row_ids: some hundreds at the most
+        :return: those that exist, by id
+        """
+        table = self.kind.table
         with removal_explained():
-            found = [self._of(row) async for page in pages for row in page]
-        return {row.row_id: row for row in found}
+            return await rows_by_id(self._client, table.entity_set, table.id_column, self.kind.columns, row_ids)
 
     async def find(
         self, where: str = "", *, status: OutboundStatus | None = None, select: Sequence[str] = ()

@@ -81,7 +81,7 @@ def check(spec: OutboundSegmentSpec) -> None:
     check_query(name, spec.query, MEMBERS)
     if len(member_ids_text(spec.member_ids)) > _LONGEST_MEMBERS:
         raise CijInputError(
-            f"{name} has {len(spec.member_ids)} members, more than fit into its row.",
+            f"{name} has {len(spec.member_ids):,} members, more than fit into its row.",
             hint="Create it without, and add them with CijOutboundUpdateSegmentMembersOperator.",
         )
 

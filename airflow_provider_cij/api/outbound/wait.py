@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_cij.api.outbound.journeys import validation_of
 from airflow_provider_cij.api.outbound.models import LIVE, STOPPED, OutboundJourney, OutboundSegment, OutboundStatus
 from airflow_provider_cij.api.outbound.responses import OperationsOutcome
+from airflow_provider_cij.api.standing import read_once
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijOutboundFailedError, CijReplyError
 
@@ -58,7 +59,8 @@ class OutboundWait:
         if self.what == "segment":
             return check_row(await cij.outbound.segments.get(self.row_id), self.until)
         if not self._seen:  # of its row only id and name matter
-            self._seen.append(await cij.outbound.segments.get(self.row_id))
+            with read_once():
+                self._seen.append(await cij.outbound.segments.get(self.row_id))
         segment = self._seen[0]
         state = await cij.outbound.members.state(segment.row_id)
         # The answer is documented nowhere: the log shows it as it is.

@@ -36,7 +36,7 @@ def workflow_text(workflow: Workflow) -> str:
     _distinct([item["ActivityItemId"] for item in items if item.get("ActivityItemId") is not None], "ActivityItemId")
     roots = [activity for activity in activities if activity.get("ActivityTypeId") == _ROOT]
     if len(roots) != 1:
-        raise CijInputError(f"The workflow has {len(roots)} activities of the type {_ROOT}.", hint="It needs one.")
+        raise CijInputError(f"The workflow has {len(roots):,} activities of the type {_ROOT}.", hint="It needs one.")
     for activity, activity_id in zip(activities, ids, strict=True):
         if not activity_id or not activity.get("ActivityTypeId"):
             raise CijInputError(f"The workflow has an activity without ActivityId or ActivityTypeId: {activity_id!r}.")
@@ -45,7 +45,7 @@ def workflow_text(workflow: Workflow) -> str:
             raise CijInputError(f"The workflow's activity {activity_id!r} is under {parent!r}, which is not there.")
     text = workflow if isinstance(workflow, str) else compact(workflow)
     if len(text) > _LONGEST:
-        raise CijInputError(f"The workflow has {len(text)} characters; the service takes {_LONGEST}.")
+        raise CijInputError(f"The workflow has {len(text):,} characters; the service takes {_LONGEST:,}.")
     return text
 
 

@@ -1,8 +1,7 @@
-"""How far an upsert got: what a later try needs to count truly. Pure.
+"""The checkpoint of an upsert, with which a retry counts rows correctly. Pure.
 
-The rows of a list are written in pieces, in an order of their own. Before a piece is written it is noted what each of
-its rows is about to become. A later try finds rows that the earlier one wrote, and knows from the note that it created
-or changed them.
+Rows are written window by window, ordered by key. Before a window is written, the intended outcome of each of its rows
+is stored. A retry finds rows that an earlier try wrote, and counts them by the stored outcomes as created or updated.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ CREATED, UPDATED, UNCHANGED, NOT_FOUND, EXISTING, FAILED = (
     *("not_found", "existing", "failed"),
 )
 _OUTCOMES = (CREATED, UPDATED, UNCHANGED, NOT_FOUND, EXISTING, FAILED)
-# Airflow's store takes 64 KB.
+_CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
+# Airflow's task state store takes 64 KB.
 _ROOM = 48_000
 
 
@@ -29,9 +29,9 @@ _ROOM = 48_000
 class UpsertCheckpoint:
     """The progress of one list.
 
-    :param note: stores the progress; called before a piece is written, and after it
-    :param done: the pieces that need nothing more; default none
-    :param intended: for pieces that were begun, what each of their rows was to become, as stored; default none
+    :param note: stores the progress; called before and after a window is written
+    :param done: numbers of the windows that are complete; default none
+    :param intended: the intended outcomes of windows that were begun, encoded; default none
     :param counts: the outcomes of the rows in ``done``; default none
     """
 
@@ -42,9 +42,9 @@ class UpsertCheckpoint:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any] | None, note: Callable[[dict[str, Any]], None]) -> UpsertCheckpoint:
-        """Read what ``note`` was given.
+        """Read a stored checkpoint.
 
-        :param stored: the stored progress; None for none
+        :param stored: the stored progress; None, there is none
         :param note: stores the progress
         :raises CijInputError: it can't be read
         """
@@ -57,31 +57,31 @@ class UpsertCheckpoint:
                 Counter({str(name): int(count) for name, count in found.get("counts", {}).items()}),
             )
         except (AttributeError, TypeError, ValueError):
-            raise CijInputError("What an earlier try noted of its progress can't be read.") from None
+            raise CijInputError("The checkpoint of an earlier try can't be read.") from None
 
     def intentions(self, number: int) -> list[str] | None:
-        """Return what the rows of a piece were to become when it was begun, None when it never was.
+        """Return the intended outcomes of a window's rows, None when it was never begun.
 
-        :param number: the piece
+        :param number: the window's number
         """
         text = self.intended.get(number)
         return None if text is None else [_OUTCOMES[code] for code in zlib.decompress(b64decode(text))]
 
     def begin(self, number: int, outcomes: Sequence[str]) -> None:
-        """Note what the rows of a piece are about to become.
+        """Store the intended outcomes of a window, before it is written.
 
-        :param number: the piece
-        :param outcomes: of its rows, in their order
+        :param number: the window's number
+        :param outcomes: the outcome of each row, in their order
         """
-        codes = bytes(_OUTCOMES.index(outcome) for outcome in outcomes)
+        codes = bytes([_CODES[outcome] for outcome in outcomes])
         self.intended[number] = b64encode(zlib.compress(codes)).decode()
         self._store()
 
     def end(self, number: int, counts: Mapping[str, int]) -> None:
-        """Note that all rows of a piece are written. One with failed rows is tried again by a later try.
+        """Store that all rows of a window are written. A window with failed rows is written again by a retry.
 
-        :param number: the piece
-        :param counts: the outcomes of its rows
+        :param number: the window's number
+        :param counts: how many rows have each outcome
         """
         if not counts.get(FAILED):
             self.done.add(number)
@@ -92,7 +92,7 @@ class UpsertCheckpoint:
     def _store(self) -> None:
         intended: dict[str, str] = {}
         room = _ROOM
-        for number in sorted(self.intended, reverse=True):  # the newest are surely not written
+        for number in sorted(self.intended, reverse=True):  # the newest are the most likely to be unwritten
             room -= len(self.intended[number])
             if room > 0:
                 intended[str(number)] = self.intended[number]

@@ -1,11 +1,11 @@
-"""Upsert rows of a table: checked whole before the first write, then looked up, compared and written in hundreds."""
+"""Upsert rows of a table: all are checked before the first write, then looked up, compared and written in batches."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -26,8 +26,8 @@ from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
-from airflow_provider_cij.api.records.spool import Spool
-from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Write, Writer
+from airflow_provider_cij.api.records.spool import Packed, Spool, key_of, unpack
+from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Result, Write, Writer
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Rows = tuple[Sequence[int], Sequence[Mapping[str, object]]]
-"""Some whole rows of a source: their line numbers, and a dict a row."""
+"""A chunk of a source: line numbers, and the rows as dicts."""
 OnRejected = Callable[[Sequence[tuple[int, str]]], None]
-"""Called with lines and reasons of rows that are not written. A reason of the service may repeat values."""
+"""Called with the lines and reasons of rejected rows. A reason of the service may repeat values."""
 OnIds = Callable[[Sequence[tuple[object, ...]]], None]
-"""Called with the values of a row's key and the id of the row that has it."""
+"""Called with tuples of a key's values and the id of the row that has the key."""
 OnProgress = Callable[[int, int], None]
 """Called after each request with the number of rows whose outcome is known, and the number of rows in all."""
 GetCheckpoint = Callable[[str], UpsertCheckpoint]
-"""Returns the progress of an earlier try with the same list, given what tells the list from others."""
+"""Returns the progress of an earlier try, by the fingerprint of the list."""
 
 WINDOW = 5000
-"""Rows that are looked up and noted together."""
+"""Rows that are looked up, written and checkpointed together."""
 _MOST_LOGGED = 100
 _PART = 1000
 
@@ -65,8 +65,8 @@ class Records:
     async def plan(self, spec: UpsertSpec, names: Sequence[str]) -> Plan:
         """Check a mapping against the definition of the table.
 
-        :param spec: what is to be done
-        :param names: the names of the rows' columns, which count when ``spec`` maps none
+        :param spec: the upsert
+        :param names: the names of the rows' columns, used when ``spec`` maps no columns
         :return: the columns that are written
         :raises CijInputError: there is no such table or column, a column is read-only, an alternate key is not Active
         """
@@ -101,7 +101,7 @@ class Records:
         checkpoint: GetCheckpoint | None = None,
         **options: Any,
     ) -> UpsertReport:
-        """Create and update the rows of a table. Idempotent: what is the same already is not sent.
+        """Create and update the rows of a table. Idempotent: values that the organisation has already are not sent.
 
         The list is read to its end and checked before the first write. Then its rows are looked up by their keys, and
         those that are new or differ are written, ``batch_size`` a request and as many requests at once as the
@@ -115,8 +115,8 @@ class Records:
             others such as ``emailaddress1``
         :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names, of
             all columns that any row has
-        :param on_rejected: called with rows that are not written; default None
-        :param on_ids: called with the keys and ids of the rows that are there at the end; default None
+        :param on_rejected: called with rejected rows; default None
+        :param on_ids: called with the keys and ids of all rows that exist after the upsert; default None
         :param on_plan: awaited when the list is checked, before the first write, with the number of rows; default None
         :param on_progress: called after each request; default None
         :param checkpoint: returns the progress of an earlier try; default None, there was none
@@ -125,7 +125,7 @@ class Records:
         :raises CijInputError: the mapping is wrong, no row has a mapped column, or the list exceeds ``max_invalid`` or
             has duplicates; nothing was written
         :raises CijRefusedError: the service refused more rows than ``max_failed``; the others may be written
-        :raises CijError: the service does not answer. A repeat does what is left
+        :raises CijError: the service does not answer; a retry writes the remaining rows
         """
         spec = UpsertSpec(table, (key,) if isinstance(key, str) else tuple(key), columns, **options)
         with Spool() as spool:
@@ -149,7 +149,7 @@ async def _in_parts(rows: Iterable[Mapping[str, object]]) -> AsyncIterator[Rows]
 
 
 def _job(organisation: str, spec: UpsertSpec, plan: Plan, spool: Spool) -> str:
-    """Return what tells the work on one list from any other: where it is written to, how, and with which values."""
+    """Return a fingerprint of an upsert: the organisation, the options and the values."""
     columns = [(column.name, column.lookup) for column in plan.columns]
     how = (spec.mode, spec.on_multiple_matches, spec.clear_empty, spec.skip_unchanged, spec.headers, columns)
     digest = blake2b(repr(how).encode(), digest_size=HALF).hexdigest()
@@ -157,7 +157,7 @@ def _job(organisation: str, spec: UpsertSpec, plan: Plan, spool: Spool) -> str:
 
 
 class _Reading:
-    """Reads a list to its end, checks its rows, and finds what their lookups refer to."""
+    """Reads all rows, checks them, and looks up the rows that they refer to."""
 
     def __init__(self, client: DataverseClient, spec: UpsertSpec, spool: Spool, on_rejected: OnRejected | None) -> None:
         self._client = client
@@ -196,7 +196,7 @@ class _Reading:
         return plan
 
     def check(self) -> None:
-        """Refuse a list with too many invalid rows, or with duplicates."""
+        """Raise CijInputError when too many rows are invalid, or rows are duplicates."""
         if not self._spec.max_invalid.allows(self.invalid, self.read):
             raise CijInputError(
                 f"{self.invalid:,} of {self.read:,} rows are invalid, more than {self._spec.max_invalid}.",
@@ -210,23 +210,19 @@ class _Reading:
 
     async def _plan(self, records: Records, names: Sequence[str]) -> Plan:
         plan = await records.plan(self._spec, names)
-        if plan.alternate:  # writing by a key that the service takes for another one would change that one's row
+        if plan.alternate:  # keys that the service considers equal would write to the same row
             self._spool.key_size = HALF
         self._lookups = {place: LookupIds(self._client, plan.columns[place]) for place in plan.lookups}
         return plan
 
     async def _take(self, plan: Plan, lines: Sequence[int], part: Sequence[Mapping[str, object]]) -> None:
         self.read += len(part)
-        planned: list[PlannedRow] = []
-        rejected: list[Rejected] = []
-        for line, row in zip(lines, part, strict=True):
-            found = plan.read(line, row)
-            (planned if isinstance(found, PlannedRow) else rejected).append(found)  # type: ignore[arg-type]
+        planned, rejected = plan.read(lines, part)
         for place, ids in self._lookups.items():
             planned = await self._resolved(plan, place, ids, planned, rejected)
         self._spool.add([plan.resolved(row) for row in planned])
         for found in rejected[: max(0, _MOST_LOGGED - self.invalid)]:
-            log.warning("Line %s is rejected: %s", f"{found.line:,}", found.reason)
+            log.warning("Line %d is rejected: %s", found.line, found.reason)
         self.invalid += len(rejected)
         self._reject(rejected)
 
@@ -244,7 +240,7 @@ class _Reading:
                 rejected.append(Rejected(row.line, f"{plan.columns[place].name}: {why}"))
                 continue
             if matches:
-                row.values[place] = matches[0]
+                row = row._replace(values=(*row.values[:place], matches[0], *row.values[place + 1 :]))
             left.append(row)
         return left
 
@@ -255,16 +251,17 @@ class _Reading:
 
 @dataclass
 class _Window:
-    """One piece of the list while it is written."""
+    """A window of the list while it is written."""
 
     number: int
-    jobs: list[Job] = field(default_factory=list)
+    new: list[Packed] = field(default_factory=list)
+    changed: list[Write] = field(default_factory=list)
     outcomes: dict[bytes, str] = field(default_factory=dict)
     left: int = 0
 
 
 class _Writing:
-    """Writes the rows of a spool, piece by piece."""
+    """Writes the rows of a spool, window by window."""
 
     def __init__(
         self,
@@ -286,7 +283,8 @@ class _Writing:
         self._on_ids = on_ids
         self._on_progress = on_progress
         self._existing = ExistingRows(client, plan)
-        self._writer = Writer(client, plan, spec, self._existing, self._outcome, wants_ids=on_ids is not None)
+        self._writer = Writer(client, plan, spec, self._existing, self._note, wants_ids=on_ids is not None)
+        self._by_key = plan.alternate and spec.mode == "upsert"
         self._windows: dict[int, _Window] = {}
         self._counts: Counter[str] = Counter(progress.counts)
         self._resumed_from = sum(progress.counts.values())
@@ -325,86 +323,85 @@ class _Writing:
         try:
             await self._writer.send(job)
         except CijStoppedError as error:
-            # Raised here it would cancel the requests that are in flight.
+            # Raising here would cancel the requests in flight.
             self._stopped = error
 
     async def _jobs(self) -> AsyncGenerator[Job, None]:
-        """Yield what is to be written. The next piece is looked up while the one before is written."""
+        """Yield the write requests. The next window is looked up while the current one is written."""
         pieces = enumerate(self._spool.windows(WINDOW))
         following = self._start(next(pieces, None))
         try:
             while following:
                 window, following = await following, self._start(next(pieces, None))
-                if window.jobs:
-                    for job in window.jobs:
-                        if self._stopped or self._too_many_failed():
-                            return
-                        yield job
-                else:
+                if not window.left:
                     self._end(window)
+                for job in self._of(window):
+                    if self._stopped or self._too_many_failed():
+                        return
+                    yield job
         finally:
             if following:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
 
-    def _start(self, piece: tuple[int, list[PlannedRow]] | None) -> asyncio.Task[_Window] | None:
+    def _of(self, window: _Window) -> Iterator[Job]:
+        """Yield the write requests of a window. The bodies of new rows are built only then."""
+        size, new = self._writer.batch_size, iter(window.new)
+        verb = UPSERT if self._by_key else CREATE
+        while rows := list(islice(new, size)):
+            yield Job(verb, [self._creation(row) for row in rows], window.number)
+        for start in range(0, len(window.changed), size):
+            yield Job(UPDATE, window.changed[start : start + size], window.number)
+
+    def _start(self, piece: tuple[int, list[Packed]] | None) -> asyncio.Task[_Window] | None:
         return asyncio.create_task(self._prepare(*piece)) if piece else None
 
-    async def _prepare(self, number: int, rows: list[PlannedRow]) -> _Window:
-        """Look the rows of a piece up, and decide what to write."""
+    async def _prepare(self, number: int, rows: list[Packed]) -> _Window:
+        """Look up the rows of a window, and decide what to write."""
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
-        rows = [self._plan.completed(row) for row in rows]
-        found = await self._existing.find(rows)
+        found = await self._existing.find(map(self._unpacked, rows))
         if number in self._progress.done:
-            for row in rows:
-                self._give_ids(row, [self._id_of(there) for there in found.rows.get(row.key, ())])
+            for whole in map(self._unpacked, rows):
+                self._report_ids(whole, [self._id_of(there) for there in found.rows.get(whole.key, ())])
             return window
         before = self._progress.intentions(number) or [""] * len(rows)
-        writes: dict[str, list[Write]] = {CREATE: [], UPSERT: [], UPDATE: []}
         outcomes: list[str] = []
+        clashing = found.clashing if self._plan.alternate and self._spec.mode != "update_only" else ()
         for row, earlier in zip(rows, before, strict=True):
-            if row.key in found.clashing and self._plan.alternate and self._spec.mode != "update_only":
-                outcome = self._fail(window, row, "the service takes its key for that of another row")
+            key = key_of(row)
+            if key in clashing:
+                outcome = self._fail(window, unpack(row), "the service considers its key equal to that of another row")
+            elif there := found.rows.get(key):
+                outcome = self._decide(window, self._unpacked(row), there, earlier)
+            elif self._spec.mode == "update_only":
+                self._reject(unpack(row), "no row has its key")
+                outcome = window.outcomes[key] = NOT_FOUND
             else:
-                outcome = self._decide(window, row, found.rows.get(row.key, []), earlier, writes)
+                window.new.append(row)
+                outcome = CREATED
             outcomes.append(outcome)
-        size = self._writer.batch_size
-        window.jobs = [
-            Job(verb, listed[start : start + size], number)
-            for verb, listed in writes.items()
-            for start in range(0, len(listed), size)
-        ]
-        window.left = sum(map(len, writes.values()))
-        if window.jobs:
+        window.left = len(window.new) + len(window.changed)
+        if window.left:
             self._progress.begin(number, outcomes)
         return window
 
-    def _decide(
-        self,
-        window: _Window,
-        row: PlannedRow,
-        there: Sequence[Mapping[str, Any]],
-        earlier: str,
-        writes: dict[str, list[Write]],
-    ) -> str:
-        """Decide what to do with one row; return what it becomes."""
-        ids = [self._id_of(each) for each in there]
-        if not there:
-            if self._spec.mode == "update_only":
-                self._reject(row, "no row has its key")
-                return self._settle(window, row, NOT_FOUND)
-            by_key = self._plan.alternate and self._spec.mode == "upsert"
-            body = self._plan.creation(row, with_key=not by_key)
-            row_id = "" if by_key else self._plan.new_id(row)
-            writes[UPSERT if by_key else CREATE].append(Write(row, CREATED, row_id, body))
-            return CREATED
+    def _unpacked(self, row: Packed) -> PlannedRow:
+        return self._plan.completed(unpack(row))
+
+    def _creation(self, packed: Packed) -> Write:
+        row = self._unpacked(packed)
+        body = self._plan.creation(row, with_key=not self._by_key)
+        return Write(row, CREATED, "" if self._by_key else self._plan.new_id(row), body)
+
+    def _decide(self, window: _Window, row: PlannedRow, there: Sequence[Mapping[str, Any]], earlier: str) -> str:
+        """Decide what to write for a row that exists, and return its outcome."""
         if self._spec.mode == "create_only":
             outcome = CREATED if earlier == CREATED else EXISTING
-            return self._settle(window, row, outcome, ids)
+            return self._settle(window, row, outcome, [self._id_of(each) for each in there])
         if len(there) > 1 and self._spec.on_multiple_matches == "refuse":
-            return self._fail(window, row, f"{len(there)} rows have its key")
+            return self._fail(window, row, f"{len(there):,} rows have its key")
         if self._spec.on_multiple_matches != "all":
             there = there[:1]
         changes = [self._plan.changes(row, each, changed_only=self._spec.skip_unchanged) for each in there]
@@ -412,33 +409,35 @@ class _Writing:
         changed = [
             Write(row, outcome, self._id_of(each), body) for each, body in zip(there, changes, strict=True) if body
         ]
-        writes[UPDATE] += changed
+        window.changed += changed
         same = [self._id_of(each) for each, body in zip(there, changes, strict=True) if not body]
         if not changed:
             return self._settle(window, row, outcome, same)
-        self._give_ids(row, same)
+        self._report_ids(row, same)
         return outcome
 
     def _settle(self, window: _Window, row: PlannedRow, outcome: str, ids: Sequence[str] = ()) -> str:
-        """Note the outcome of a row."""
-        if window.outcomes.get(row.key) != FAILED:
+        """Record the outcome of a row."""
+        if window.outcomes.setdefault(row.key, outcome) not in (outcome, FAILED):
             window.outcomes[row.key] = outcome
-        self._give_ids(row, ids)
+        if ids:
+            self._report_ids(row, ids)
         return outcome
 
     def _fail(self, window: _Window, row: PlannedRow, reason: str) -> str:
         self._reject(row, reason)
         return self._settle(window, row, FAILED)
 
-    def _outcome(self, number: int, row: PlannedRow, outcome: str, ids: Sequence[str], reason: str) -> None:
-        """Note the outcome of one write."""
+    def _note(self, number: int, results: Sequence[Result]) -> None:
+        """Record the results of a request."""
         window = self._windows[number]
-        window.left -= 1
-        if outcome == FAILED:
-            self._fail(window, row, reason)
-        else:
-            self._settle(window, row, outcome, ids)
-        self._known += 1
+        for row, outcome, ids, reason in results:
+            if outcome == FAILED:
+                self._fail(window, row, reason)
+            else:
+                self._settle(window, row, outcome, ids)
+        window.left -= len(results)
+        self._known += len(results)
         if self._on_progress:
             self._on_progress(min(self._known, self._spool.count), self._spool.count)
         if not window.left:
@@ -454,7 +453,7 @@ class _Writing:
     def _id_of(self, there: Mapping[str, Any]) -> str:
         return str(there.get(self._plan.table.id_column))
 
-    def _give_ids(self, row: PlannedRow, ids: Sequence[str]) -> None:
+    def _report_ids(self, row: PlannedRow, ids: Sequence[str]) -> None:
         if ids and self._on_ids:
             key = self._plan.key_of(row)
             self._on_ids([(*([] if self._plan.by_id else key), row_id) for row_id in ids])

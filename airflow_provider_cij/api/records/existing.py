@@ -1,14 +1,13 @@
-"""Find the rows that an organisation has already, by the keys of a list, and the rows that lookups refer to.
+"""Read the existing rows that have the keys of a list, and the rows that lookups refer to.
 
 Source: Dataverse docs, "In function", "Filter rows". Keys that differ in case only are equal, as in ``members.match``.
-The service may compare more widely (accents): a row that is equal to a key only to the service is never written, and a
-key that the service takes for that of such a row is ``clashing``, because writing by it would change that row.
+The service ignores accents as well. A row whose key is equal to the service only is never written. A key of the list
+that the service considers equal to such a row's is ``clashing``, because writing by it would change that row.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.match import normalize
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow
 from airflow_provider_cij.api.records.values import UnfitError, read_guid, text_of
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, in_filter, in_literal, query, quote_option
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, fitting, in_list, in_literal, query
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijServerError
 
@@ -26,19 +25,17 @@ if TYPE_CHECKING:
 # The rest of the URL is for the columns and for the cookie of a further page.
 _ROOM_FOR_COOKIE = 1024
 _MOST_IN = 2000
-# The literal of a plain key: its two quotes become six characters.
-_PLAIN = re.compile(r'"[\w .-]*",', re.ASCII)
-# A condition of several columns each: far below the service's limit of 500 conditions.
+# Each is a condition on several columns; the service allows 500 conditions.
 _MOST_OR = 50
 _LOOKUPS_KEPT = 50_000
 
 
 @dataclass
 class Found:
-    """The rows that have the keys of a list.
+    """The existing rows with the keys of a list.
 
-    :param rows: rows by the digest of their key
-    :param clashing: digests of keys that the service takes for those of other rows
+    :param rows: rows by the digest of their key; default none
+    :param clashing: digests of keys that the service considers equal to those of other rows; default none
     """
 
     rows: dict[bytes, list[dict[str, Any]]] = field(default_factory=dict)
@@ -46,7 +43,7 @@ class Found:
 
 
 class ExistingRows:
-    """Looks rows up by their keys.
+    """Looks up rows by their keys.
 
     :param client: an open client
     :param plan: the columns and the key
@@ -59,16 +56,16 @@ class ExistingRows:
         self._select = tuple(dict.fromkeys((plan.table.id_column, *names, "createdon")))
         self._room = URL_LIMIT - _ROOM_FOR_COOKIE - len(client.settings.api_url + self._path(""))
 
-    async def find(self, rows: Sequence[PlannedRow]) -> Found:
-        """Return the rows that have some keys, the oldest first where several have one.
+    async def find(self, rows: Iterable[PlannedRow]) -> Found:
+        """Return the existing rows with the keys of some rows, the oldest first where several have the same key.
 
-        :param rows: rows of the list
+        :param rows: rows of the list; consumed query by query
         :raises CijError: the service refuses, or does not answer; the error holds no value
         """
         found = Found()
 
-        async def work(batch: list[PlannedRow]) -> None:
-            await self._query(batch, found)
+        async def work(batch: tuple[list[bytes], str]) -> None:
+            await self._query(*batch, found)
 
         await for_each(self._batches(rows), work, self._client.recommended_concurrency)
         for several in found.rows.values():
@@ -76,7 +73,7 @@ class ExistingRows:
         return found
 
     async def with_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows that have some ids.
+        """Return the existing rows with some ids.
 
         :param ids: the ids
         :raises CijError: the service refuses, or does not answer; the error holds no value
@@ -84,18 +81,18 @@ class ExistingRows:
         found: list[dict[str, Any]] = []
 
         async def work(batch: list[str]) -> None:
-            path = self._path(in_filter(self._plan.table.id_column, batch))
+            path = self._path(in_list(self._plan.table.id_column, batch))
             async for page in _private_pages(self._client, path, self._plan.table.entity_set):
                 found.extend(page)
 
-        await for_each(_fitting(ids), work, self._client.recommended_concurrency)
+        await for_each(fitting(map(in_literal, ids), self._room, _MOST_IN), work, self._client.recommended_concurrency)
         return found
 
-    async def _query(self, batch: list[PlannedRow], found: Found) -> None:
-        wanted = {row.key for row in batch}
+    async def _query(self, keys: list[bytes], where: str, found: Found) -> None:
+        wanted = set(keys)
         met: set[bytes] = set()
         inexact: set[bytes] = set()
-        async for page in _private_pages(self._client, self._path(self._filter(batch)), self._plan.table.entity_set):
+        async for page in _private_pages(self._client, self._path(where), self._plan.table.entity_set):
             for there in page:
                 key = [there.get(column.read_name) for column in self._plan.key_columns]
                 digest = self._plan.digest_of(key)
@@ -104,44 +101,36 @@ class ExistingRows:
                     found.rows.setdefault(digest, []).append(there)
                 else:
                     inexact.add(digest[:HALF])
-        found.clashing.update(row.key for row in batch if row.key not in met and row.key[:HALF] in inexact)
+        if inexact:
+            found.clashing.update(key for key in wanted - met if key[:HALF] in inexact)
 
-    def _batches(self, rows: Sequence[PlannedRow]) -> Iterator[list[PlannedRow]]:
-        """Yield rows whose keys fit into one query."""
-        most = _MOST_IN if len(self._plan.key_columns) == 1 else _MOST_OR
-        batch: list[PlannedRow] = []
-        room = self._room
-        for row in rows:
-            condition = self._condition(row)
-            # Percent-encoded, a character of another kind may be three times as long; most need no look.
-            length = len(condition) + 10 if _PLAIN.fullmatch(condition) else len(quote_option(condition)) + 10
-            if batch and (length > room or len(batch) == most):
-                yield batch
-                batch, room = [], self._room
-            batch.append(row)
-            room -= length
-        if batch:
-            yield batch
+    def _batches(self, rows: Iterable[PlannedRow]) -> Iterator[tuple[list[bytes], str]]:
+        """Yield batches of keys that fit into one query: their digests, and the filter."""
+        columns, keys = self._plan.key_columns, list[bytes]()
+        most, joint = (_MOST_IN, ",") if len(columns) == 1 else (_MOST_OR, " or ")
+
+        def conditions() -> Iterator[str]:
+            for row in rows:
+                keys.append(row.key)
+                yield self._condition(row)
+
+        for part in fitting(conditions(), self._room, most, joint):
+            where = in_list(columns[0].read_name, part) if len(columns) == 1 else joint.join(part)
+            yield keys[: len(part)], where
+            del keys[: len(part)]
 
     def _condition(self, row: PlannedRow) -> str:
-        key = self._plan.key_of(row)
-        if len(key) == 1:
-            return f"{in_literal(str(key[0]))},"
-        pairs = zip(self._plan.key_columns, key, strict=True)
+        if len(self._plan.key_positions) == 1:
+            return in_literal(str(row.values[self._plan.key_positions[0]]))
+        pairs = zip(self._plan.key_columns, self._plan.key_of(row), strict=True)
         return "(" + " and ".join(f"{column.read_name} eq {column.key_literal(value)}" for column, value in pairs) + ")"
-
-    def _filter(self, batch: Sequence[PlannedRow]) -> str:
-        if len(self._plan.key_columns) == 1:
-            values = (str(self._plan.key_of(row)[0]) for row in batch)
-            return in_filter(self._plan.key_columns[0].read_name, values)
-        return " or ".join(map(self._condition, batch))
 
     def _path(self, where: str) -> str:
         return query(self._plan.table.entity_set, select=self._select, where=where)
 
 
 class LookupIds:
-    """Finds the ids of the rows that a lookup refers to, and remembers the last 50,000.
+    """Looks up the ids of the rows that a lookup refers to, and caches up to 50,000.
 
     :param client: an open client
     :param column: the lookup
@@ -159,7 +148,7 @@ class LookupIds:
     async def ids(self, values: Sequence[object]) -> list[list[str]]:
         """Return the ids of the rows that have each of some values: one, none, or several.
 
-        :param values: values of the column that tells the rows apart
+        :param values: values of the lookup's key column
         :raises CijError: the service refuses, or does not answer; the error holds no value
         """
         keys = [normalize(trimmed(text_of(value))) for value in values]
@@ -167,12 +156,13 @@ class LookupIds:
             self._known.clear()
         unknown = list(dict.fromkeys(key for key in keys if key not in self._known))
         self._known.update({key: [] for key in unknown})
-        await for_each(_fitting(unknown), self._query, self._client.recommended_concurrency)
+        batches = fitting(map(in_literal, unknown), URL_LIMIT - 4 * _ROOM_FOR_COOKIE, _MOST_IN)
+        await for_each(batches, self._query, self._client.recommended_concurrency)
         return [self._known[key] for key in keys]
 
     async def _query(self, batch: list[str]) -> None:
         select = tuple(dict.fromkeys((self._target.id_column, self._key)))
-        path = query(self._target.entity_set, select=select, where=in_filter(self._key, batch))
+        path = query(self._target.entity_set, select=select, where=in_list(self._key, batch))
         async for page in _private_pages(self._client, path, self._target.entity_set):
             for row in page:
                 found = self._known.get(normalize(trimmed(text_of(row.get(self._key)))))
@@ -187,39 +177,25 @@ def _id(value: object) -> str:
         raise CijError("The service answered with a row without its id.") from None
 
 
-def _fitting(values: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    room = URL_LIMIT - 4 * _ROOM_FOR_COOKIE
-    for value in values:
-        length = len(quote_option(f"{in_literal(value)},"))
-        if batch and (length > room or len(batch) == _MOST_IN):
-            yield batch
-            batch, room = [], URL_LIMIT - 4 * _ROOM_FOR_COOKIE
-        batch.append(value)
-        room -= length
-    if batch:
-        yield batch
-
-
 async def _private_pages(client: DataverseClient, path: str, entity_set: str) -> AsyncIterator[list[dict[str, Any]]]:
-    """Yield pages of rows. An error does not repeat the service's words, which may hold what was asked for."""
+    """Yield pages of rows. An error does not contain the service's message, which may repeat values of the filter."""
     failure: CijError | None = None
     try:
         async for page in client.pages(path):
             yield page
     except (CijRefusedError, CijServerError) as error:
         failure = error
-    if failure:  # out of the handler: the service's words must not come along as its context
+    if failure:  # raised outside the handler, so that the service's message is not attached as its context
         raise withheld(failure, f"GET {entity_set}")
 
 
 def withheld(error: CijError, what: str) -> CijError:
-    """Return an error without the service's words, which may repeat values of rows.
+    """Return an error without the service's message, which may repeat values of rows.
 
     :param error: the service's error
     :param what: the request
     """
     if error.http_status is None or error.http_status in (403, 429):
-        return error  # our own words, or the name of a privilege
+        return error  # our own message, or the name of a privilege
     message = f"{what} failed. The service's words are withheld: they may repeat values of the rows."
     return CijError.from_dict(error.as_dict() | {"message": message})

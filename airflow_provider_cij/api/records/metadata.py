@@ -1,4 +1,4 @@
-"""What the organisation says of a table: its keys and columns, and the tables that its lookups refer to.
+"""Read the definition of a table: its keys and columns, and the tables that its lookups refer to.
 
 Source: Dataverse docs, "Query table definitions using the Web API".
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.records.values import ColumnType
 from airflow_provider_cij.dataverse.odata import literal, query
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijRefusedError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 _CHOICES = ("Picklist", "State", "Status", "MultiSelectPicklist")
-# What the columns of a type have beside the properties of all columns.
+# Further properties of the columns of each type.
 _MORE = {
     "String": ("MaxLength",),
     "Memo": ("MaxLength",),
@@ -33,10 +34,10 @@ _MORE = {
 class TableInfo:
     """A table.
 
-    :param name: its logical name
-    :param entity_set: its name in URLs
-    :param id_column: its primary key
-    :param keys: the columns and the index status of its alternate keys, by name
+    :param name: the logical name
+    :param entity_set: the entity set name, used in URLs
+    :param id_column: the primary key column
+    :param keys: alternate keys by name: their columns, and the status of their index
     """
 
     name: str
@@ -47,10 +48,10 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class Reference:
-    """How a lookup is bound to a row of a table.
+    """The binding of a lookup to a table.
 
     :param column: the lookup's logical name
-    :param navigation: the name by which it is written
+    :param navigation: the navigation property, by which the lookup is written
     :param target: the table that it refers to
     """
 
@@ -60,7 +61,7 @@ class Reference:
 
 
 class Metadata:
-    """Reads the definitions of tables, each once.
+    """Reads and caches the definitions of tables.
 
     :param client: an open client
     """
@@ -73,9 +74,9 @@ class Metadata:
         self._references: dict[str, list[dict[str, Any]]] = {}
 
     async def table(self, name: str) -> TableInfo:
-        """Return a table.
+        """Return the definition of a table.
 
-        :param name: its logical name
+        :param name: the table's logical name
         :raises CijInputError: there is no such table
         """
         if name not in self._tables:
@@ -91,7 +92,7 @@ class Metadata:
         return self._tables[name]
 
     async def columns(self, table: str, names: Iterable[str]) -> dict[str, ColumnType]:
-        """Return columns of a table, with all that limits their values.
+        """Return columns of a table, with the limits of their values.
 
         :param table: the table's logical name
         :param names: the columns' logical names
@@ -115,17 +116,17 @@ class Metadata:
                 f"The table {table!r} has no column {', '.join(map(repr, unknown))}.",
                 hint='Map the columns of your rows: columns={"name in the rows": "logical name"}.',
             )
-        for kind in {known[name].type for name in names}:
-            await self._complete_type(table, kind)
+        kinds = {known[name].type for name in names}
+        await for_each(kinds, lambda kind: self._complete_type(table, kind), self._client.recommended_concurrency)
         return {name: self._types[table][name] for name in names}
 
     async def reference(self, table: str, column: str, target: str) -> Reference:
-        """Return how a lookup is bound.
+        """Return the binding of a lookup.
 
         :param table: the table's logical name
         :param column: the lookup's logical name
-        :param target: the logical name of the table that it is to refer to
-        :raises CijInputError: it refers to other tables
+        :param target: the logical name of the table that it refers to
+        :raises CijInputError: the lookup refers to other tables only
         """
         if table not in self._references:
             select = ("ReferencingAttribute", "ReferencedEntity", "ReferencingEntityNavigationPropertyName")
@@ -141,7 +142,7 @@ class Metadata:
         return Reference(column, names[target], await self.table(target))
 
     async def _complete_type(self, table: str, kind: str) -> None:
-        """Read what limits the values of all columns of a type."""
+        """Read the limits of the values of all columns of a type."""
         if (table, kind) in self._complete or (kind not in _MORE and kind not in _CHOICES):
             return
         expand = "OptionSet($select=Options)" if kind in _CHOICES else ""

@@ -1,4 +1,4 @@
-"""Rows of a list, checked and turned into what is written. Pure."""
+"""Check the rows of a list, and build the bodies of write requests. Pure."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
 
 HALF = 16
-"""Bytes of a digest that are equal for all keys that the service may take for the same."""
+"""Bytes at the start of a digest, equal for all keys that the service may consider equal."""
 _FORBIDDEN = re.compile(r"[/<>*%&:\\?+]")
-# Text in which nothing needs a closer look.
-_is_plain = re.compile("[!-~][ -~]*").fullmatch
+# A printable text between these begins with a visible character.
+_FIRST_VISIBLE, _FIRST_INVISIBLE = "!", "\u0300"
 _ACTIVE = "Active"
 
 Value = Json | EllipsisType
@@ -42,21 +42,21 @@ Value = Json | EllipsisType
 class PlannedRow(NamedTuple):
     """One row, ready to be written.
 
-    :param key: a digest of its key
-    :param line: where it stands in the list
-    :param values: its values, in the order of the plan's columns
+    :param key: the digest of the row's key
+    :param line: the row's line in the list
+    :param values: the row's values, in the order of the plan's columns
     """
 
     key: bytes
     line: int
-    values: list[Any]
+    values: tuple[Any, ...]
 
 
 class Rejected(NamedTuple):
     """One row that can't be written.
 
-    :param line: where it stands in the list
-    :param reason: why, without its values
+    :param line: the row's line in the list
+    :param reason: the reason, without values of the row
     """
 
     line: int
@@ -66,10 +66,10 @@ class Rejected(NamedTuple):
 class Column:
     """One column that is written.
 
-    :param source: its name in the rows
-    :param kind: what the metadata says of it
-    :param reference: how a lookup is bound; default None, it is no lookup
-    :param lookup: how the row that it refers to is found; default None
+    :param source: the column's name in the rows
+    :param kind: the column's definition
+    :param reference: the binding of a lookup; default None, the column is no lookup
+    :param lookup: the mapping by which the referenced row is looked up; default None
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Column:
         self.lookup = lookup
         self.read = reader_of(kind) if reference is None else (read_guid if _by_id(lookup) else _lookup_text)
         self.same = same_value(kind)
-        # The longest text that is taken as it is when it is plain ASCII; 0 for what is no text.
+        # Printable texts up to this length need no check: .NET counts some characters as two. 0 for other types.
         longest = sys.maxsize if kind.max_length is None else kind.max_length
-        self.plain_length = longest if kind.type in ("String", "Memo") else 0
+        self.plain_length = longest // 2 if kind.type in ("String", "Memo") else 0
         self.read_name = kind.name if reference is None else f"_{kind.name}_value"
         self.write_name = kind.name if reference is None else f"{reference.navigation}@odata.bind"
 
     def to_body(self, value: Json) -> Json:
-        """Return a value as it stands in the body of a request.
+        """Return a value in the form of a request's body.
 
         :param value: the value
         """
@@ -98,7 +98,7 @@ class Column:
         return f"/{self.reference.target.entity_set}({value})"
 
     def key_literal(self, value: Json) -> str:
-        """Return a value as it stands in the key of a URL or in a filter, not percent-encoded.
+        """Return a value as a literal for the key of a URL or for a filter, not percent-encoded.
 
         :param value: the value
         """
@@ -114,11 +114,11 @@ def _lookup_text(value: object) -> str:
 
 
 def alternate_key(table: TableInfo, key: Sequence[str]) -> bool:
-    """Return whether columns are an alternate key that can be used.
+    """Return whether columns are an active alternate key.
 
     :param table: the table
     :param key: the columns' logical names
-    :raises CijInputError: they are one whose index is not Active
+    :raises CijInputError: they are an alternate key whose index is not Active
     """
     found = {name: status for name, (columns, status) in table.keys.items() if columns == frozenset(key)}
     if not found or _ACTIVE in found.values():
@@ -126,18 +126,19 @@ def alternate_key(table: TableInfo, key: Sequence[str]) -> bool:
     name, status = next(iter(found.items()))
     raise CijInputError(
         f"The alternate key {name!r} of table {table.name!r} is {status}, not {_ACTIVE}.",
-        hint="Wait until its index is built, or mend the rows that share values and reactivate it. Nothing was sent.",
+        hint="Wait until its index is built, or correct the rows with the same values and reactivate it. Nothing was "
+        "sent.",
     )
 
 
 class Plan:
-    """The columns of an upsert, and what they make of a row.
+    """The columns of an upsert, which read rows and build request bodies.
 
     :param table: the table
-    :param key: the logical names of the columns that tell rows apart
-    :param columns: all columns, those of the key included
-    :param alternate: the key is an alternate key
-    :param clear_empty: an empty value clears its column
+    :param key: the logical names of the key columns
+    :param columns: all columns, including those of the key
+    :param alternate: True when the key is an alternate key
+    :param clear_empty: True, an empty value clears its column; False, it leaves the column alone
     :raises CijInputError: a column of the key is not among the columns, or a column can't be written
     """
 
@@ -163,61 +164,75 @@ class Plan:
             if kind.name == table.id_column or not (kind.creatable or kind.updatable):
                 raise CijInputError(f"Column {kind.name!r} of table {table.name!r} is read-only.")
         self.lookups = [position for position, column in enumerate(self.columns) if not _is_resolved(column)]
+        self._key_has_lookup = not set(self.lookups).isdisjoint(self.key_positions)
+        creatable = [(position, column) for position, column in enumerate(self.columns) if column.kind.creatable]
+        self._created = [(position, column) for position, column in creatable if position in self.others]
+        self._created_with_key = self._created if self.by_id else creatable
 
-    def read(self, line: int, row: Mapping[str, object]) -> PlannedRow | Rejected:
-        """Check one row, and return it with its values by the types of their columns.
+    def read(
+        self, lines: Sequence[int], rows: Sequence[Mapping[str, object]]
+    ) -> tuple[list[PlannedRow], list[Rejected]]:
+        """Convert rows to the types of their columns; return the valid rows and the invalid ones.
 
-        :param line: where it stands in the list
-        :param row: its values as they were read
+        :param lines: the rows' lines in the list
+        :param rows: the rows as they were read
         """
-        values: list[Value] = []
-        reasons: list[str] = []
-        for column in self.columns:
-            value = row.get(column.source)
-            if type(value) is str and len(value) <= column.plain_length and _is_plain(value):
-                values.append(value)
-            elif is_empty(value):
-                values.append(None if self._clear_empty else ...)
-            else:
-                try:
-                    values.append(column.read(value))
-                except UnfitError as error:
-                    reasons.append(f"{column.name}: {error}")
-                    values.append(...)
-        reasons += self._finish_key(values, reasons)
-        if reasons:
-            return Rejected(line, "; ".join(reasons))
-        return PlannedRow(self.digest(values), line, values)
-
-    def _finish_key(self, values: list[Value], known: Sequence[str]) -> list[str]:
-        """Trim the values of the key, and return what is wrong with them besides."""
-        reasons: list[str] = []
+        # Column by column: most hold plain texts only, which one check of the whole column confirms.
+        reasons: dict[int, list[str]] = {}
+        values = [self._column(column, [row.get(column.source) for row in rows], reasons) for column in self.columns]
         for position in self.key_positions:
-            value = values[position]
-            name = self.columns[position].name
-            if isinstance(value, str):
-                values[position] = value = trimmed(value)
-                if self.alternate and _FORBIDDEN.search(value) and self.columns[position].kind.type != "DateTime":
-                    reasons.append(f"{name}: a key can't hold any of / < > * % & : \\ ? +")
-            if value in (None, ...) and not any(reason.startswith(f"{name}:") for reason in known):
-                reasons.append(f"{name}: empty, and the key needs it")
-        return reasons
+            values[position] = self._key_column(self.columns[position], values[position], reasons)
+        planned = [
+            PlannedRow(self.digest(row), line, row)
+            for place, (line, row) in enumerate(zip(lines, zip(*values, strict=True), strict=True))
+            if place not in reasons
+        ]
+        return planned, [Rejected(lines[place], "; ".join(reasons[place])) for place in sorted(reasons)]
+
+    def _column(self, column: Column, values: list[Any], reasons: dict[int, list[str]]) -> list[Any]:
+        """Return the values of a column converted to its type; add the reasons of invalid ones by position."""
+        if column.plain_length and _are_plain(values, column.plain_length):
+            return values
+        empty = None if self._clear_empty else ...
+        read: list[Any] = []
+        for place, value in enumerate(values):
+            if is_empty(value):
+                read.append(empty)
+                continue
+            try:
+                read.append(column.read(value))
+            except UnfitError as error:
+                reasons.setdefault(place, []).append(f"{column.name}: {error}")
+                read.append(...)
+        return read
+
+    def _key_column(self, column: Column, values: list[Any], reasons: dict[int, list[str]]) -> list[Any]:
+        """Return the values of a key column, trimmed; add the reasons of invalid ones by position."""
+        forbids = self.alternate and column.kind.type != "DateTime"
+        values = [trimmed(value) if isinstance(value, str) else value for value in values]
+        for place, value in enumerate(values):
+            if value is None or value is ...:
+                if not any(reason.startswith(f"{column.name}:") for reason in reasons.get(place, ())):
+                    reasons.setdefault(place, []).append(f"{column.name}: empty, and the key needs it")
+            elif forbids and isinstance(value, str) and _FORBIDDEN.search(value):
+                reasons.setdefault(place, []).append(f"{column.name}: a key can't hold any of / < > * % & : \\ ? +")
+        return values
 
     def completed(self, row: PlannedRow) -> PlannedRow:
-        """Return a row with a value for each column. A row has none for columns that first appear in later rows.
+        """Return a row with a value for each column, including columns that first appear in later rows.
 
         :param row: the row
         """
         missing = len(self.columns) - len(row.values)
         empty = None if self._clear_empty else ...
-        return row._replace(values=[*row.values, *[empty] * missing]) if missing else row
+        return row._replace(values=(*row.values, *[empty] * missing)) if missing else row
 
     def resolved(self, row: PlannedRow) -> PlannedRow:
-        """Return a row whose lookups were replaced by ids.
+        """Return a row with the digest of its key, once its lookups are replaced by ids.
 
         :param row: the row
         """
-        return row._replace(key=self.digest(row.values)) if set(self.lookups) & set(self.key_positions) else row
+        return row._replace(key=self.digest(row.values)) if self._key_has_lookup else row
 
     def digest(self, values: Sequence[Any]) -> bytes:
         """Return the digest of a row's key. Keys that differ in case only are equal.
@@ -227,13 +242,12 @@ class Plan:
         return self.digest_of([values[position] for position in self.key_positions])
 
     def digest_of(self, key: Sequence[Any]) -> bytes:
-        """Return the digest of a key: one half as the service may compare it at its widest, one exact.
+        """Return the digest of a key: the first half as the service compares it, the second half exact.
 
-        :param key: the values of its columns
+        :param key: the values of the key columns
         """
-        if len(key) == 1 and type(key[0]) is str and key[0].isascii():  # the usual key
-            half = _digest([trimmed(key[0]).lower()])
-            return half + half
+        if len(key) == 1 and type(key[0]) is str and key[0].isascii():  # the most frequent kind of key
+            return blake2b(trimmed(key[0]).lower().encode(), digest_size=HALF).digest() * 2
         normal = [_normal(value) for value in key]
         exact = _digest(normal)
         wide = [widest(value) if isinstance(value, str) else value for value in normal]
@@ -247,7 +261,7 @@ class Plan:
         return [row.values[position] for position in self.key_positions]
 
     def new_id(self, row: PlannedRow) -> str:
-        """Return the id that a new row gets. It derives from the key, so that no repeat can make a second row.
+        """Return the id of a new row. It derives from the key, so that a repeated request creates no second row.
 
         :param row: the row
         """
@@ -259,33 +273,34 @@ class Plan:
         return str(uuid5(NAMESPACE_URL, f"airflow-provider-cij:record:{self.table.name}:{names}:{words}"))
 
     def key_link(self, row: PlannedRow) -> str:
-        """Return the key of a row as it stands in a URL's parentheses, not percent-encoded.
+        """Return the key of a row in the form of a URL, without parentheses and percent-encoding.
 
         :param row: the row
         """
-        pairs = zip(self.key_columns, self.key_of(row), strict=True)
-        return ",".join(f"{column.read_name}={column.key_literal(value)}" for column, value in pairs)
+        return ",".join(
+            f"{self.columns[place].read_name}={self.columns[place].key_literal(row.values[place])}"
+            for place in self.key_positions
+        )
 
     def creation(self, row: PlannedRow, *, with_key: bool) -> dict[str, Json]:
-        """Return the body of a new row.
+        """Return the body that creates a row.
 
         :param row: the row
-        :param with_key: True includes the columns of the key
+        :param with_key: True includes the key columns
         """
-        positions = range(len(self.columns)) if with_key and not self.by_id else self.others
         body: dict[str, Json] = {}
-        for position in positions:
-            column, value = self.columns[position], row.values[position]
-            if value is not ... and value is not None and column.kind.creatable:
+        for position, column in self._created_with_key if with_key else self._created:
+            value = row.values[position]
+            if value is not ... and value is not None:
                 body[column.write_name] = value if column.reference is None else column.to_body(value)
         return body
 
     def changes(self, row: PlannedRow, there: Mapping[str, Any], *, changed_only: bool) -> dict[str, Json]:
-        """Return the body of a change of an existing row, which has no column of the key.
+        """Return the body that updates an existing row. It contains no key column.
 
         :param row: the row
-        :param there: the row as the service has it
-        :param changed_only: True leaves out what it has already
+        :param there: the existing row
+        :param changed_only: True leaves out values that the existing row has already
         """
         body: dict[str, Json] = {}
         for position in self.others:
@@ -295,6 +310,17 @@ class Plan:
             if not changed_only or not column.same(value, there.get(column.read_name)):
                 body[column.write_name] = column.to_body(value)
         return body
+
+
+def _are_plain(values: Sequence[Any], longest: int) -> bool:
+    """Return whether all values are texts that need no further check."""
+    return (
+        set(map(type, values)) == {str}
+        and min(values) >= _FIRST_VISIBLE
+        and max(values) < _FIRST_INVISIBLE
+        and max(map(len, values)) <= longest
+        and "".join(values).isprintable()
+    )
 
 
 def _is_resolved(column: Column) -> bool:

@@ -1,4 +1,4 @@
-"""What an upsert is asked to do, and what it reports. Pure."""
+"""The options of an upsert, and its report. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Lookup:
-    """A lookup column whose values are found in another table. ``lookup`` makes it.
+    """A lookup column whose values are looked up in another table. Created by ``lookup``.
 
-    :param table: the table that it refers to, by its logical name
+    :param table: the logical name of the table that it refers to
     :param key: the column of that table that holds the value. Default None, the value is the row's id
     :param column: the lookup's logical name. Default None, the name of the column of the rows
     """
@@ -36,7 +36,7 @@ class Lookup:
 def lookup(table: str, key: str | None = None, *, column: str | None = None) -> Lookup:
     """Map a column of the rows to a lookup, by a value of the row that it refers to.
 
-    :param table: the table that it refers to, by its logical name, such as ``account``
+    :param table: the logical name of the table that it refers to, such as ``account``
     :param key: the column of that table that holds the value, such as ``accountnumber``. Default None, the value is the
         row's id
     :param column: the lookup's logical name, such as ``parentcustomerid``. Default None, the name of the column of the
@@ -54,11 +54,11 @@ Columns = Mapping[str, str | Lookup]
 
 @dataclass(frozen=True)
 class UpsertSpec:
-    """What to do with the rows.
+    """The options of an upsert.
 
     :param table: the table's logical name, such as ``contact``
-    :param key: the logical names of the columns that tell rows apart: those of an alternate key, the primary id, or
-        others such as ``emailaddress1``
+    :param key: the logical names of the key columns: those of an alternate key, the primary id, or others such as
+        ``emailaddress1``
     :param columns: logical names, or lookups, by the names of the rows' columns. Default None, the same names
     :param mode: ``upsert`` (default), ``update_only`` or ``create_only``
     :param batch_size: rows a request; default 100
@@ -116,11 +116,11 @@ class UpsertSpec:
 
 
 def check_batch_size(value: object, name: str = "batch_size") -> int:
-    """Return a number of rows a request.
+    """Check the number of rows a request, and return it.
 
     :param value: the number
     :param name: the argument's name, for the error; default ``batch_size``
-    :raises CijInputError: it is no whole number from 1 to 1,000
+    :raises CijInputError: the number is no whole number from 1 to 1,000
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_BATCH:
         shown = value if isinstance(value, (int, float)) and abs(value) < _SHOWN else f"a {type(value).__name__}"
@@ -133,7 +133,7 @@ def check_columns(columns: object, name: str = "columns") -> None:
 
     :param columns: logical names, or lookups, by the names of the rows' columns
     :param name: the argument's name, for the error; default ``columns``
-    :raises CijInputError: it is no mapping, a name is malformed, or two columns are mapped to the same one
+    :raises CijInputError: the argument is no mapping, a name is malformed, or two columns are mapped to the same name
     """
     if not isinstance(columns, Mapping) or not columns:
         hint = 'Give {"name in the rows": "logical name"}.'
@@ -150,26 +150,26 @@ def logical_name(source: str, target: str | Lookup) -> str:
     """Return the logical name that a column of the rows is mapped to.
 
     :param source: the name in the rows
-    :param target: what it is mapped to
+    :param target: the logical name or the lookup that it is mapped to
     """
     return (target.column or source) if isinstance(target, Lookup) else target
 
 
 @dataclass(frozen=True)
 class UpsertReport:
-    """What an upsert did, as counts of rows.
+    """The result of an upsert, as counts of rows.
 
     :param read: rows read
     :param invalid: rows that can't be sent
     :param duplicate: rows whose key another row has
     :param created: rows that were created
     :param updated: rows that were changed
-    :param unchanged: rows that had all values already
+    :param unchanged: rows whose values were all there already
     :param not_found: rows of ``update_only`` whose key no row has
     :param existing: rows of ``create_only`` whose key a row has; it was not changed
     :param failed: rows that the service refused, and those whose key several rows have
     :param requests: write requests of this try
-    :param resumed_from: rows that an earlier try had done
+    :param resumed_from: rows that an earlier try had completed
     """
 
     read: int = 0

@@ -37,18 +37,18 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True)
 class ColumnType:
-    """What the metadata says of a column.
+    """The definition of a column.
 
     :param name: the logical name
     :param type: ``AttributeType``, such as ``String`` or ``Picklist``
-    :param creatable: a new row may be given it
-    :param updatable: an existing row may be given it
+    :param creatable: True when it can be set in a new row
+    :param updatable: True when it can be changed in an existing row
     :param max_length: the most characters of a text; default None, any number
     :param minimum: the smallest number; default None, any
     :param maximum: the largest number; default None, any
-    :param precision: digits behind the decimal point; default 10
+    :param precision: decimal places; default 10
     :param date_only: a date without a time; default False
-    :param options: the labels of a choice's numbers; default none
+    :param options: the labels of a choice's options, by number; default none
     """
 
     name: str
@@ -69,7 +69,7 @@ def is_empty(value: object) -> bool:
     :param value: the value as it was read
     """
     if isinstance(value, str):
-        # A letter that is seen; further on in Unicode there are letters that are not.
+        # A visible letter; other ranges of Unicode have invisible ones.
         return not ("" < value[:1] < _FIRST_FILLER and value[:1].isalnum()) and not trimmed(value)
     return is_nothing(value)
 
@@ -94,7 +94,7 @@ LOOKUPS = ("Lookup", "Customer", "Owner")
 
 
 def same_value(column: ColumnType) -> Callable[[Any, Any], bool]:
-    """Return the function that compares a value of ours with one of the service's.
+    """Return the function that compares a value of the list with one of the service.
 
     :param column: the column
     """
@@ -114,7 +114,7 @@ def same_value(column: ColumnType) -> Callable[[Any, Any], bool]:
 def text_of(value: object) -> str:
     """Return a value as text.
 
-    :param value: text, a number, a moment, or binary of an id
+    :param value: text, a number, a time, or the bytes of an id
     """
     try:
         return text_of_value(value)
@@ -159,7 +159,7 @@ def _fraction(column: ColumnType) -> Read:
 
 
 def _decimal(value: object) -> Decimal:
-    # The scalars of numpy and Arrow are read as the text that they stand for.
+    # Scalars of numpy and Arrow are read by their text.
     text = value if isinstance(value, (int, float, Decimal)) else trimmed(text_of(value))
     try:
         number = Decimal(text)

@@ -1,7 +1,7 @@
-"""Write rows: in hundreds, and one by one where the service refuses a hundred.
+"""Write rows in bulk requests, and one by one where the service refuses a bulk request.
 
-Source: Dataverse docs, "Use bulk operation messages": on standard tables one bad row undoes a whole request, and
-nothing says which it was. A request of a batch outside change sets succeeds or fails by itself.
+Source: Dataverse docs, "Use bulk operation messages": on standard tables one bad row rolls back a whole request, and
+the response does not say which. A request in a batch outside change sets succeeds or fails by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_cij.api.records.checkpoint import FAILED
@@ -36,24 +36,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SQL_TIMEOUT = "0x80044151"
-# The same hundred would meet it again; one by one, the rows that are not at fault get through.
+# The same bulk request would fail again; one by one, the valid rows succeed.
 _FINAL = frozenset({SQL_TIMEOUT, "0x80040216"})
 _TOO_LARGE = 413
 _TRIES = 4
 
 CREATE, UPSERT, UPDATE = "Create", "Upsert", "Update"
 
-OnOutcome = Callable[[int, PlannedRow, str, Sequence[str], str], None]
-"""Called with the piece of the list, a row in it, its outcome, the ids of the rows that it stands for, and the reason
-of a failure."""
+OnResults = Callable[[int, Sequence["Result"]], None]
+"""Called with the number of a window, and the results of its writes."""
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     """One row that is written.
 
     :param row: the row of the list
-    :param outcome: what it counts as when it succeeds
+    :param outcome: the outcome that is counted on success
     :param row_id: the row's id; ``""`` when the service chooses it
     :param body: the columns that are written, without the key
     """
@@ -64,13 +62,28 @@ class Write:
     body: Mapping[str, Any]
 
 
+class Result(NamedTuple):
+    """The result of one write.
+
+    :param row: the row of the list
+    :param outcome: the outcome that is counted
+    :param ids: ids of the rows that were written; empty when they are not needed
+    :param reason: the reason of a failure; default ``""``
+    """
+
+    row: PlannedRow
+    outcome: str
+    ids: Sequence[str]
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class Job:
     """Rows that are written by one request.
 
     :param verb: ``Create``, ``Upsert`` or ``Update``
     :param writes: the rows
-    :param window: the piece of the list that they are in
+    :param window: the number of the window
     """
 
     verb: str
@@ -83,10 +96,10 @@ class Writer:
 
     :param client: an open client
     :param plan: the columns and the key
-    :param spec: what to do
-    :param existing: looks rows up
-    :param on_outcome: called for each write
-    :param wants_ids: ids of rows that the service chose are looked up
+    :param spec: the options of the upsert
+    :param existing: looks up rows
+    :param on_results: called at least once a request
+    :param wants_ids: True looks up the ids that the service assigned
     """
 
     def __init__(
@@ -95,7 +108,7 @@ class Writer:
         plan: Plan,
         spec: UpsertSpec,
         existing: ExistingRows,
-        on_outcome: OnOutcome,
+        on_results: OnResults,
         *,
         wants_ids: bool,
     ) -> None:
@@ -103,7 +116,7 @@ class Writer:
         self._plan = plan
         self._spec = spec
         self._existing = existing
-        self._on_outcome = on_outcome
+        self._on_results = on_results
         self._wants_ids = wants_ids
         self._longest_pause = client.settings.max_throttle_wait_seconds
         self._type = f"Microsoft.Dynamics.CRM.{plan.table.name}"
@@ -113,7 +126,7 @@ class Writer:
         self.requests = 0
 
     async def send(self, job: Job) -> None:
-        """Write the rows of one request, with as many requests as that takes.
+        """Write the rows of a job, in several requests where the service refuses one.
 
         :param job: the rows
         :raises CijError: the service is not there, or refuses everything; the error holds no value
@@ -144,40 +157,46 @@ class Writer:
             log.info("%s rows were refused together (%s), sending them one by one", *_shown(job, failure))
             await self._one_by_one(job)
         else:
-            raise withheld(failure, f"Writing {len(job.writes)} rows of {self._plan.table.entity_set}")
+            raise withheld(failure, f"Writing {len(job.writes):,} rows of {self._plan.table.entity_set}")
 
     async def _halve(self, job: Job) -> None:
         half = (len(job.writes) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
-            log.warning("%s rows are too many for one request, sending %s", f"{len(job.writes):,}", f"{half:,}")
+            log.warning(
+                "%s rows are too many for one request, sending %s at a time", f"{len(job.writes):,}", f"{half:,}"
+            )
         for part in (job.writes[:half], job.writes[half:]):
             await self.send(Job(job.verb, part, job.window))
 
     async def _succeeded(self, job: Job) -> None:
-        ids = {write.row.key: [write.row_id] for write in job.writes}
-        if job.verb == UPSERT and self._wants_ids:
-            found = await self._existing.find([write.row for write in job.writes])
-            ids = {key: [str(row.get(self._plan.table.id_column)) for row in rows] for key, rows in found.rows.items()}
-        for write in job.writes:
-            self._count(job, write, write.outcome, ids.get(write.row.key, ()))
+        self._written = True
+        if not self._wants_ids:
+            results = [Result(write.row, write.outcome, ()) for write in job.writes]
+        elif job.verb == UPSERT:
+            found = (await self._existing.find([write.row for write in job.writes])).rows
+            column = self._plan.table.id_column
+            results = [
+                Result(write.row, write.outcome, [str(row.get(column)) for row in found.get(write.row.key, ())])
+                for write in job.writes
+            ]
+        else:
+            results = [Result(write.row, write.outcome, [write.row_id]) for write in job.writes]
+        self._on_results(job.window, results)
 
     def _count(self, job: Job, write: Write, outcome: str, ids: Sequence[str], reason: str = "") -> None:
         self._written |= outcome != FAILED
-        self._on_outcome(job.window, write.row, outcome, ids, reason)
+        self._on_results(job.window, [Result(write.row, outcome, ids, reason)])
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
-        target: dict[str, Any] = {"@odata.type": self._type}
         if verb == UPSERT:
-            # The key's columns in the body as well would be an error for a new row.
-            target["@odata.id"] = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
-        else:
-            target[self._plan.table.id_column] = write.row_id
-        target.update(write.body)
-        return target
+            # For a new row, key columns in the body as well would be an error.
+            link = f"{self._plan.table.entity_set}({self._plan.key_link(write.row)})"
+            return {"@odata.type": self._type, "@odata.id": link, **write.body}
+        return {"@odata.type": self._type, self._plan.table.id_column: write.row_id, **write.body}
 
     async def _one_by_one(self, job: Job) -> None:
-        """Write each row by a request of its own in a batch, and count each by its response."""
+        """Write each row by its own request in a batch, and count it by its response."""
         writes = list(job.writes)
         if job.verb != UPDATE:
             # A request whose response was lost may have been carried out.
@@ -197,7 +216,7 @@ class Writer:
             self._count(job, write, FAILED, (), moved.get(write.row_id) or reason_of(error))
 
     async def _moved(self, conflicts: Iterable[Write]) -> dict[str, str]:
-        """Return reasons by id, for rows whose id derives from a key that the row with this id no longer has."""
+        """Return reasons by id for rows whose id is taken by a row whose key has changed since it was created."""
         ids = [write.row_id for write in conflicts if write.row_id and not self._plan.by_id]
         table = self._plan.table
         names = " and ".join(column.name for column in self._plan.key_columns)
@@ -211,7 +230,7 @@ class Writer:
         return reasons
 
     async def _left(self, job: Job, writes: list[Write]) -> list[Write]:
-        """Return the writes of new rows that are still missing; the others are there, so they were written."""
+        """Return the writes of new rows that still do not exist; count the others as written."""
         found = await self._existing.find([write.row for write in writes])
         left: list[Write] = []
         for write in writes:
@@ -229,7 +248,7 @@ class Writer:
         return left
 
     async def _batched(self, job: Job, writes: Sequence[Write]) -> list[tuple[Write, CijError]]:
-        """Send the requests of a batch, again those that met a passing failure; return those that failed."""
+        """Send the requests of a batch, retry those with a transient failure, and return those that failed."""
         pending, failed = list(writes), list[tuple[Write, CijError]]()
         for attempt in range(_TRIES):
             self.requests += 1
@@ -237,7 +256,7 @@ class Writer:
             passing: list[tuple[Write, CijError]] = []
             for write, response in zip(pending, responses, strict=True):
                 if response.status < 300:
-                    # An "updated" of a row that was missing is of our own batch, whose response was lost.
+                    # "Updated" for a row that did not exist: an earlier batch created it, and its response was lost.
                     self._count(job, write, write.outcome, self._ids(write, response))
                     continue
                 error = error_of(response, time.time())
@@ -280,7 +299,7 @@ def _too_much(error: CijError) -> bool:
 
 
 def _concerns_rows(error: CijError) -> bool:
-    """Return whether rows of the request may be at fault: the service refused it, or failed with a code of its own."""
+    """Return whether rows may have caused an error: the service refused the request, or failed with its own code."""
     return isinstance(error, CijRefusedError) or (isinstance(error, CijServerError) and bool(error.code))
 
 

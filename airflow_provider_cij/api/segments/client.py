@@ -7,31 +7,44 @@ msdynmkt_segmentexecution. A segment is two rows, a definition and a segment, ti
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.names import id_of_name
-from airflow_provider_cij.api.row_sync import Changes, Table, create_or_update, delete_row, read_columns, read_name
+from airflow_provider_cij.api.row_sync import (
+    Changes,
+    Table,
+    create_or_update,
+    delete_row,
+    read_columns,
+    read_name,
+    rows_by_id,
+)
+from airflow_provider_cij.api.segments.executions import (
+    BEGUN,
+    NOT_ENDED,
+    executions_of,
+    failure_reason_of,
+    log_query,
+    newest_query,
+)
 from airflow_provider_cij.api.segments.models import (
     AT_REST,
     DEFINITION_COLUMNS,
-    EXECUTION_COLUMNS,
     FOR_DELETE,
     FOR_UPDATE,
     LIVE,
     SEGMENT_COLUMNS,
-    UNFINISHED,
     CreatedSegment,
     Definition,
     Execution,
     MemberGroup,
     Segment,
     SegmentStatus,
+    group_ids,
+    group_named,
     groups_of,
-    groups_text,
-    with_ids,
 )
 from airflow_provider_cij.api.segments.spec import (
     DEFINITIONS,
@@ -39,28 +52,20 @@ from airflow_provider_cij.api.segments.spec import (
     IfExists,
     SegmentSpec,
     check,
-    check_groups,
     check_if_exists,
-    check_interval,
-    check_name,
-    check_query,
     definition_id_of,
     definition_row,
-    owner,
     segment_row,
 )
+from airflow_provider_cij.api.segments.stop import refusal_reason, stop_results
+from airflow_provider_cij.api.segments.update import CountGroup, check_dropped, update_of
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import in_filter, literal, query, row_path
-from airflow_provider_cij.dataverse.redact import words_of
-from airflow_provider_cij.dataverse.texts import wrong_with
+from airflow_provider_cij.dataverse.odata import literal, query, row_path
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
-    CijInputError,
     CijInUseError,
     CijNotFoundError,
-    CijReplyError,
-    CijUnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -68,14 +73,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXECUTIONS = "msdynmkt_segmentexecutions"
-OF_DEFINITION = "_msdynmkt_segmentdefinitionid_value"
-_UNFINISHED = f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(UNFINISHED))})"
 # A segment has one or two; rows that a crash left behind must not become pages.
 _MOST_UNFINISHED = 50
-
-CountGroup = Callable[[str, str], Awaitable[int]]
-"""Returns how many members a static group has, by the segment's id and its own."""
 
 
 class Segments:
@@ -87,6 +86,8 @@ class Segments:
     :param count_group: counts the members of a group that is about to be dropped; default none: such a group counts as
         one that has members
     """
+
+    _of = Segment.of
 
     def __init__(self, client: DataverseClient, count_group: CountGroup | None = None) -> None:
         self._client = client
@@ -164,7 +165,7 @@ class Segments:
         :raises CijInputError: the segment has no such group; the error lists its groups
         """
         groups = (await self.definition(segment)).groups
-        return [_group_named(name, segment, groups) for name in wanted]
+        return [group_named(name, segment, groups) for name in wanted]
 
     async def create(
         self, spec: SegmentSpec, if_exists: IfExists = "update", allow_dropping_members: bool = False
@@ -202,7 +203,7 @@ class Segments:
         old_groups = groups_of((defined or {}).get("msdynmkt_staticlistmembers"))
         spec = spec.with_group_ids(old_groups)
         if there is not None:  # a definition alone has no members
-            await self._check_dropped(spec.segment_id, old_groups, spec.groups, allow_dropping_members)
+            await check_dropped(spec.segment_id, old_groups, spec.groups, allow_dropping_members, self._count_group)
         made_definition, changed_definition = await create_or_update(
             self._client, DEFINITIONS, spec.definition_id, definition_row(spec), defined
         )
@@ -210,7 +211,7 @@ class Segments:
         return CreatedSegment(
             segment_id=spec.segment_id,
             definition_id=spec.definition_id,
-            groups=_ids(spec.groups),
+            groups=group_ids(spec.groups),
             created=made_definition or made_segment,
             changed=bool(changed_definition or changed_segment),
             changes={**changed_definition, **changed_segment},
@@ -219,7 +220,9 @@ class Segments:
     async def _reuse(self, spec: SegmentSpec) -> CreatedSegment:
         segment = await self.get(spec.segment_id)
         groups = (await self.definition(segment)).groups
-        return CreatedSegment(segment.segment_id, segment.definition_id, _ids(groups), created=False, changed=False)
+        return CreatedSegment(
+            segment.segment_id, segment.definition_id, group_ids(groups), created=False, changed=False
+        )
 
     async def update(
         self,
@@ -253,70 +256,30 @@ class Segments:
         """
         segment = await self._read(segment, FOR_UPDATE)
         now = await self.definition(segment)
-        name = f"Segment {segment.display_name!r}"
-        row: dict[str, Any] = {}
-        definition: dict[str, Any] = {}
-        dropping: tuple[str, tuple[MemberGroup, ...], tuple[MemberGroup, ...], bool] | None = None
-        if display_name is not None:
-            check_name(name, display_name)
-            row["msdynmkt_displayname"] = display_name
-        if description is not None:
-            row["msdynmkt_description"] = description
-        if business_unit_id is not None:
-            row |= owner(business_unit_id)
-        if query is not None:
-            check_query(name, query, segment.base_table)
-            definition["msdynmkt_segmentquery"] = query.strip()
-        if groups is not None:
-            check_groups(name, groups)
-            groups = with_ids(segment.segment_id, groups, now.groups)
-            dropping = (segment.segment_id, now.groups, groups, allow_dropping_members)
-            definition["msdynmkt_staticlistmembers"] = groups_text(groups)
-        if static_snapshot is not None:
-            definition["msdynmkt_disablesegmentrefresh"] = static_snapshot
-        if refresh_interval_minutes is not None:
-            check_interval(name, refresh_interval_minutes)
-            definition["msdynmkt_segmentrefreshintervalminutes"] = refresh_interval_minutes
-        kept_groups = now.groups if groups is None else groups
-        if (
-            (query is not None or groups is not None)
-            and not (now.query if query is None else query.strip())
-            and not kept_groups
-        ):
-            raise CijInputError(f"{name} would have neither a query nor a group: it could never have members.")
-        if dropping:
-            await self._check_dropped(*dropping)
+        update = update_of(
+            segment,
+            now,
+            display_name=display_name,
+            query=query,
+            groups=groups,
+            static_snapshot=static_snapshot,
+            refresh_interval_minutes=refresh_interval_minutes,
+            description=description,
+            business_unit_id=business_unit_id,
+        )
+        await check_dropped(segment.segment_id, now.groups, update.groups, allow_dropping_members, self._count_group)
         changes = {
-            **await self._change(DEFINITIONS, segment.definition_id, definition, now.row),
-            **await self._change(SEGMENTS, segment.segment_id, row, segment.row),
+            **await self._change(DEFINITIONS, segment.definition_id, update.definition, now.row),
+            **await self._change(SEGMENTS, segment.segment_id, update.segment, segment.row),
         }
         return CreatedSegment(
             segment.segment_id,
             segment.definition_id,
-            _ids(kept_groups),
+            group_ids(update.groups),
             created=False,
             changed=bool(changes),
             changes=changes,
         )
-
-    async def _check_dropped(
-        self, segment_id: str, there: Iterable[MemberGroup], wanted: Iterable[MemberGroup], allowed: bool
-    ) -> None:
-        kept = {group.group_id for group in wanted}
-        for group in there:
-            if group.group_id in kept:
-                continue
-            count = 0
-            if not allowed:
-                count = await self._count_group(segment_id, group.group_id) if self._count_group else -1
-            if count:
-                members = f"{count:,} members" if count > 0 else "its members"
-                raise CijConflictError(
-                    f"Group {group.name!r} ({group.group_id}) would be dropped, with {members}.",
-                    hint="Nothing was written. A rename of a group is a drop: name the group as it was, or give "
-                    "allow_dropping_members=True.",
-                )
-            log.warning("Group %r (%s) is dropped", group.name, group.group_id)
 
     async def _change(
         self, table: Table, row_id: str, row: Mapping[str, Any], there: Mapping[str, Any] | None
@@ -356,54 +319,20 @@ class Segments:
         found = [await self._read(segment) for segment in segments]
         running = {segment.segment_id: segment for segment in found if segment.status not in AT_REST}
         if running:
-            results = await self._stop(list(running))
+            results = await stop_results(self._client, list(running))
             refused = {of: result for of, result in results.items() if result.get("WasStopped") is not True}
             for segment_id in list(refused):
                 # A try whose reply was lost had stopped it: then this one is refused.
                 if (await self.get(segment_id)).status in AT_REST:
                     del refused[segment_id]
             if refused:
-                reasons = [await self._why(running[of], result) for of, result in refused.items()]
+                reasons = [await refusal_reason(self._client, running[of], result) for of, result in refused.items()]
                 done = [segment_id for segment_id in running if segment_id not in refused]
                 raise CijInUseError(
-                    f"{len(refused)} of {len(found)} segments were not stopped. {' '.join(reasons)}",
+                    f"{len(refused):,} of {len(found):,} segments were not stopped. {' '.join(reasons)}",
                     hint=f"Stopped: {', '.join(done) or 'none'}. Stop the journeys that use the others first.",
                 )
         return [segment.segment_id for segment in found]
-
-    async def _stop(self, segment_ids: list[str]) -> dict[str, Mapping[str, Any]]:
-        try:
-            answer = await self._client.action("msdynmkt_StopSegments", {"SegmentIdList": segment_ids}, repeatable=True)
-        except CijUnavailableError as error:
-            error.hint = f"{error.hint} Stopping segments by API came with the release of April 2026.".strip()
-            raise
-        results = stop_results_of(answer)
-        nothing: Mapping[str, Any] = {"Message": "the service says nothing about it"}
-        return {segment_id: results.get(segment_id, nothing) for segment_id in segment_ids}
-
-    async def _why(self, segment: Segment, result: Mapping[str, Any]) -> str:
-        journeys = await self._named("msdynmkt_journeys", "msdynmkt_name", result.get("DependentJourneys"))
-        others = await self._named(SEGMENTS.entity_set, "msdynmkt_displayname", result.get("DependentSegments"))
-        users = [
-            f"{what} {', '.join(names)}" for what, names in (("journeys", journeys), ("segments", others)) if names
-        ]
-        said = str(result.get("Message") or "").strip().rstrip(".")
-        return (
-            f"{segment.display_name!r} ({segment.segment_id})"
-            + (f" is used by {' and '.join(users)}" if users else "")
-            + (f": {said}." if said else ".")
-        )
-
-    async def _named(self, entity_set: str, name_column: str, users: Any) -> list[str]:
-        """Return the names of what uses a segment. Whether the service gives ids or more is in no document."""
-        names = []
-        for user in users if isinstance(users, list) else [users] if users else []:
-            try:
-                row = await self._client.get(query(row_path(entity_set, user), select=(name_column,)))
-                names.append(f"{row.get(name_column)!r} ({user})")
-            except CijError:
-                names.append(user if isinstance(user, str) else json.dumps(user))
-        return names
 
     async def delete(self, segment: Segment | str, definition_id: str = "") -> bool:
         """Delete a segment: its row, then its definition. What is left of a delete that was cut off is deleted as well.
@@ -456,7 +385,7 @@ class Segments:
         :param most: how many at the most
         :raises CijError: the log of evaluations can't be read
         """
-        return await self._executions(segment, "msdynmkt_startedon ne null", most)
+        return await self._executions(segment, BEGUN, most)
 
     async def unfinished_executions(self, segment: Segment) -> list[Execution]:
         """Read the evaluations of a segment that are asked for or under way.
@@ -464,7 +393,7 @@ class Segments:
         :param segment: the segment
         :raises CijError: the log of evaluations can't be read
         """
-        return await self._executions(segment, _UNFINISHED, _MOST_UNFINISHED)
+        return await self._executions(segment, NOT_ENDED, _MOST_UNFINISHED)
 
     async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
         """Read the evaluations of a segment from a moment on, and those that have not ended.
@@ -477,8 +406,7 @@ class Segments:
         return [run for _, run in await self.executions([(segment.definition_id, since)])]
 
     async def _executions(self, segment: Segment, condition: str, most: int) -> list[Execution]:
-        where = f"{OF_DEFINITION} eq {normalize_guid(segment.definition_id, 'definition id')} and {condition}"
-        path = query(EXECUTIONS, select=EXECUTION_COLUMNS, where=where, orderby="msdynmkt_startedon desc", top=most)
+        path = newest_query(segment.definition_id, condition, most)
         return [Execution.of(row) for row in await self._client.rows(path)]
 
     async def find(self, name_starts_with: str = "", *, live: bool = False) -> list[Segment]:
@@ -508,10 +436,16 @@ class Segments:
         :return: those that exist, by id
         :raises CijError: the service refuses, or is not there
         """
-        where = in_filter(SEGMENTS.id_column, segment_ids)
-        pages = self._client.pages(query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where))
-        found = [Segment.of(row) async for page in pages for row in page]
-        return {segment.segment_id: segment for segment in found}
+        return {segment_id: Segment.of(row) for segment_id, row in (await self.rows(segment_ids)).items()}
+
+    async def rows(self, segment_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Read many segments with one request, as the service returns them.
+
+        :param segment_ids: segments, some hundreds at the most; not definitions
+        :return: those that exist, by id
+        :raises CijError: the service refuses, or is not there
+        """
+        return await rows_by_id(self._client, SEGMENTS.entity_set, SEGMENTS.id_column, SEGMENT_COLUMNS, segment_ids)
 
     async def executions(self, asked: Sequence[tuple[str, str]], all_since: str = "") -> list[tuple[str, Execution]]:
         """Read the evaluations of many segments with one question: from a moment on, and those that have not ended.
@@ -523,29 +457,8 @@ class Segments:
         :return: definitions and their evaluations: those that have not begun first, then the newest first
         :raises CijError: the log of evaluations can't be read
         """
-        definitions = {definition_id: normalize_guid(definition_id, "definition id") for definition_id, _ in asked}
-        windows = (
-            [f"msdynmkt_startedon ge {all_since}"]
-            if all_since
-            else [
-                f"({OF_DEFINITION} eq {definitions[definition_id]}"
-                + (f" and msdynmkt_startedon ge {since})" if since else ")")
-                for definition_id, since in asked
-            ]
-        )
-        if len(asked) == 1 and asked[0][1]:
-            definition_id, since = asked[0]
-            condition = f"(msdynmkt_startedon ge {since} or {_UNFINISHED})"
-            where = f"{OF_DEFINITION} eq {definitions[definition_id]} and {condition}"
-        else:
-            where = " or ".join([_UNFINISHED, *windows] if len(asked) > 1 else windows)
-        path = query(EXECUTIONS, select=(*EXECUTION_COLUMNS, OF_DEFINITION), where=where)
-        rows = [row async for page in self._client.pages(path) for row in page]
-        ours = set(definitions.values())
-        found = [(str(row.get(OF_DEFINITION)).lower(), Execution.of(row)) for row in rows]
-        # ISO 8601 in UTC, as the service writes it: the order of text is the order of time.
-        found.sort(key=lambda pair: (not pair[1].started_on, pair[1].started_on), reverse=True)
-        return [pair for pair in found if pair[0] in ours]
+        rows = [row async for page in self._client.pages(log_query(asked, all_since)) for row in page]
+        return executions_of(rows, asked)
 
     async def failure_reason(self, segment_id: str) -> str:
         """Read why the last evaluation ended as it did; ``""`` when the service does not say.
@@ -556,36 +469,10 @@ class Segments:
         :return: the reason in the service's words
         """
         try:
-            asked: dict[str, Any] = {"SegmentId": segment_id}
             # An error within is that of the evaluation.
-            answer = await self._client.action("msdynmkt_SegmentStatus", asked, repeatable=True, refusals=False)
-            last = (json.loads(answer.get("ResultText") or "{}") or {}).get("lastExecution") or {}
-            words = [last.get("statusMessage"), last.get("nonLocalizedExecutionReasonForUser")]
-            return words_of(" ".join(str(word) for word in words if word))
-        except (AttributeError, CijError, RecursionError, TypeError, ValueError):
+            answer = await self._client.action(
+                "msdynmkt_SegmentStatus", {"SegmentId": segment_id}, repeatable=True, refusals=False
+            )
+        except CijError:
             return ""
-
-
-def _ids(groups: Iterable[MemberGroup]) -> dict[str, str]:
-    return {group.name: group.group_id for group in groups}
-
-
-def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Read what ``msdynmkt_StopSegments`` says of each segment, by id.
-
-    :raises CijReplyError: it says nothing that can be read: never a success
-    """
-    results = next((value for name, value in answer.items() if name.lower() == "stopsinglesegmentresults"), None)
-    try:
-        entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
-        return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
-    except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None
-
-
-def _group_named(wanted: str, segment: Segment, groups: Iterable[MemberGroup]) -> MemberGroup:
-    for group in groups:
-        if wanted == group.name or wanted.lower() == group.group_id:
-            return group
-    names = ", ".join(repr(group.name) for group in groups) or "none"
-    raise CijInputError(f"Segment {segment.segment_id} has no group {wanted!r}. Its groups: {names}.")
+        return failure_reason_of(answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -198,6 +198,26 @@ def groups_text(groups: tuple[MemberGroup, ...]) -> str:
             for group in groups
         ]
     )
+
+
+def group_ids(groups: Iterable[MemberGroup]) -> dict[str, str]:
+    """Return the ids of groups by their names."""
+    return {group.name: group.group_id for group in groups}
+
+
+def group_named(wanted: str, segment: Segment, groups: Sequence[MemberGroup]) -> MemberGroup:
+    """Return the group with a name or an id.
+
+    :param wanted: the group's name or id
+    :param segment: the segment, for the error
+    :param groups: all groups of the segment
+    :raises CijInputError: there is none; the error lists the names of the segment's groups
+    """
+    for group in groups:
+        if wanted == group.name or wanted.lower() == group.group_id:
+            return group
+    names = ", ".join(repr(group.name) for group in groups) or "none"
+    raise CijInputError(f"Segment {segment.segment_id} has no group {wanted!r}. Its groups: {names}.")
 
 
 def with_ids(

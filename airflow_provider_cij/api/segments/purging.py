@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.row_sync import delete_row
-from airflow_provider_cij.api.segments.client import EXECUTIONS, OF_DEFINITION
+from airflow_provider_cij.api.segments.executions import EXECUTIONS, OF_DEFINITION
 from airflow_provider_cij.api.timestamps import format_utc
 from airflow_provider_cij.dataverse.odata import query, row_path
 

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.batching import BATCH_WINDOW, BatchedReads, RequestBatcher
+from airflow_provider_cij.api.row_sync import rows_by_id
 from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.models import DEFINITION_COLUMNS, UNFINISHED, Definition, Execution, Segment
 from airflow_provider_cij.api.segments.spec import DEFINITIONS
-from airflow_provider_cij.dataverse.odata import in_filter, query
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -43,10 +43,9 @@ class SharedSegments(BatchedReads, Segments):
         return found or await super().definition(segment)
 
     async def _definitions_of(self, definition_ids: list[str]) -> dict[str, Definition]:
-        where = in_filter(DEFINITIONS.id_column, definition_ids)
-        columns = (DEFINITIONS.id_column, *DEFINITION_COLUMNS)
-        pages = self._client.pages(query(DEFINITIONS.entity_set, select=columns, where=where))
-        return {str(row.get(DEFINITIONS.id_column)).lower(): Definition.of(row) async for page in pages for row in page}
+        entity_set, id_column = DEFINITIONS.entity_set, DEFINITIONS.id_column
+        rows = await rows_by_id(self._client, entity_set, id_column, (id_column, *DEFINITION_COLUMNS), definition_ids)
+        return {definition_id: Definition.of(row) for definition_id, row in rows.items()}
 
     async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
         """Read the evaluations of a segment since a moment, with those that others ask for now."""

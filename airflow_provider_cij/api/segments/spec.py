@@ -203,7 +203,7 @@ def check_interval(name: str, minutes: int | None) -> None:
 def check_groups(name: str, groups: tuple[MemberGroup, ...]) -> None:
     """Check the number of groups, and that their names and ids differ."""
     if len(groups) > MOST_GROUPS:
-        raise CijInputError(f"{name} has {len(groups)} groups; the service allows {MOST_GROUPS}.")
+        raise CijInputError(f"{name} has {len(groups):,} groups; the service allows {MOST_GROUPS}.")
     for group in groups:
         if not isinstance(group.name, str) or not isinstance(group.include, bool):
             wrong = "include" if isinstance(group.name, str) else "name"
@@ -227,7 +227,7 @@ def _check_older_generation(name: str, spec: SegmentSpec) -> None:
     for what, longest in _LONGEST.items():
         if len(_joined(getattr(spec, what))) > longest:
             raise CijInputError(
-                f"{name}: {what} holds {len(getattr(spec, what))} ids; the service takes {(longest + 1) // 37}.",
+                f"{name}: {what} holds {len(getattr(spec, what)):,} ids; the service takes {(longest + 1) // 37:,}.",
                 hint="Use a group with include=False: it holds 200,000." if what.startswith("ex") else "Use groups.",
             )
 

@@ -27,6 +27,7 @@ from airflow_provider_cij.api.segments.models import (
     SegmentStatus,
 )
 from airflow_provider_cij.api.segments.sizes import SizeLimits
+from airflow_provider_cij.api.standing import read_anew, read_once
 from airflow_provider_cij.api.wait import Check
 from airflow_provider_cij.errors import CijRefusedError, CijSegmentFailedError
 
@@ -103,13 +104,11 @@ class Memory:
     :param reader: of its group
     :param segment: as it was last read
     :param read_at: when that was, in seconds of ``time.monotonic``
-    :param waiting: what a check of that segment has found, when it was no end and needed nothing else
     """
 
     reader: SegmentReader | None = None
     segment: Segment | None = None
     read_at: float = 0.0
-    waiting: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -285,19 +284,14 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     :raises CijSegmentFailedError: the segment failed, with the service's reason
     :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
-    memory, wait = wait.memory, wait.by_service_clock(reader.service_ahead)
-    # Before the log shows an end, the row can show but one: that the segment is gone.
-    row_can_wait = wait.until == "refreshed" and time.monotonic() - memory.read_at < _ROW_IS_OLD
-    if memory.segment and row_can_wait and not await _has_ended(reader, wait, memory.segment):
-        return found(memory.segment, wait, "waiting")
-    segment = await reader.get(wait.segment_id)
-    if memory.waiting and segment == memory.segment:
-        return memory.waiting
-    memory.segment, memory.read_at, memory.waiting = segment, time.monotonic(), None
-    wait = wait.by_service_clock(reader.service_ahead)
-    runs: list[Execution] = []
-    if wait.needs_log(segment):
-        segment, runs = await _with_log(reader, wait, segment)
+    wait, good_for = wait.by_service_clock(reader.service_ahead), Check.good_for
+    if wait.until == "refreshed":
+        wait, segment, runs, good_for = await _refreshed(reader, wait)
+    else:
+        segment, runs = await reader.get(wait.segment_id), []
+        wait = wait.by_service_clock(reader.service_ahead)
+        if wait.needs_log(segment):
+            segment, runs = await _with_log(reader, wait, segment)
     outcome = classify(segment, runs, wait)
     if outcome == "failed":
         reason = await reader.failure_reason(segment.segment_id)
@@ -308,9 +302,7 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
             hint="" if reason else "Open the segment in Dynamics 365 to see why.",
         )
     if outcome != "done":
-        check = found(segment, wait, outcome)
-        memory.waiting = None if wait.needs_log(segment) else check
-        return check
+        return replace(found(segment, wait, outcome), good_for=good_for)
     evaluated, limits = _succeeded(runs), wait.limits
     if limits.looks_back or (limits.needs_count and evaluated is None):
         evaluated, limits = await _from_log(reader, segment, limits)
@@ -321,9 +313,23 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     return found(segment, wait, outcome, evaluated)
 
 
-async def _has_ended(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> bool:
-    runs = await reader.executions_since(segment, wait.earliest)
-    return any(run.status in _EXECUTION_ENDED and began_since(run, wait.since) for run in runs)
+async def _refreshed(reader: SegmentReader, wait: SegmentWait) -> tuple[SegmentWait, Segment, list[Execution], float]:
+    """Read the log of a segment, and the segment itself once the log shows an end, or it was read long ago.
+
+    Before the log shows an end, the row can show but one: that the segment is gone.
+
+    :return: the wait by the service's clock, the segment, its evaluations, and the seconds until the next check
+    """
+    memory, old_at = wait.memory, time.monotonic() - _ROW_IS_OLD
+    if memory.segment is None or memory.read_at <= old_at:
+        with read_once():
+            memory.segment, memory.read_at = await reader.get(wait.segment_id), time.monotonic()
+        wait = wait.by_service_clock(reader.service_ahead)
+    runs = await reader.executions_since(memory.segment, wait.earliest)
+    if not any(run.status in _EXECUTION_ENDED and began_since(run, wait.since) for run in runs):
+        return wait, memory.segment, runs, max(0.0, memory.read_at + _ROW_IS_OLD - time.monotonic())
+    memory.segment, memory.read_at = await _after_log(reader, memory.segment), time.monotonic()
+    return wait, memory.segment, runs, Check.good_for
 
 
 async def _with_log(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> tuple[Segment, list[Execution]]:
@@ -335,9 +341,14 @@ async def _with_log(reader: SegmentReader, wait: SegmentWait, segment: Segment) 
             raise
         return segment, []
     if _by_status(segment, runs, wait) != "waiting":
-        # The log first, then the row: a row that was read before may show another evaluation.
-        segment = await reader.get(segment.segment_id)
+        segment = await _after_log(reader, segment)
     return segment, runs
+
+
+async def _after_log(reader: SegmentReader, segment: Segment) -> Segment:
+    """Read a segment after its log: a row that was read before may show another evaluation."""
+    read_anew()
+    return await reader.get(segment.segment_id)
 
 
 def _succeeded(runs: Sequence[Execution]) -> Execution | None:

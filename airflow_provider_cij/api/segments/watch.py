@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.segments.models import LIVE, STOPPED, Execution, ExecutionStatus, Segment, status_name
 from airflow_provider_cij.errors import CijInputError
 
-SegmentNews = Literal["refreshed", "live", "stopped", "failed", "members_changed"]
 SEGMENT_NEWS = ("refreshed", "live", "stopped", "failed", "members_changed")
 
 _SUCCEEDED = ExecutionStatus.SUCCEEDED

@@ -263,7 +263,7 @@ async def _publish_busy(org: Organisation) -> str:
             return "dropped"
         if _SKIPPED in runs:
             return "replaced"
-    raise NotTriedError(f"there are {len(runs)} evaluations, none of them skipped")
+    raise NotTriedError(f"there are {len(runs):,} evaluations, none of them skipped")
 
 
 async def _unknown_members(org: Organisation) -> str:

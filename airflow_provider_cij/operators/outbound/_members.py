@@ -97,7 +97,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
         async def by_ids(cij: Cij) -> MemberReport:
             segment = await self._outbound(cij, context)
             intake = await read_list(self, cij, source, "contact")
-            with log_group(self.log, f"Send {len(intake.ids)} members to {self.operation}"):
+            with log_group(self.log, f"Send {len(intake.ids):,} members to {self.operation}"):
                 batches = await cij.outbound.members.update(segment, self.operation, intake.ids, Progress(self.log))
             done = "added" if self.operation == "add" else "removed"
             return intake.report(**{done: len(intake.ids), "batches": batches})

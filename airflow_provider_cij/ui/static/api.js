@@ -7,6 +7,10 @@
 const PAGE = 100;
 const MOST_EVENTS = 10_000;
 const MOST_TASKS = 1_000;
+const MOST_ASSETS = 5_000;
+const MOST_FAILURES = 400;
+const NAMES_A_REQUEST = 40;
+const PREFIX = "cij://";
 const NOT_ENDED = ["running", "deferred", "up_for_reschedule", "up_for_retry"];
 
 /** A response that is no success. */
@@ -31,38 +35,89 @@ async function get(path, parameters = {}) {
   return response.json();
 }
 
+/**
+ * Return a page as `{rows, total}`. Airflow (up to 3.3) fails on an event that a DAG run is about which has not begun:
+ * then the page is read in halves, and that event is left out until the run has begun.
+ */
+async function getPage(path, key, parameters, limit, offset, failures) {
+  try {
+    const page = await get(path, { ...parameters, limit, offset });
+    return { rows: page[key], total: page.total_entries };
+  } catch (error) {
+    if (error.status !== 500 || failures.left-- <= 0) throw error;
+    // How many there are is not told: look for at least one more.
+    if (limit === 1) return { rows: [], total: offset + 2 };
+  }
+  const half = limit >> 1;
+  const first = await getPage(path, key, parameters, half, offset, failures);
+  const second = await getPage(path, key, parameters, limit - half, offset + half, failures);
+  return { rows: first.rows.concat(second.rows), total: Math.max(first.total, second.total) };
+}
+
 /** Return the rows of all pages, the first one alone and then the others side by side, and how many there are. */
 async function getAll(path, key, parameters, most) {
-  const first = await get(path, { ...parameters, limit: PAGE, offset: 0 });
-  const rows = first[key];
-  const total = first.total_entries;
+  const failures = { left: MOST_FAILURES };
+  const { rows, total } = await getPage(path, key, parameters, PAGE, 0, failures);
+  const found = { rows, total };
   // A server may allow fewer rows than were asked for.
   const size = rows.length || PAGE;
-  const offsets = [];
-  for (let offset = size; offset < Math.min(total, most); offset += size) offsets.push(offset);
-  const others = await Promise.all(offsets.map((offset) => get(path, { ...parameters, limit: size, offset })));
-  return { rows: rows.concat(...others.map((page) => page[key])), total };
+  for (let next = size; next < Math.min(found.total, most); ) {
+    const offsets = [];
+    for (; next < Math.min(found.total, most); next += size) offsets.push(next);
+    const pages = await Promise.all(offsets.map((offset) => getPage(path, key, parameters, size, offset, failures)));
+    found.rows = found.rows.concat(...pages.map((page) => page.rows));
+    found.total = Math.max(found.total, ...pages.map((page) => page.total));
+  }
+  return found;
 }
 
 const segment = encodeURIComponent;
 const runPath = (dag, run) => `dags/${segment(dag)}/dagRuns/${segment(run)}`;
 
-/** Return the asset events of segments and journeys, the newest first, and how many there are. */
-async function cijEvents(parameters) {
+/** Return whether an event is of a segment or journey: of its asset, or of a watcher, whose asset has any name. */
+const isOurs = ({ uri, extra }) => (uri ?? "").startsWith(PREFIX) || extra?.payload?.cij_conn_id != null;
+
+/** Return the asset events of segments and journeys, the newest first, and whether there are older ones. */
+async function cijEvents(parameters, names = [PREFIX]) {
   const found = await getAll(
     "assets/events",
     "asset_events",
-    // Before Airflow 3.3 the prefix is not known, and events of other assets come as well.
-    { ...parameters, name_prefix_pattern: "cij://", order_by: "-timestamp" },
+    // Before Airflow 3.2 the names are not known, and events of other assets come as well.
+    { ...parameters, name_prefix_pattern: names.join("|"), order_by: "-timestamp" },
     MOST_EVENTS,
   );
   // What is emitted between two pages moves the others on: an event may come twice.
   const events = [...new Map(found.rows.map((event) => [event.id, event])).values()];
-  return { events: events.filter((event) => (event.uri ?? "").startsWith("cij://")), total: found.total };
+  return { events: events.filter(isOurs), cut: found.total > MOST_EVENTS };
 }
 
-/** Return the events since a moment. */
-export const eventsSince = (since) => cijEvents({ timestamp_gte: since.toISOString() });
+/** Return the names of the assets that have a watcher; none before Airflow 3.2, or to a user who may not list assets. */
+async function watchedAssets() {
+  const { rows } = await getAll("assets", "assets", {}, MOST_ASSETS).catch((error) => {
+    if (error.status === 403) return { rows: [] };
+    throw error;
+  });
+  // A name with a bar would be read as two.
+  return rows.filter(({ name, watchers }) => watchers?.length && !/^cij:\/\/|[|~]/.test(name)).map(({ name }) => name);
+}
+
+/** Return the events of watchers since a moment: of all watched assets, some with each request. */
+async function watcherEvents(parameters) {
+  const names = await watchedAssets();
+  const parts = Array.from({ length: Math.ceil(names.length / NAMES_A_REQUEST) }, (_, part) =>
+    cijEvents(parameters, names.slice(part * NAMES_A_REQUEST, (part + 1) * NAMES_A_REQUEST)),
+  );
+  return Promise.all(parts);
+}
+
+/** Return the events since a moment, the newest first, and whether there are older ones. */
+export async function eventsSince(since) {
+  const parameters = { timestamp_gte: since.toISOString() };
+  const [own, watchers] = await Promise.all([cijEvents(parameters), watcherEvents(parameters)]);
+  const parts = [own, ...watchers];
+  const events = [...new Map(parts.flatMap((part) => part.events).map((event) => [event.id, event])).values()];
+  return { events: events.sort((a, b) => Date.parse(b.timestamp) - Date.parse(a.timestamp)), cut: parts.some((part) => part.cut) };
+}
 
 /** Return the events of a DAG run. */
 export const eventsOfRun = (dag, run) => cijEvents({ source_dag_id: dag, source_run_id: run });

@@ -78,7 +78,7 @@ export function Members({ row }) {
     others.map((event) =>
       h(
         "path",
-        { key: `${event.at}${event.task}`, className: `cij-mark cij-mark-${markOf(event)}`, d: `M${x(event.at)},${floor + 6}l5,9h-10z` },
+        { key: `${event.at}${event.task}${event.asset}`, className: `cij-mark cij-mark-${markOf(event)}`, d: `M${x(event.at)},${floor + 6}l5,9h-10z` },
         h("title", null, `${moment(event.at)}: ${sayEvent(event)}`),
       ),
     ),
@@ -88,7 +88,8 @@ export function Members({ row }) {
 const markOf = (event) => (event.extra.read != null ? "list" : "state");
 
 /** Say what an event is. */
-export function sayEvent({ task, extra }) {
+export function sayEvent({ task: emitter, asset, extra }) {
+  const task = emitter || asset;
   if (extra.evaluated_at) return `${task}: evaluated, ${count(extra.member_count)} members${extra.change == null ? "" : ` (${change(extra.change)})`}`;
   if (extra.read != null) return `${task}: ${count(extra.read)} read, ${count(extra.added)} added, ${count(extra.removed)} removed`;
   return `${task}: ${extra.status ?? "changed"}`;

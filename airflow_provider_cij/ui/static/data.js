@@ -18,41 +18,44 @@ async function lastSuccesses(tasks) {
   return new Map(found.filter(([, moment]) => Number.isFinite(moment)));
 }
 
-/** Read the tasks that matter, with what they know; `show` is called before and after that is read. */
-async function loadTasks(since, show) {
+const keyOf = (task) => [task.dag, task.run, task.task, task.mapIndex].join("\n");
+
+/** Read the tasks that matter, and those of them that may have noted why they failed or what they wait for. */
+async function loadTasks(since) {
   const found = await openTasksSince(since);
   const successes = await lastSuccesses(found);
-  const kept = current(found.map((task) => readTask(task)), successes);
-  show(kept);
-  const key = (task) => [task.dag, task.run, task.task, task.mapIndex].join("\n");
-  const wanted = new Set(kept.map(key));
-  const notes = await notesOf(found.filter((task) => wanted.has(noteKey(task))));
-  show(kept.map((task) => ({ ...task, note: notes.get(key(task)) ?? null })));
+  const tasks = current(found.map((task) => readTask(task)), successes);
+  const wanted = new Set(tasks.map(keyOf));
+  return { tasks, noting: found.filter((task) => wanted.has(noteKey(task))) };
 }
 
-/** Read everything of the last weeks: `{events, tasks, tags, total, now, error, loading, reload}`. */
+const withNotes = (tasks, notes) => tasks.map((task) => ({ ...task, note: notes.get(keyOf(task)) ?? null }));
+
+/** Read everything of the last weeks: `{events, tasks, tags, cut, now, error, loading, reload}`. */
 export function useHistory(weeks) {
-  const [data, setData] = useState({ events: null, tasks: [], tags: new Map(), total: 0, loading: true });
+  const [data, setData] = useState({ events: null, tasks: [], tags: new Map(), cut: false, loading: true });
   const found = useRef(null);
 
   const load = useCallback(async () => {
     // Newer events are added to those that are there.
-    const known = found.current?.weeks === weeks ? found.current : { weeks, byId: new Map(), newest: null };
+    const known = found.current?.weeks === weeks ? found.current : { weeks, byId: new Map(), newest: null, cut: false, notes: new Map() };
     found.current = known;
     const add = (part) => found.current === known && setData((before) => ({ ...before, ...part }));
     const since = new Date(Date.now() - weeks * 7 * DAY);
     add({ loading: true, error: null });
     try {
-      const [{ events, total }, tags] = await Promise.all([
+      const [{ events, cut }, tags, { tasks, noting }] = await Promise.all([
         eventsSince(known.newest ?? since),
         tagsOfDags(),
-        loadTasks(since, (tasks) => add({ tasks })),
+        loadTasks(since),
       ]);
       for (const event of events) known.byId.set(event.id, event);
       if (events.length) known.newest = new Date(events[0].timestamp);
-      known.total = Math.max(total, known.byId.size);
+      known.cut ||= cut;
       const all = readEvents([...known.byId.values()]);
-      add({ events: all, tags, total: known.total, now: Date.now(), loading: false });
+      add({ events: all, tasks: withNotes(tasks, known.notes), tags, cut: known.cut, now: Date.now() });
+      known.notes = await notesOf(noting);
+      add({ tasks: withNotes(tasks, known.notes), loading: false });
     } catch (error) {
       add({ error, loading: false });
     }

@@ -63,6 +63,12 @@ const NewTab = () =>
 export const Two = ({ first, second, title }) =>
   h("span", { className: "cij-two", title }, h("span", null, first), second ? h("small", null, second) : null);
 
+/** The DAG and task that something comes from; of a watcher its asset. */
+export const Origin = ({ row: { dag, task, asset } }) =>
+  dag
+    ? h(Two, { first: h(Inside, { to: `/dags/${encodeURIComponent(dag)}` }, dag), second: task })
+    : h(Two, { first: asset, second: "watcher" });
+
 /** The state of a segment, journey or task: a colour, and the word that says the same. */
 export const State = ({ kind, children }) => h("span", { className: `cij-state cij-${kind}` }, children);
 

@@ -9,7 +9,12 @@ const FAILED = new Set(["failed", "up_for_retry"]);
 const WAITING = new Set(["deferred", "up_for_reschedule"]);
 const LIVE = new Set(["live", "live_with_warnings"]);
 const EVALUATING = new Set(["computing", "exporting", "publishing"]);
-const BROKEN = new Set(["error", "faulted", "expired"]);
+const BROKEN = new Map([
+  ["error", "The segment is in status Error."],
+  ["faulted", "The segment is in status Faulted."],
+  ["expired", "The segment has expired: refresh it."],
+  ["failed", "The last evaluation failed."],
+]);
 const SHOWN = 12;
 /** A segment is stale when it was not evaluated for twice as long as usual; this is usual after one evaluation. */
 const USUAL = 7 * DAY;
@@ -20,25 +25,32 @@ const time = (text) => (text ? Date.parse(text) : null);
 const last = (list) => list[list.length - 1];
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
+/** Return which segment or journey an event is of: its asset says it, or the watcher that emitted it. */
+function subjectOf({ uri, extra }) {
+  const found = URI.exec(uri ?? "");
+  if (found) return { connection: found[1], kind: found[2], id: found[3], extra: extra ?? {} };
+  const said = extra?.payload;
+  if (typeof said?.cij_conn_id !== "string") return null;
+  const [kind, id] = said.segment_id ? ["segments", said.segment_id] : ["journeys", said.journey_id];
+  return URI.test(`cij://${said.cij_conn_id}/${kind}/${id}`) ? { connection: said.cij_conn_id, kind, id, extra: said } : null;
+}
+
 /** Return events as plain records, the oldest first; those of other assets are left out. */
 export function readEvents(events) {
   return events
     .flatMap((event) => {
-      const found = URI.exec(event.uri ?? "");
-      if (!found) return [];
-      const [, connection, kind, id] = found;
+      const subject = subjectOf(event);
+      if (!subject) return [];
       return [
         {
-          key: `${connection}/${id}`,
-          kind,
-          id,
-          connection,
+          ...subject,
+          key: `${subject.connection}/${subject.id}`,
           dag: event.source_dag_id ?? "",
           task: event.source_task_id ?? "",
           run: event.source_run_id ?? "",
           mapIndex: event.source_map_index ?? -1,
+          asset: event.name ?? "",
           at: time(event.timestamp),
-          extra: event.extra ?? {},
         },
       ];
     })
@@ -171,11 +183,12 @@ export const secure = (link) => (typeof link === "string" && link.startsWith("ht
 
 /** Return what is known of a record whatever it is: where it comes from, its name, its failure. */
 function common({ key, events, tasks }, tags) {
-  const event = last(events);
+  // A watcher's event has no task.
+  const event = events.findLast((one) => one.dag) ?? last(events);
   const newestFirst = [...tasks].sort((a, b) => b.runAfter - a.runAfter);
   const failed = newestFirst.find((one) => one.failed);
   const shown = failed ?? newestFirst.find(isAtWork) ?? event ?? newestFirst[0];
-  const dags = [...new Set([shown, ...events, ...tasks].map((one) => one.dag))];
+  const dags = [...new Set([shown, ...events, ...tasks].map((one) => one.dag))].filter(Boolean);
   return {
     key,
     events,
@@ -186,6 +199,7 @@ function common({ key, events, tasks }, tags) {
     link: secure(newest(events, "link")),
     dag: shown.dag,
     task: shown.task,
+    asset: shown.asset ?? "",
     dags,
     tags: [...new Set(dags.flatMap((dag) => tags.get(dag) ?? []))],
     error: failed ? failed.note?.message ?? "Failed. The log says why." : null,
@@ -201,8 +215,11 @@ export function segments(events, tasks, tags, now) {
     const status = newest(record.events, "status") ?? "";
     const list = record.events.findLast((event) => event.extra.read != null)?.extra ?? {};
     const evaluated = record.events.some((event) => event.extra.evaluated_at);
+    const use = (LIVE.has(status) && record.events.findLast((event) => event.extra.used_by != null)?.extra) || {};
+    const known = common(record, tags);
     return {
-      ...common(record, tags),
+      ...known,
+      error: known.error ?? BROKEN.get(status) ?? null,
       status,
       category: category(status, record.tasks, points, now),
       points,
@@ -218,7 +235,8 @@ export function segments(events, tasks, tags, now) {
       invalid: number(list.invalid),
       notFound: number(list.not_found),
       optedOut: number(list.opted_out),
-      expires: time(newest(record.events, "expires_at")),
+      usedBy: number(use.used_by),
+      expires: use.used_by === 0 ? time(use.expires_at) : null,
     };
   });
 }

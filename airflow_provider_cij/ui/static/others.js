@@ -1,6 +1,6 @@
 /** What waits now, and the journeys. */
 
-import { Cell, h, Head, Inside, Message, Outside, State, Table, taskPath, Two } from "./element.js";
+import { Cell, h, Head, Inside, Message, Origin, Outside, State, Table, taskPath, Two } from "./element.js";
 import { ago, count, duration, moment } from "./format.js";
 
 const head = (labels) => labels.map(([label, text]) => h(Head, { key: label, text }, label));
@@ -8,8 +8,9 @@ const time = (text) => (text ? Date.parse(text) : null);
 
 /** Replace the id in what a task waits for by the name of that segment or journey. */
 export function subject(task, names) {
-  const id = task.ids.find((one) => names.has(one));
   const what = task.note?.what ?? "";
+  // Airflow keeps the arguments of a task's newest runs alone: its note names the id as well.
+  const id = [...task.ids, ...what.split(" ")].find((one) => names.has(one));
   return id ? what.replace(id, `“${names.get(id)}”`) || `“${names.get(id)}”` : what || task.name || task.task;
 }
 
@@ -29,7 +30,7 @@ export function Waiting({ tasks, names, now }) {
         { key: `${task.run}${task.task}${task.mapIndex}` },
         h("th", { scope: "row" }, subject(task, names)),
         h(Cell, { text: true }, h(State, { kind: "refreshing" }, task.note?.until ?? task.state.replaceAll("_", " "))),
-        h(Cell, { text: true }, h(Two, { first: h(Inside, { to: `/dags/${encodeURIComponent(task.dag)}` }, task.dag), second: task.task })),
+        h(Cell, { text: true }, h(Origin, { row: task })),
         h(Cell, { text: true }, task.run),
         h(Cell, null, h(Two, { first: duration((now - since(task)) / 1000), second: moment(since(task)) })),
         h(Cell, null, h(Two, { first: ago(ends, now), second: moment(ends) })),
@@ -60,11 +61,11 @@ export function Journeys({ rows, names, now }) {
           "tr",
           { key: row.key },
           h("th", { scope: "row" }, h(Outside, { href: row.link }, row.name)),
-          h(Cell, { text: true }, h(State, { kind: kindOf(row) }, row.status.replaceAll("_", " "))),
+          h(Cell, { text: true }, h(State, { kind: kindOf(row) }, capital(row.status))),
           h(Cell, { text: true }, names.get(String(row.audience).toLowerCase()) ?? row.audience),
           h(Cell, null, count(row.people)),
           h(Cell, { text: true }, results(row)),
-          h(Cell, { text: true }, h(Two, { first: h(Inside, { to: `/dags/${encodeURIComponent(row.dag)}` }, row.dag), second: row.task })),
+          h(Cell, { text: true }, h(Origin, { row })),
           h(Cell, null, h(Two, { first: moment(row.at), second: ago(row.at, now) })),
           h(Cell, { text: true, className: "cij-error", title: row.hint || undefined }, row.error),
           h(Cell, { text: true }, row.log.run ? h(Inside, { to: taskPath(row.log), "aria-label": `Log of ${row.log.task} for ${row.name}` }, "Log") : null),
@@ -80,6 +81,8 @@ function results({ results: states, total }) {
     .map(([state, people]) => `${count(people)} ${state.replaceAll("_", " ")}`)
     .join(", ");
 }
+
+const capital = (status) => status.charAt(0).toUpperCase() + status.slice(1).replaceAll("_", " ");
 
 function kindOf(row) {
   if (row.error) return "failed";

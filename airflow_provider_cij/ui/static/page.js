@@ -39,8 +39,8 @@ function Page() {
     ),
     h(Tabs, { tabs, chosen: state.tab, onChoose: (tab) => onState({ tab }) }),
     history.error ? h(Message, { title: "This could not be read", kind: "error" }, h("p", null, reason(history.error))) : null,
-    events && events.length < history.total
-      ? h("p", { className: "cij-note" }, `The newest ${count(events.length)} of ${count(history.total)} events are shown. Choose fewer weeks to see all of them.`)
+    events && history.cut
+      ? h("p", { className: "cij-note" }, `There are more events than this page reads: the newest ${count(events.length)} are shown. Choose fewer weeks to see all of them.`)
       : null,
     h("div", { role: "tabpanel", id: "cij-panel", "aria-labelledby": `cij-tab-${state.tab}`, className: "cij-panel" }, events ? show() : history.error ? null : h(Loading)),
   );

@@ -1,10 +1,10 @@
 /** The segments: how they are by and large, filters, and the table of all of them. */
 
 import { Durations, labelOf, Members, sayEvent, Sparkline, StateBar } from "./charts.js";
-import { Cell, Field, h, Head, Inside, Message, Outside, State, Table, taskPath, Two, useMemo } from "./element.js";
+import { Cell, Field, h, Head, Inside, Message, Origin, Outside, State, Table, taskPath, Two, useMemo } from "./element.js";
 import { ago, change, count, day, duration, moment, percent } from "./format.js";
 import { secondsByWeek } from "./history.js";
-import { choices, COLUMNS, csv, DEFAULTS, filter, isFiltered, nextSort, sort } from "./table.js";
+import { choices, COLUMNS, csv, DEFAULTS, filter, isExpiring, isFiltered, nextSort, sort } from "./table.js";
 
 const SHOWN_EVENTS = 12;
 
@@ -58,7 +58,7 @@ function Filters({ rows, shown, state, onState, connections }) {
         h("span", null, unit),
       ),
     );
-  const clear = Object.fromEntries(["q", "state", "dag", "tag", "connection", "changed", "older"].map((name) => [name, DEFAULTS[name]]));
+  const clear = Object.fromEntries(["q", "state", "dag", "tag", "connection", "changed", "older", "use"].map((name) => [name, DEFAULTS[name]]));
   return h(
     "form",
     { className: "cij-filters", role: "search", "aria-label": "Segments", onSubmit: (event) => event.preventDefault() },
@@ -68,6 +68,11 @@ function Filters({ rows, shown, state, onState, connections }) {
     select("connection", "Connection", "All connections", connections),
     amount("changed", "Changed more than", "%"),
     amount("older", "Older than", "days"),
+    h(
+      Field,
+      { label: "Use" },
+      h("select", { value: state.use, onChange: set("use") }, [["", "Any use"], ["unused", "Unused"], ["expiring", "Expires in 30 days"]].map(([value, label]) => h("option", { key: value, value }, label))),
+    ),
     h(
       Field,
       { label: "Failed" },
@@ -128,12 +133,8 @@ function Row({ row, now, open, onOpen }) {
           h(Outside, { href: row.link }, row.name),
         ),
       ),
-      h(
-        Cell,
-        { text: true },
-        h(Two, { first: h(Inside, { to: `/dags/${encodeURIComponent(row.dag)}` }, row.dag), second: row.task }),
-      ),
-      h(Cell, { text: true }, h(State, { kind: row.category }, labelOfRow(row))),
+      h(Cell, { text: true }, h(Origin, { row })),
+      h(Cell, { text: true }, h(Two, { first: h(State, { kind: row.category }, labelOfRow(row)), second: shownUse(row, now), title: sayUse(row, now) })),
       h(Cell, null, h("b", null, count(row.members))),
       h(Cell, null, h(Two, { first: change(row.change), second: percent(row.changeShare) })),
       h(Cell, null, h(Two, { first: change(row.week), second: percent(row.weekShare) })),
@@ -146,6 +147,20 @@ function Row({ row, now, open, onOpen }) {
     ),
     open && h("tr", { key: "details", id: details, className: "cij-details" }, h("td", { colSpan: COLUMNS.length }, h(Details, { row, now }))),
   ];
+}
+
+/** What is under the status: that nothing uses the segment, and for how long it stays. */
+function shownUse(row, now) {
+  if (row.usedBy !== 0) return null;
+  if (isExpiring(row, now)) return h("span", { className: "cij-warning" }, `expires ${ago(row.expires, now)}`);
+  return row.expires ? `unused, ${ago(row.expires, now).replace("in ", "")} left` : "unused";
+}
+
+/** Say what uses a segment, and when it expires. */
+function sayUse(row, now) {
+  if (row.usedBy == null) return undefined;
+  if (row.usedBy) return `used by ${count(row.usedBy)} live ${row.usedBy > 1 ? "journeys" : "journey"}`;
+  return row.expires ? `unused: expires ${ago(row.expires, now)}, on ${day(row.expires)}, unless a journey uses it` : "unused";
 }
 
 /** Zero is shown, but does not catch the eye. */
@@ -165,7 +180,7 @@ function Details({ row, now }) {
     h(
       "figure",
       null,
-      h("figcaption", null, h("b", null, `Members of ${row.name}`), row.expires ? ` · expires ${ago(row.expires, now)} unless a journey uses it` : ""),
+      h("figcaption", null, h("b", null, `Members of ${row.name}`), row.usedBy == null ? "" : ` · ${sayUse(row, now)}`),
       h(Members, { row }),
       h("p", { className: "cij-key" }, h("i", { className: "cij-swatch cij-live" }), "evaluation", h("i", { className: "cij-triangle cij-mark-list" }), "list of members", h("i", { className: "cij-triangle cij-mark-state" }), "other change"),
     ),
@@ -177,7 +192,7 @@ function Details({ row, now }) {
         "ol",
         { className: "cij-events" },
         row.tasks.filter((task) => task.failed).map((task) => h("li", { key: `${task.run}${task.task}` }, h(Inside, { to: taskPath(task) }, moment(task.ended ?? task.runAfter)), ` ${task.task}: ${row.error}`, row.hint ? h("em", null, ` ${row.hint}`) : null)),
-        events.map((event) => h("li", { key: `${event.at}${event.task}` }, event.run ? h(Inside, { to: taskPath(event) }, moment(event.at)) : moment(event.at), ` ${sayEvent(event)}`)),
+        events.map((event) => h("li", { key: `${event.at}${event.task}${event.asset}` }, event.run ? h(Inside, { to: taskPath(event) }, moment(event.at)) : moment(event.at), ` ${sayEvent(event)}`)),
       ),
     ),
   );

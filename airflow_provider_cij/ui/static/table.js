@@ -2,6 +2,8 @@
 
 import { DAY } from "./format.js";
 
+const SOON = 30 * DAY;
+
 export const CATEGORIES = ["live", "refreshing", "stale", "failed", "ended"];
 
 // What needs a person comes first.
@@ -50,6 +52,7 @@ const CSV = [
   ["invalid", (row) => row.invalid],
   ["not_found", (row) => row.notFound],
   ["opted_out", (row) => row.optedOut],
+  ["used_by", (row) => row.usedBy],
   ["expires_at", (row) => iso(row.expires)],
   ["last_error", (row) => row.error],
   ["link", (row) => row.link],
@@ -68,6 +71,7 @@ export const DEFAULTS = {
   connection: "",
   changed: "",
   older: "",
+  use: "",
   sort: "category",
   segment: "",
 };
@@ -87,9 +91,12 @@ export function writeState(state, parameters) {
   return written;
 }
 
+/** Return whether the service lets an unused segment expire soon. */
+export const isExpiring = (row, now) => row.expires != null && row.expires - now < SOON;
+
 /** Return whether any filter is set. */
 export const isFiltered = (state) =>
-  ["q", "state", "dag", "tag", "connection", "changed", "older"].some((name) => state[name]);
+  ["q", "state", "dag", "tag", "connection", "changed", "older", "use"].some((name) => state[name]);
 
 const positive = (text) => {
   const value = Number.parseFloat(text);
@@ -109,7 +116,9 @@ export function filter(rows, state, now) {
       (!state.tag || row.tags.includes(state.tag)) &&
       (!state.connection || row.connection === state.connection) &&
       (changed == null || Math.abs(row.changeShare ?? 0) * 100 > changed) &&
-      (older == null || row.evaluated == null || now - row.evaluated > older * DAY),
+      (older == null || row.evaluated == null || now - row.evaluated > older * DAY) &&
+      (state.use !== "unused" || row.usedBy === 0) &&
+      (state.use !== "expiring" || isExpiring(row, now)),
   );
 }
 

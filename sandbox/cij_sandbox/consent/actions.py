@@ -61,7 +61,7 @@ class ConsentActions:
         if not isinstance(points, list) or not all(isinstance(point, str) for point in points):
             raise errors.bad_parameter("contactpoints is not a list of strings.")
         if len(points) > _MAXIMUM:
-            raise errors.plug_in(f"contactpoints has {len(points)} entries, at most {_MAXIMUM} are allowed")
+            raise errors.plug_in(f"contactpoints has {len(points):,} entries, at most {_MAXIMUM:,} are allowed")
         if channel is None:
             raise errors.plug_in(f"channeltype is none of {', '.join(_CHANNELS)}")
         purpose = self._row(given, "purpose", PURPOSE)

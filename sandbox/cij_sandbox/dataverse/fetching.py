@@ -45,7 +45,7 @@ def rows(store: Store, table: Table, request: Request, options: Mapping[str, str
     if offset + size > _MAXIMUM_WITHOUT_COOKIE:
         # Assumption: the limit is documented, the code is that of any bad argument.
         raise errors.ODataError(
-            400, "0x80040203", f"Without a paging cookie only the first {_MAXIMUM_WITHOUT_COOKIE} rows can be paged."
+            400, "0x80040203", f"Without a paging cookie only the first {_MAXIMUM_WITHOUT_COOKIE:,} rows can be paged."
         )
     found, more = selection.page(connection, size, position, offset)
     body |= selection.counted(connection, annotations, wanted=fetch.total or options.get("$count") == "true")

@@ -1,4 +1,4 @@
-"""The actions of journeys: create from a template, create the JSON alone, validate, publish."""
+"""The actions of journeys: create from a template, create the JSON only, validate, publish."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _UNIT, _MERGED = "msdynmkt_owningbusinessunitid", "msdynmkt_mergesourcejourney"
 _VALID, _ERRORS = "msdynmkt_isvalid", "msdynmkt_errors"
 _MODES = ("Draft", "Publish")
 _NO_UNIT = "00000000-0000-0000-0000-000000000000"
-# Assumption: these columns are not taken over from the merged journey.
+# Assumption: these columns are not copied from the merged journey.
 _NOT_MERGED = (_ID, _JSON, "statecode", "statuscode", "msdynmkt_errorDetails")
 
 
-# Actions that the product has, by a document or a live organisation, and the sandbox does not implement.
+# Actions that a document or a live organisation names, and the sandbox does not implement.
 ELSEWHERE = ("msdynmkt_CreateDraftJourneyVersion", "msdynmkt_EmailRetrieveExactMessages")
 
 
 class JourneyActions:
-    """The actions, whose step publishes and completes journeys."""
+    """The actions of journeys."""
 
     def __init__(self, store: Store, background: Background) -> None:
         self._store = store
@@ -57,12 +57,12 @@ class JourneyActions:
         background.steps.append(transitions.Transitions(background))
 
     def actions(self) -> tuple[Action, ...]:
-        """Return the actions, as they are assumed."""
+        """Return the actions, as documented and assumed."""
         source = (Parameter(_TEMPLATE, GUID), Parameter(_CHANGES, STRING, True))
         times = (Parameter(_START, DATETIME, True), Parameter(_END, DATETIME, True))
         own = (Parameter(_MODE, STRING, True), Parameter(_UNIT, GUID, True), Parameter(_MERGED, ENTITY, True))
         checked = {_VALID: BOOLEAN, _ERRORS: STRING}
-        # Assumption: inputs and outputs of these two; a part of them was seen on one live organisation.
+        # Assumption: the inputs and outputs of these two. Some of them were observed on one live organisation.
         text = (
             Parameter("msdynmkt_conversationid", STRING, True),
             Parameter("msdynmkt_shouldvalidatecontract", BOOLEAN, True),
@@ -125,7 +125,7 @@ class JourneyActions:
     def _save(
         self, connection: sqlite3.Connection, given: Mapping[str, object], *, draft: bool
     ) -> tuple[str, list[Problem]]:
-        """Insert the row of a journey; return its id and its problems, which only a draft may have."""
+        """Insert the row of a journey; return its id, and the problems that a draft may have."""
         name, merged = str(given[_NAME]), _merged(given.get(_MERGED))
         fatal = [*name_problems(connection, name), *_unit_problems(connection, given.get(_UNIT))]
         try:
@@ -135,7 +135,7 @@ class JourneyActions:
         text, journey = json.dumps(document), read(document)
         for column, value in (("msdynmkt_name", name), (_JSON, text)):
             if len(value) > (limit := JOURNEY.by_name[column].max_length):
-                fatal.append(Problem("UnableToSaveJourneyEntity", f"{column} is longer than {limit} characters."))
+                fatal.append(Problem("UnableToSaveJourneyEntity", f"{column} is longer than {limit:,} characters."))
         if fatal:
             raise RefusedError(*fatal)
         found = _problems(connection, journey, draft=draft)
@@ -175,7 +175,7 @@ class JourneyActions:
         return {}
 
     def _built(self, connection: sqlite3.Connection, given: Mapping[str, object]) -> tuple[Table, dict[str, object]]:
-        """Return the table that the JSON comes from, and the JSON with all changes."""
+        """Return the table of the source, and its JSON with all modifications."""
         source_id = str(given[_TEMPLATE])
         if template := fetch(connection, TEMPLATE, source_id):
             table, text = TEMPLATE, template["msdynmkt_journeytemplatejson"]
@@ -211,7 +211,7 @@ def _unit_problems(connection: sqlite3.Connection, unit: object) -> Iterator[Pro
 
 
 def _merged(source: object) -> dict[str, SqlValue]:
-    """Return the columns to take over from ``msdynmkt_mergesourcejourney``."""
+    """Return the columns to copy from ``msdynmkt_mergesourcejourney``."""
     content: dict[str, SqlValue] = {}
     for name, value in source.items() if isinstance(source, dict) else ():
         if "@" in name:

@@ -1,4 +1,4 @@
-"""What a journey needs to go live: live segments, messages and triggers that are ready, times in the future."""
+"""Check that a journey can go live: live segments, messages and triggers that are ready, times in the future."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cij_sandbox.segments.definitions import LIVE_STATUSES
 from cij_sandbox.segments.tables import SEGMENT
 
 MAXIMUM_DAYS = 365
-# "Some validation errors are ignored" in drafts; the document names this one.
+# "Some validation errors are ignored" in drafts. The document names this one.
 IGNORED_IN_DRAFTS = frozenset({"NotReadyToSendMessageState"})
 _DELETED = 6
 

@@ -1,4 +1,4 @@
-"""The JSON of a journey, and the problems of one: a code of the document's list and a message."""
+"""Read and check the JSON of a journey. A problem has a code of the document's list and a message."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TRIGGER_TYPES = {"Recurring": 0, "Ongoing": 1, "OneTime": 2, "Event": 3}
 
 @dataclass(frozen=True)
 class Problem:
-    """One error of ``msdynmkt_errors``."""
+    """One entry of ``msdynmkt_errors``."""
 
     code: str
     message: str
 
 
 class RefusedError(Exception):
-    """Problems with which no journey is created."""
+    """A request is refused, with all problems found."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(*problems)
@@ -46,7 +46,7 @@ class Definition:
 
     @property
     def other_segments(self) -> tuple[str, ...]:
-        """The segments whose members do not start, or leave."""
+        """The exclusion and suppression segments."""
         return (*self.exclusions, *self.suppressions)
 
     @property
@@ -110,14 +110,14 @@ def set_given(document: dict[str, object], name: str | None, start: float | None
 
 
 def as_text(problems: Iterable[Problem], names: str = "ErrorCode, ErrorMessage", nothing: str = "[]") -> str:
-    """Return problems as JSON, with the names and the nothing of the document or of a live organisation."""
+    """Return problems as JSON, with the property names and the empty value of the document or of an organisation."""
     first, second = names.split(", ")
     listed = [{first: problem.code, second: problem.message} for problem in problems]
     return json.dumps(listed, separators=(",", ":")) if listed else nothing
 
 
 def timed_out() -> dict[str, object]:
-    """Return the outputs of a journey that may or may not have been saved."""
+    """Return the outputs of a request to create a journey, whether it was created or not."""
     problem = Problem(TIMED_OUT, "Timeout occurred while saving the journey. The journey might have been created.")
     return {"msdynmkt_journeyid": None, "msdynmkt_isvalid": False, "msdynmkt_errors": as_text([problem])}
 

@@ -1,6 +1,6 @@
-"""``msdynmkt_jsonpathmodifications``: new values for the elements that JSONPath expressions (RFC 9535) find.
+"""Apply ``msdynmkt_jsonpathmodifications``: new values for the elements that JSONPath expressions (RFC 9535) select.
 
-An element keeps its kind. A path that finds nothing, or the whole document, is refused.
+An element keeps its type. A path that selects nothing, or the whole document, is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PATHS = JSONPathEnvironment(strict=True)
 
 
 def modify(document: object, text: str) -> None:
-    """Modify a document as a request asks, or raise RefusedError with all problems."""
+    """Apply the modifications of a request to a document, or raise RefusedError with all problems."""
     problems = []
     for path, value in _read(text):
         places = _places(document, path)
@@ -42,7 +42,7 @@ def modify(document: object, text: str) -> None:
 
 
 def _places(document: object, path: str) -> list[JSONPathMatch]:
-    """Return the elements that a path finds; none for the root and for what is no JSONPath."""
+    """Return the elements that a path selects; none for the root and for a malformed path."""
     try:
         found = list(_PATHS.finditer(path, document))  # type: ignore[arg-type]
     except (JSONPathError, RecursionError):
@@ -65,7 +65,7 @@ def _read(text: str) -> list[tuple[str, str]]:
 
 
 def _converted(current: object, text: str) -> object:
-    """Convert a text to the kind of the value that it replaces."""
+    """Convert a text to the type of the value that it replaces."""
     if isinstance(current, str):
         return text
     if current is None:
@@ -85,7 +85,7 @@ def _kind(value: object) -> type:
 
 
 def _lenient(text: str) -> object:
-    """Read JSON, also with strings in single quotes as in the document's example."""
+    """Parse JSON, also with strings in single quotes as in the document's example."""
     try:
         return loads(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Who is in a live journey, and which segments it uses: msdynmkt_journeyinstance and msdynmkt_segmentusage.
+"""Write the participants of live journeys (msdynmkt_journeyinstance) and the segments they use (msdynmkt_segmentusage).
 
-Sources: the table references of both. When rows appear, and when a person is through, is in no document.
+Sources: the table references of both. When rows appear, and when a person completes a journey, is not documented.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cij_sandbox.journeys.definition import Definition, RefusedError, document_o
 from cij_sandbox.journeys.tables import INSTANCE, JOURNEY, USAGE
 from cij_sandbox.journeys.versions import base_of
 
-# Assumption: a person is through a journey a day after it went live for them.
+# Assumption: a person completes a journey a day after entering it.
 DURATION = 86_400
 IN_PROGRESS, COMPLETED, STOPPED = 534121000, 534121001, 534121004
 _LIVE = (2, 7)
@@ -29,7 +29,7 @@ _WEEKS = 90 * 86_400
 
 
 def journeys_moved(connection: sqlite3.Connection) -> None:
-    """Bring the participants and usages of all journeys in line with the journeys' states.
+    """Update the participants and usages of all journeys to the journeys' states.
 
     Assumptions: people enter once, when the journey goes live: the members of the audience's last evaluation without
     those of exclusion and suppression segments. Usages are there while the journey is live.
@@ -55,12 +55,12 @@ def journeys_moved(connection: sqlite3.Connection) -> None:
 
 
 def people_moved(connection: sqlite3.Connection) -> None:
-    """End the participation of everybody who is through."""
+    """End the participation of all people who have completed their journey."""
     _end(connection, f"createdon <= {math.floor(CLOCK.now()) - DURATION}", COMPLETED)
 
 
 def next_move(connection: sqlite3.Connection) -> float:
-    """Return when the next participant is through, in seconds since 1970."""
+    """Return when the next participant completes a journey, in seconds since 1970."""
     query = "SELECT min(createdon) FROM msdynmkt_journeyinstance WHERE msdynmkt_journeyinstancestate = ?"
     first: float | None = connection.execute(query, (IN_PROGRESS,)).fetchone()[0]
     return math.inf if first is None else first + DURATION
@@ -71,7 +71,7 @@ def _enter(connection: sqlite3.Connection, journey_id: str) -> None:
     try:
         definition = read(document_of(journey["msdynmkt_journeyjson"] or "")) if journey else None
     except RefusedError:
-        return  # written live by a client, with a definition that nothing has checked
+        return  # a client wrote the row with the status Live, so its definition is unchecked
     if definition is None:
         return
     for segment_id, usage in _usages(definition):

@@ -1,4 +1,4 @@
-"""The plug-in of journeys: the segments that they use, and which journeys may be deleted."""
+"""The plug-in of journeys: updates the segments that they use, and refuses names and deletes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _PUBLISHING = 4
 
 class _Journey(Plugin):
     def before_write(self, connection: sqlite3.Connection, row: Row | None, content: dict[str, SqlValue]) -> None:
-        """Refuse a name that another journey has, if that is assumed."""
+        """Refuse a name that another journey has, where that is assumed."""
         name = content.get("msdynmkt_name")
         query = "SELECT 1 FROM msdynmkt_journey WHERE fold(msdynmkt_name) = fold(?)"
         if row is None and name and connection.execute(query, (name,)).fetchone():
             assumptions.check("journeys.same-name", f"A journey has the name {name!r}")
 
     def after_write(self, connection: sqlite3.Connection, row_id: str, row: Row | None, content: Row) -> None:
-        """Update the segments' counts of live journeys, and who is in them."""
+        """Update the segments' counts of live journeys, and the journeys' participants."""
         journeys_changed(connection)
         journeys_moved(connection)
 
     def before_delete(self, connection: sqlite3.Connection, row: Row) -> None:
-        """Refuse to delete a journey that has been live, including stopped and completed ones, or is about to be.
+        """Refuse to delete a journey that has been live (stopped and completed ones included) or is being published.
 
         Assumption: the rule is documented, code and message are not.
         """

@@ -28,7 +28,7 @@ JOURNEY = Table(
             first=0,
         ),
         lookup("msdynmkt_templateid", "msdynmkt_journeytemplate", "msdynmkt_templateid"),
-        # Of an edited journey: see versions.py. Assumption: the first version has no base.
+        # Set for edited journeys (versions.py). Assumption: the first version has no base.
         text("msdynmkt_baseversionjourneyid", 100),
         number("msdynmkt_versionnumber", 0),
         flag("msdynmkt_issupersededbylaterversion"),
@@ -68,7 +68,7 @@ TEMPLATE = Table(
         text("msdynmkt_journeytemplatejson", _LONG),
         choice("msdynmkt_triggertype", "Recurring", "Ongoing", "OneTime", "Event", first=0),
     ),
-    # Assumption: public typings have the numbers without their labels; these are those of journeys.
+    # Assumption: public typings have the numbers without labels, so the labels are those of journeys.
     {1: (0, "Draft"), 2: (1, "Live"), 6: (4, "Deleted")},
     "msdynmkt_JourneyTemplate",
     states={0: "Draft", 1: "Live", 4: "Deleted"},
@@ -118,7 +118,7 @@ TRIGGER = Table(
     set_name="msdynmkt_eventmetadataset",
 )
 
-# Elastic, and owned by the organisation.
+# An elastic table, owned by the organisation.
 INSTANCE = Table(
     "msdynmkt_journeyinstance",
     "msdynmkt_targetid",

@@ -1,4 +1,4 @@
-"""The status transitions of a journey: Draft, Publishing, Live, and at its end Completing and Completed.
+"""Make the status transitions of journeys: Draft, Publishing, Live, and at the end Completing and Completed.
 
 Publishing takes real time, as computing a segment does. The end of a journey is a time of the organisation's clock.
 """
@@ -24,7 +24,7 @@ DRAFT, LIVE, PUBLISHING, COMPLETING, COMPLETED = (0, 1), (1, 2), (3, 4), (5, 7),
 
 
 def publish(connection: sqlite3.Connection, journey_id: str, due: float) -> None:
-    """Begin to publish a draft. The result shows at ``due``, in real time.
+    """Start to publish a draft, which ends at ``due``, in real time.
 
     Assumption: only drafts can be published, and their problems are found after the request.
     """
@@ -38,13 +38,13 @@ def publish(connection: sqlite3.Connection, journey_id: str, due: float) -> None
 
 
 def begin(connection: sqlite3.Connection, journey_id: str, due: float) -> None:
-    """Begin to publish a journey. The result shows at ``due``, in real time."""
+    """Start to publish a journey, which ends at ``due``, in real time."""
     _move(connection, journey_id, PUBLISHING)
     _plan(connection, journey_id, due)
 
 
 class Transitions:
-    """The step that publishes and completes journeys."""
+    """The background step that publishes and completes journeys."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
@@ -98,7 +98,7 @@ def _problems(connection: sqlite3.Connection, journey: sqlite3.Row, asked: float
         definition = read(document_of(journey["msdynmkt_journeyjson"] or ""))
     except RefusedError as refusal:
         return [*found, *refusal.problems]
-    # The start of a version is that of the first one, and has mostly come.
+    # A later version has the start time of the first one, which has usually passed.
     begun = journey["msdynmkt_journeystarttime"] if journey["msdynmkt_baseversionjourneyid"] else None
     return [*found, *problems(connection, definition, asked if begun is None else min(asked, begun))]
 

@@ -1,4 +1,4 @@
-"""Custom triggers: each published one is an action, and each raised event is recorded."""
+"""Provide custom triggers: each published one is an action, and each raised event is recorded."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Triggers:
         return Action(name, parameters, {}, run)
 
     def define(self, content: object) -> None:
-        """Add or change a trigger, given as ``/sandbox/triggers`` takes it; raise ValueError for an invalid one."""
+        """Add or change a trigger, in the format of ``/sandbox/triggers``; raise ValueError for an invalid one."""
         name, attributes, state = _read(content)
         if name in self._store.schema.by_set:
             raise ValueError(_BAD_NAME)
@@ -155,7 +155,7 @@ def _read(content: object) -> tuple[str, dict[str, str], str]:
     if not _is_name(name):
         raise ValueError(_BAD_NAME)
     if not isinstance(attributes, dict) or len(attributes) > MAXIMUM_ATTRIBUTES:
-        raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES} attributes at most')
+        raise ValueError(f'"attributes" is an object of {MAXIMUM_ATTRIBUTES:,} attributes at most')
     taken = {parameter.name for parameter in _ALWAYS}
     for attribute, kind in attributes.items():
         if not _is_name(attribute) or attribute in taken or kind not in tuple(TYPES):

@@ -1,4 +1,4 @@
-"""The versions of a journey: an edit of a live journey makes a draft, which takes its place when it is published.
+"""Keep the versions of a journey: an edit of a live journey creates a draft, which replaces it once published.
 
 Sources: the columns of msdynmkt_journey; "Edit a live journey": people under way stay on their version. Assumptions:
 what the rows hold, that the earlier version is Draining until its people are through and Stopped then, and that those
@@ -35,7 +35,7 @@ def base_of(connection: sqlite3.Connection, journey_id: str) -> str:
 
 
 def edit(connection: sqlite3.Connection, journey_id: str, description: str = "") -> str:
-    """Make the draft of a live journey's next version, as a person does in the app; return its id.
+    """Create the draft of a live journey's next version, as an edit in the app does; return its id.
 
     Raise ValueError when there is no such journey, or it is not live.
     """
@@ -51,7 +51,7 @@ def edit(connection: sqlite3.Connection, journey_id: str, description: str = "")
 
 
 def went_live(connection: sqlite3.Connection, journey_id: str) -> None:
-    """Let a version that went live take the place of the one before."""
+    """Mark the previous version as superseded by one that went live."""
     query = f"SELECT msdynmkt_journeyid FROM msdynmkt_journey WHERE {IS_VERSION} AND statuscode = ? AND NOT "  # noqa: S608
     arguments = (base_of(connection, journey_id), _LIVE, journey_id)
     for (earlier,) in connection.execute(query + "msdynmkt_journeyid = ?", arguments).fetchall():
@@ -60,7 +60,7 @@ def went_live(connection: sqlite3.Connection, journey_id: str) -> None:
 
 
 def drained(connection: sqlite3.Connection, in_progress: int) -> bool:
-    """Stop each superseded version whose people are all through; return whether there was one.
+    """Stop each superseded version whose participants have all completed it; return whether there was one.
 
     ``in_progress`` is the state of a participant who is not.
     """

@@ -173,5 +173,5 @@ def _ids(text: object) -> list[str]:
     if ids is None:
         raise errors.plug_in("msdyncrm_memberids is not a JSON array of ids, written in a string, without a prefix")
     if len(ids) > _MAXIMUM_IDS:
-        raise errors.plug_in(f"msdyncrm_memberids has {len(ids)} ids, at most {_MAXIMUM_IDS} are taken at once")
+        raise errors.plug_in(f"msdyncrm_memberids has {len(ids):,} ids, at most {_MAXIMUM_IDS:,} are taken at once")
     return ids

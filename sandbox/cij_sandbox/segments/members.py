@@ -26,7 +26,7 @@ class Members:
     def add(self, segment_id: str, group_id: str, ids: list[bytes]) -> None:
         """Add ids to a group, all or none."""
         if len(ids) > MAXIMUM_ADD and assumed("segments.add-too-many") != "accepted":
-            reason = f"EntityIds has {len(ids)} ids, at most {MAXIMUM_ADD} are allowed in one call"
+            reason = f"EntityIds has {len(ids):,} ids, at most {MAXIMUM_ADD:,} are allowed in one call"
             raise assumptions.refusal("segments.add-too-many", reason)
         if not ids:
             assumptions.check("segments.add-none", "EntityIds is empty")
@@ -39,7 +39,7 @@ class Members:
                 "INSERT OR IGNORE INTO static_member VALUES (?, ?)", [(group["number"], member) for member in ids]
             ).rowcount
             if group["members"] + max(added, 0) > MAXIMUM_GROUP:
-                raise errors.plug_in(f"Group {group_id} would exceed {MAXIMUM_GROUP} entity ids")
+                raise errors.plug_in(f"Group {group_id} would exceed {MAXIMUM_GROUP:,} entity ids")
             if assumed("segments.list-order") == "as added":
                 connection.executemany(
                     "INSERT OR IGNORE INTO static_added (group_number, member) VALUES (?, ?)",
@@ -50,7 +50,7 @@ class Members:
     def remove(self, segment_id: str, group_id: str, ids: list[bytes]) -> None:
         """Remove ids from a group."""
         if len(ids) > MAXIMUM_ADD:
-            assumptions.check("segments.remove-many", f"EntityIds has {len(ids)} ids")
+            assumptions.check("segments.remove-many", f"EntityIds has {len(ids):,} ids")
         with self._store.transaction() as connection:
             group = _group(connection, segment_id, group_id, "segments.remove-unknown-group")
             if group is None:

@@ -150,7 +150,7 @@ def _groups(content: Row) -> dict[str, bool]:
     if not isinstance(entries, list):
         raise _bad_groups("it is not an array of groups")
     if len(entries) > MAXIMUM_GROUPS and assumed("segments.too-many-groups") != "accepted":
-        reason = f"it has {len(entries)} groups, at most {MAXIMUM_GROUPS} are allowed"
+        reason = f"it has {len(entries):,} groups, at most {MAXIMUM_GROUPS:,} are allowed"
         raise assumptions.refusal("segments.too-many-groups", reason)
     groups = dict(_group(entry) for entry in entries)
     if len(groups) < len(entries):

@@ -32,7 +32,8 @@ def go_live(connection: sqlite3.Connection, segment: sqlite3.Row, definition: sq
     """Begin to publish a segment; its run begins at ``begin_at``, in real time."""
     segment_id, definition_id = segment["msdynmkt_segmentid"], definition["msdynmkt_segmentdefinitionid"]
     plan(connection, segment_id, definition_id, segment["msdynmkt_displayname"], ON_DEMAND, begin_at)
-    connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
+    if segment["statuscode"] not in LIVE_STATUSES:
+        connection.execute("DELETE FROM schedule WHERE segment_id = ?", (segment_id,))
     connection.execute("DELETE FROM stopping WHERE segment_id = ?", (segment_id,))
     if segment["statuscode"] in LIVE_STATUSES and assumed("segments.republish-status") == "stays Active":
         change(connection, DEFINITION, definition_id, _running())
@@ -117,8 +118,11 @@ def succeed(connection: sqlite3.Connection, job: sqlite3.Row, evaluation: int, m
     connection.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, NULL)", (segment_id, now))
     if job["kind"] != SCHEDULED:
         time = CLOCK.now()
+        # Assumption: to publish a live segment is not to use it, so its unused days go on.
         connection.execute(
-            "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?, ?, ?)", (segment_id, job["definition_id"], *[time] * 3)
+            "INSERT INTO schedule VALUES (?, ?, ?, ?, ?) ON CONFLICT (segment_id) DO UPDATE SET "
+            "published_at = excluded.published_at, evaluated_at = excluded.evaluated_at",
+            (segment_id, job["definition_id"], *[time] * 3),
         )
         usage_changed(connection)
 

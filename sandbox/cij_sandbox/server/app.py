@@ -153,7 +153,7 @@ class _Endpoints:
         if len(http.scope.get("raw_path", b"")) + len(query) + len(base_url) + 1 > MAXIMUM_URL:
             # The limit is documented, the status is not.
             refusal = assumptions.status_and_code("platform.long-url")
-            raise errors.ODataError(*refusal, f"The URL is longer than {MAXIMUM_URL} characters.")
+            raise errors.ODataError(*refusal, f"The URL is longer than {MAXIMUM_URL:,} characters.")
         path = http.path_params["path"]
         request = Request(http.method, base_url, version, path, query, _headers(http), await _body(http))
         return _response(await run_in_threadpool(self._organisation.service.answer, request))
@@ -224,7 +224,7 @@ def _headers(http: HttpRequest) -> dict[str, str]:
 
 
 async def _body(http: HttpRequest) -> bytes:
-    too_large = errors.ODataError(413, "0x8004418A", f"The request is larger than {MAXIMUM_BODY} bytes.")
+    too_large = errors.ODataError(413, "0x8004418A", f"The request is larger than {MAXIMUM_BODY:,} bytes.")
     declared = http.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > MAXIMUM_BODY:
         raise too_large

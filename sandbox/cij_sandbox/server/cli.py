@@ -257,7 +257,7 @@ def _number(read: Callable[[str], float], least: float, most: float, *, above: b
     def number(text: str) -> float:
         found = read(text)
         if not least <= found <= most or (above and found == least):
-            start = f"above {least}" if above else f"from {least}"
+            start = f"above {least:,}" if above else f"from {least:,}"
             raise argparse.ArgumentTypeError(f"a number {start} to {most:,} is expected")
         return found
 

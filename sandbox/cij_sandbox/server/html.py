@@ -65,11 +65,11 @@ def block(text: str) -> Html:
     return Html(f"<pre>{escape(text)}</pre>")
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]], none: str = "None.") -> Html:
-    """Return a table, or what stands for one without rows."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
+    """Return a table, or "None." when there are no rows."""
     lines = ["".join(f"<td>{escape(cell)}" for cell in row) for row in rows]
     if not lines:
-        return Html(f'<p class="none">{escape(none)}</p>')
+        return Html('<p class="none">None.</p>')
     head = "".join(f"<th>{escape(name)}" for name in heads)
     return Html(f"<table><tr>{head}{''.join(f'<tr>{line}' for line in lines)}</table>")
 

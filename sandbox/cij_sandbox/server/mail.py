@@ -60,5 +60,5 @@ class Mail:
         rows = [
             [row["address"], row["person_id"], "sent" if row["sent"] else "left out", row["reason"]] for row in found
         ]
-        note = paragraph(f"Those left out come first; at most {_SHOWN} are shown.")
+        note = paragraph(f"Those left out come first; at most {_SHOWN:,} are shown.")
         return document(f"Mail of journey {journey_id}", note, table(["Address", "Person", "", "Why"], rows))

@@ -100,7 +100,7 @@ def test_members_by_query_are_those_it_finds_when_it_runs(quick):
         ("addByIds", {"msdyncrm_memberids": '["nobody"]'}, "JSON array"),
         ("addByIds", {"msdyncrm_memberids": f'["crm{uuid.uuid4()}"]'}, "without a prefix"),
         ("addByIds", {}, "JSON array"),
-        ("removeByIds", {"msdyncrm_memberids": json.dumps([str(uuid.uuid4())] * 100_001)}, "100000"),
+        ("removeByIds", {"msdyncrm_memberids": json.dumps([str(uuid.uuid4())] * 100_001)}, "100,000"),
         ("addByQuery", {}, "cannot be parsed"),
         ("addByQuery", {"msdyncrm_query": "PROFILE(account)"}, "members of 'contact'"),
         ("removeEveryone", {}, "addByIds"),

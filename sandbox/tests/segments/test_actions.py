@@ -48,7 +48,7 @@ def test_a_thousand_ids_may_be_added_and_any_number_removed(org):
     many = ids(1001)
     refused = org.post("msdynmkt_AddStaticMembers", {**body, "EntityIds": many}, 400)
     assert refused.json()["error"]["code"] == "0x80040265"
-    assert "1000" in refused.json()["error"]["message"]
+    assert "1,000" in refused.json()["error"]["message"]
     assert org.group(segment, GROUP) == []
     org.post("msdynmkt_AddStaticMembers", {**body, "EntityIds": many[:1000]})
     org.post("msdynmkt_RemoveStaticMembers", {**body, "EntityIds": many})
@@ -66,7 +66,7 @@ def test_a_group_holds_200_000_ids(org):
         org.post("msdynmkt_AddStaticMembers", {**body, "EntityIds": batch})
     two = ids(2)
     refused = org.post("msdynmkt_AddStaticMembers", {**body, "EntityIds": two}, 400)
-    assert "200000" in refused.json()["error"]["message"]
+    assert "200,000" in refused.json()["error"]["message"]
     org.post("msdynmkt_AddStaticMembers", {**body, "EntityIds": [two[0], "00000000-0000-4000-8000-000000000001"]})
     assert len(org.group(segment, GROUP, 40, 5000)) == 5000
     assert org.group(segment, GROUP, 41, 5000) == []

@@ -164,6 +164,28 @@ def test_a_segment_expires_after_120_unused_days(moving):
     assert moving.status(segment) == ACTIVE
 
 
+def test_to_publish_a_live_segment_is_no_use_of_it(moving):
+    """The 120 days of an unused segment go on when it is published again, and its row says when it was used last."""
+    segment, definition = moving.segment("PROFILE(contact)")
+    journey = moving.journey(segment)
+    assert moving.publish(segment) == ACTIVE
+    assert moving.get(f"msdynmkt_segments({segment})")["msdynmkt_publishedjourneycount"] == 1
+    stopped = moving.advance(days=1)
+    moving.web.patch(f"msdynmkt_journeys({journey})", json={"statecode": 2, "statuscode": 3})
+    row = moving.get(f"msdynmkt_segments({segment})")
+    assert row["msdynmkt_publishedjourneycount"] == 0
+    assert row["msdynmkt_lastusedinjourney"] >= f"{stopped:%Y-%m-%dT%H:%M:%SZ}"
+    moving.advance(days=100)
+    runs = len(moving.runs(definition))
+    assert moving.publish(segment) == ACTIVE
+    assert len(moving.runs(definition)) == runs + 1
+    moving.advance(days=19)
+    assert len(moving.runs(definition)) == runs + 2
+    assert moving.status(segment) == ACTIVE
+    moving.advance(days=1)
+    assert moving.status(segment) == EXPIRED
+
+
 def test_a_publish_overtakes_a_refresh(moving):
     """Publishing while a refresh is under way skips it: the segment is computed anew and the log says so."""
     segment, definition = moving.segment("PROFILE(contact)")

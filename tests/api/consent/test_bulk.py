@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_cij.api.consent.bulk import ConsentImport
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.consent.import_plan import Statement
-from airflow_provider_cij.api.consent.rules import ConsentTo, ConsentValue
+from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.statements import Columns, Statements, statement_of
 from airflow_provider_cij.api.consent.target import resolve
 from airflow_provider_cij.dataverse.client import DataverseClient

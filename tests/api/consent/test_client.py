@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_cij.api.consent.rules import Channel, ConsentTo, ConsentValue, Outcome
+from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
+from airflow_provider_cij.api.consent.rules import ConsentValue, Outcome
 from airflow_provider_cij.errors import CijInputError
 from tests.api.consent.organisation import CONSENTS, IN, OUT, RESTRICTIVE, addresses, consent, consents, purpose, topic
 

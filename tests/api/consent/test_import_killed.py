@@ -20,7 +20,7 @@ SCRIPT = """
 import csv, sys
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.importing import ImportSpec, import_consent
-from airflow_provider_cij.api.consent.rules import ConsentTo
+from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.consent.statements import Columns
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.sources import FromFile

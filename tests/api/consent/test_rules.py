@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.consent.rules import (
-    COMMERCIAL,
-    ConsentRow,
-    ConsentTo,
-    ConsentValue,
-    Decision,
-    Outcome,
-    Profile,
-    Rule,
-    decide,
-)
+from airflow_provider_cij.api.consent.consent_to import COMMERCIAL, ConsentTo
+from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue, Decision, Outcome, Profile, Rule, decide
 from airflow_provider_cij.errors import CijInputError
 
 NOT_SET, IN, OUT = (ConsentValue(534120000 + number) for number in range(3))

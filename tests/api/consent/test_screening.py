@@ -10,7 +10,8 @@ import pytest
 from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.consent.asking import discover
-from airflow_provider_cij.api.consent.rules import COMMERCIAL, ConsentTo, Outcome
+from airflow_provider_cij.api.consent.consent_to import COMMERCIAL, ConsentTo
+from airflow_provider_cij.api.consent.rules import Outcome
 from airflow_provider_cij.api.consent.screening import Decider, screen
 from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.dataverse.client import DataverseClient

@@ -45,7 +45,7 @@ def test_a_check_of_a_long_group_sends_two_requests_for_it(cij_sandbox, monkeypa
 
 
 def test_waits_on_many_groups_share_batches_of_one_member_each(cij_sandbox, monkeypatch):
-    """Waits on groups of many segments send one batch a look, and list a group only once it may have enough."""
+    """Waits on groups of many segments send one batch a look, and another for those that may have enough."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", cij_sandbox.airflow_conn_uri)
     specs = [SegmentSpec(f"many.{uuid.uuid4()}", "Test", groups=(MemberGroup("in"),)) for _ in range(5)]
     ids = [str(uuid.uuid4()) for _ in range(3)]
@@ -69,11 +69,32 @@ def test_waits_on_many_groups_share_batches_of_one_member_each(cij_sandbox, monk
             await cij.members.add(made[number].segment_id, made[number].groups["in"], members)
         done, sent = await look()
         assert done == [True, False, False, True, False]
-        assert sent.count("$batch") == 1
-        assert not any("segmentdefinitions" in name for name in sent)
-        assert sum("ListGroupMembers" in name for name in sent) <= 2 * 2
+        assert sent.count("$batch") == 2
+        assert not any("segmentdefinitions" in name or "ListGroupMembers" in name for name in sent)
 
     CijHook().run(main)
+
+
+def test_a_group_that_has_more_than_a_batch_lists_is_counted_in_full(organisation, key):
+    """Waits that share batches count the members of a large group as a wait of its own does."""
+    sizes, wanted = (5, 150, 150), (3, 3, 120)
+    specs = [SegmentSpec(f"{key}.{number}", "Test", groups=(MemberGroup("in"),)) for number in range(3)]
+
+    async def main(cij):
+        for spec, size in zip(specs, sizes, strict=True):
+            made, members = await cij.segments.create(spec), IdSet()
+            members.update(pack_guids([str(uuid.UUID(int=number)) for number in range(1, size + 1)])[0])
+            await cij.members.add(made.segment_id, made.groups["in"], members)
+        shared = Cij.shared(cij.dataverse, 0.1)
+        for reader in (cij, shared):
+            waits = [
+                SegmentWait(spec.segment_id, "members", min_members=count, group="in")
+                for spec, count in zip(specs, wanted, strict=True)
+            ]
+            checks = await asyncio.gather(*(wait.check(reader) for wait in waits))
+            assert [check.result["member_count"] for check in checks] == list(sizes)
+
+    organisation(main)
 
 
 def test_a_group_whose_pages_keep_no_size_is_listed():

@@ -162,7 +162,7 @@ def test_a_group_holds_at_most_200_000_members():
     ids.update(b"".join(number.to_bytes(16) for number in range(200_000)))
     check_room(ids)
     ids.update((200_000).to_bytes(16))
-    with pytest.raises(CijInputError, match="200001 different ids; a group holds 200000"):
+    with pytest.raises(CijInputError, match="200,001 different ids; a group holds 200,000"):
         check_room(ids)
     check_room(ids, groups=2)
 

@@ -115,7 +115,7 @@ def _workflow(*changes) -> list[dict]:
             numbered([Tile(ID, "a")], EMAIL, (5, 6, 5)),
             "the same ActivityItemId more than once: 5",
         ),
-        (_workflow((2, {"Properties": {"Items": [{"Name": "x" * 1_048_576}]}})), "the service takes 1048576"),
+        (_workflow((2, {"Properties": {"Items": [{"Name": "x" * 1_048_576}]}})), "the service takes 1,048,576"),
         ([], "0 activities of the type bpf_root"),
         ([1], "is no list of activities"),
     ],

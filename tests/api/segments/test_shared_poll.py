@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.segments import shared_poll
-from airflow_provider_cij.api.segments.client import OF_DEFINITION
+from airflow_provider_cij.api.segments.executions import OF_DEFINITION
 from airflow_provider_cij.api.segments.models import Segment
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait

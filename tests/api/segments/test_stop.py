@@ -10,8 +10,9 @@ import uuid
 import pytest
 from cij_sandbox.testing import running_sandbox
 
-from airflow_provider_cij.api.segments.client import Segments, stop_results_of
+from airflow_provider_cij.api.segments.client import Segments
 from airflow_provider_cij.api.segments.spec import SegmentSpec
+from airflow_provider_cij.api.segments.stop import stop_results_of
 from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
 from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient

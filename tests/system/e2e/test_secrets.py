@@ -191,7 +191,7 @@ def test_airflow_keeps_no_secret_and_no_personal_data(airflow, sandbox, people):
 
     # The search finds what is there, and the libraries did talk.
     logs = b"".join(content for where, content in _stored_content(airflow) if where.endswith(".log"))
-    for word in (b"HTTP Request: GET", b"send_request_headers", b"msal.token_cache", b"1 not found"):
+    for word in (b": HTTP 200", b"send_request_headers", b"msal.token_cache", b"1 not found"):
         assert word in logs, word
     assert _found(airflow, [airflow.result("secrets", run_id, "create")["segment_id"]])
     # The run's parameters and what is rendered of them are the user's own.

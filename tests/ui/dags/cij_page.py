@@ -1,12 +1,13 @@
-"""Fill three segments from lists and evaluate them, one task instance each; wait for members that never come."""
+"""Fill three segments from lists and evaluate them, one task instance each; wait for members; watch one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, Asset, task, task_group
 
 from airflow_provider_cij.api.segments.spec import id_of
+from airflow_provider_cij.assets import CijSegmentWatcher
 from airflow_provider_cij.operators.journeys import CijCreateJourneyOperator
 from airflow_provider_cij.operators.members import CijMirrorSegmentMembersOperator
 from airflow_provider_cij.operators.segments import CijRefreshSegmentOperator
@@ -50,3 +51,11 @@ with DAG("cij_page_waits", schedule=None, params={"template_id": ""}):
         audience_segment_id=id_of("page.Alpha"),
         starts_at="2099-01-01T00:00:00Z",
     )
+
+with DAG("cij_page_watched", schedule=[Asset("delta refreshed", watchers=[CijSegmentWatcher("page.Delta")])]):
+
+    @task
+    def nothing() -> None:
+        """Run when the segment was refreshed."""
+
+    nothing()
