@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 from airflow_provider_cij.operators.members import CijAddSegmentMembersOperator
 from airflow_provider_cij.sources import FromFile, FromSql

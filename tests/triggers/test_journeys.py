@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from airflow.sdk.serde import deserialize, serialize
-
 from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
 from tests.journey_responses import ID, SEGMENT, TEMPLATE
 from tests.scripted import Answer
+from tests.serialized import deserialize, serialize
 
 ARGUMENTS = {
     "cij_conn_id": "cij_default",

@@ -7,11 +7,11 @@ import time
 import uuid
 
 import pytest
-from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
 from tests.outbound_responses import DRAFT, GOING_LIVE, ID, LIVE, segment
 from tests.scripted import Answer
+from tests.serialized import deserialize, serialize
 
 ARGUMENTS = {"cij_conn_id": "x", "what": "journey", "row_id": ID, "until": "stopped", "poll_interval": 1.0}
 

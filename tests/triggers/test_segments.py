@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import pytest
-from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_cij._base import check_of_event
 from airflow_provider_cij.api.segments.wait import PublishBaseline
@@ -14,6 +13,7 @@ from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentF
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.scripted import Answer
 from tests.segment_responses import BLIP, ID, NO_WORDS, NONE, segment
+from tests.serialized import deserialize, serialize
 
 ARGUMENTS = {
     "cij_conn_id": "cij_default",

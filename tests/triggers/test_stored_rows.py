@@ -8,10 +8,10 @@ import json
 import time
 
 import pytest
-from airflow.sdk.serde import deserialize
 
 from tests.scripted import Answer
 from tests.segment_responses import ID, segment
+from tests.serialized import deserialize
 
 # Written by version 0.1.0 at its first release: class path and the serialized arguments.
 ROWS = {

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 from airflow.sdk import DAG, Asset
-from airflow.sdk.serde import deserialize, serialize
 from cij_sandbox.testing import running_sandbox
 
 from airflow_provider_cij.api.journeys.models import JourneyStatus
@@ -22,6 +21,7 @@ from airflow_provider_cij.assets import CijJourneyWatcher, CijSegmentWatcher
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.hooks.cij import CijHook
 from airflow_provider_cij.triggers.watching import CijJourneyWatchTrigger, CijSegmentWatchTrigger
+from tests.serialized import deserialize, serialize
 
 shared_stream = pytest.importorskip("airflow.triggers.shared_stream")
 
