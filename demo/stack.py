@@ -110,7 +110,13 @@ class Stack:
 
     def rest(self, method: str, path: str, **others: Any) -> Any:
         """Call Airflow's REST API as ``admin``; a path with a slash in front is one beside it."""
-        response = self._http.request(method, path if path.startswith("/") else f"/api/v2/{path}", **others)
+        path = path if path.startswith("/") else f"/api/v2/{path}"
+        response = self._http.request(method, path, **others)
+        for _ in range(10):
+            if response.status_code != 500 or "Database error" not in response.text:
+                break
+            time.sleep(0.5)  # SQLite has one writer at a time
+            response = self._http.request(method, path, **others)
         if response.is_error:
             raise RuntimeError(f"{method} {path}: HTTP {response.status_code}: {response.text[:500]}")
         return response.json() if response.content else None

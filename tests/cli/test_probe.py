@@ -215,7 +215,7 @@ def test_live_journeys_are_refused_unless_told(probed, monkeypatch, capsys):
         for answer in ("no\n", ""):
             monkeypatch.setattr("sys.stdin", io.StringIO(answer))
             assert probed(sandbox, "--write", "--despite-live-journeys") == (2, {})
-            assert "of type Developer, and delete them? [yes/no]" in capsys.readouterr().out
+            assert "of type Developer, and delete them? [yes/no]" in capsys.readouterr().err
         assert set(_own_rows(monkeypatch, sandbox).values()) == {0}
 
 

@@ -184,11 +184,9 @@ def test_invalid_arguments_are_refused(run_sensor, scripted, capfd, mode, argume
     assert scripted.requests == []
 
 
-def _look_again(mode, row: Answer, log: Answer, *, ended: bool) -> list[Answer]:
-    """Return what a later look reads: the triggerer reads the row anew when the log shows an end, or once a minute."""
-    if mode != "deferrable":
-        return [row, log]
-    return [log, row, log] if ended else [log]
+def _check_again(mode, row: Answer, log: Answer) -> list[Answer]:
+    """Return what a later check reads: in the triggerer the row once a minute, and when the log shows an end."""
+    return [log] if mode == "deferrable" else [row, log]
 
 
 @every_mode
@@ -197,9 +195,9 @@ def test_until_refreshed_waits_for_a_new_evaluation(run_sensor, scripted, mode):
     looks = [
         *[segment(1, 3), NONE],
         *[segment(1, 3), evaluation(SUCCEEDED, BEFORE)],
-        *_look_again(mode, segment(6, 3), evaluation(IN_PROGRESS), ended=False),
+        *_check_again(mode, segment(6, 3), evaluation(IN_PROGRESS)),
         # The row once more after the log: the first may be of the evaluation before.
-        *_look_again(mode, segment(1, 3), evaluation(SUCCEEDED), ended=True),
+        *_check_again(mode, segment(1, 3), evaluation(SUCCEEDED)),
         segment(1, 5),
     ]
     ran = run_sensor(mode, *looks, until="refreshed", since="{{ '" + NOW + "' }}")
@@ -346,6 +344,6 @@ def test_clock_skew_does_not_change_which_evaluations_count(run_sensor, mode, sk
 
     early, late = at(evaluation(SUCCEEDED), -60), at(evaluation(SUCCEEDED), 120)
     row = at(segment(1, 3), 0)
-    looks = [row, early, row, early, *_look_again(mode, row, late, ended=True), at(segment(1, 5), 0)]
+    looks = [row, early, row, early, *_check_again(mode, row, late), at(segment(1, 5), 0)]
     ran = run_sensor(mode, *looks, until="refreshed")
     assert ran.result("wait")["member_count"] == 5

@@ -284,9 +284,11 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     :raises CijSegmentFailedError: the segment failed, with the service's reason
     :raises CijMemberCountError: it is as it should be, but has more members than it may have
     """
-    wait, good_for = wait.by_service_clock(reader.service_ahead), Check.good_for
+    # A wait by another clock has a memory of its own.
+    memory, good_for = wait.memory, Check.good_for
+    wait = wait.by_service_clock(reader.service_ahead)
     if wait.until == "refreshed":
-        wait, segment, runs, good_for = await _refreshed(reader, wait)
+        wait, segment, runs, good_for = await _refreshed(reader, wait, memory)
     else:
         segment, runs = await reader.get(wait.segment_id), []
         wait = wait.by_service_clock(reader.service_ahead)
@@ -313,15 +315,16 @@ async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
     return found(segment, wait, outcome, evaluated)
 
 
-async def _refreshed(reader: SegmentReader, wait: SegmentWait) -> tuple[SegmentWait, Segment, list[Execution], float]:
+async def _refreshed(
+    reader: SegmentReader, wait: SegmentWait, memory: Memory
+) -> tuple[SegmentWait, Segment, list[Execution], float]:
     """Read the log of a segment, and the segment itself once the log shows an end, or it was read long ago.
 
     Before the log shows an end, the row can show but one: that the segment is gone.
 
     :return: the wait by the service's clock, the segment, its evaluations, and the seconds until the next check
     """
-    memory, old_at = wait.memory, time.monotonic() - _ROW_IS_OLD
-    if memory.segment is None or memory.read_at <= old_at:
+    if memory.segment is None or memory.read_at <= time.monotonic() - _ROW_IS_OLD:
         with read_once():
             memory.segment, memory.read_at = await reader.get(wait.segment_id), time.monotonic()
         wait = wait.by_service_clock(reader.service_ahead)
