@@ -186,7 +186,7 @@ async def _converse(wire: Wire, own: Settings, call: str) -> object:
             return error
 
 
-@settings(max_examples=500)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(call=st.sampled_from(list(CALLS)), script=st.lists(turns, max_size=12))
 def test_any_failure_sequence_ends_with_a_result_or_a_cij_error(runner, call, script):
     """No request is executed twice that must not be, none is sent too early, and every wait ends."""
@@ -209,7 +209,7 @@ def test_any_failure_sequence_ends_with_a_result_or_a_cij_error(runner, call, sc
         assert wire.sent[-1][1].landed or call == "delete"
 
 
-@settings(max_examples=300)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     call=st.sampled_from(list(CALLS)),
     script=st.lists(turns, max_size=4),
@@ -236,7 +236,7 @@ crowd = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(script=st.lists(crowd, min_size=1, max_size=30))
 def test_a_429_holds_all_clients_of_a_connection(runner, script):
     """After a 429 no client of the connection sends before Retry-After, and never too many send together."""

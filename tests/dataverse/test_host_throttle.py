@@ -134,7 +134,7 @@ def test_a_forked_process_holds_no_slot(tmp_path, scripted):
     assert asyncio.run(main()) == 0
 
 
-@pytest.mark.parametrize("count", [4, 12])
+@pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.soak)])
 def test_processes_wait_together(count):
     """Of 240 calls of several processes against 120 in 5 s, no more than a handful are refused in all."""
     with running_sandbox("--limit-requests", "120", "--limit-window", "5") as sandbox:

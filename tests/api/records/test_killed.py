@@ -40,7 +40,10 @@ Path(result).write_text(json.dumps(report.as_dict()))
 """
 
 
-@pytest.mark.parametrize(("table", "key"), [("contact", "new_customerno"), ("lead", "emailaddress1")])
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("contact", "new_customerno"), pytest.param("lead", "emailaddress1", marks=pytest.mark.soak)],
+)
 def test_a_killed_upsert_is_finished_without_a_second_row_and_counts_truly(
     sandbox, contents, run, tmp_path, table, key
 ):

@@ -181,6 +181,7 @@ def test_a_killed_upsert_counts_truly(airflow, sandbox, tmp_path):
     assert set(ids.read_text().splitlines()[1:]) == there
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not TAKES_RETRY_POLICY, reason="the task state store came with Airflow 3.3")
 def test_a_killed_worker_raises_no_person_twice(airflow, sandbox, tmp_path):
     """After a kill the people in flight are unclear and in the file, and all others are raised once."""
@@ -261,6 +262,7 @@ def test_a_task_marked_failed_stops_sending(airflow, sandbox, people):
     assert _calls(sandbox, began) == _done(sandbox, began)
 
 
+@pytest.mark.soak
 def test_an_execution_timeout_stops_sending(airflow, sandbox, people):
     """An execution timeout ends the task with Airflow's error, and nothing is sent afterwards."""
     airflow.wait_for_dag("timeout")
