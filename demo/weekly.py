@@ -95,7 +95,7 @@ async def _prepare(connection_uri: str, folder: Path) -> None:
         template_id = found["value"][0]["msdynmkt_journeytemplateid"]
 
         async def use(spec: SegmentSpec) -> None:
-            """Make a live journey with a segment as its audience."""
+            """Create a live journey with a segment as its audience."""
             journey = JourneySpec(
                 template_id=template_id,
                 name=f"Weekly e-mail: {spec.display_name}",

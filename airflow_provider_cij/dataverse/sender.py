@@ -1,4 +1,4 @@
-"""Tell whoever wants to know that a request is sent on its behalf, and not on that of many."""
+"""The context variable by which the wire reports a request to the check of a wait that sends it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class Sender(Protocol):
-    """What wants to know of the requests that are sent in its context."""
+    """Is told of the requests that are sent in its context."""
 
     def on_request(self) -> None:
         """Note that a request is sent."""
 
 
 sender: ContextVar[Sender | None] = ContextVar("sender", default=None)
-"""Who sends the requests of a context; None, the default, when nothing wants to know."""
+"""What is told of the requests of a context; None, the default, nothing is."""

@@ -200,7 +200,7 @@ def test_nothing_is_asked_before_retry_after():
 
 
 def test_a_failure_that_stays_ends_the_wait():
-    """A poll that fails for good ends its waits with that error."""
+    """A permanent error of a poll ends its waits with that error."""
 
     async def main():
         service = Service(a="1", b="1")

@@ -92,7 +92,7 @@ class Uv:
         return None
 
     def environment(self, cell: Cell, python: str, home: Path, projects: list[str], out: IO[bytes]) -> dict[str, str]:
-        """Make the environment of a cell, and return the version of each distribution in it.
+        """Create the environment of a cell, and return the version of each distribution in it.
 
         :param cell: the cell
         :param python: the path of its interpreter

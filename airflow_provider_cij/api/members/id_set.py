@@ -160,6 +160,13 @@ class Buckets:
         """
         return {key for (key,) in _keys_in(self.read(number))}
 
+    def repeats(self, key: bytes) -> bool:
+        """Return whether a key was added more than once.
+
+        :param key: 16 bytes
+        """
+        return [other for (other,) in _keys_in(self.read(key[3] ^ key[15]))].count(key) > 1
+
     def close(self) -> None:
         """Drop all keys and the file."""
         # Without buckets every other call fails: a closed set must not pass for an empty one.

@@ -209,9 +209,8 @@ class PageConsistencyCheck:
         self._read += len(page.ids)
         self._keys.add(page.keys)
         self._last = page.ids
-        # Each page has ids for nearly all buckets: one of them shows a list that goes in a circle.
-        number = self.pages % BUCKET_COUNT
-        if len(self._keys.read(number)) > ID_BYTES * len(self._keys.keys(number)):
+        # A page that came before, or overlaps the one before, begins with an id that was there already.
+        if page.keys and self._keys.repeats(page.keys[:ID_BYTES]):
             self._check_distinct()
         if self._read > self._most or self.pages > _MAX_PAGES:
             raise CijMovedError(

@@ -1,4 +1,4 @@
-"""Make the status transitions of journeys: Draft, Publishing, Live, and at the end Completing and Completed.
+"""Set the status of journeys: Draft, Publishing, Live, and at the end Completing and Completed.
 
 Publishing takes real time, as computing a segment does. The end of a journey is a time of the organisation's clock.
 """

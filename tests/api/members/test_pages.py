@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.api.members.pages import page_of, page_of_text, paging_inputs
+from airflow_provider_cij.api.members.pages import Page, PageConsistencyCheck, page_of, page_of_text, paging_inputs
+from airflow_provider_cij.dataverse.guids import read_guids
 from airflow_provider_cij.dataverse.responses import Response, value_of
-from airflow_provider_cij.errors import CijError, CijIncompleteError, CijReplyError
+from airflow_provider_cij.errors import CijError, CijIncompleteError, CijMovedError, CijReplyError
 from tests.api.members.documented_list import AS_DOCUMENTED, A, B
 
 
@@ -102,3 +103,17 @@ def test_an_unknown_paging_input_is_an_error(names):
     """Without exactly one known page input the list is reported as incomplete."""
     with pytest.raises(CijIncompleteError):
         paging_inputs([{"uniquename": name} for name in names])
+
+
+@given(turns=st.integers(2, 40), size=st.integers(1, 4))
+def test_a_list_that_goes_in_a_circle_is_noticed_when_its_first_page_comes_again(turns, size):
+    """Of pages that come again and again, however many and however small, none is taken twice."""
+    pages = []
+    for turn in range(turns):
+        ids, keys, _ = read_guids([str(uuid.uuid5(uuid.NAMESPACE_URL, f"{turn}-{n}")) for n in range(size)])
+        pages.append(Page(ids, keys, has_next=True))
+    listed = PageConsistencyCheck()
+    for page in pages:
+        listed.add(page)
+    with pytest.raises(CijMovedError, match="came twice"):
+        listed.add(pages[0])
