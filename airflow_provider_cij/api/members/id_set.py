@@ -14,10 +14,27 @@ from airflow_provider_cij.errors import CijError
 
 ID_BYTES = 16
 """Bytes of an id."""
-_keys_in = struct.Struct(f"{ID_BYTES}s").iter_unpack
 BUCKET_COUNT = 256
 """Buckets of a set."""
 _MAX_SLACK = 100_000
+
+
+def _keys_in(joined: bytes) -> tuple[bytes, ...]:
+    """Return keys one by one; ``iter_unpack`` takes eight times as long.
+
+    :param joined: 16 bytes each, joined
+    """
+    return struct.Struct(f"{ID_BYTES}s" * (len(joined) // ID_BYTES)).unpack(joined)
+
+
+def _numbers_of(joined: bytes) -> bytes:
+    """Return the number of each key's bucket, one byte each.
+
+    :param joined: 16 bytes each, joined
+    """
+    # Generators of ids count up in the first bytes or in the last ones.
+    count = len(joined) // ID_BYTES
+    return (int.from_bytes(joined[3::ID_BYTES]) ^ int.from_bytes(joined[15::ID_BYTES])).to_bytes(count)
 
 
 class IdSet:
@@ -126,9 +143,8 @@ class Buckets:
         :raises CijError: the temporary file can't be written
         """
         newest = self._newest
-        for (key,) in _keys_in(keys):
-            # Generators of ids count up in the first bytes or in the last ones.
-            newest[key[3] ^ key[15]] += key
+        for number, key in zip(_numbers_of(keys), _keys_in(keys), strict=True):
+            newest[number] += key
         self._hold(len(keys))
 
     def put(self, number: int, keys: bytes) -> None:
@@ -158,14 +174,17 @@ class Buckets:
 
         :param number: the bucket
         """
-        return {key for (key,) in _keys_in(self.read(number))}
+        return set(_keys_in(self.read(number)))
 
     def repeats(self, key: bytes) -> bool:
         """Return whether a key was added more than once.
 
         :param key: 16 bytes
         """
-        return [other for (other,) in _keys_in(self.read(key[3] ^ key[15]))].count(key) > 1
+        (number,) = _numbers_of(key)
+        joined = self.read(number)
+        # The same bytes may lie across two keys.
+        return joined.count(key) > 1 and _keys_in(joined).count(key) > 1
 
     def close(self) -> None:
         """Drop all keys and the file."""
