@@ -7,6 +7,7 @@ import contextlib
 import io
 import ipaddress
 import os
+import re
 import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -30,6 +31,8 @@ _USER_AGENT = "airflow-provider-cij"
 _CHUNK = 2**20
 # Bytes of an error's body; the rest is not read.
 _LARGEST_REFUSAL = 2**20
+# What RFC 3986, 3.4, has in a query: nothing of it is to be encoded.
+_QUERY = re.compile(r"(?:[\w.~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+", re.ASCII)
 
 
 class TooLargeError(Exception):
@@ -63,6 +66,28 @@ class BrokenError(Exception):
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
+class DirectTransport(httpx.AsyncHTTPTransport):
+    """A transport without a proxy, which takes an address in two parts.
+
+    httpx checks addresses character by character: 2 ms for one of 30,000, which are the query of a lookup.
+    """
+
+    def request(self, method: str, url: str, extensions: dict[str, Any], **given: Any) -> httpx.Request:
+        """Return a request whose query, when it is sound, is sent as it is given.
+
+        :param method: the HTTP method
+        :param url: the whole address
+        :param extensions: httpx's request extensions
+        :param given: further arguments of ``httpx.Request``
+        """
+        path, mark, query = url.partition("?")
+        if not mark or not _QUERY.fullmatch(query):
+            return httpx.Request(method, url, extensions=extensions, **given)
+        address = httpx.URL(path)
+        target = {"target": address.raw_path + f"?{query}".encode()}
+        return httpx.Request(method, address, extensions=extensions | target, **given)
+
+
 def open_transport(url: str, context: SSLContext, connections: int) -> httpx.AsyncHTTPTransport:
     """Open connections to one host, with the environment's proxy. What an ``httpx.AsyncClient`` adds is not needed.
 
@@ -77,7 +102,8 @@ def open_transport(url: str, context: SSLContext, connections: int) -> httpx.Asy
         parts = urlsplit(proxy or "http://none")
         if not parts.hostname or parts.port == 0:  # reading a port out of range raises
             raise ValueError
-        return httpx.AsyncHTTPTransport(
+        kind = httpx.AsyncHTTPTransport if proxy else DirectTransport
+        return kind(
             verify=context,
             # httpx would close an idle connection after 5 s: a reconnect for every poll.
             limits=httpx.Limits(
@@ -199,7 +225,9 @@ async def exchange(
     try:
         timeouts = {"connect": min(seconds, _CONNECT_TIMEOUT), "read": seconds, "write": seconds}
         sent_headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers}
-        request = httpx.Request(method, url, headers=sent_headers, content=content, extensions={"timeout": timeouts})
+        # A proxy's CONNECT would be sent to the target of its request.
+        new = transport.request if isinstance(transport, DirectTransport) else httpx.Request
+        request = new(method, url, headers=sent_headers, content=content, extensions={"timeout": timeouts})
         async with asyncio.timeout(seconds), _response(transport, request) as response:
             status, received = response.status_code, response.headers
             return status, received, await _body(response, largest)

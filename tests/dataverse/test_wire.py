@@ -11,17 +11,21 @@ import ssl
 import threading
 import time
 
+import httpx
 import pytest
 from airflow.triggers.base import TriggerEvent
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.texts import json_of, storable
-from airflow_provider_cij.dataverse.wire import Transports
+from airflow_provider_cij.dataverse.wire import DirectTransport, Transports
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
+_DIRECT = DirectTransport()
 LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
 
 
@@ -58,6 +62,35 @@ def test_forty_requests_run_at_once(scripted):
     scripted.answer = together
     run_client(scripted, Answer(body={}), work=work, clock=Clock(), max_concurrency=40)
     assert len(scripted.requests) == 40
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        ("$filter=fullname%20eq%20'%C3%85sa'&$select=a,b", None),
+        ("$filter=In(PropertyName='a',PropertyValues=%5B%22b%22%5D)&$top=1;@p=*+!~?", None),
+        ("$skiptoken=<cookie page=%22", "$skiptoken=%3Ccookie%20page=%22"),
+        ("$filter=a eq 'å'", "$filter=a%20eq%20'%C3%A5'"),
+        ("", ""),
+    ],
+)
+def test_a_sound_query_is_sent_as_it_is_given(scripted, query, sent):
+    """A query of sound characters is sent as it is given, and any other one is encoded."""
+    run_client(scripted, Answer(body={}), work=lambda client: client.get(f"contacts?{query}"))
+    (request,) = scripted.requests
+    assert request.path.partition("?")[2] == (query if sent is None else sent)
+
+
+@given(
+    st.text(st.sampled_from("abcXYZ019-._~!$&'()*+,;=:@/?"), min_size=1, max_size=60),
+    st.lists(st.sampled_from(["%20", "%C3%A5", "%2f"])),
+)
+def test_httpx_would_send_a_sound_query_as_well(plain, encoded):
+    """A query that is sent as it is given is the one that httpx makes of it."""
+    url = f"https://localhost/api/data/v9.2/contacts?{plain}{''.join(encoded)}"
+    request = _DIRECT.request("GET", url, {})
+    assert request.extensions["target"] == httpx.URL(url).raw_path
+    assert (request.url.host, request.headers["Host"]) == ("localhost", "localhost")
 
 
 def test_two_encodings_are_refused_and_one_is_read(scripted):

@@ -73,15 +73,15 @@ class Spool:
         """
         whole, dropped, size = blake2b(digest_size=16), 0, self.key_size
         for number in range(_BUCKETS):
-            found = self._bucket(number)
-            kept: list[Packed] = []
-            found.sort(key=lambda row: row[:size] + row[_KEY:_HEAD])
-            for same_key in [list(group) for _, group in groupby(found, key=lambda row: row[:size])]:
-                *others, counting = same_key if keep == "last" else reversed(same_key)
-                kept.append(counting)
-                for other in others:
-                    dropped += 1
-                    on_duplicate(_line(other), _line(counting))
+            kept = sorted(self._bucket(number))
+            if len({row[:size] for row in kept}) < len(kept):
+                found, kept = sorted(kept, key=lambda row: row[:size] + row[_KEY:_HEAD]), []
+                for same_key in [list(group) for _, group in groupby(found, key=lambda row: row[:size])]:
+                    *others, counting = same_key if keep == "last" else reversed(same_key)
+                    kept.append(counting)
+                    for other in others:
+                        dropped += 1
+                        on_duplicate(_line(other), _line(counting))
             self.count += len(kept)
             whole.update(b"".join(row[:_KEY] + row[_HEAD:] for row in kept))
             self._newest[number] = []
