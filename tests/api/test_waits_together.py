@@ -13,7 +13,6 @@ from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.journeys.wait import JourneyWait
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.outbound.wait import OutboundWait
-from airflow_provider_cij.api.segments import wait as segment_wait
 from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
 from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
@@ -304,14 +303,16 @@ def refreshing(status: int) -> Answer:
     )
 
 
-def test_a_segment_that_is_deleted_ends_the_wait_for_its_refresh(scripted, shared_poll, monkeypatch):
+def test_a_segment_that_is_deleted_ends_the_wait_for_its_refresh(scripted, shared_poll):
     """The row of a segment whose refresh is waited for is read again once it is old, though its log stays the same."""
-    monkeypatch.setattr(segment_wait, "_ROW_IS_OLD", 1.0)
     live, deleted, nothing = refreshing(1), refreshing(4), Answer(body={"value": []})
     logs: list[str] = []
 
     def place(request) -> int:
         if "segmentexecutions" in request.path:
+            if not logs:
+                for wait in refreshes:
+                    wait.memory.read_at -= 59
             logs.append(request.path)
             return 2
         if request.method == "POST":
@@ -320,10 +321,10 @@ def test_a_segment_that_is_deleted_ends_the_wait_for_its_refresh(scripted, share
 
     scripted.place_of = place
     scripted.script = [live, deleted, nothing, Answer(body={"ResultText": "{}"})]
-    waits = [Counted(SegmentWait(PEOPLE[number], "refreshed", since=time.time())) for number in (1, 2)]
+    refreshes = [SegmentWait(PEOPLE[number], "refreshed", since=time.time()) for number in (1, 2)]
 
     async def main(shared):
-        return await asyncio.gather(*start(shared, waits), return_exceptions=True)
+        return await asyncio.gather(*start(shared, refreshes), return_exceptions=True)
 
     assert [type(error) for error in shared_poll(main)] == [CijSegmentFailedError] * 2
 

@@ -181,9 +181,8 @@ def test_changes_are_chosen_by_topic_value_and_channel(sandbox, dag_id, tmp_path
     assert [(row["address"], row["topic_id"], row["purpose_id"]) for row in rows] == [(second, topic_id, purpose_id)]
 
 
-def test_more_changes_than_a_cursor_remembers(sandbox, monkeypatch, caplog):
+def test_more_changes_than_a_cursor_remembers(sandbox, caplog):
     """With more changes than a cursor remembers, the next read begins no later: it repeats some, and the log warns."""
-    monkeypatch.setattr("airflow_provider_cij.api.consent.export._MOST_REMEMBERED", 3)
     points = addresses(20)
 
     async def work(cij):
@@ -194,7 +193,7 @@ def test_more_changes_than_a_cursor_remembers(sandbox, monkeypatch, caplog):
             for place in range(start, start + 4, 2):
                 await consents(cij, [consent(point, OUT, purpose_id) for point in points[place : place + 2]])
                 now(sandbox, place % 3)
-            export = ConsentExport(cij.dataverse, Cursor.from_dict(cursor.as_dict()))
+            export = ConsentExport(cij.dataverse, Cursor.from_dict(cursor.as_dict()), remembered=3)
             found += [row[0] async for rows in export.rows(ConsentTo(purpose_id)) for row in rows]
             cursor = export.cursor()
             assert (cursor.start, len(cursor.seen)) == (begin, 3)
@@ -206,9 +205,8 @@ def test_more_changes_than_a_cursor_remembers(sandbox, monkeypatch, caplog):
     assert "may write 17 of these changes again" in caplog.text
 
 
-def test_what_the_import_wrote_takes_no_room_of_a_cursor(sandbox, monkeypatch):
+def test_what_the_import_wrote_takes_no_room_of_a_cursor(sandbox):
     """Changes of our own are remembered last, so that they make the next read repeat no other change."""
-    monkeypatch.setattr("airflow_provider_cij.api.consent.export._MOST_REMEMBERED", 2)
     ours, theirs = addresses(4), addresses(2)
 
     async def work(cij):
@@ -218,7 +216,7 @@ def test_what_the_import_wrote_takes_no_room_of_a_cursor(sandbox, monkeypatch):
             await cij.consent.set(point, ConsentValue.OPTED_OUT, to)
         await consents(cij, [consent(point, OUT, to.purpose) for point in theirs])
         for _ in range(2):
-            export = ConsentExport(cij.dataverse, cursor)
+            export = ConsentExport(cij.dataverse, cursor, remembered=2)
             found.append([row[0] async for rows in export.rows(to) for row in rows])
             cursor = export.cursor()
         return found

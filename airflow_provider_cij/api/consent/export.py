@@ -53,8 +53,6 @@ _SOURCES = (
     "list_unsubscribe",
 )
 _OVERLAP = timedelta(seconds=60)
-# Airflow's stores are meant for values of up to 64 KB.
-_MOST_REMEMBERED = 3000
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,17 @@ class ConsentExport:
     :param cursor: where it begins
     :param include_own: True also reads what this package wrote; default False, so that two systems do not echo each
         other
+    :param remembered: changes that a cursor remembers, at most; default 3,000, because Airflow's stores are meant for
+        values of up to 64 KB
     """
 
-    def __init__(self, client: DataverseClient, cursor: Cursor, *, include_own: bool = False) -> None:
+    def __init__(
+        self, client: DataverseClient, cursor: Cursor, *, include_own: bool = False, remembered: int = 3000
+    ) -> None:
         self._client = client
         self._cursor = cursor
         self._include_own = include_own
+        self._remembered = remembered
         self._read: dict[str, datetime] = {}
         self._ours: set[str] = set()
         self._latest = cursor.start
@@ -168,9 +171,9 @@ class ConsentExport:
             start = max(start, self._cursor.start)
         changes = [change for change, moment in self._read.items() if moment >= start]
         changes.sort(key=self._ours.__contains__)  # our own would be left out anyway
-        if again := sum(change not in self._ours for change in changes[_MOST_REMEMBERED:]):
+        if again := sum(change not in self._ours for change in changes[self._remembered :]):
             log.warning("The next export may write %s of these changes again: too many at once", f"{again:,}")
-        return Cursor(start, frozenset(changes[:_MOST_REMEMBERED]))
+        return Cursor(start, frozenset(changes[: self._remembered]))
 
 
 def _digest(row_id: str, etag: str) -> str:
