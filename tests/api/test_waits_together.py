@@ -14,7 +14,7 @@ from airflow_provider_cij.api.journeys.wait import JourneyWait
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.outbound.wait import OutboundWait
 from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
-from airflow_provider_cij.api.wait import wait_until
+from airflow_provider_cij.api.wait import PHASE, wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijJourneyFailedError, CijSegmentFailedError
@@ -40,6 +40,8 @@ class Counted:
 
 def start(shared: Cij, waits):
     """Return tasks of waits that share their polls."""
+    # Two waits that begin before and after one of their common moments would not read together at first.
+    time.sleep(POLL - (time.monotonic() - PHASE) % POLL + POLL / 10)
     deadline = time.time() + 60
     return [
         asyncio.create_task(wait_until(wait, shared, poll_interval=POLL, deadline=deadline, together=True))

@@ -64,7 +64,7 @@ def test_a_slow_response_ends_at_the_deadline(scripted, what):
     started = time.monotonic()
     with pytest.raises(CijError):
         _once(scripted, timeout_seconds=0.7)
-    assert 0.6 < time.monotonic() - started < 3
+    assert 0.6 < time.monotonic() - started < 8
 
 
 @pytest.mark.parametrize("what", DRIPPING)
@@ -78,7 +78,7 @@ def test_a_slow_login_ends_at_the_deadline_for_all_waiters(scripted, what):
 
     started = time.monotonic()
     told = _once(scripted, crowd, timeout_seconds=0.7)
-    assert 0.6 < time.monotonic() - started < 6
+    assert 0.6 < time.monotonic() - started < 8
     assert {type(error) for error in told} == {CijUnreachableError}
     assert _once(scripted, timeout_seconds=0.7) == {"a": 1}
 

@@ -120,7 +120,7 @@ def test_a_timeout_fails_or_skips(run_sensor, mode, soft_fail, state):
     """A timeout fails the task, and skips it with ``soft_fail``."""
     started = time.monotonic()
     assert run_sensor(mode, segment(6), timeout=0.5, soft_fail=soft_fail).states == {"wait": state}
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 @every_mode

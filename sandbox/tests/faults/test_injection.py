@@ -260,7 +260,7 @@ def test_slow_before_and_after(troubled):
     troubled.sandbox.faults.add("slow", method="POST", delay=0.2, reply_delay=0.3)
     before = time.monotonic()
     assert closing(troubled, *request)[0] == 204
-    assert 0.5 <= time.monotonic() - before < 2
+    assert 0.5 <= time.monotonic() - before < 8
     assert exists(troubled, contact_id)
     troubled.sandbox.faults.clear()
     troubled.sandbox.faults.add("slow", method="POST", reply_delay=5)
@@ -433,7 +433,7 @@ def test_trouble_leaves_no_complaint_and_no_delay():
         before = time.monotonic()
         process.terminate()
         assert process.wait(10) == 0
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 8
         org.close()
         assert process.stderr.read() == ""
 

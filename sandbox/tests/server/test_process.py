@@ -31,7 +31,7 @@ def test_it_stops_when_told_and_leaves_nothing(number):
         process.send_signal(number)
         before = time.monotonic()
         assert process.wait(10) == 0
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 8
         org.close()
         assert process.stdout.read() == process.stderr.read() == ""
     assert not folder.exists()
@@ -135,7 +135,7 @@ def test_it_stops_soon_in_the_middle_of_an_evaluation(tmp_path):
         time.sleep(0.1)
         assert org.get(f"msdynmkt_segments({segment})")["statuscode"] == 6
         before = time.monotonic()
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 8
     with running_organisation("--state", state) as org:
         assert org.wait(segment) == 1
         assert len(org.members(segment)) == 30_000
