@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,15 @@ _SLOW = ("tests/system/e2e/", "tests/system/test_soak")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the slowest files, whatever the order of the others."""
     items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
+
+@pytest.fixture(autouse=True)
+def _no_old_masks() -> Iterator[None]:
+    """Let Airflow forget the connections of a test: it compiles one pattern of all that a process has ever masked."""
+    yield
+    for name in ("airflow._shared.secrets_masker", "airflow.sdk._shared.secrets_masker"):
+        if module := sys.modules.get(name):
+            module.reset_secrets_masker()
 
 
 @pytest.fixture
