@@ -1,4 +1,4 @@
-"""The README's test of a three-task DAG, as printed, and a second run of the DAG in the same process."""
+"""The test of a DAG of three tasks that the documentation shows, and a second run of the DAG in the same process."""
 
 from __future__ import annotations
 
