@@ -21,7 +21,7 @@ def run_publish(scripted, monkeypatch):
     def run(*answers: Answer, kind=CijPublishSegmentOperator, **arguments):
         scripted.script = list(answers)
         with DAG("publish", schedule=None) as dag:
-            kind(**({"task_id": "publish", "segment_id": ID, "poll_interval": 0.1, "timeout": 30} | arguments))
+            kind(**({"task_id": "publish", "segment_id": ID, "poll_interval": 0.1, "timeout": 90} | arguments))
         return run_dag(dag)
 
     return run
