@@ -163,9 +163,9 @@ def test_airflow_serializes_every_event(tmp_path):
     _RequestFrame(1, {"events": [(1, event.model_dump())]}).as_bytes()
     json.dumps(BaseSerialization.serialize(event.payload))
     stored = json.dumps(event.payload, ensure_ascii=False, allow_nan=False)
-    database = sqlite3.connect(tmp_path / "db")
-    database.execute("CREATE TABLE t (x JSON)")
-    database.execute("INSERT INTO t VALUES (?)", (stored,))
-    assert database.execute("SELECT json_valid(x) FROM t").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(tmp_path / "db")) as database:
+        database.execute("CREATE TABLE t (x JSON)")
+        database.execute("INSERT INTO t VALUES (?)", (stored,))
+        assert database.execute("SELECT json_valid(x) FROM t").fetchone() == (1,)
     assert "\\u0000" not in stored
     assert type(event.payload["name"]) is str

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from contextlib import closing
 from functools import partial
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -236,7 +237,8 @@ def test_in_looks_up_its_values(tmp_path, count, column, index):
     wanted = OneOf(column, tuple(str(uuid.UUID(int=number)) for number in range(count)))
     where, parameters = ConditionSql(CONTACT, segment_query=False).compile(wanted)
     plan = f"EXPLAIN QUERY PLAN SELECT * FROM contact WHERE {where} ORDER BY contactid LIMIT 5001"  # noqa: S608
-    steps = [row["detail"] for row in Store(tmp_path / "state.sqlite", SCHEMA).reader().execute(plan, parameters)]
+    with closing(Store(tmp_path / "state.sqlite", SCHEMA).reader()) as reader:
+        steps = [row["detail"] for row in reader.execute(plan, parameters)]
     assert steps[0].startswith(f"SEARCH contact USING INDEX {index}")
 
 

@@ -82,17 +82,17 @@ def _task(airflow: Stack, dag_id: str, run_id: str, task_id: str) -> psutil.Proc
     found: list[psutil.Process] = []
 
     def look() -> list[psutil.Process]:
-        tasks = [task for worker in psutil.Process(scheduler.pid).children() for task in worker.children()]
-        found[:] = [task for task in tasks if wanted in _title(task)]
+        tasks = [task for task in psutil.Process(scheduler.pid).children(recursive=True) if wanted in _title(task)]
+        found[:] = [task for task in tasks if "LocalExecutor" in _title(task.parent())]
         return found
 
     _until(look)
     return found[0]
 
 
-def _title(process: psutil.Process) -> str:
+def _title(process: psutil.Process | None) -> str:
     try:
-        return " ".join(process.cmdline())
+        return " ".join(process.cmdline()) if process else ""
     except psutil.Error:  # it has ended and was not waited for
         return ""
 
