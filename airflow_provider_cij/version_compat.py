@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseHook
-
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
+from typing import Any
 
 try:
     from airflow.sdk import conf
@@ -41,32 +35,6 @@ except ImportError:  # before 3.3, where no task takes a retry_policy
     TAKES_RETRY_POLICY = False
 
 
-def get_connection(conn_id: str) -> Connection:
-    """Return a connection, as ``BaseHook.get_connection`` does.
-
-    :param conn_id: its id
-    :raises AirflowNotFoundException: there is none
-    """
-    try:
-        return BaseHook.get_connection(conn_id)
-    except ImportError:  # Airflow 3.1.0 outside a task
-        from airflow.models import connection
-
-        return connection.Connection.get_connection_from_secrets(conn_id)
-
-
-async def aget_connection(conn_id: str) -> Connection:
-    """Return a connection, as ``BaseHook.aget_connection`` does.
-
-    :param conn_id: its id
-    :raises AirflowNotFoundException: there is none
-    """
-    try:
-        return await BaseHook.aget_connection(conn_id)
-    except ImportError:  # Airflow 3.1.0 outside a task
-        return await asyncio.to_thread(get_connection, conn_id)
-
-
 def shared_stream_producer() -> Any:
     """Return the class of a shared stream's producer; None before Airflow 3.3, where watchers poll one by one."""
     try:
@@ -96,9 +64,7 @@ __all__ = [
     "ResolveMixin",
     "RetryDecision",
     "RetryPolicy",
-    "aget_connection",
     "conf",
-    "get_connection",
     "hook_lineage_collector",
     "shared_stream_producer",
 ]

@@ -46,6 +46,7 @@ with DAG(
         subject="Send the newsletter to {{ ti.xcom_pull('refresh_segment')['member_count'] }} people?",
         body=QUESTION,
         defaults="Reject",
+        # It came with apache-airflow-providers-standard 1.12.
         response_timeout=timedelta(days=2),
     )
     create = CijCreateJourneyOperator(

@@ -100,10 +100,9 @@ class FromSql(PlainSource, Streaming):
     def _connect(self) -> Any:
         try:
             from airflow.providers.common.sql.hooks.sql import DbApiHook
+            from airflow.sdk import BaseHook
 
-            from airflow_provider_cij.version_compat import get_connection
-
-            connection: Any = get_connection(self.conn_id)
+            connection: Any = BaseHook.get_connection(self.conn_id)
             hook = connection.get_hook()
             if isinstance(hook, DbApiHook):
                 opened = hook.get_conn()

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from packaging.version import Version
 
 from ..organisation import running_organisation
 
@@ -161,6 +162,7 @@ def signed(tmp_path_factory):
         yield organisation, key, pem
 
 
+@pytest.mark.skipif(Version(msal.__version__) < Version("1.35"), reason="older msal asks for a PEM's thumbprint")
 def test_msal_logs_in_with_a_certificate(signed):
     """A certificate credential of msal is accepted."""
     org, key, pem = signed
