@@ -34,7 +34,8 @@ try:
 
     _BUNDLE = {"bundle_name": "dags-folder"}
 except ImportError:  # Airflow 3.1
-    from airflow.models.dagbag import BundleDagBag, sync_bag_to_db  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dagbag import DagBag as BundleDagBag  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dagbag import sync_bag_to_db  # type: ignore[attr-defined,no-redef]
 
     _BUNDLE = {}
 

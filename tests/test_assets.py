@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from airflow import __version__
 from airflow.sdk import Asset
+from packaging.version import Version
 
 from airflow_provider_cij.api.segments.spec import id_of
 from airflow_provider_cij.assets import journey_asset, segment_asset
@@ -46,7 +48,12 @@ def test_a_journey_needs_its_id_and_a_connection(journey_id, conn_id):
         "cij:///segments/" + ID,
         "cij://crm/segments/VIP",
         f"cij://crm/lists/{ID}",
-        f"cij://a@b/segments/{ID}",
+        pytest.param(
+            f"cij://a@b/segments/{ID}",
+            marks=pytest.mark.skipif(
+                Version(__version__) < Version("3.1.8"), reason="this Airflow drops what is before @"
+            ),
+        ),
     ],
 )
 def test_a_uri_of_neither_is_refused_while_the_dag_file_is_parsed(uri):
