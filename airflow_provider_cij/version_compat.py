@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__
+from airflow.sdk import BaseHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 try:
     from airflow.sdk import conf
@@ -35,6 +42,36 @@ except ImportError:  # before 3.3, where no task takes a retry_policy
     TAKES_RETRY_POLICY = False
 
 
+TAKES_OBJECTS_IN_EVENTS = __version__ not in ("3.1.0", "3.1.1", "3.1.2")
+"""True on an Airflow whose asset events may hold objects (3.1.3 and newer). Earlier ones fail the task."""
+
+
+def get_connection(conn_id: str) -> Connection:
+    """Return a connection, as ``BaseHook.get_connection`` does.
+
+    :param conn_id: its id
+    :raises AirflowNotFoundException: there is none
+    """
+    try:
+        return BaseHook.get_connection(conn_id)
+    except ImportError:  # Airflow 3.1.0 outside a task
+        from airflow.models import connection
+
+        return connection.Connection.get_connection_from_secrets(conn_id)
+
+
+async def aget_connection(conn_id: str) -> Connection:
+    """Return a connection, as ``BaseHook.aget_connection`` does.
+
+    :param conn_id: its id
+    :raises AirflowNotFoundException: there is none
+    """
+    try:
+        return await BaseHook.aget_connection(conn_id)
+    except ImportError:  # Airflow 3.1.0 outside a task
+        return await asyncio.to_thread(get_connection, conn_id)
+
+
 def shared_stream_producer() -> Any:
     """Return the class of a shared stream's producer; None before Airflow 3.3, where watchers poll one by one."""
     try:
@@ -55,6 +92,7 @@ def hook_lineage_collector() -> Any:
 
 
 __all__ = [
+    "TAKES_OBJECTS_IN_EVENTS",
     "TAKES_RETRY_POLICY",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -64,7 +102,9 @@ __all__ = [
     "ResolveMixin",
     "RetryDecision",
     "RetryPolicy",
+    "aget_connection",
     "conf",
+    "get_connection",
     "hook_lineage_collector",
     "shared_stream_producer",
 ]

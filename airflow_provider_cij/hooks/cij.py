@@ -24,7 +24,7 @@ from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijInputError, CijStoppedError, CijThrottledError
 from airflow_provider_cij.hooks.running import run_anywhere
-from airflow_provider_cij.version_compat import AirflowNotFoundException
+from airflow_provider_cij.version_compat import AirflowNotFoundException, aget_connection, get_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -66,7 +66,7 @@ class CijHook(BaseHook):
         """
         if self._settings is None:
             with _explained(self.cij_conn_id):
-                self._settings = settings_of(self.get_connection(self.cij_conn_id))
+                self._settings = settings_of(get_connection(self.cij_conn_id))
         return self._settings
 
     @asynccontextmanager
@@ -79,7 +79,7 @@ class CijHook(BaseHook):
         """
         if self._settings is None:
             with _explained(self.cij_conn_id):
-                self._settings = settings_of(await self.aget_connection(self.cij_conn_id))
+                self._settings = settings_of(await aget_connection(self.cij_conn_id))
         async with DataverseClient(self._settings, retry_policy=retry_policy) as client:
             yield Cij.on(client)
 

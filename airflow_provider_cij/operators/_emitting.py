@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, best_effort
 from airflow_provider_cij.assets import EVENTS, journey_asset, segment_asset
-from airflow_provider_cij.version_compat import hook_lineage_collector
+from airflow_provider_cij.version_compat import TAKES_OBJECTS_IN_EVENTS, hook_lineage_collector
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -94,6 +94,8 @@ class EmitsEvents(CijOperator):
             "link": self.hook.row_url(f"msdynmkt_{what}", facts[row_id]),
         }
         extra = {name: known[name] for name in (row_id, *_FACTS) if known.get(name) not in (None, "")}
+        if not TAKES_OBJECTS_IN_EVENTS:
+            extra = {name: value for name, value in extra.items() if not isinstance(value, (dict, list))}
         events[EVENTS].add(asset, extra=extra)
 
 

@@ -100,9 +100,10 @@ class FromSql(PlainSource, Streaming):
     def _connect(self) -> Any:
         try:
             from airflow.providers.common.sql.hooks.sql import DbApiHook
-            from airflow.sdk import BaseHook
 
-            connection: Any = BaseHook.get_connection(self.conn_id)
+            from airflow_provider_cij.version_compat import get_connection
+
+            connection: Any = get_connection(self.conn_id)
             hook = connection.get_hook()
             if isinstance(hook, DbApiHook):
                 opened = hook.get_conn()

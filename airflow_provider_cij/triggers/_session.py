@@ -12,6 +12,7 @@ from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.shared import SharedCij
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.hooks.cij import CijHook, settings_of
+from airflow_provider_cij.version_compat import aget_connection
 
 
 class _Open:
@@ -36,7 +37,7 @@ async def shared_session(cij_conn_id: str, poll_interval: float) -> AsyncIterato
     :param poll_interval: seconds between the checks of the caller; the batch window of a new session is a tenth of it
     """
     hook = CijHook(cij_conn_id)
-    settings = settings_of(await hook.aget_connection(cij_conn_id))
+    settings = settings_of(await aget_connection(cij_conn_id))
     here = _open.setdefault(asyncio.get_running_loop(), {})
     session = here.setdefault(settings, _Open())
     session.users += 1

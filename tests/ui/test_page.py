@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow import __version__
 from airflow.sdk import Connection
 from cij_sandbox.testing import Sandbox, running_sandbox
+from packaging.version import Version
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from airflow_provider_cij.api.cij import Cij
@@ -33,6 +35,7 @@ HERE = Path(__file__).parent
 # Two cores are shared with a whole Airflow.
 expect.set_options(timeout=30_000)
 BASE_PATH = "/data/airflow"
+_clicks_count = pytest.mark.skipif(Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI")
 
 
 @dataclass
@@ -231,6 +234,7 @@ def test_filters_and_order_are_in_the_address(pages):
     expect(page.get_by_text("63 segments", exact=True)).to_be_visible()
 
 
+@_clicks_count
 def test_failed_and_changed_segments_are_found(pages):
     """The filters for failed, much changed and long not evaluated segments leave those alone."""
     page = pages.open_segments()
@@ -315,6 +319,7 @@ def test_the_tab_on_a_run_says_what_its_tasks_did(pages):
     assert "+4" in refreshed
 
 
+@_clicks_count
 def test_the_keyboard_reaches_everything_and_keeps_its_place(pages):
     """Headers, tabs and details work by keyboard, and what is pressed keeps the focus."""
     page = pages.open_segments("dag=cij_page")
@@ -334,6 +339,7 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(pages):
     assert str(page.evaluate("document.activeElement.id")) == "cij-tab-waiting"
 
 
+@_clicks_count
 def test_everything_has_a_name_for_a_screen_reader(pages):
     """Each control, link and plot of the page has an accessible name."""
     page = pages.open_segments("dag=cij_page")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from airflow import __version__
 from cij_sandbox.testing import Sandbox, running_sandbox
 
 from airflow_provider_cij.api.segments.spec import SegmentSpec
@@ -121,6 +122,7 @@ def _quiet(sandbox: Sandbox, seconds: float) -> bool:
     return not sandbox.requests(since=last)
 
 
+@pytest.mark.skipif(__version__ in ("3.1.0", "3.1.1"), reason="they fail a killed task, whatever its retries")
 def test_a_killed_upload_continues(airflow, sandbox, people):
     """The retry of a killed upload goes on (before Airflow 3.3 it starts over), and a cleared task runs anew."""
     path, ids = people
