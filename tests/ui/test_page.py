@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 # Two cores are shared with a whole Airflow.
 expect.set_options(timeout=30_000)
 BASE_PATH = "/data/airflow"
+pytestmark = pytest.mark.skipif(Version(__version__) < Version("3.1.3"), reason="it does not show the page")
 _clicks_count = pytest.mark.skipif(Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI")
 
 
