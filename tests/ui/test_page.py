@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 expect.set_options(timeout=30_000)
 BASE_PATH = "/data/airflow"
 pytestmark = pytest.mark.skipif(Version(__version__) < Version("3.1.3"), reason="it does not show the page")
-_clicks_count = pytest.mark.skipif(Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI")
+_needs_every_click = pytest.mark.skipif(Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI")
 
 
 @dataclass
@@ -235,7 +235,7 @@ def test_filters_and_order_are_in_the_address(pages):
     expect(page.get_by_text("63 segments", exact=True)).to_be_visible()
 
 
-@_clicks_count
+@_needs_every_click
 def test_failed_and_changed_segments_are_found(pages):
     """The filters for failed, much changed and long not evaluated segments leave those alone."""
     page = pages.open_segments()
@@ -320,7 +320,7 @@ def test_the_tab_on_a_run_says_what_its_tasks_did(pages):
     assert "+4" in refreshed
 
 
-@_clicks_count
+@_needs_every_click
 def test_the_keyboard_reaches_everything_and_keeps_its_place(pages):
     """Headers, tabs and details work by keyboard, and what is pressed keeps the focus."""
     page = pages.open_segments("dag=cij_page")
@@ -340,7 +340,7 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(pages):
     assert str(page.evaluate("document.activeElement.id")) == "cij-tab-waiting"
 
 
-@_clicks_count
+@_needs_every_click
 def test_everything_has_a_name_for_a_screen_reader(pages):
     """Each control, link and plot of the page has an accessible name."""
     page = pages.open_segments("dag=cij_page")

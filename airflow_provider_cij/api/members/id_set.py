@@ -20,7 +20,7 @@ _MAX_SLACK = 100_000
 
 
 def _keys_in(joined: bytes) -> tuple[bytes, ...]:
-    """Return keys one by one; ``iter_unpack`` takes eight times as long.
+    """Return keys as separate values. ``iter_unpack`` takes eight times as long.
 
     :param joined: 16 bytes each, joined
     """

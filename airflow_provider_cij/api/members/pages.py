@@ -209,7 +209,7 @@ class PageConsistencyCheck:
         self._read += len(page.ids)
         self._keys.add(page.keys)
         self._last = page.ids
-        # A page that came before, or overlaps the one before, begins with an id that was there already.
+        # A page that repeats or overlaps an earlier one begins with an id that was read already.
         if page.keys and self._keys.repeats(page.keys[:ID_BYTES]):
             self._check_distinct()
         if self._read > self._most or self.pages > _MAX_PAGES:
