@@ -36,7 +36,9 @@ HERE = Path(__file__).parent
 expect.set_options(timeout=30_000)
 BASE_PATH = "/data/airflow"
 pytestmark = pytest.mark.skipif(Version(__version__) < Version("3.1.3"), reason="it does not show the page")
-_needs_every_click = pytest.mark.skipif(Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI")
+_needs_every_click = pytest.mark.skipif(
+    Version(__version__) < Version("3.1.8"), reason="some clicks are lost in its UI"
+)
 
 
 @dataclass
