@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from airflow_provider_cij.api.standing import StandingRead, moment_now, reads_of_check, seconds_to_moment
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.multipart import Operation
-from airflow_provider_cij.dataverse.responses import Response, error_of, ids_in_request, outputs_of, value_of
+from airflow_provider_cij.dataverse.request import ids_in_request
+from airflow_provider_cij.dataverse.responses import Response, error_of, outputs_of, value_of
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijUnreachableError
 
 if TYPE_CHECKING:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import urljoin
 
 import httpx
 
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.multipart import Operation, read_batch, write_batch
-from airflow_provider_cij.dataverse.odata import same_origin
-from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, without_person, words_of
+from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets
+from airflow_provider_cij.dataverse.request import Request, encode, ids_in_request, request_name
 from airflow_provider_cij.dataverse.responses import (
     Response,
     entity_id,
     error_of,
-    ids_in_request,
     outputs_of,
     rows_of,
     unreadable,
@@ -45,7 +41,6 @@ from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
     CijIncompleteError,
-    CijInputError,
     CijNotFoundError,
     CijRefusedError,
     CijReplyError,
@@ -339,11 +334,9 @@ class DataverseClient:
         final_codes: frozenset[str] = frozenset(),
     ) -> T:
         """Send a request, as often as ``retry.next_attempt`` allows, and return what ``read`` makes of the response."""
-        # No query options in log lines and errors: a filter may hold an e-mail address.
-        shown = without_person(path.partition("?")[0].removeprefix(self.settings.api_url))
-        request_name = f"{method} {words_of(shown, bool)}"
-        content = given_content or _encode(body, request_name)
-        ids = ids_in_request(path, body)
+        name = request_name(method, path, self.settings.api_url)
+        content = given_content or encode(body, name)
+        request = Request(method, path, name, content, headers or {}, ids_in_request(path, body))
         failures: list[Failure] = []
         rejected = ""
         ambiguous: CijError | None = None
@@ -351,14 +344,14 @@ class DataverseClient:
             token = ""
             try:
                 token = await self._token(rejected)
-                return read(await self._attempt(method, path, content, headers or {}, token, request_name, ids))
+                return read(await self._attempt(request, token))
             except NoResponseError as none:
                 failure, error = none.failure, none.error
             except CijError as caught:
                 failure, error = failure_of(caught), caught
             failures.append(failure)
             if ambiguous and method == "DELETE" and isinstance(error, CijNotFoundError):
-                return read(Response(204, request_name=request_name))
+                return read(Response(204, request_name=name))
             if ambiguous and method == "PATCH" and isinstance(error, CijConflictError):
                 # The newer etag may be that of our own first attempt. A conflict would be permanent; a retry of the
                 # task reads the row anew.
@@ -377,11 +370,7 @@ class DataverseClient:
                 raise error
             rejected = token if step.fresh_token else rejected
             log.info(
-                "%s: %s, retrying in %.1f s (attempt %d)",
-                request_name,
-                failure.description,
-                step.after,
-                len(failures) + 1,
+                "%s: %s, retrying in %.1f s (attempt %d)", name, failure.description, step.after, len(failures) + 1
             )
             if step.after:
                 await self._clock.sleep(step.after)
@@ -392,30 +381,19 @@ class DataverseClient:
         except CijUnreachableError as error:
             raise NoResponseError(Failure.NO_TOKEN, error) from None
 
-    async def _attempt(
-        self,
-        method: str,
-        url: str,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        token: str,
-        request_name: str,
-        ids: frozenset[str],
-    ) -> Response:
+    async def _attempt(self, request: Request, token: str) -> Response:
         """Send a request once, following redirects within the organisation.
 
         :raises CijError: the response is no success (``responses.error_of``)
         :raises NoResponseError: there is no response
         """
-        target = self.settings.api_url
+        target, link, max_wait = self.settings.api_url, request.path, self.settings.max_throttle_wait_seconds
         for _ in range(_MAX_REDIRECTS):
-            target = self._within(target, url, request_name)
-            max_wait = self.settings.max_throttle_wait_seconds
-            async with self._throttle.slot(self._clock, max_wait, request_name) as in_flight:
+            target = request.target(target, link, self.settings.base_url)
+            async with self._throttle.slot(self._clock, max_wait, request.name) as in_flight:
                 sent_at, started = self._clock.now(), self._clock.monotonic()
-                response = await self._exchange(method, target, content, headers, token, request_name)
-                response = replace(response, ids=ids)
-                log.debug("%s: HTTP %d", request_name, response.status)
+                response = await self._exchange(request, target, token)
+                log.debug("%s: HTTP %d", request.name, response.status)
                 if (date := response.date()) is not None:
                     self.service_ahead = date - self._clock.now()
                 if (left := response.headers.get(_LEFT, "")).isdecimal():
@@ -432,27 +410,13 @@ class DataverseClient:
                     self._throttle.on_throttled(
                         wait, self._clock, sent_at=sent_at, in_flight=in_flight, code=error.code
                     )
-            moved = response.status in (307, 308) or (response.status in (301, 302, 303) and method == "GET")
-            url = response.headers.get("location", "")
-            if not moved or not url:
+            moved = response.status in (307, 308) or (response.status in (301, 302, 303) and request.method == "GET")
+            link = response.headers.get("location", "")
+            if not moved or not link:
                 raise error
-        raise CijReplyError(f"{request_name} was redirected more than {_MAX_REDIRECTS} times.")
+        raise CijReplyError(f"{request.name} was redirected more than {_MAX_REDIRECTS} times.")
 
-    def _within(self, base: str, link: str, request_name: str) -> str:
-        """Return the address that a link leads to; refuse one outside the organisation."""
-        try:
-            target = urljoin(base, link)
-        except ValueError:  # half a bracket
-            target = ""
-        if not same_origin(target, self.settings.base_url):
-            raise CijReplyError(
-                f"{request_name} was answered with a link to another host. It was not followed: the token stays here."
-            )
-        return target
-
-    async def _exchange(
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], token: str, request_name: str
-    ) -> Response:
+    async def _exchange(self, request: Request, url: str, token: str) -> Response:
         """Send one HTTP request and read its response.
 
         :raises CijReplyError: the response is too large, or is encoded in a way that was not asked for
@@ -461,52 +425,38 @@ class DataverseClient:
         if self._http is None:
             raise RuntimeError("DataverseClient is used outside its 'async with'.")
         if self._stopped:
-            raise CijStoppedError(f"{request_name} was not sent: the task was told to end.")
+            raise CijStoppedError(f"{request.name} was not sent: the task was told to end.")
         own = {
             **self._headers,
             "Authorization": f"Bearer {token}",
             "x-ms-client-request-id": str(uuid.uuid4()),
         }
-        if content is not None:
+        if request.content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
             with self._http.least_busy() as transport:
                 status, received, body = await exchange(
                     transport,
-                    method,
+                    request.method,
                     url,
-                    content=content,
-                    headers={**own, **headers},
+                    content=request.content,
+                    headers={**own, **request.headers},
                     seconds=self.settings.timeout_seconds,
                     largest=_LARGEST_BODY,
                 )
-            return Response(status, received, body, request_name)
+            return Response(status, received, body, request.name, request.ids)
         except (httpx.InvalidURL, UnicodeError):
-            raise CijReplyError(f"{request_name} was answered with a link or an etag that can't be sent.") from None
+            raise CijReplyError(f"{request.name} was answered with a link or an etag that can't be sent.") from None
         except TooLargeError:
             raise CijReplyError(
-                f"{request_name} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
+                f"{request.name} was answered with more than {_LARGEST_BODY >> 20} MiB. The rest was not read."
             ) from None
         except EncodingError as error:
-            raise CijReplyError(f"{request_name} was answered with {error}. It was not read.") from None
+            raise CijReplyError(f"{request.name} was answered with {error}. It was not read.") from None
         except BrokenError as broken:
             if broken.status is None:
-                raise no_response(broken, request_name) from None
-            response = Response(broken.status, broken.headers, b"", request_name)
+                raise no_response(broken, request.name) from None
+            response = Response(broken.status, broken.headers, b"", request.name, request.ids)
             if response.status < 300:
                 raise unreadable(response, f"a body that broke off: {broken.why}") from None
             return response  # the status alone tells of a refusal
-
-
-def _encode(body: Mapping[str, Any] | None, request_name: str) -> bytes | None:
-    """Return a body as JSON, None for none.
-
-    :raises CijInputError: it can't be written as JSON
-    """
-    if body is None:
-        return None
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        why = "holds a number that is none" if isinstance(error, ValueError) else "can't be written as JSON"
-        raise CijInputError(f"{request_name} was not sent: what it is to send {why}.") from None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_cij.dataverse.redact import ids_in, strike_secrets, without_person, words_of
+from airflow_provider_cij.dataverse.redact import strike_secrets, words_of
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.errors import (
     CijAuthError,
@@ -340,22 +340,6 @@ def _code_and_message(response: Response) -> tuple[str, str]:
     title = re.search(r"<title>([^<]*)", message, re.IGNORECASE)
     words = " ".join(response.redacted(title[1] if title else re.sub(r"<[^<>]*>", " ", message)).split())
     return "", words[:300] or f"HTTP {response.status} without a body"
-
-
-def ids_in_request(path: str, body: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the ids in a request that are of no person, which errors may repeat.
-
-    :param path: the request's path
-    :param body: the request's body, None for none
-    """
-    own = [without_person(path.partition("?")[0])]
-    for name, value in (body or {}).items():
-        if _NO_PERSON.search(name):
-            own += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
-    return ids_in(" ".join(own))
-
-
-_NO_PERSON = re.compile(r"segment|journey|definition|group|template|purpose|topic|requestid", re.IGNORECASE)
 
 
 def _class_and_hint(status: int, code: str, message: str) -> tuple[type[CijError], str]:
