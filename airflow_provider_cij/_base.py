@@ -18,6 +18,7 @@ from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_tem
 from airflow_provider_cij._mapping import CheckedPartial, entries
 from airflow_provider_cij._nested import rendered_copy
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijThrottledError
+from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.retry_policy import CijRetryPolicy
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY, AirflowFailException
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
+# Where the triggers' events hold the result.
+_RESULTS = ("segment", "journey", "outbound")
 # A service that throttles a task for longer than this is down.
 _LONGEST_THROTTLING = 24 * 3600.0
 
@@ -90,17 +93,17 @@ def push_waiting(context: Any, log: Any, what: str, until: str, deadline: float)
     push_note(context, log, "cij_waiting_for", what=what, until=until, since=now, gives_up_at=end)
 
 
-def check_of_event(event: Mapping[str, Any] | None, key: str) -> Check:
+def check_of_event(event: Mapping[str, Any] | None) -> Check:
     """Return the check that a trigger's event holds.
 
     :param event: what the trigger sent
-    :param key: where the event holds the result
     :raises CijError: the trigger reports a failure; or there is no event, or an unknown one: never a success
     """
     from airflow_provider_cij.api.wait import Check
 
-    if event and event.get("status") in _OVER and isinstance(event.get(key), dict):
-        result, name = dict(event[key]), str(event.get("name") or "")
+    found = next((event[key] for key in _RESULTS if isinstance(event.get(key), dict)), None) if event else None
+    if event and event.get("status") in _OVER and found is not None:
+        result, name = dict(found), str(event.get("name") or "")
         status = event["status"] if event["status"] == "publish_again" else ""
         message = str(event.get("message") or f"{name!r} is {event['status']}")
         evaluated_at, execution_id = (str(event.get(name) or "") for name in ("evaluated_at", "execution_id"))
@@ -305,6 +308,17 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
         :raises CijError: it failed
         """
         return self.hook.run(work)
+
+    def show_link(self, context: Any, record: Mapping[str, Any], name: str) -> None:
+        """Show the link to a segment or journey now, before the task ends.
+
+        :param context: of the running task
+        :param record: its ``segment_id`` or ``journey_id``, such as its summary
+        :param name: its name
+        """
+        link = CijSegmentLink() if "segment_id" in record else CijJourneyLink()
+        table = link.outbound_table if self.outbound else link.table
+        link.show(self, context, self.hook.row_url(table, record[f"{link.what}_id"]), name)
 
     @contextmanager
     def _failing_plainly(self, context: Context) -> Iterator[None]:

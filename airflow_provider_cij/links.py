@@ -20,6 +20,8 @@ class _RecordLink(BaseOperatorLink):
 
     name = ""
     what = ""
+    table = ""
+    outbound_table = ""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address that ``show`` kept on the operator.
@@ -48,6 +50,8 @@ class CijSegmentLink(_RecordLink):
 
     name = "Segment in Dynamics 365"
     what = "segment"
+    table = "msdynmkt_segment"
+    outbound_table = "msdyncrm_segment"
 
 
 class CijJourneyLink(_RecordLink):
@@ -55,3 +59,5 @@ class CijJourneyLink(_RecordLink):
 
     name = "Journey in Dynamics 365"
     what = "journey"
+    table = "msdynmkt_journey"
+    outbound_table = "msdyncrm_customerjourney"

@@ -81,7 +81,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
             return Started(wait, done, state=state)
         return Started(wait, *await self._check_once(cij, wait, replace(done, done=False)), state)
 
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
+    def show_link(self, context: Any, record: Mapping[str, Any], name: str) -> None:
         """Show nothing: there is no link for several segments."""
 
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class MemberListOperator(MembersArgument):
                 id_list, left_out = await self._with_consent(cij, id_list, table)
             self._check_ids(id_list.ids)
             segment, groups = await read_beside
-        CijSegmentLink().show(self, checkpoints.context, cij.segment_url(segment.segment_id), segment.display_name)
+        self.show_link(checkpoints.context, segment.summary(), segment.display_name)
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)
         changes = await self._change(cij, segment, groups, id_list.ids, checkpoints)
         return segment, id_list, id_list.report(**changes, **left_out)

@@ -77,7 +77,7 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
         from airflow_provider_cij.api.journeys.participants import participants
 
         journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
-        CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
+        self.show_link(context, journey.summary(), journey.name)
         counts: Counter[str] = Counter()
         async with AsyncExitStack() as files:
             file = None

@@ -15,12 +15,10 @@ from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.segments.models import Segment
     from airflow_provider_cij.api.segments.sizes import SizeLimits
-    from airflow_provider_cij.api.segments.wait import SegmentWait
     from airflow_provider_cij.api.wait import Check
 
 # The count to compare with outlives a killed worker: its retry would compare the new evaluation with itself.
@@ -31,16 +29,6 @@ _MOST_PUBLISHES = 10
 
 class SegmentWaiting(EmitsEvents, WaitingOperator):
     """An operator that waits for a segment."""
-
-    event_key = "segment"
-
-    def _trigger(self, wait: SegmentWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.segments import CijSegmentTrigger
-
-        return CijSegmentTrigger.of(wait, **how)
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name)
 
 
 class CijPublishSegmentOperator(SegmentWaiting):
@@ -103,7 +91,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
         from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline, found
 
         segment = await cij.segments.get(self.segment_id)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+        self.show_link(context, segment.summary(), segment.display_name)
         self.log.info(
             "Publishing segment %r (%s), which is %s", segment.display_name, segment.segment_id, segment.status_name
         )

@@ -16,7 +16,6 @@ from airflow_provider_cij.version_compat import conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.wait import Check, Wait
@@ -52,9 +51,6 @@ class WaitingOperator(CijOperator):
     :param wait_until_stopped: the former name of ``wait``, for stopping
     """
 
-    event_key: str
-    """Where the trigger's event holds the result."""
-
     def __init__(
         self,
         *,
@@ -88,16 +84,9 @@ class WaitingOperator(CijOperator):
         """
         raise NotImplementedError
 
-    def _trigger(self, wait: Any, **how: Any) -> BaseTrigger:
-        """Return the trigger of a wait."""
-        raise NotImplementedError
-
     async def _recover(self, cij: Cij, error: CijError, state: Mapping[str, Any]) -> Check:
         """Return what a wait that failed has come to all the same; by default raise its error."""
         raise error
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        """Show the link of what a trigger has waited for."""
 
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> Any:
         """Return the task's result once the wait is over, or start again.
@@ -126,9 +115,11 @@ class WaitingOperator(CijOperator):
         return self._complete(context, check, deadline, started.state)
 
     def _defer(self, context: Context, started: Started, deadline: float) -> None:
+        from airflow_provider_cij.triggers import trigger_of
+
         push_waiting(context, self.log, started.wait.subject, started.wait.until, deadline)
         self.defer(
-            trigger=self._trigger(
+            trigger=trigger_of(
                 started.wait,
                 cij_conn_id=self.cij_conn_id,
                 poll_interval=self.poll_interval,
@@ -164,13 +155,13 @@ class WaitingOperator(CijOperator):
         for name, found in state.pop(_RECORDS, {}).items():
             setattr(self, name, found)
         try:
-            check = check_of_event(event, self.event_key)
+            check = check_of_event(event)
         except CijError as error:
             # Not by ``call``: a throttled task would begin again, and change once more what was changed already.
             check = self.hook.run(partial(self._recover, error=error, state=state))
         else:
             with best_effort(self.log, "The link"):
-                self._show(context, check.result, check.name)
+                self.show_link(context, check.result, check.name)
             self.log.info("%s", check.message)
         return self._complete(context, check, float(event.get("deadline") or time.time()), state)
 

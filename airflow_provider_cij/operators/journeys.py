@@ -15,10 +15,8 @@ from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.journeys.wait import JourneyWait
     from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
     from airflow_provider_cij.api.wait import Check
 
@@ -114,7 +112,7 @@ class CijCreateJourneyOperator(EmitsEvents):
 
         async def create(cij: Cij) -> ValidationResult:
             created = await cij.journeys.create(spec, since)
-            CijJourneyLink().show(self, context, cij.journey_url(created.journey_id), spec.name)
+            self.show_link(context, {"journey_id": created.journey_id}, spec.name)
             return created
 
         with log_group(self.log, f"Create journey {spec.name!r}"):
@@ -183,7 +181,7 @@ class CijValidateJourneyOperator(CijOperator):
             if self.journey_id is None:
                 return await cij.journeys.validate(text)
             journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
-            CijJourneyLink().show(self, context, cij.journey_url(journey.journey_id), journey.name)
+            self.show_link(context, journey.summary(), journey.name)
             return await cij.journeys.validate(journey.definition)
 
         validation = self.call(validate)
@@ -230,7 +228,6 @@ class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
     """
 
     operator_extra_links = (CijJourneyLink(),)
-    event_key = "journey"
 
     def __init__(self, *, journey_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -242,20 +239,12 @@ class CijPublishJourneyOperator(EmitsEvents, WaitingOperator):
         from airflow_provider_cij.api.journeys.wait import JourneyWait, found
 
         journey = await cij.journeys.get(self.journey_id)
-        self._show(context, journey.summary(), journey.name)
+        self.show_link(context, journey.summary(), journey.name)
         self.log.info("Publishing journey %r (%s), which is %s", journey.name, journey.journey_id, journey.status_name)
         await cij.journeys.publish(journey)
         wait = JourneyWait(journey.journey_id, publishing=journey.status == JourneyStatus.PUBLISHING)
         return Started(wait, *await self._check_once(cij, wait, found(journey, done=False)))
 
-    def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
-
-        return CijJourneyTrigger.of(wait, **how)
-
     def _complete(self, context: Context, check: Check, deadline: float, state: Mapping[str, Any]) -> Any:
         self.emit_journey(context, {**check.result, "name": check.name})
         return check.result
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)

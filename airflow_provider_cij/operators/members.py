@@ -432,7 +432,7 @@ class CijExportSegmentMembersOperator(CijOperator):
         from airflow_provider_cij.api.segments.models import LIVE
 
         segment = await cij.segments.get(self.segment_id)
-        CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+        self.show_link(context, segment.summary(), segment.display_name)
         column = f"{segment.base_table or 'contact'}id"
         if self.group is not None:
             group = await cij.segments.group(segment, self.group)

@@ -125,7 +125,7 @@ class CijCreateSegmentOperator(EmitsEvents, Keyed):
             excluded_members=_members("excluded_members", self.excluded_members),
         )
         check(spec)
-        CijSegmentLink().show(self, context, self.hook.segment_url(spec.segment_id), spec.display_name)
+        self.show_link(context, {"segment_id": spec.segment_id}, spec.display_name)
         # create.output["segment_id"] reads the XCom that has this key.
         context["ti"].xcom_push(key="segment_id", value=spec.segment_id)
         with log_group(self.log, f"Create segment {spec.display_name!r}"):
@@ -237,7 +237,7 @@ class CijUpdateSegmentOperator(EmitsEvents):
             from airflow_provider_cij.api.segments.models import FOR_UPDATE
 
             segment = await cij.segments.get(self.segment_id, FOR_UPDATE)
-            CijSegmentLink().show(self, context, cij.segment_url(segment.segment_id), segment.display_name)
+            self.show_link(context, segment.summary(), segment.display_name)
             return segment, await cij.segments.update(
                 segment,
                 display_name=self.display_name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from airflow_provider_cij.version_compat import AirflowRescheduleException, Airf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.wait import Check, Wait
 
@@ -28,8 +26,6 @@ class WaitSensor(CijTask, BaseSensorOperator):
     """
 
     ui_color = "#e4f1de"
-    event_key: str
-    """Where the trigger's event holds the result."""
     # Epoch seconds before which the service must not be asked.
     _not_before = 0.0
 
@@ -46,14 +42,6 @@ class WaitSensor(CijTask, BaseSensorOperator):
         """Return what is waited for; raise CijInputError."""
         raise NotImplementedError
 
-    def _trigger(self, wait: Any, **how: Any) -> BaseTrigger:
-        """Return the trigger of a wait."""
-        raise NotImplementedError
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        """Show the link."""
-        raise NotImplementedError
-
     def _execute(self, context: Context) -> Any:
         """Wait, in the worker or in the triggerer."""
         self.soft_fail = switch("soft_fail", self.soft_fail)
@@ -65,9 +53,11 @@ class WaitSensor(CijTask, BaseSensorOperator):
         deadline = time.time() + self.timeout
         first = self.poke(context)
         if not first:
+            from airflow_provider_cij.triggers import trigger_of
+
             push_waiting(context, self.log, wait.subject, wait.until, deadline)
             self.defer(
-                trigger=self._trigger(
+                trigger=trigger_of(
                     wait,
                     cij_conn_id=self.cij_conn_id,
                     poll_interval=self.poke_interval,
@@ -97,7 +87,7 @@ class WaitSensor(CijTask, BaseSensorOperator):
                 moment = datetime.fromtimestamp(self._not_before, UTC)
                 raise AirflowRescheduleException(moment) from None  # type: ignore[no-untyped-call]
             return PokeReturnValue(is_done=False)
-        self._show(context, check.result, check.name)
+        self.show_link(context, check.result, check.name)
         self.log.info("%s", check.message)
         return PokeReturnValue(is_done=check.done, xcom_value=check.result if check.done else None)
 
@@ -106,11 +96,11 @@ class WaitSensor(CijTask, BaseSensorOperator):
         with self._failing_plainly(context):
             self._read_arguments()
             try:
-                check = check_of_event(event, self.event_key)
+                check = check_of_event(event)
             except CijTimeoutError as error:
                 push_note(context, self.log, "cij_error", message=error.message, code=error.code, hint=error.hint)
                 raise AirflowSensorTimeout(str(error)) from None
         with best_effort(self.log, "The link"):
-            self._show(context, check.result, check.name)
+            self.show_link(context, check.result, check.name)
         self.log.info("%s", check.message)
         return check.result

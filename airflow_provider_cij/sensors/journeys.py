@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_cij._arguments import words
@@ -11,7 +10,6 @@ from airflow_provider_cij.sensors._waiting import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.journeys.wait import JourneyWait
 
@@ -35,7 +33,6 @@ class CijJourneySensor(WaitSensor):
     """
 
     operator_extra_links = (CijJourneyLink(),)
-    event_key = "journey"
     readers: ClassVar = {"until": words("live", "completed", "stopped")}
 
     def __init__(
@@ -49,11 +46,3 @@ class CijJourneySensor(WaitSensor):
         from airflow_provider_cij.api.journeys.wait import JourneyWait
 
         return JourneyWait(self.journey_id, self.until)
-
-    def _trigger(self, wait: JourneyWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.journeys import CijJourneyTrigger
-
-        return CijJourneyTrigger.of(wait, **how)
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijJourneyLink().show(self, context, self.hook.journey_url(result["journey_id"]), name)

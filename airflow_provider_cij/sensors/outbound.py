@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_cij._arguments import words
@@ -11,7 +10,6 @@ from airflow_provider_cij.sensors._waiting import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.outbound.wait import OutboundWait, Until, What
 
@@ -20,29 +18,15 @@ class _OutboundWait(WaitSensor):
     """Waits until something is as it should be, the same in poke, reschedule and deferrable mode."""
 
     what: What
-    event_key = "outbound"
     outbound = True
     readers: ClassVar = {"until": words("live", "stopped")}
-    table: ClassVar = "msdyncrm_segment"
-    link: ClassVar[CijSegmentLink | CijJourneyLink] = CijSegmentLink()
     until: Until = "finished"
-
-    def _row_id(self) -> str:
-        raise NotImplementedError
 
     def _wait(self, context: Context) -> OutboundWait:
         from airflow_provider_cij.api.outbound.wait import OutboundWait
 
-        return OutboundWait(self.what, self._row_id(), self.until)
-
-    def _trigger(self, wait: OutboundWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
-
-        return CijOutboundTrigger.of(wait, **how)
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        row_id = result["journey_id" if self.what == "journey" else "segment_id"]
-        self.link.show(self, context, self.hook.row_url(self.table, row_id), name)
+        row_id: str = getattr(self, "journey_id" if self.what == "journey" else "segment_id")
+        return OutboundWait(self.what, row_id, self.until)
 
 
 class CijOutboundSegmentSensor(_OutboundWait):
@@ -71,9 +55,6 @@ class CijOutboundSegmentSensor(_OutboundWait):
         self.segment_id = segment_id
         self.until = until
 
-    def _row_id(self) -> str:
-        return self.segment_id
-
 
 class CijOutboundMemberOperationsSensor(_OutboundWait):
     """Wait until the changes of an outbound segment's members are done, in each mode.
@@ -100,9 +81,6 @@ class CijOutboundMemberOperationsSensor(_OutboundWait):
         super().__init__(**kwargs)
         self.segment_id = segment_id
 
-    def _row_id(self) -> str:
-        return self.segment_id
-
 
 class CijOutboundJourneySensor(_OutboundWait):
     """Wait until an outbound journey is live or stopped, as ``CijOutboundSegmentSensor`` does for segments.
@@ -119,13 +97,8 @@ class CijOutboundJourneySensor(_OutboundWait):
 
     operator_extra_links = (CijJourneyLink(),)
     what = "journey"
-    table = "msdyncrm_customerjourney"
-    link = CijJourneyLink()
 
     def __init__(self, *, journey_id: str, until: Literal["live", "stopped"] = "live", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.journey_id = journey_id
         self.until = until
-
-    def _row_id(self) -> str:
-        return self.journey_id

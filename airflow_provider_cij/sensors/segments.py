@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,7 +13,6 @@ from airflow_provider_cij.sensors._waiting import WaitSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.segments.wait import SegmentWait
 
@@ -23,19 +21,10 @@ class _SegmentWait(WaitSensor):
     """Waits until a segment is as it should be, the same in poke, reschedule and deferrable mode."""
 
     operator_extra_links = (CijSegmentLink(),)
-    event_key = "segment"
 
     def __init__(self, *, segment_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_id = segment_id
-
-    def _trigger(self, wait: SegmentWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.segments import CijSegmentTrigger
-
-        return CijSegmentTrigger.of(wait, **how)
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijSegmentLink().show(self, context, self.hook.segment_url(result["segment_id"]), name)
 
 
 class CijSegmentSensor(_SegmentWait):

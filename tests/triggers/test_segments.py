@@ -82,7 +82,7 @@ def run_trigger(scripted, monkeypatch):
 
 def test_every_end_is_a_typed_event(run_trigger):
     """Success, failure, timeout and error are events, and the worker raises each as the same error."""
-    assert check_of_event(run_trigger(BLIP, segment(6), segment(1)), "segment").result["status"] == "live"
+    assert check_of_event(run_trigger(BLIP, segment(6), segment(1))).result["status"] == "live"
     no = Answer(403, {"error": {"code": "0x80040220", "message": "no privilege"}})
     for status, kind, answers in (
         ("failed", CijSegmentFailedError, [segment(3), NONE, segment(3), NO_WORDS]),
@@ -92,7 +92,7 @@ def test_every_end_is_a_typed_event(run_trigger):
         event = run_trigger(*answers, seconds=0.4)
         assert event["status"] == status
         with pytest.raises(kind):
-            check_of_event(event, "segment")
+            check_of_event(event)
 
 
 def test_an_unexpected_error_is_an_event(run_trigger):
@@ -115,7 +115,7 @@ def test_a_failing_service_ends_in_a_timeout_event(run_trigger):
 def test_a_malformed_event_is_an_error(event):
     """An event of any other shape raises an error in the worker."""
     with pytest.raises(CijError, match="neither success nor failure"):
-        check_of_event(event, "segment")
+        check_of_event(event)
 
 
 def test_the_first_poll_is_delayed(scripted, monkeypatch):
@@ -135,7 +135,7 @@ def test_the_first_poll_is_delayed(scripted, monkeypatch):
 
 def test_waiting_triggers_do_not_block_the_loop(run_trigger):
     """While twenty triggers wait, the event loop that they share runs other tasks."""
-    assert check_of_event(run_trigger(segment(1)), "segment")
+    assert check_of_event(run_trigger(segment(1)))
     rounds = 0
 
     async def main():

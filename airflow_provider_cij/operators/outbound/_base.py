@@ -15,12 +15,11 @@ from airflow_provider_cij.operators._waiting import Started, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_cij.api.cij import Cij
     from airflow_provider_cij.api.outbound.models import OutboundRow
     from airflow_provider_cij.api.outbound.rows import CreatedOutbound, OutboundRows
-    from airflow_provider_cij.api.outbound.wait import OutboundWait, Until
+    from airflow_provider_cij.api.outbound.wait import Until
 
 
 class OutboundTask(CijOperator):
@@ -29,14 +28,12 @@ class OutboundTask(CijOperator):
     outbound = True
     what: Literal["segment", "journey"]
 
-    def _id(self) -> str:
-        raise NotImplementedError
+    @property
+    def _row_id(self) -> str:
+        return str(getattr(self, f"{self.what}_id"))
 
     def _rows(self, cij: Cij) -> OutboundRows[Any]:
-        raise NotImplementedError
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        raise NotImplementedError
+        return cij.outbound.segments if self.what == "segment" else cij.outbound.journeys
 
 
 class OutboundSegmentTask(OutboundTask):
@@ -49,15 +46,6 @@ class OutboundSegmentTask(OutboundTask):
         super().__init__(**kwargs)
         self.segment_id = segment_id
 
-    def _id(self) -> str:
-        return self.segment_id
-
-    def _rows(self, cij: Cij) -> OutboundRows[Any]:
-        return cij.outbound.segments
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijSegmentLink().show(self, context, self.hook.row_url("msdyncrm_segment", result["segment_id"]), name)
-
 
 class OutboundJourneyTask(OutboundTask):
     """A task on one outbound journey."""
@@ -69,20 +57,10 @@ class OutboundJourneyTask(OutboundTask):
         super().__init__(**kwargs)
         self.journey_id = journey_id
 
-    def _id(self) -> str:
-        return self.journey_id
-
-    def _rows(self, cij: Cij) -> OutboundRows[Any]:
-        return cij.outbound.journeys
-
-    def _show(self, context: Context, result: Mapping[str, Any], name: str) -> None:
-        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", result["journey_id"]), name)
-
 
 class ChangeStatusMixin(WaitingOperator, OutboundTask):
     """Publishes or stops, beside one of the two above, and waits for the effect."""
 
-    event_key = "outbound"
     publishes = True
 
     @property
@@ -95,8 +73,8 @@ class ChangeStatusMixin(WaitingOperator, OutboundTask):
         from airflow_provider_cij.api.outbound.wait import OutboundWait
 
         rows = self._rows(cij)
-        row: OutboundRow = await rows.get(self._id())
-        self._show(context, row.summary(), row.name)
+        row: OutboundRow = await rows.get(self._row_id)
+        self.show_link(context, row.summary(), row.name)
         self.log.info("Outbound %s %r (%s) is %s", self.what, row.name, row.row_id, row.status_name)
         early = self.publishes and self.what == "segment" and row.status == OutboundStatus.GOING_LIVE
         if early:
@@ -106,11 +84,6 @@ class ChangeStatusMixin(WaitingOperator, OutboundTask):
         wait = OutboundWait(self.what, row.row_id, self._until)
         otherwise = Check(False, row.name, "", row.summary())
         return Started(wait, *await self._check_once(cij, wait, otherwise), {"early": early})
-
-    def _trigger(self, wait: OutboundWait, **how: Any) -> BaseTrigger:
-        from airflow_provider_cij.triggers.outbound import CijOutboundTrigger
-
-        return CijOutboundTrigger.of(wait, **how)
 
     async def _recover(self, cij: Cij, error: CijError, state: Mapping[str, Any]) -> Check:
         """Return that an evaluation that had to end first has ended, whatever its end was."""
@@ -136,14 +109,14 @@ class DeleteMixin(MayBeMissing, OutboundTask):
         """Delete the segment or journey."""
 
         async def delete(cij: Cij) -> bool:
-            deleted = await self._rows(cij).delete(self._id())
+            deleted = await self._rows(cij).delete(self._row_id)
             if not deleted and not self.missing_ok:
-                raise CijNotFoundError(f"There is no outbound {self.what} {self._id()}.")
+                raise CijNotFoundError(f"There is no outbound {self.what} {self._row_id}.")
             return deleted
 
         deleted = self.call(delete)
-        self.log.info("Outbound %s %s %s", self.what, self._id(), "deleted" if deleted else "is not there")
-        return {f"{self.what}_id": self._id(), "deleted": deleted}
+        self.log.info("Outbound %s %s %s", self.what, self._row_id, "deleted" if deleted else "is not there")
+        return {f"{self.what}_id": self._row_id, "deleted": deleted}
 
 
 def made(created: CreatedOutbound, what: str, log: Any) -> dict[str, Any]:

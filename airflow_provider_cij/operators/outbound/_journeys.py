@@ -78,9 +78,6 @@ class _Described(CijOperator):
         given = {column.name: getattr(self, column.name) for column in fields(OutboundJourneySpec)}
         return OutboundJourneySpec(**given | {"workflow": _workflow(self.workflow)})
 
-    def _show_journey(self, context: Context, journey_id: str, name: str) -> None:
-        CijJourneyLink().show(self, context, self.hook.row_url("msdyncrm_customerjourney", journey_id), name)
-
 
 def _workflow(workflow: Any) -> Any:
     """Read a workflow from a file, if it is given as one: JSON text begins with a bracket, a path does not."""
@@ -147,7 +144,7 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
         spec = self._spec()
         journey_row(spec)  # what can't be right is refused before anybody is asked
         key = key_of(self, context)
-        self._show_journey(context, journey_id_of(key), str(self.name))
+        self.show_link(context, {"journey_id": journey_id_of(key)}, str(self.name))
         context["ti"].xcom_push(key="journey_id", value=journey_id_of(key))
         with log_group(self.log, f"Create outbound journey {self.name!r}"):
             created = self.call(lambda cij: cij.outbound.journeys.create(key, spec, self.if_exists))
@@ -202,7 +199,7 @@ class CijOutboundUpdateJourneyOperator(_Described):
 
         async def update(cij: Cij) -> CreatedOutbound:
             journey = await cij.outbound.journeys.get(self.journey_id)
-            self._show_journey(context, journey.row_id, journey.name)
+            self.show_link(context, journey.summary(), journey.name)
             return await cij.outbound.journeys.update(journey.row_id, spec)
 
         return made(self.call(update), "journey", self.log)
@@ -275,7 +272,7 @@ class CijOutboundValidateJourneyOperator(_Described):
             name = str(whole.get("msdyncrm_name") or "")
             journey_id = self.journey_id or journey_id_of(key)
             if self.journey_id:
-                self._show_journey(context, journey_id, name)
+                self.show_link(context, {"journey_id": journey_id}, name)
             return name, await journeys.validate(journey_id, whole, whole["statuscode"])
 
         name, validation = self.call(check)

@@ -10,7 +10,6 @@ from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
-from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, read_list, rules_of
 from airflow_provider_cij.operators.outbound._base import OutboundSegmentTask
@@ -59,6 +58,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :raises AirflowFailException: no such segment, file or column; it is not static; or the service refuses
     """
 
+    outbound = True
     fixed = ("group",)
 
     def __init__(
@@ -108,8 +108,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
 
     async def _outbound(self, cij: Cij, context: Context) -> OutboundSegment:
         segment = await cij.outbound.segments.get(self.segment_id)
-        url = self.hook.row_url("msdyncrm_segment", segment.row_id)
-        CijSegmentLink().show(self, context, url, segment.name)
+        self.show_link(context, segment.summary(), segment.name)
         return segment
 
 
@@ -157,7 +156,7 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
 
         async def work(cij: Cij) -> int:
             segment = await cij.outbound.segments.get(self.segment_id)
-            self._show(context, segment.summary(), segment.name)
+            self.show_link(context, segment.summary(), segment.name)
             # Before it was first evaluated the service knows of no members.
             level = INFO if segment.status_name in ("live", "stopped") else WARNING
             self.log.log(level, "Outbound segment %r (%s) is %s", segment.name, segment.row_id, segment.status_name)

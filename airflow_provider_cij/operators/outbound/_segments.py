@@ -63,6 +63,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql"}  # noqa: RUF012  # Airflow's own annotation
     operator_extra_links = (CijSegmentLink(),)
+    outbound = True
 
     # The list holds ids alone.
     match_on: str | None = None
@@ -120,8 +121,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
                 description=self.description,
             )
             check(spec)
-            url = self.hook.row_url("msdyncrm_segment", spec.segment_id)
-            CijSegmentLink().show(self, context, url, spec.display_name)
+            self.show_link(context, {"segment_id": spec.segment_id}, spec.display_name)
             return await cij.outbound.segments.create(spec, self.if_exists, publish=self.publish)
 
         with log_group(self.log, f"Create outbound segment {self.display_name!r}"):
@@ -168,7 +168,7 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
 
         async def update(cij: Cij) -> CreatedOutbound:
             segment = await cij.outbound.segments.get(self.segment_id)
-            self._show(context, segment.summary(), segment.name)
+            self.show_link(context, segment.summary(), segment.name)
             return await cij.outbound.segments.update(
                 segment.row_id, display_name=self.display_name, query=self.query, description=self.description
             )

@@ -99,6 +99,16 @@ def test_a_segment_is_created_with_members(run_task, capfd, tmp_path):
     assert people[0] not in json.dumps([ran.xcoms, ran.rendered])
 
 
+def test_members_are_changed_in_a_segment_given_by_its_name(run_task):
+    """The name in ``segment_id`` is that of an outbound segment, not of a real-time one."""
+    name = f"VIP {uuid.uuid4().hex}"
+    made = run_task(CijOutboundCreateSegmentOperator, display_name=name, key=name)[1]
+    run_task(CijOutboundPublishSegmentOperator, segment_id=made["segment_id"])
+    change = {"segment_id": f"name:{name}", "operation": "add", "query": QUERY}
+    state, result, _ = run_task(CijOutboundUpdateSegmentMembersOperator, **change)
+    assert (state, result["segment_id"]) == ("success", made["segment_id"])
+
+
 def test_members_are_matched_by_email(run_task, tmp_path):
     """Members are matched by e-mail address, and addresses without a match are written to a file."""
 
