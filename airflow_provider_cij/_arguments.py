@@ -268,7 +268,7 @@ def bound(name: str, value: object) -> object:
     """
     from airflow_provider_cij.api.bounds import bound_of
 
-    bound_of(name, value, above_100_percent=name == "max_change")
+    bound_of(name, value)
     return value
 
 

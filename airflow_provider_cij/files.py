@@ -220,12 +220,14 @@ class Writer(Protocol):
         """
 
 
-def check_writable(path: str) -> None:
+def check_writable(path: str | None) -> None:
     """Check that ``writing`` can write to a path, as far as that can be found out without writing.
 
-    :param path: a path or a URL; ``.csv``, ``.tsv`` or ``.parquet``
+    :param path: a path or a URL; ``.csv``, ``.tsv`` or ``.parquet``. None needs no check
     :raises CijInputError: there is no such folder, store or format, or the path is a folder
     """
+    if path is None:
+        return
     if _suffix(path) == ".zip":
         raise CijInputError(f"The file {path!r} is of no known format to write.", hint="Give .csv.gz or .parquet.")
     if format_of(path) == JSON_LINES:
@@ -261,6 +263,21 @@ def writing(path: str, columns: Sequence[str]) -> Iterator[Writer]:
             yield writer
     except OSError as error:
         raise not_written(path, error) from error
+
+
+@asynccontextmanager
+async def writing_if_given(path: str | None, columns: Sequence[str]) -> AsyncIterator[Writer | None]:
+    """Open a file as ``writing`` does, outside the running event loop.
+
+    :param path: a path or a URL; None opens no file
+    :param columns: the columns' names
+    :return: the open file, for one ``async with``; None without a path
+    """
+    if path is None:
+        yield None
+        return
+    async with outside(writing(path, columns)) as file:
+        yield file
 
 
 def not_written(path: str, error: Exception) -> CijError:

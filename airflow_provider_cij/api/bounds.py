@@ -59,10 +59,12 @@ def bound_of(name: str, value: object, *, above_100_percent: bool = False) -> Bo
 
     :param name: the argument's name, for the error
     :param value: an int is a number of rows; ``"5%"`` or a float between 0 and 1 is a share; None is any number. A text
-        that a template has rendered is read as the number it stands for
+        that a template has rendered is read as the number it stands for; a ``Bound`` is returned as it is
     :param above_100_percent: True accepts a share above 100 %, for a change against an earlier count. Default False
     :raises CijInputError: it is none of these; 1.0 is refused, because it could mean one row or all of them
     """
+    if isinstance(value, Bound):
+        return value
     if value is None:
         return Bound(name, value)
     if isinstance(value, str):

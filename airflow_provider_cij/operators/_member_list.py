@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, log_group
-from airflow_provider_cij.api.bounds import Bound, bound_of
 from airflow_provider_cij.api.concurrency import beside
 from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.errors import CijInputError
-from airflow_provider_cij.files import Writer, check_writable, outside, writing
+from airflow_provider_cij.files import check_writable, writing_if_given
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._hidden import hidden
 from airflow_provider_cij.operators._progress import ProgressStore
@@ -132,7 +131,7 @@ class MemberListOperator(MembersArgument):
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
-        rules_of(self)
+        check_list_paths(self)
 
     def _check_ids(self, ids: IdSet) -> None:
         """Check the ids of the list, before the groups are looked up."""
@@ -180,11 +179,7 @@ class MemberListOperator(MembersArgument):
         from airflow_provider_cij.api.consent.screening import screen
 
         to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()
-        async with AsyncExitStack() as files:
-            file = None
-            if self.opted_out_path is not None:
-                opened = outside(writing(str(self.opted_out_path), (f"{table}id", "reason")))
-                file = await files.enter_async_context(opened)
+        async with writing_if_given(self.opted_out_path, (f"{table}id", "reason")) as file:
             screening = await screen(cij.dataverse, id_list.ids, table, to, file.write if file else None)
         out, counts = screening.left_out, screening.counts
         text = "Left out %s of %s members for lack of consent: %s"
@@ -194,29 +189,6 @@ class MemberListOperator(MembersArgument):
     async def _segment_and_groups(self, cij: Cij) -> tuple[Segment, list[MemberGroup]]:
         segment = await cij.segments.get(self.segment_id)
         return segment, await cij.segments.groups(segment, self._group_names())
-
-
-@dataclass(frozen=True)
-class ListRules:
-    """What a task accepts of its list.
-
-    :param max_invalid: how many rows may hold no id, or no value to match
-    :param max_not_found: how many different values may match nobody
-    :param on_empty: ``fail``, ``skip`` or ``ok``: what a list without a row does to the task
-    """
-
-    max_invalid: Bound
-    max_not_found: Bound
-    on_empty: str
-
-    def check_empty(self, read: int) -> None:
-        """Fail or skip the task when the list has no row.
-
-        :param read: the number of rows
-        :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
-        :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
-        """
-        check_empty(read, self.on_empty)
 
 
 def check_empty(read: int, on_empty: str) -> None:
@@ -234,30 +206,23 @@ def check_empty(read: int, on_empty: str) -> None:
     raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
 
 
-def rules_of(task: Any) -> ListRules:
-    """Read and check the arguments of a task that takes a list.
+def check_list_paths(task: Any) -> None:
+    """Check the paths of the files that a task writes about its list.
 
-    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty``,
-        ``not_found_path`` and ``rejects_path``
-    :raises CijInputError: an argument is invalid; the error names it
+    :param task: the operator, with ``match_on``, ``not_found_path`` and ``rejects_path``
+    :raises CijInputError: a path can't be written to; the error names it
     """
-    if task.not_found_path is not None:
-        if not task.match_on:
-            raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
-        check_writable(str(task.not_found_path))
-    if task.rejects_path is not None:
-        check_writable(str(task.rejects_path))
-    return ListRules(
-        bound_of("max_invalid", task.max_invalid),
-        bound_of("max_not_found", task.max_not_found),
-        task.on_empty,
-    )
+    if task.not_found_path is not None and not task.match_on:
+        raise CijInputError("not_found_path is given without match_on: ids are not looked up.")
+    check_writable(task.not_found_path)
+    check_writable(task.rejects_path)
 
 
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
     """Read a list to its end, and look its values up if the task has ``match_on``.
 
-    :param task: the operator, with the arguments that ``rules_of`` reads
+    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty``, ``not_found_path``
+        and ``rejects_path``
     :param cij: the open session
     :param source: the list
     :param table: the table to look values up in, ``contact`` or ``lead``
@@ -268,24 +233,25 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     from airflow_provider_cij.api.members.id_list import read_member_ids
     from airflow_provider_cij.api.members.match import match
 
-    rules = rules_of(task)
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
         async with AsyncExitStack() as files:
-            rejects = await _file(files, task.rejects_path, "line", "reason", "value")
-            not_found = await _file(files, task.not_found_path, "line", str(task.match_on))
+            rejected = writing_if_given(task.rejects_path, ("line", "reason", "value"))
+            rejects = await files.enter_async_context(rejected)
+            unmatched = writing_if_given(task.not_found_path, ("line", str(task.match_on)))
+            not_found = await files.enter_async_context(unmatched)
             on_reject = rejects.write if rejects else None
             on_end = files.aclose if rejects or not_found else None
             if not task.match_on:
-                id_list = await read_member_ids(chunks, rules.max_invalid, on_reject, on_end)
+                id_list = await read_member_ids(chunks, task.max_invalid, on_reject, on_end)
             else:
                 id_list = await match(
                     cij.dataverse,
                     chunks,
                     table=table,
                     column=task.match_on,
-                    max_invalid=rules.max_invalid,
-                    max_not_found=rules.max_not_found,
+                    max_invalid=task.max_invalid,
+                    max_not_found=task.max_not_found,
                     on_not_found=not_found.write if not_found else None,
                     on_progress=_MatchProgress(task.log),
                     on_end=on_end,
@@ -299,12 +265,8 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     elif id_list.invalid or id_list.not_found:
         unused = {"invalid": id_list.invalid, "not_found": id_list.not_found}
         task.log.warning("Not all of %s rows are used: %s", f"{id_list.read:,}", counts_text(unused, task, id_list))
-    rules.check_empty(id_list.read)
+    check_empty(id_list.read, task.on_empty)
     return id_list
-
-
-async def _file(files: AsyncExitStack, path: str | None, *columns: str) -> Writer | None:
-    return None if path is None else await files.enter_async_context(outside(writing(str(path), columns)))
 
 
 def counts_text(report: Mapping[str, int], task: Any = None, id_list: MemberIdList | None = None) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_cij._arguments import word_list
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.journeys.participants import STATES
-from airflow_provider_cij.files import check_writable, outside, writing
+from airflow_provider_cij.files import check_writable, writing_if_given
 from airflow_provider_cij.links import CijJourneyLink
 from airflow_provider_cij.operators._emitting import EmitsEvents
 
@@ -58,8 +57,7 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
 
     def _execute(self, context: Context) -> dict[str, Any]:
         """List the participants, count and write them."""
-        if self.path is not None:
-            check_writable(self.path)
+        check_writable(self.path)
         with log_group(self.log, f"Read participants of journey {self.journey_id}"):
             journey, counts = self.call(lambda cij: self._export(cij, context))
         total = counts.total()
@@ -79,10 +77,7 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
         journey = await cij.journeys.get(self.journey_id, FOR_VALIDATION)
         self.show_link(context, journey.summary(), journey.name)
         counts: Counter[str] = Counter()
-        async with AsyncExitStack() as files:
-            file = None
-            if self.path is not None:
-                file = await files.enter_async_context(outside(writing(self.path, _COLUMNS)))
+        async with writing_if_given(self.path, _COLUMNS) as file:
             async for page in participants(cij.dataverse, journey.journey_id, self.states):
                 counts.update(one.state for one in page)
                 if file:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset
 
-from airflow_provider_cij._arguments import Reader, bound, column, filled_text, switch, text, words
+from airflow_provider_cij._arguments import Reader, column, filled_text, switch, text, words
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.api.timestamps import parse_utc
 from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.files import check_writable, outside, writing
-from airflow_provider_cij.operators._hidden import hidden
+from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.operators._member_list import check_empty, counts_text
-from airflow_provider_cij.sources import Source, as_source
-from airflow_provider_cij.sources.values import revealed
+from airflow_provider_cij.operators._rows import RowsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,14 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.api.consent.importing import ImportReport
 
 __all__ = ["CijExportConsentOperator", "CijImportConsentOperator", "ConsentTo"]
-
-
-def _rows(name: str, value: object) -> Source:
-    found = as_source(revealed(value))
-    if not isinstance(found, Source):
-        hint = "Give a list of dicts, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
-        raise CijInputError(f"{name} is a {type(revealed(found)).__name__}.", hint=hint)
-    return found
 
 
 def _to(name: str, value: object) -> ConsentTo:
@@ -51,7 +41,7 @@ def _column_or_none(name: str, value: object) -> str | None:
     return None if value is None else filled_text(name, value)
 
 
-class CijImportConsentOperator(CijOperator):
+class CijImportConsentOperator(RowsOperator):
     """Write the consent that a source knows into the organisation. Idempotent, and never at the cost of a later "no".
 
     All rows are read and checked before the first write. Where several rows are about one address, the latest counts,
@@ -100,9 +90,8 @@ class CijImportConsentOperator(CijOperator):
     :raises CijError: the service refused too many addresses, or is not there
     """
 
-    template_ext: Sequence[str] = (".sql",)
     readers: ClassVar[Mapping[str, Reader]] = {
-        "rows": _rows,
+        **RowsOperator.readers,
         "to": _to,
         "address_column": filled_text,
         "value": text,
@@ -112,17 +101,12 @@ class CijImportConsentOperator(CijOperator):
         "reason_column": filled_text,
         "match_on": column,
         "overwrite": words("if_source_newer", "always", "never"),
-        "max_failed": bound,
         "dry_run": switch,
     }
-
-    # Rows are people: a bare list would be shown in the UI.
-    rows = hidden("rows", as_source)
 
     def __init__(
         self,
         *,
-        rows: Iterable[Mapping[str, object]] | Source,
         to: ConsentTo | None = None,
         address_column: str = "address",
         value: str | None = None,
@@ -133,16 +117,11 @@ class CijImportConsentOperator(CijOperator):
         match_on: str | None = None,
         table: str = "contact",
         overwrite: str = "if_source_newer",
-        max_invalid: int | float | str | None = 0,
         max_not_found: int | float | str | None = 0,
-        max_failed: int | float | str | None = 0,
-        on_empty: str = "fail",
-        rejects_path: str | None = None,
         dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.rows = rows
         self.to = to
         self.address_column = address_column
         self.value = value
@@ -153,18 +132,13 @@ class CijImportConsentOperator(CijOperator):
         self.match_on = match_on
         self.table = table
         self.overwrite = overwrite
-        self.max_invalid = max_invalid
         self.max_not_found = max_not_found
-        self.max_failed = max_failed
-        self.on_empty = on_empty
-        self.rejects_path = rejects_path
         self.plan_only = dry_run
 
     def _execute(self, context: Context) -> dict[str, int]:
         """Read the rows to their end, then write what differs."""
-        if self.rejects_path is not None:
-            check_writable(self.rejects_path)
-        report = self.call(self._run)
+        check_writable(self.rejects_path)
+        report = self.call(lambda cij: self._with_rejects(partial(self._import, cij)))
         counts = report.as_dict()
         self.log.info("Consent: %s", counts_text(counts))
         check_empty(report.read, self.on_empty)
@@ -178,20 +152,7 @@ class CijImportConsentOperator(CijOperator):
             )
         return counts
 
-    async def _run(self, cij: Cij) -> ImportReport:
-        failure: CijError | None = None
-        async with AsyncExitStack() as files:
-            rejects = None
-            if self.rejects_path is not None:
-                file = outside(writing(self.rejects_path, ("line", "reason")))
-                rejects = await files.enter_async_context(file)
-            try:
-                return await self._import(cij, rejects)
-            except CijError as error:  # the file is most wanted then
-                failure = error
-        raise failure
-
-    async def _import(self, cij: Cij, rejects: Any) -> ImportReport:
+    async def _import(self, cij: Cij, rejects: Writer | None) -> ImportReport:
         from airflow_provider_cij.api.consent.importing import ImportSpec, import_consent
         from airflow_provider_cij.api.consent.statements import Columns, value_of
 

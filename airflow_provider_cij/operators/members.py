@@ -86,10 +86,9 @@ class _FillOperator(_GroupOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if self.opted_out_path is not None:
-            if not self.require_consent:
-                raise CijInputError("opted_out_path is given without require_consent.")
-            check_writable(str(self.opted_out_path))
+        if self.opted_out_path is not None and not self.require_consent:
+            raise CijInputError("opted_out_path is given without require_consent.")
+        check_writable(self.opted_out_path)
 
     def _check_ids(self, ids: IdSet) -> None:
         from airflow_provider_cij.api.members.sync_plan import check_room
@@ -267,8 +266,7 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if self.removed_path is not None:
-            check_writable(str(self.removed_path))
+        check_writable(self.removed_path)
 
     def _report(self, context: Context, segment: Segment, report: Mapping[str, int]) -> None:
         if not self.plan_only:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import Reader, bound, column, number, switch, words
-from airflow_provider_cij._base import CijOperator, log_group
+from airflow_provider_cij._arguments import Reader, column, number, switch, words
+from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.records.spec import (
     DUPLICATES,
@@ -20,13 +21,11 @@ from airflow_provider_cij.api.records.spec import (
     check_columns,
     lookup,
 )
-from airflow_provider_cij.errors import CijError, CijInputError
-from airflow_provider_cij.files import check_writable, outside, writing
-from airflow_provider_cij.operators._hidden import hidden
+from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.operators._member_list import check_empty, counts_text
 from airflow_provider_cij.operators._progress import ProgressStore
-from airflow_provider_cij.sources import Source, as_source
-from airflow_provider_cij.sources.values import revealed
+from airflow_provider_cij.operators._rows import RowsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,14 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["CijUpsertContactsOperator", "CijUpsertLeadsOperator", "Lookup", "lookup"]
 
 _KEY = "cij_upsert"
-
-
-def _rows(name: str, value: object) -> Source:
-    found = as_source(revealed(value))
-    if not isinstance(found, Source):
-        hint = "Give a list of dicts, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
-        raise CijInputError(f"{name} is a {type(revealed(found)).__name__}.", hint=hint)
-    return found
 
 
 def _columns_of_key(name: str, value: object) -> list[str]:
@@ -66,19 +57,17 @@ def _batch_size(name: str, value: object) -> object:
     return check_batch_size(number(name, value), name)
 
 
-class _UpsertOperator(CijOperator):
+class _UpsertOperator(RowsOperator):
     """Create and update the rows of one table."""
 
-    template_ext: Sequence[str] = (".sql",)
     readers: ClassVar[Mapping[str, Reader]] = {
-        "rows": _rows,
+        **RowsOperator.readers,
         "key": _columns_of_key,
         "columns": _columns,
         "batch_size": _batch_size,
         "mode": words(*MODES),
         "duplicates": words(*DUPLICATES),
         "on_multiple_matches": words(*MULTIPLE_MATCHES),
-        "max_failed": bound,
         "clear_empty": switch,
         "skip_unchanged": switch,
         "suppress_duplicate_detection": switch,
@@ -87,13 +76,9 @@ class _UpsertOperator(CijOperator):
     row_table: ClassVar[str] = ""
     """The table's logical name."""
 
-    # Rows are people: a bare list would be shown in the UI.
-    rows = hidden("rows", as_source)
-
     def __init__(
         self,
         *,
-        rows: Iterable[Mapping[str, object]] | Source,
         key: str | Sequence[str],
         columns: Columns | None = None,
         mode: str = "upsert",
@@ -102,17 +87,12 @@ class _UpsertOperator(CijOperator):
         duplicates: str = "refuse",
         clear_empty: bool = False,
         skip_unchanged: bool = True,
-        max_invalid: int | float | str | None = 0,
-        max_failed: int | float | str | None = 0,
-        on_empty: str = "fail",
-        rejects_path: str | None = None,
         ids_path: str | None = None,
         suppress_duplicate_detection: bool = True,
         bypass_business_logic: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.rows = rows
         self.key = key
         self.columns = columns
         self.mode = mode
@@ -121,41 +101,23 @@ class _UpsertOperator(CijOperator):
         self.duplicates = duplicates
         self.clear_empty = clear_empty
         self.skip_unchanged = skip_unchanged
-        self.max_invalid = max_invalid
-        self.max_failed = max_failed
-        self.on_empty = on_empty
-        self.rejects_path = rejects_path
         self.ids_path = ids_path
         self.suppress_duplicate_detection = suppress_duplicate_detection
         self.bypass_business_logic = bypass_business_logic
 
     def _execute(self, context: Context) -> dict[str, Any]:
         """Read the rows to their end, then write those that are new or differ."""
-        for path in (self.rejects_path, self.ids_path):
-            if path is not None:
-                check_writable(path)
+        check_writable(self.rejects_path)
+        check_writable(self.ids_path)
         progress = ProgressStore(context, self.log, _KEY)
-        report = self.call(lambda cij: self._run(cij, progress))
+        report = self.call(lambda cij: self._with_rejects(partial(self._upsert, cij, progress)))
         progress.delete()
         counts = report.as_dict()
         self.log.info("Upserted %ss: %s", self.row_table, counts_text(counts))
         check_empty(report.read, self.on_empty)
         return counts | ({"ids_path": self.ids_path} if self.ids_path is not None else {})
 
-    async def _run(self, cij: Cij, progress: ProgressStore) -> UpsertReport:
-        failure: CijError | None = None
-        async with AsyncExitStack() as files:
-            rejects = None
-            if self.rejects_path is not None:
-                file = outside(writing(self.rejects_path, ("line", "reason")))
-                rejects = await files.enter_async_context(file)
-            try:
-                return await self._upsert(cij, progress, rejects)
-            except CijError as error:  # the file is most wanted then
-                failure = error
-        raise failure
-
-    async def _upsert(self, cij: Cij, progress: ProgressStore, rejects: Any) -> UpsertReport:
+    async def _upsert(self, cij: Cij, progress: ProgressStore, rejects: Writer | None) -> UpsertReport:
         from airflow_provider_cij.api.records.checkpoint import UpsertCheckpoint
 
         ids: list[Any] = []

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from airflow_provider_cij.api.bounds import Bound, bound_of
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.segments.models import MemberReport
 from airflow_provider_cij.dataverse.guids import pack_guids
@@ -72,7 +72,7 @@ class InvalidRows:
     def __init__(
         self, max_invalid: object, what: str = "id", *, early: bool = True, on_reject: OnReject | None = None
     ) -> None:
-        self._bound = max_invalid if isinstance(max_invalid, Bound) else bound_of("max_invalid", max_invalid)
+        self._bound = bound_of("max_invalid", max_invalid)
         self._what = what
         self._early = early and not self._bound.needs_total
         self._on_reject = on_reject

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij.api.bounds import Bound, bound_of
+from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.id_list import Chunk, InvalidRows, MemberIdList, OnEnd, OnReject
 from airflow_provider_cij.api.members.id_set import IdSet
@@ -113,7 +113,7 @@ async def match(
         raise CijInputError(f"match_on is {column!r}, which is no column.", hint="Give its logical name.")
     matching = _Matching(client, table, column, on_not_found, on_progress, values_per_query)
     invalid = InvalidRows(max_invalid, what="value", early=on_end is None, on_reject=on_reject)
-    bound = max_not_found if isinstance(max_not_found, Bound) else bound_of("max_not_found", max_not_found)
+    bound = bound_of("max_not_found", max_not_found)
     id_list = await matching.run(chunks, invalid)
     if on_end:
         await on_end()
