@@ -33,17 +33,6 @@ class Cij:
         """Return all verbs, over an open client."""
         return cls(client)
 
-    @staticmethod
-    def shared(client: DataverseClient, window: float) -> Cij:
-        """Return all verbs, for many that wait at once: reads of rows that fall into one window are one request.
-
-        :param client: open
-        :param window: seconds to gather for
-        """
-        from airflow_provider_cij.api.shared import SharedCij
-
-        return SharedCij(client, window)
-
     @cached_property
     def segments(self) -> Segments:
         """The verbs on segments."""

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from airflow_provider_cij.api import IdSet, MemberGroup, SegmentSpec
-from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.journeys.wait import JourneyWait
 from airflow_provider_cij.api.outbound.segments import OutboundSegmentSpec
 from airflow_provider_cij.api.outbound.wait import OutboundWait
 from airflow_provider_cij.api.segments.wait import SegmentWait, capture_baseline
+from airflow_provider_cij.api.shared import SharedCij
 from airflow_provider_cij.api.wait import PHASE, wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.guids import pack_guids
@@ -38,7 +38,7 @@ class Counted:
         return await self._wait.check(cij)
 
 
-def start(shared: Cij, waits):
+def start(shared: SharedCij, waits):
     """Return tasks of waits that share their polls."""
     # Two waits that begin before and after one of their common moments would not read together at first.
     time.sleep(POLL - (time.monotonic() - PHASE) % POLL + POLL / 10)
@@ -102,7 +102,7 @@ def test_waits_of_every_kind_stand_in_the_poll_until_their_end(cij_sandbox, orga
         outbound = [await cij.outbound.segments.create(OutboundSegmentSpec(f"{key}.{n}", "O")) for n in (1, 2)]
         waits = [await wait_of(cij, kind, made.segment_id) for kind, both in segments.items() for made in both]
         waits += [Counted(OutboundWait("segment", made.row_id)) for made in outbound]
-        tasks = start(Cij.shared(cij.dataverse, 0.1), waits)
+        tasks = start(SharedCij(cij.dataverse, 0.1), waits)
         group = segments["group"]
         # Until a group has shown that the service keeps to the size of a page, groups are checked at each poll.
         await cij.members.add(group[0].segment_id, group[0].groups["in"], ids(0, 2))
@@ -129,7 +129,7 @@ def shared_poll(scripted):
     def run(work):
         async def main():
             async with DataverseClient(scripted.settings()) as client:
-                return await work(Cij.shared(client, 0.1))
+                return await work(SharedCij(client, 0.1))
 
         return asyncio.run(main())
 

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.custom_apis import inputs_of
-from airflow_provider_cij.api.members.group_count import GroupMemberCounter
+from airflow_provider_cij.api.members.group_count import count_up_to
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.pages import (
     MAX_IDS,
@@ -31,7 +31,6 @@ from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.segments.client import Segments
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 log = logging.getLogger(__name__)
@@ -217,15 +216,15 @@ class Members:
         """
         return (await self._group_page(segment, group, number, size)).ids
 
-    def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
-        """Return a reader of a segment with the member count of one of its static groups, for a wait.
+    async def count_up_to(self, segment: Segment, group: MemberGroup, min_members: int) -> int | None:
+        """Count the members of a static group for a wait, reading as few of its pages as possible.
 
-        :param segments: reads the segment
-        :param group: the group's name or id
+        :param segment: the segment
+        :param group: its group
         :param min_members: stop counting at this number
-        :return: the reader
+        :return: the number of members; None when it is known to be less than ``min_members``, and not by how much
         """
-        return GroupMemberCounter(segments, self, group, min_members)
+        return await count_up_to(self, segment, group, min_members)
 
     async def of_group(self, segment: Segment | str, group: MemberGroup | str) -> AsyncIterator[list[str]]:
         """List a static group, page by page, until a page is empty. Pages are read side by side.

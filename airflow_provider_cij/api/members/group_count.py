@@ -3,79 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from airflow_provider_cij.api.segments.models import MemberGroup, Segment
-from airflow_provider_cij.api.standing import check_again, read_once
+from airflow_provider_cij.api.standing import check_again
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.members.client import Members
-    from airflow_provider_cij.api.segments.client import Segments
-
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 # Members that are listed in a batch: five hundred such lists are 2 MB.
 _SMALL = 100
 
 
-class GroupMemberCounter:
-    """Reads a segment with the member count of one of its static groups. It belongs to one wait.
+async def count_up_to(
+    members: Members, segment: Segment, group: MemberGroup, min_members: int, probe: PagesOfOne | None = None
+) -> int | None:
+    """Count the members of a static group for a wait.
 
-    The service gives no total of a group. So a check reads the first page, and the page that would hold the last of
+    The service gives no total of a group. So the first page is read, and the page that would hold the last of
     ``min_members``. Only when that page has members is the group listed up to there, for the count that decides.
-    Which group is meant is read once: the service knows it by its id from then on.
 
-    :param segments: reads the segment
     :param members: lists the group
-    :param group: the group's name or id
+    :param segment: the segment
+    :param group: its group
     :param min_members: stop counting at this number
     :param probe: asks for a page of one member before any other; default None, for a wait that reads alone
+    :return: the number of members; None when it is known to be less than ``min_members``, and not by how much
     """
-
-    def __init__(
-        self, segments: Segments, members: Members, group: str, min_members: int, probe: PagesOfOne | None = None
-    ) -> None:
-        self._segments = segments
-        self._members = members
-        self._group = group
-        self._min_members = min_members
-        self._probe = probe
-        self._found: MemberGroup | None = None
-        self.newest_executions = segments.newest_executions
-        self.executions_since = segments.executions_since
-        self.failure_reason = segments.failure_reason
-
-    @property
-    def service_ahead(self) -> float:
-        """Seconds by which the service's clock is ahead of ours."""
-        return self._segments.service_ahead
-
-    async def get(self, segment_id: str) -> Segment:
-        """Read the segment, with the group's member count.
-
-        :param segment_id: the segment's id
-        :return: the segment; its ``member_count`` is None when the group is known to be too small, not by how much
-        :raises CijInputError: the segment has no such group
-        """
-        segment = await self._segments.get(segment_id)
-        if self._found is None:
-            with read_once():
-                self._found = await self._segments.group(segment, self._group)
-        return replace(segment, member_count=await self._count(segment, self._found))
-
-    async def _count(self, segment: Segment, group: MemberGroup) -> int | None:
-        has = await self._probe.has(segment, group, self._min_members) if self._probe else None
-        if has is False:
-            return None
-        if has and self._probe and (few := await self._probe.count(segment, group, self._min_members)) is not None:
-            return few
-        first = 1 if has else len(await self._members.group_page(segment, group, 1))
-        if not has and first < self._min_members:
-            number = ceil(self._min_members / first) if first else 1
-            if number > 1 and not await self._members.group_page(segment, group, number):
-                return first if number == 2 else None
-        return await self._members.count(segment, group, self._min_members) if first else 0
+    has = await probe.has(segment, group, min_members) if probe else None
+    if has is False:
+        return None
+    if has and probe and (few := await probe.count(segment, group, min_members)) is not None:
+        return few
+    first = 1 if has else len(await members.group_page(segment, group, 1))
+    if not has and first < min_members:
+        number = ceil(min_members / first) if first else 1
+        if number > 1 and not await members.group_page(segment, group, number):
+            return first if number == 2 else None
+    return await members.count(segment, group, min_members) if first else 0
 
 
 class PagesOfOne:

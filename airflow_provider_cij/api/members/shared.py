@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.members.client import Members
-from airflow_provider_cij.api.members.group_count import GroupMemberCounter, PagesOfOne
+from airflow_provider_cij.api.members.group_count import PagesOfOne, count_up_to
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.batching import BatchedActions
-    from airflow_provider_cij.api.segments.client import Segments
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
     from airflow_provider_cij.dataverse.client import DataverseClient
 
 
@@ -24,11 +24,6 @@ class SharedMembers(Members):
         super().__init__(client)
         self._probe = PagesOfOne(Members(actions))  # type: ignore[arg-type]  # they read pages only
 
-    def group_counter(self, segments: Segments, group: str, min_members: int) -> GroupMemberCounter:
-        """Return a reader of a segment with the member count of one of its static groups, for a wait.
-
-        :param segments: reads the segment
-        :param group: the group's name or id
-        :param min_members: stop counting at this number
-        """
-        return GroupMemberCounter(segments, self, group, min_members, self._probe)
+    async def count_up_to(self, segment: Segment, group: MemberGroup, min_members: int) -> int | None:
+        """Count the members of a static group, with what other waits ask of theirs now."""
+        return await count_up_to(self, segment, group, min_members, self._probe)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_cij.api.segments.models import (
     AT_REST,
@@ -23,6 +23,7 @@ from airflow_provider_cij.api.segments.models import (
     UNFINISHED,
     Execution,
     ExecutionStatus,
+    MemberGroup,
     Segment,
     SegmentStatus,
 )
@@ -61,26 +62,6 @@ _UNMET = {
 }
 
 
-class SegmentReader(Protocol):
-    """Where a check reads: the verbs on segments, or a counter of a group's members in front of them."""
-
-    @property
-    def service_ahead(self) -> float:
-        """Seconds by which the service's clock is ahead of ours."""
-
-    async def get(self, segment_id: str) -> Segment:
-        """Read a segment."""
-
-    async def executions_since(self, segment: Segment, since: str) -> list[Execution]:
-        """Read its evaluations that began at or after ``since``, and those that have not ended, the newest first."""
-
-    async def newest_executions(self, segment: Segment, most: int) -> list[Execution]:
-        """Read its newest evaluations that have begun, the newest first."""
-
-    async def failure_reason(self, segment_id: str) -> str:
-        """Read why the last evaluation ended as it did."""
-
-
 @dataclass(frozen=True)
 class PublishBaseline:
     """What a segment was just before it was published, to tell a new evaluation from an old one.
@@ -101,12 +82,12 @@ class PublishBaseline:
 class Memory:
     """What a wait keeps from one check to the next.
 
-    :param reader: of its group
+    :param group: its static group
     :param segment: as it was last read
     :param read_at: when that was, in seconds of ``time.monotonic``
     """
 
-    reader: SegmentReader | None = None
+    group: MemberGroup | None = None
     segment: Segment | None = None
     read_at: float = 0.0
 
@@ -178,11 +159,37 @@ class SegmentWait:
         :raises CijSegmentFailedError: the segment failed, with the service's reason
         :raises CijMemberCountError: it is as it should be, but has more members than it may have
         """
-        if not self.group:
-            return await check_segment(cij.segments, self)
-        if self.memory.reader is None:
-            self.memory.reader = cij.members.group_counter(cij.segments, self.group, self.min_members)
-        return await check_segment(self.memory.reader, self)
+        # A wait by another clock has a memory of its own.
+        segments, memory, good_for = cij.segments, self.memory, Check.good_for
+        wait = self.by_service_clock(segments.service_ahead)
+        if wait.until == "refreshed":
+            wait, segment, runs, good_for = await _refreshed(segments, wait, memory)
+        else:
+            segment, runs = await segments.get(wait.segment_id), []
+            wait = wait.by_service_clock(segments.service_ahead)
+            if wait.needs_log(segment):
+                segment, runs = await _with_log(segments, wait, segment)
+        if wait.group:
+            segment = replace(segment, member_count=await _group_count(cij, wait, segment, memory))
+        outcome = classify(segment, runs, wait)
+        if outcome == "failed":
+            reason = await segments.failure_reason(segment.segment_id)
+            ended = f"ended in status {segment.status_name}" if segment.status in FAILED else "could not be evaluated"
+            raise CijSegmentFailedError(
+                f"Segment {segment.display_name!r} ({segment.segment_id}) {ended}: "
+                f"{reason or 'the service gives no reason.'}",
+                hint="" if reason else "Open the segment in Dynamics 365 to see why.",
+            )
+        if outcome != "done":
+            return replace(found(segment, wait, outcome), good_for=good_for)
+        evaluated, limits = _succeeded(runs), wait.limits
+        if limits.looks_back or (limits.needs_count and evaluated is None):
+            evaluated, limits = await _from_log(segments, segment, limits)
+        limits.check(segment, evaluated)
+        if segment.status == SegmentStatus.LIVE_WITH_WARNINGS:
+            said = "Segment %r (%s) is live, with warnings: open it in Dynamics 365 to see them"
+            log.warning(said, segment.display_name, segment.segment_id)
+        return found(segment, wait, outcome, evaluated)
 
 
 def classify(segment: Segment, runs: Sequence[Execution], wait: SegmentWait) -> Outcome:
@@ -276,47 +283,19 @@ def found(segment: Segment, wait: SegmentWait, outcome: Outcome = "done", evalua
     )
 
 
-async def check_segment(reader: SegmentReader, wait: SegmentWait) -> Check:
-    """Check a segment once.
+async def _group_count(cij: Cij, wait: SegmentWait, segment: Segment, memory: Memory) -> int | None:
+    """Count the members of the wait's group; None when there are too few, and how many is not known.
 
-    :param reader: where to read
-    :param wait: what is waited for
-    :raises CijSegmentFailedError: the segment failed, with the service's reason
-    :raises CijMemberCountError: it is as it should be, but has more members than it may have
+    Which group is meant is read once: the service knows it by its id from then on.
     """
-    # A wait by another clock has a memory of its own.
-    memory, good_for = wait.memory, Check.good_for
-    wait = wait.by_service_clock(reader.service_ahead)
-    if wait.until == "refreshed":
-        wait, segment, runs, good_for = await _refreshed(reader, wait, memory)
-    else:
-        segment, runs = await reader.get(wait.segment_id), []
-        wait = wait.by_service_clock(reader.service_ahead)
-        if wait.needs_log(segment):
-            segment, runs = await _with_log(reader, wait, segment)
-    outcome = classify(segment, runs, wait)
-    if outcome == "failed":
-        reason = await reader.failure_reason(segment.segment_id)
-        raise CijSegmentFailedError(
-            f"Segment {segment.display_name!r} ({segment.segment_id}) "
-            + (f"ended in status {segment.status_name}: " if segment.status in FAILED else "could not be evaluated: ")
-            + (reason or "the service gives no reason."),
-            hint="" if reason else "Open the segment in Dynamics 365 to see why.",
-        )
-    if outcome != "done":
-        return replace(found(segment, wait, outcome), good_for=good_for)
-    evaluated, limits = _succeeded(runs), wait.limits
-    if limits.looks_back or (limits.needs_count and evaluated is None):
-        evaluated, limits = await _from_log(reader, segment, limits)
-    limits.check(segment, evaluated)
-    if segment.status == SegmentStatus.LIVE_WITH_WARNINGS:
-        said = "Segment %r (%s) is live, with warnings: open it in Dynamics 365 to see them"
-        log.warning(said, segment.display_name, segment.segment_id)
-    return found(segment, wait, outcome, evaluated)
+    if memory.group is None:
+        with read_once():
+            memory.group = await cij.segments.group(segment, wait.group)
+    return await cij.members.count_up_to(segment, memory.group, wait.min_members)
 
 
 async def _refreshed(
-    reader: SegmentReader, wait: SegmentWait, memory: Memory
+    segments: Segments, wait: SegmentWait, memory: Memory
 ) -> tuple[SegmentWait, Segment, list[Execution], float]:
     """Read the log of a segment, and the segment itself once the log shows an end, or it was read long ago.
 
@@ -326,42 +305,42 @@ async def _refreshed(
     """
     if memory.segment is None or memory.read_at <= time.monotonic() - _ROW_IS_OLD:
         with read_once():
-            memory.segment, memory.read_at = await reader.get(wait.segment_id), time.monotonic()
-        wait = wait.by_service_clock(reader.service_ahead)
-    runs = await reader.executions_since(memory.segment, wait.earliest)
+            memory.segment, memory.read_at = await segments.get(wait.segment_id), time.monotonic()
+        wait = wait.by_service_clock(segments.service_ahead)
+    runs = await segments.executions_since(memory.segment, wait.earliest)
     if not any(run.status in _EXECUTION_ENDED and began_since(run, wait.since) for run in runs):
         return wait, memory.segment, runs, max(0.0, memory.read_at + _ROW_IS_OLD - time.monotonic())
-    memory.segment, memory.read_at = await _after_log(reader, memory.segment), time.monotonic()
+    memory.segment, memory.read_at = await _after_log(segments, memory.segment), time.monotonic()
     return wait, memory.segment, runs, Check.good_for
 
 
-async def _with_log(reader: SegmentReader, wait: SegmentWait, segment: Segment) -> tuple[Segment, list[Execution]]:
+async def _with_log(segments: Segments, wait: SegmentWait, segment: Segment) -> tuple[Segment, list[Execution]]:
     """Read the log of a segment, and the segment again where the log shows an end."""
     try:
-        runs = await reader.executions_since(segment, wait.earliest)
+        runs = await segments.executions_since(segment, wait.earliest)
     except CijRefusedError:
         if wait.baseline or wait.until == "refreshed":
             raise
         return segment, []
     if _by_status(segment, runs, wait) != "waiting":
-        segment = await _after_log(reader, segment)
+        segment = await _after_log(segments, segment)
     return segment, runs
 
 
-async def _after_log(reader: SegmentReader, segment: Segment) -> Segment:
+async def _after_log(segments: Segments, segment: Segment) -> Segment:
     """Read a segment after its log: a row that was read before may show another evaluation."""
     read_anew()
-    return await reader.get(segment.segment_id)
+    return await segments.get(segment.segment_id)
 
 
 def _succeeded(runs: Sequence[Execution]) -> Execution | None:
     return next((run for run in runs if run.status == ExecutionStatus.SUCCEEDED), None)
 
 
-async def _from_log(reader: SegmentReader, segment: Segment, limits: SizeLimits) -> tuple[Execution | None, SizeLimits]:
+async def _from_log(segments: Segments, segment: Segment, limits: SizeLimits) -> tuple[Execution | None, SizeLimits]:
     """Read the newest evaluation, whose count the row may have later, and the count of the one before."""
     try:
-        runs = await reader.newest_executions(segment, _NEWEST)
+        runs = await segments.newest_executions(segment, _NEWEST)
     except CijRefusedError:
         if limits.looks_back:
             raise

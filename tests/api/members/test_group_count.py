@@ -6,9 +6,9 @@ import asyncio
 import uuid
 
 from airflow_provider_cij.api import IdSet, MemberGroup, SegmentSpec
-from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.members.group_count import PagesOfOne
 from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.shared import SharedCij
 from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.hooks.cij import CijHook
 
@@ -52,7 +52,7 @@ def test_waits_on_many_groups_share_batches_of_one_member_each(cij_sandbox, monk
 
     async def main(cij):
         made = [await cij.segments.create(spec) for spec in specs]
-        shared = Cij.shared(cij.dataverse, 0.05)
+        shared = SharedCij(cij.dataverse, 0.05)
         waits = [SegmentWait(one.segment_id, "members", min_members=3, group="in") for one in made]
         members = IdSet()
         members.update(pack_guids(ids)[0])
@@ -85,7 +85,7 @@ def test_a_group_that_has_more_than_a_batch_lists_is_counted_in_full(organisatio
             made, members = await cij.segments.create(spec), IdSet()
             members.update(pack_guids([str(uuid.UUID(int=number)) for number in range(1, size + 1)])[0])
             await cij.members.add(made.segment_id, made.groups["in"], members)
-        shared = Cij.shared(cij.dataverse, 0.1)
+        shared = SharedCij(cij.dataverse, 0.1)
         for reader in (cij, shared):
             waits = [
                 SegmentWait(spec.segment_id, "members", min_members=count, group="in")

@@ -10,11 +10,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_cij.api.cij import Cij
 from airflow_provider_cij.api.segments.executions import OF_DEFINITION
 from airflow_provider_cij.api.segments.models import Segment
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
+from airflow_provider_cij.api.shared import SharedCij
 from airflow_provider_cij.api.wait import wait_until
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.errors import CijInputError, CijNotFoundError, CijTimeoutError
@@ -42,7 +42,7 @@ def run_on_poll(scripted, ask):
 
     async def main():
         async with DataverseClient(scripted.settings()) as client:
-            return await ask(Cij.shared(client, 0.02).segments)
+            return await ask(SharedCij(client, 0.02).segments)
 
     return asyncio.run(main())
 
@@ -126,7 +126,7 @@ def test_evaluations_of_many_segments_come_with_one_query(organisation, key, oth
         segments = [await cij.segments.get(spec.segment_id) for spec in specs]
         since = "2020-01-01T00:00:00Z"
         alone = [await cij.segments.executions_since(segment, since) for segment in segments]
-        poll = Cij.shared(cij.dataverse, 0.02).segments
+        poll = SharedCij(cij.dataverse, 0.02).segments
         asked = segments + [replace(segments[0], definition_id=PEOPLE[number]) for number in range(others)]
         together = await asyncio.gather(*(poll.executions_since(segment, since) for segment in asked))
         together, unknown = together[: len(segments)], together[len(segments) :]
