@@ -157,7 +157,9 @@ def record(name: str, value: object) -> str:
         if not value.removeprefix(NAME_PREFIX).strip():
             raise _wrong(name, value, "Give the name behind 'name:'.")
         return value
-    row_ids(**{name: value})
+    from airflow_provider_cij.dataverse.guids import normalize_guid
+
+    normalize_guid(value, name)
     return value
 
 
@@ -224,17 +226,6 @@ def whole(**numbers: object) -> None:
             raise _wrong(name, number, "Give a whole number, 1 or more.")
 
 
-def filled(**texts: object) -> None:
-    """Check texts that must not be empty.
-
-    :param texts: the arguments by their names
-    :raises CijInputError: one is no text, or an empty one
-    """
-    for name, text in texts.items():
-        if not isinstance(text, str) or not text.strip():
-            raise _wrong(name, text, "Give text that is not empty.")
-
-
 def filled_text(name: str, value: object) -> str:
     """Return a text that is not empty.
 
@@ -243,20 +234,9 @@ def filled_text(name: str, value: object) -> str:
     :raises CijInputError: the value is no text, or an empty one
     """
     found = text(name, value)
-    filled(**{name: found})
+    if not found.strip():
+        raise _wrong(name, found, "Give text that is not empty.")
     return found
-
-
-def row_ids(**given: object) -> None:
-    """Check ids of rows, in any spelling of a GUID.
-
-    :param given: the arguments by their names
-    :raises CijInputError: one is no GUID
-    """
-    from airflow_provider_cij.dataverse.guids import normalize_guid
-
-    for name, row_id in given.items():
-        normalize_guid(row_id, name)
 
 
 def bound(name: str, value: object) -> object:
@@ -316,8 +296,9 @@ READERS: Mapping[str, Reader] = {
     name: reader
     for reader, names in {
         text: "cij_conn_id display_name query key description business_unit_id path not_found_path removed_path "
-        "unclear_path opted_out_path rejects_path name template_id trigger content_settings_id required_consent target "
+        "unclear_path opted_out_path rejects_path name template_id content_settings_id required_consent target "
         "journey_type owner_id",
+        filled_text: "trigger",
         text_or_texts: "group",
         group_list: "groups",
         members: "members",

@@ -44,8 +44,7 @@ class ChangedRows:
             self.newest = rows[0]["modifiedon"] if rows else ""
         if self.newest:
             where = f"modifiedon ge {before(self.newest, OVERLAP)}"
-        pages = client.pages(query(self._entity_set, select=self._columns, where=where))
-        found = [row async for page in pages for row in page]
+        found = await client.all_rows(query(self._entity_set, select=self._columns, where=where))
         found.sort(key=lambda row: str(row["modifiedon"]))
         if found:
             self.newest = max(self.newest, found[-1]["modifiedon"])

@@ -1,8 +1,9 @@
-"""Values that columns of Dataverse hold: whole numbers in range, and JSON as text. Pure."""
+"""Values that columns of Dataverse hold: whole numbers in range, codes of choices, and JSON as text. Pure."""
 
 from __future__ import annotations
 
 import json
+from enum import IntEnum
 from typing import Any
 
 from airflow_provider_cij.errors import CijInputError
@@ -23,6 +24,18 @@ def whole_number(name: str, value: object, least: int = 0) -> int:
         return value
     shown = repr(value)[:60] if not isinstance(value, int) or abs(value) < 10**60 else "a number of many digits"
     raise CijInputError(f"{name} is {shown}.", hint=f"A whole number, from {least:,} to {MAX_INT:,}.")
+
+
+def code_name(names: type[IntEnum], code: int) -> str:
+    """Return the code of a choice in one word; an unknown code as its number.
+
+    :param names: the known codes
+    :param code: the code
+    """
+    try:
+        return names(code).name.lower()
+    except ValueError:
+        return f"status {code}"
 
 
 def json_text(name: str, value: object, **options: Any) -> str:

@@ -106,8 +106,8 @@ async def rows_by_id(
     :return: those that exist, by id in lower case
     :raises CijError: the service refuses, or is not there
     """
-    pages = client.pages(query(entity_set, select=columns, where=in_filter(id_column, row_ids)))
-    return {str(row.get(id_column)).lower(): row async for page in pages for row in page}
+    rows = await client.all_rows(query(entity_set, select=columns, where=in_filter(id_column, row_ids)))
+    return {str(row.get(id_column)).lower(): row for row in rows}
 
 
 async def read_columns(

@@ -101,7 +101,7 @@ class OwnRows:
             where = f"startswith({name},{literal(PREFIX)})"
             path = query(entity_set, select=(KEYS[entity_set], name, *extra), where=where)
             try:
-                rows = [row async for page in self._client.pages(path) for row in page]
+                rows = await self._client.all_rows(path)
             except CijError as error:  # the table is missing, or can't be read: the probe created no row in it
                 log.debug("Rows of %s could not be searched: %s", entity_set, error.message)
                 continue

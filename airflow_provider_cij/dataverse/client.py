@@ -167,7 +167,7 @@ class DataverseClient:
         return await self._send(lambda found: found, method, path, body, repeatable=repeatable, headers=headers)
 
     async def rows(self, path: str) -> list[dict[str, Any]]:
-        """Read the first page of a query's rows. Use ``pages`` to read all of them.
+        """Read the first page of a query's rows. Use ``all_rows`` or ``pages`` to read all of them.
 
         :param path: an entity set with query options, usually with ``$top``
         """
@@ -320,6 +320,14 @@ class DataverseClient:
             rows, link = await self._send(rows_of, "GET", link, repeatable=True, headers=prefer)
             empty = 0 if rows else empty + 1
             yield rows
+
+    async def all_rows(self, path: str) -> list[dict[str, Any]]:
+        """Read all rows of a query.
+
+        :param path: an entity set with query options but without ``$top``
+        :raises CijIncompleteError: the pages repeat, or do not end
+        """
+        return [row async for page in self.pages(path) for row in page]
 
     async def _send(
         self,

@@ -214,6 +214,7 @@ EXTRAS = (
     "max_poll_seconds",
     "caller_object_id",
 )
+_NUMBERS = ("max_concurrency", "timeout_seconds", "max_throttle_wait_seconds", "max_poll_seconds")
 # Former names, still read.
 _RENAMED = {"max_hold_seconds": "max_throttle_wait_seconds"}
 # Only what looks like a name is repeated in the log: a secret may have been pasted in a name's place.
@@ -240,45 +241,34 @@ def settings_of(connection: Connection) -> Settings:
         if old in extra:
             extra.setdefault(new, extra[old])
 
-    def text(name: str) -> str:
-        return trimmed(str(extra.get(name, "")))
-
-    def number(name: str, default: float) -> float:
-        try:
-            number = float(text(name) or default)
-            if isfinite(number):
-                return number
-        except (OverflowError, TypeError, ValueError):
-            pass
-        # Its value is not quoted: a secret may have been put there.
-        raise CijInputError(f"The connection's {name} is no number.")
-
-    credential = text("credential") or "client_secret"
-
-    pod = _pod_identity() if credential == "workload_identity" else {}
-    return Settings(
-        base_url=organisation_url(connection.host or "", connection.port),
-        tenant_id=text("tenant_id") or pod.get("TENANT_ID", ""),
-        client_id=trimmed(connection.login or "") or pod.get("CLIENT_ID", ""),
-        credential=credential,
+    # What is not given has the default of ``Settings``.
+    given: dict[str, Any] = {name: text for name in EXTRAS if (text := trimmed(str(extra.get(name, ""))))}
+    given |= {name: _number(name, given[name]) for name in _NUMBERS if name in given}
+    pod = _pod_identity() if given.get("credential") == "workload_identity" else {}
+    special = {
+        "base_url": organisation_url(connection.host or "", connection.port),
+        "tenant_id": given.get("tenant_id") or pod.get("TENANT_ID", ""),
+        "client_id": trimmed(connection.login or "") or pod.get("CLIENT_ID", ""),
         # Entra's secrets hold printable ASCII without spaces, so what surrounds one came from a file or a secret store.
-        client_secret=trimmed(connection.password or ""),
-        certificate_path=text("certificate_path"),
+        "client_secret": trimmed(connection.password or ""),
         # Environment variables and secret stores hold a PEM on one line, with "\n" for its line ends.
-        certificate_private_key=text("certificate_private_key").replace("\\n", "\n"),
+        "certificate_private_key": given.get("certificate_private_key", "").replace("\\n", "\n"),
         # Spaces may be part of a passphrase. A line end is not: OpenSSL reads one up to the end of its line.
-        private_key_passphrase=str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
-        federated_token_file=text("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
-        managed_identity_client_id=text("managed_identity_client_id"),
-        authority=text("authority"),
-        api_version=text("api_version") or "v9.2",
-        ca_bundle=text("ca_bundle"),
-        max_concurrency=int(number("max_concurrency", 8)),
-        timeout_seconds=number("timeout_seconds", 120),
-        max_throttle_wait_seconds=number("max_throttle_wait_seconds", 60),
-        max_poll_seconds=number("max_poll_seconds", 86_400),
-        caller_object_id=text("caller_object_id"),
-    )
+        "private_key_passphrase": str(extra.get("private_key_passphrase", "")).strip("\r\n\ufeff"),
+        "federated_token_file": given.get("federated_token_file") or pod.get("FEDERATED_TOKEN_FILE", ""),
+    }
+    return Settings(**given | special)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+        if isfinite(number):
+            return int(number) if name == "max_concurrency" else number
+    except ValueError:
+        pass
+    # Its value is not quoted: a secret may have been put there.
+    raise CijInputError(f"The connection's {name} is no number.")
 
 
 def _pod_identity() -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cij._arguments import bound, filled, switch
+from airflow_provider_cij._arguments import bound, filled_text, switch
 from airflow_provider_cij._base import CijOperator, best_effort, log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.consent.consent_to import ConsentTo
@@ -418,7 +418,7 @@ class CijExportSegmentMembersOperator(CijOperator):
         """List the members and write them."""
         target = str(self.path or "")
         if self.group is not None:
-            filled(group=self.group)
+            filled_text("group", self.group)
         check_writable(target)
         bound_of("max_missing", self.max_missing)
         with log_group(self.log, f"Export to {target}"):

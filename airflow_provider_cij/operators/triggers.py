@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import filled, positive, whole
+from airflow_provider_cij._arguments import positive, whole
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
@@ -192,7 +192,6 @@ class CijRaiseTriggerOperator(MembersArgument):
     def _checked(self) -> Source:
         if (self.profile_id is None) == (self.members is None):
             raise CijInputError("Give profile_id for one person, or members for many.")
-        filled(trigger=self.trigger)
         positive("Give how many a minute, more than 0.", rate_per_minute=self.rate_per_minute)
         if self.rate_per_minute > _MOST_PER_MINUTE:
             hint = f"The service takes {_MOST_PER_MINUTE}."

@@ -6,7 +6,7 @@ import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import filled, words
+from airflow_provider_cij._arguments import filled_text, words
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.sensors._waiting import WaitSensor
@@ -136,7 +136,7 @@ class CijSegmentMembersSensor(_SegmentWait):
         from airflow_provider_cij.api.segments.wait import SegmentWait
 
         if self.group is not None:
-            filled(group=self.group)
+            filled_text("group", self.group)
         least = count_of("min_members", self.min_members, 1)
         if least is None:
             raise CijInputError("min_members is missing.", hint="Give a number from 1 on.")

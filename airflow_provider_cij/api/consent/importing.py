@@ -246,7 +246,7 @@ async def _matched(
         people = []
         for where in in_filters(match_on, values):
             path = query(entity_set, select=dict.fromkeys((match_on, column)), where=where)
-            rows = await private(f"GET {entity_set} by {match_on}", _all(client, path))
+            rows = await private(f"GET {entity_set} by {match_on}", _people(client, path))
             people += [(address_key(row.get(match_on)), text_of_value(row.get(column))) for row in rows]
         return [(key, address) for key, address in people if trimmed(address)]
 
@@ -271,9 +271,9 @@ async def _matched(
     return missing
 
 
-async def _all(client: DataverseClient, path: str) -> list[dict[str, Any]]:
+async def _people(client: DataverseClient, path: str) -> list[dict[str, Any]]:
     try:
-        return [row async for rows in client.pages(path) for row in rows]
+        return await client.all_rows(path)
     except CijError as error:
         error.hint = error.hint or "Are match_on and the recipient column columns of the table?"
         raise

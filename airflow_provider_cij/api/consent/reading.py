@@ -91,7 +91,7 @@ async def read_rows(
         wide.setdefault(widest(key), []).append(key)
     for where in in_filters(POINT, (text for texts in addresses.values() for text in texts)):
         path = query(CONSENTS, select=select, where=f"{where} and {target.where()}")
-        for row in await private(f"GET {CONSENTS}", _all(client, path)):
+        for row in await private(f"GET {CONSENTS}", client.all_rows(path)):
             key, read = address_key(row.get(POINT)), consent_row(row)
             for one in wide.get(widest(key), ()):
                 counts = one == key or read.value != ConsentValue.OPTED_IN
@@ -121,7 +121,3 @@ def consent_row(row: dict[str, Any]) -> ConsentRow:
         row.get(SOURCE),
         str(row.get(REASON) or ""),
     )
-
-
-async def _all(client: DataverseClient, path: str) -> list[dict[str, Any]]:
-    return [row async for rows in client.pages(path) for row in rows]

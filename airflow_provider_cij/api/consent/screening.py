@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ async def screen(
         stored: list[object] = []
         for where in in_filters(id_column, batch):
             path = query(entity_set, select=(id_column, column), where=where)
-            async for row in _people(client, path):
+            for row in await _people(client, path):
                 person, address = str(row.get(id_column)).lower(), address_key(row.get(column))
                 if address:
                     people.setdefault(address, []).append(person)
@@ -171,11 +171,9 @@ async def screen(
     return Screening(left_out, {reason: counts[reason] for reason in REASONS})
 
 
-async def _people(client: DataverseClient, path: str) -> AsyncIterator[dict[str, Any]]:
+async def _people(client: DataverseClient, path: str) -> list[dict[str, Any]]:
     try:
-        async for rows in client.pages(path):
-            for row in rows:
-                yield row
+        return await client.all_rows(path)
     except CijRefusedError as error:
         error.hint = error.hint or "Is the recipient column a column of the table?"
         raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from airflow_provider_cij.api.column_values import code_name
 from airflow_provider_cij.api.validation import ValidationIssue, ValidationResult
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.redact import words_of
@@ -43,14 +44,6 @@ def superseded(row: Mapping[str, Any]) -> bool:
     """Return whether a later version has taken a journey's place; False where the organisation has no such column."""
     said = {name.lower(): value for name, value in row.items()}.get("msdynmkt_issupersededbylaterversion")
     return str(said).lower() in ("true", "1")
-
-
-def journey_status_name(code: int) -> str:
-    """Return a journey's status in one word; an unknown code as its number."""
-    try:
-        return JourneyStatus(code).name.lower()
-    except ValueError:
-        return f"status {code}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class Journey:
     @property
     def status_name(self) -> str:
         """The status in one word."""
-        return journey_status_name(self.status)
+        return code_name(JourneyStatus, self.status)
 
     @property
     def audience(self) -> str | None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
+from airflow_provider_cij.api.column_values import code_name
 from airflow_provider_cij.api.row_sync import Column, Table
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.texts import wrong_with
@@ -63,10 +64,7 @@ _AFTER_DRAFT = {
 
 def status_name(code: int) -> str:
     """Return a status in one word; an unknown code as its number."""
-    try:
-        return OutboundStatus(code).name.lower()
-    except ValueError:
-        return f"status {code}"
+    return code_name(OutboundStatus, code)
 
 
 def _same_minute(ours: Any, theirs: Any) -> bool:

@@ -128,7 +128,7 @@ class OutboundRows(Generic[R]):
         conditions += [f"({where})" if conditions else where] if where else []
         path = query(self.kind.table.entity_set, select=select, where=" and ".join(conditions))
         with removal_explained():
-            return [row async for page in self._client.pages(path) for row in page]
+            return await self._client.all_rows(path)
 
     async def publish(self, row: R | str) -> R:
         """Set one to Going live. The service does the rest later: wait with ``OutboundWait``. Idempotent.

@@ -216,6 +216,6 @@ class OutboundSegments(OutboundRows[OutboundSegment]):
         where = f"_msdyncrm_suppressionsegmentid_value eq {normalize_guid(row_id)}"
         path = query(JOURNEY.table.entity_set, select=("msdyncrm_name",), where=where)
         with removal_explained():
-            rows = [row async for page in self._client.pages(path) for row in page]
+            rows = await self._client.all_rows(path)
         names = ", ".join(repr(str(row.get("msdyncrm_name"))) for row in rows)
         return f"Journeys that suppress it: {names}. Change or delete them first." if names else ""

@@ -157,7 +157,7 @@ class Metadata:
 
     async def _rows(self, path: str) -> list[dict[str, Any]]:
         try:
-            return [row async for rows in self._client.pages(path) for row in rows]
+            return await self._client.all_rows(path)
         except CijRefusedError as error:
             error.hint = error.hint or "Reading the definitions of tables is part of every security role."
             raise

@@ -424,10 +424,8 @@ class Segments:
         if live:
             conditions.append(f"({' or '.join(f'statuscode eq {int(status)}' for status in sorted(LIVE))})")
         where = " and ".join(conditions)
-        pages = self._client.pages(
-            query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, orderby="msdynmkt_displayname")
-        )
-        return [Segment.of(row) async for page in pages for row in page]
+        path = query(SEGMENTS.entity_set, select=SEGMENT_COLUMNS, where=where, orderby="msdynmkt_displayname")
+        return [Segment.of(row) for row in await self._client.all_rows(path)]
 
     async def get_many(self, segment_ids: Sequence[str]) -> dict[str, Segment]:
         """Read many segments with one request.
@@ -457,8 +455,7 @@ class Segments:
         :return: definitions and their evaluations: those that have not begun first, then the newest first
         :raises CijError: the log of evaluations can't be read
         """
-        rows = [row async for page in self._client.pages(log_query(asked, all_since)) for row in page]
-        return executions_of(rows, asked)
+        return executions_of(await self._client.all_rows(log_query(asked, all_since)), asked)
 
     async def failure_reason(self, segment_id: str) -> str:
         """Read why the last evaluation ended as it did; ``""`` when the service does not say.

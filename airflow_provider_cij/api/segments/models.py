@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from airflow_provider_cij.api.column_values import code_name
 from airflow_provider_cij.dataverse.guids import normalize_guid
 from airflow_provider_cij.dataverse.texts import wrong_with
 from airflow_provider_cij.errors import CijInputError, CijReplyError
@@ -74,10 +75,7 @@ BROKEN = FAILED - {SegmentStatus.DELETED}
 
 def status_name(code: int) -> str:
     """Return a segment's status in one word; an unknown code as its number."""
-    try:
-        return SegmentStatus(code).name.lower()
-    except ValueError:
-        return f"status {code}"
+    return code_name(SegmentStatus, code)
 
 
 class ExecutionStatus(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_cij._arguments import filled, words
+from airflow_provider_cij._arguments import filled_text, words
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijOutboundInvalidError
 from airflow_provider_cij.links import CijSegmentLink
@@ -164,7 +164,7 @@ class CijOutboundUpdateSegmentOperator(OutboundSegmentTask):
     def _execute(self, context: Context) -> dict[str, Any]:
         """Update the segment."""
         if self.display_name is not None:
-            filled(display_name=self.display_name)
+            filled_text("display_name", self.display_name)
 
         async def update(cij: Cij) -> CreatedOutbound:
             segment = await cij.outbound.segments.get(self.segment_id)
