@@ -16,8 +16,9 @@ from airflow_provider_cij import __version__
 from airflow_provider_cij.api.organisation import type_of, version_of
 from airflow_provider_cij.cli.assumptions import NO, WRITE, Assumption, assumptions
 from airflow_provider_cij.cli.check import hook_of, logs_on_stderr
+from airflow_provider_cij.cli.outcome import NotTriedError, RefusedError
 from airflow_provider_cij.cli.own_rows import OwnRows
-from airflow_provider_cij.cli.probing import NotTriedError, Organisation
+from airflow_provider_cij.cli.probing import Organisation
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError, CijInputError, CijUnavailableError
@@ -157,6 +158,8 @@ async def result_of(org: Organisation, assumption: Assumption) -> dict[str, Any]
     else:
         try:
             observed = _safe(await PROBES[assumption.id](org))
+        except RefusedError as refusal:
+            observed = _safe(str(refusal))
         except NotTriedError as reason:
             why = _safe(str(reason))
         except CijError as error:  # its message may quote the service

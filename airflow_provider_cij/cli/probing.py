@@ -1,8 +1,4 @@
-"""Sends the probe's requests to an organisation, and creates the rows that the probes need.
-
-An observation is ``204``, ``200 ResultText, StatusCode`` (the names of the outputs), ``400 0x80040265``, or a word that
-a probe returns. It never contains data of the organisation.
-"""
+"""Sends the probe's requests to an organisation, and creates the rows that the probes need."""
 
 from __future__ import annotations
 
@@ -16,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.organisation import is_listed
+from airflow_provider_cij.cli.outcome import NotTriedError, Outcome, members_in, outcome_of
 from airflow_provider_cij.cli.own_rows import CONTACTS, DEFINITIONS, KEYS, PREFIX, SEGMENTS, OwnRows
 from airflow_provider_cij.dataverse.odata import query, row_path
-from airflow_provider_cij.errors import CijError, CijThrottledError, CijUnavailableError
+from airflow_provider_cij.errors import CijError, CijThrottledError
 
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
@@ -28,67 +25,7 @@ LIVE = (1, 7)
 
 _IN_PROGRESS = (2, 5, 6, 8)
 _DRAFT = 723270001
-# "Principal user is missing a privilege", and similar: they depend on roles, not on the service.
-_NO_PRIVILEGE = ("0x80040220", "0x80042f09", "0x80072560", "0x80040225")
 _LONGEST_PAUSE = 10.0
-_NAME = re.compile(r"[A-Za-z_]\w{0,79}")
-
-
-class NotTriedError(Exception):
-    """An assumption can't be tested; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a request.
-
-    :param status: the HTTP status
-    :param code: the error code, in lower case; default ``""``
-    :param body: the parsed body; default None, the body is no JSON
-    :param text: the body as text; default ``""``
-    :param made: the id in ``OData-EntityId``; default ``""``
-    :param missing: True when the service has no such table or action; default False
-    :param message: the service's error message, which is not reported; default ``""``
-    """
-
-    status: int
-    code: str = ""
-    body: Any = None
-    text: str = ""
-    made: str = ""
-    missing: bool = False
-    message: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the request succeeded."""
-        return self.status < 300
-
-    @property
-    def word(self) -> str:
-        """Return the status, followed by the names of the outputs or by the error code."""
-        if not self.ok:
-            return f"{self.status} {self.code}".strip()
-        return f"{self.status} {names_of(self.body)}".strip()
-
-    @property
-    def nested_word(self) -> str:
-        """Return the status, followed by the shape of the JSON in each output."""
-        if not self.ok or not isinstance(self.body, dict):
-            return self.word
-        shapes = [f"{name} {_shape(self.output(name))}" for name in _names(self.body)]
-        return f"{self.status} {', '.join(shapes)}".strip()
-
-    def output(self, name: str) -> Any:
-        """Return an output: parsed when it is JSON in a string, None when it is missing.
-
-        :param name: the output's name
-        """
-        value = self.body.get(name) if isinstance(self.body, dict) else None
-        try:
-            return json.loads(value) if isinstance(value, str) else value
-        except (ValueError, RecursionError):
-            return value
 
 
 @dataclass(frozen=True)
@@ -141,7 +78,7 @@ class Organisation:
         except CijThrottledError:
             raise NotTriedError("the service limits requests at present") from None
         except CijError as error:
-            return _refused(error)
+            return outcome_of(error)
         text = response.body.decode("utf-8", "replace")
         try:
             parsed = json.loads(text) if text else None
@@ -276,8 +213,7 @@ class Organisation:
         definition_id, outcome = await self.definition((group,), **columns)
         if outcome.ok:
             segment_id, outcome = await self.segment_row(definition_id)
-        if not outcome.ok:
-            raise NotTriedError(f"a draft segment can't be created ({outcome.word})")
+        outcome.needed("a draft segment can't be created")
         return OwnSegment(segment_id, definition_id, group)
 
     async def action_id(self, own: OwnSegment) -> str:
@@ -359,9 +295,7 @@ class Organisation:
         :param own: the segment
         :raises NotTriedError: it can't be published, or its evaluation does not end
         """
-        outcome = await self.publish(own)
-        if not outcome.ok:
-            raise NotTriedError(f"a segment can't be published ({outcome.word})")
+        (await self.publish(own)).needed("a segment can't be published")
         started = time.monotonic()
         status = await self.settled(own)
         self.publish_seconds.append(round(time.monotonic() - started, 1))
@@ -421,62 +355,6 @@ class Organisation:
         """
         path = query(row_path(DEFINITIONS, own.definition_id), select=("statuscode",))
         return int((await self.read(path)).get("statuscode") or 0)
-
-
-def accepted(outcome: Outcome, word: str = "accepted") -> str:
-    """Return a word for a success, the status and code of a refusal.
-
-    :param outcome: the result of a request
-    :param word: the word for a success; default ``accepted``
-    """
-    return word if outcome.ok else outcome.word
-
-
-def members_in(outcome: Outcome, output: str, name: str) -> list[str]:
-    """Return the ids in an output of an action.
-
-    :param outcome: the result of the request
-    :param output: the name of the output, which is JSON
-    :param name: the name of the list in it
-    :raises NotTriedError: there is no such list
-    """
-    found = outcome.output(output)
-    ids = found.get(name) if isinstance(found, dict) else None
-    if not outcome.ok or not isinstance(ids, list):
-        raise NotTriedError(f"the members can't be read ({outcome.nested_word})")
-    return [text.strip().lower() for each in ids for text in str(each).split(",")]
-
-
-def names_of(value: Any) -> str:
-    """Return the names in a JSON object, sorted. Annotations and malformed names are left out.
-
-    :param value: the object; anything else has no names
-    """
-    return ", ".join(_names(value))
-
-
-def _names(value: Any) -> list[str]:
-    return sorted(name for name in value if _NAME.fullmatch(name)) if isinstance(value, dict) else []
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{{names_of(value)}}}"
-    return "[entities]" if isinstance(value, list) else "text"
-
-
-def _refused(error: CijError) -> Outcome:
-    status, code = error.http_status, error.code.lower()
-    missing = isinstance(error, CijUnavailableError)
-    if status is None:
-        raise NotTriedError(f"there was no response ({type(error).__name__})")
-    if status == 401 or code in _NO_PRIVILEGE:
-        raise NotTriedError(f"the application user lacks a privilege ({status} {code})")
-    if status in (408, 502, 503, 504) or (status == 501 and not missing):
-        raise NotTriedError(f"the service is unavailable at present ({status})")
-    if not re.fullmatch(r"0x[0-9a-f]{8}", code):
-        code = ""
-    return Outcome(status, code, missing=missing, message=error.message)
 
 
 def _set_of(path: str) -> str:

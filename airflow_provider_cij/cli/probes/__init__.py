@@ -1,4 +1,4 @@
-"""Functions that find out assumptions, by id. Each returns what it observed, or raises ``NotTriedError``."""
+"""Functions that find out assumptions, by id. Each returns what it observed, or raises ``RefusedError`` or ``NotTriedError``."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ import uuid
 from typing import Any
 
 from airflow_provider_cij.api.custom_apis import inputs_of
+from airflow_provider_cij.cli.outcome import NotTriedError, Outcome, accepted, names_of
 from airflow_provider_cij.cli.own_rows import CONSENTS, JOURNEYS
-from airflow_provider_cij.cli.probing import NotTriedError, Organisation, Outcome, accepted, names_of
+from airflow_provider_cij.cli.probing import Organisation
 from airflow_provider_cij.dataverse.odata import query
 from airflow_provider_cij.errors import CijError
 
@@ -34,15 +35,12 @@ async def _errors(org: Organisation) -> str:
         outcome = await _from_no_template(org)
     else:
         raise NotTriedError(f"the organisation has no {_VALIDATE}, and --write was not given")
-    if not outcome.ok:
-        raise NotTriedError(f"a journey that is wrong is refused ({outcome.word})")
+    outcome.needed("a journey that is wrong is refused")
     return names_of(_first_error(outcome))
 
 
 async def _unknown_template(org: Organisation) -> str:
-    outcome = await _from_no_template(org)
-    if not outcome.ok:
-        return outcome.word
+    outcome = (await _from_no_template(org)).checked()
     code = _code(_first_error(outcome))
     return f"200 {code}".strip() if code.isidentifier() else outcome.word
 
@@ -90,8 +88,7 @@ async def _draft_with_errors(org: Organisation) -> str:
     made = outcome.output("msdynmkt_journeyid")
     if isinstance(made, str):
         org.claim(JOURNEYS, made)
-    if not outcome.ok:
-        return outcome.word
+    outcome.checked()
     valid = outcome.output("msdynmkt_isvalid") is True
     return "not created" if not made else "created, valid" if valid else "created"
 
@@ -105,9 +102,7 @@ async def _path_finds_nothing(org: Organisation) -> str:
     template = (await _templates(org))[0]["msdynmkt_journeytemplateid"]
     changes = json.dumps({"$.cijprobe": "none"})
     inputs = {"msdynmkt_journeytemplateid": template, "msdynmkt_jsonpathmodifications": changes}
-    outcome = await org.call(_JSON_ACTIONS[0], inputs)
-    if not outcome.ok:
-        return outcome.word
+    outcome = (await org.call(_JSON_ACTIONS[0], inputs)).checked()
     errors = outcome.output("msdynmkt_errors") or []
     codes = [_code(error) for error in errors if isinstance(error, dict)]
     if "InvalidJsonPath" in codes or not outcome.output("msdynmkt_journeyjson"):
@@ -134,8 +129,7 @@ async def _publish_input(org: Organisation) -> str:
 async def _same_name(org: Organisation) -> str:
     row = {"msdynmkt_name": f"{org.name}-twice", "msdynmkt_journeyjson": "{}", "msdynmkt_triggertype": 2}
     _, first = await org.make(JOURNEYS, row)
-    if not first.ok:
-        raise NotTriedError(f"a draft journey can't be made ({first.word})")
+    first.needed("a draft journey can't be made")
     return accepted((await org.make(JOURNEYS, row))[1])
 
 
@@ -171,8 +165,7 @@ async def _same_address(org: Organisation) -> str:
         "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({purposes[0]['msdynmkt_purposeid']})",
     }
     _, first = await org.make(CONSENTS, row)
-    if not first.ok:
-        raise NotTriedError(f"a consent can't be made ({first.word})")
+    first.needed("a consent can't be made")
     return accepted((await org.make(CONSENTS, row))[1])
 
 

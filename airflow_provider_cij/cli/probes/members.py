@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 
 from airflow_provider_cij.api.custom_apis import inputs_of
-from airflow_provider_cij.cli.probing import NotTriedError, Organisation, Outcome, OwnSegment, accepted, members_in
+from airflow_provider_cij.cli.outcome import NotTriedError, Outcome, accepted, members_in
+from airflow_provider_cij.cli.probing import Organisation, OwnSegment
 from airflow_provider_cij.errors import CijError
 
 _LIST = "msdynmkt_MembersList"
@@ -30,26 +31,20 @@ async def _remove_answer(org: Organisation) -> str:
 async def _add_twice(org: Organisation) -> str:
     own, (contact,) = await org.segment(), await org.contacts(1)
     await org.on("Add", own, [contact])
-    outcome = await org.on("Add", own, [contact])
-    if not outcome.ok:
-        return outcome.word
+    (await org.on("Add", own, [contact])).checked()
     count = (await org.members(own)).count(contact)
     return "nothing" if count == 1 else f"listed {count} times"
 
 
 async def _add_unknown_id(org: Organisation) -> str:
     own, unknown = await org.segment(), _some_id()
-    outcome = await org.on("Add", own, [unknown])
-    if not outcome.ok:
-        return outcome.word
+    (await org.on("Add", own, [unknown])).checked()
     return "kept" if unknown in await org.members(own) else "left out"
 
 
 async def _add_bad_id(org: Organisation) -> str:
     own, (contact,) = await org.segment(), await org.contacts(1)
-    outcome = await org.on("Add", own, [contact, "no-guid"])
-    if not outcome.ok:
-        return outcome.word
+    (await org.on("Add", own, [contact, "no-guid"])).checked()
     return "left out" if await org.members(own) == [contact] else "accepted"
 
 
@@ -84,15 +79,15 @@ async def _remove_unknown_group(org: Organisation) -> str:
 
 
 async def _list_unknown_group(org: Organisation) -> str:
-    outcome = await org.listed(await org.segment(), group_id=_some_id())
-    return outcome.word if not outcome.ok else _emptiness(members_in(outcome, "Response", "entityIds"))
+    outcome = (await org.listed(await org.segment(), group_id=_some_id())).checked()
+    return _emptiness(members_in(outcome, "Response", "entityIds"))
 
 
 async def _list_beyond_end(org: Organisation) -> str:
     own = await org.segment()
     await org.on("Add", own, await org.contacts(1))
-    outcome = await org.listed(own, 2)
-    return outcome.word if not outcome.ok else _emptiness(members_in(outcome, "Response", "entityIds"))
+    outcome = (await org.listed(own, 2)).checked()
+    return _emptiness(members_in(outcome, "Response", "entityIds"))
 
 
 async def _list_order(org: Organisation) -> str:
@@ -119,8 +114,8 @@ async def _segment_id(org: Organisation) -> str:
 
 
 async def _unknown_segment(org: Organisation) -> str:
-    outcome = await org.call(_LIST, {"SegmentId": _some_id()})
-    return outcome.word if not outcome.ok else _emptiness(_computed(outcome))
+    outcome = (await org.call(_LIST, {"SegmentId": _some_id()})).checked()
+    return _emptiness(_computed(outcome))
 
 
 async def _error_text(org: Organisation) -> str:
@@ -178,18 +173,15 @@ async def _members_keys(org: Organisation) -> str:
 async def _members_before_run(org: Organisation) -> str:
     own, contacts = await org.segment(), await org.contacts(1)
     await org.on("Add", own, contacts)
-    outcome = await org.call(_LIST, {"SegmentId": await org.action_id(own)})
-    if not outcome.ok:
-        return outcome.word
+    outcome = (await org.call(_LIST, {"SegmentId": await org.action_id(own)})).checked()
     found = _computed(outcome)
     return "static members" if found == contacts else _emptiness(found)
 
 
 async def _of(org: Organisation, own: OwnSegment) -> Outcome:
-    outcome = await org.call(_LIST, {"SegmentId": await org.action_id(own)})
-    if not outcome.ok:
-        raise NotTriedError(f"{_LIST} of a live segment is refused ({outcome.word})")
-    return outcome
+    return (await org.call(_LIST, {"SegmentId": await org.action_id(own)})).needed(
+        f"{_LIST} of a live segment is refused"
+    )
 
 
 def _computed(outcome: Outcome) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from airflow_provider_cij.cli.outcome import NotTriedError, Outcome, accepted
 from airflow_provider_cij.cli.own_rows import OUTBOUND_SEGMENTS
-from airflow_provider_cij.cli.probing import NotTriedError, Organisation, Outcome, accepted
+from airflow_provider_cij.cli.probing import Organisation
 from airflow_provider_cij.dataverse.odata import query, row_path
 from airflow_provider_cij.errors import CijError, CijRefusedError
 
@@ -40,8 +41,7 @@ async def _segment(org: Organisation, **columns: Any) -> tuple[str, Outcome]:
 
 async def _static(org: Organisation) -> str:
     row_id, outcome = await _segment(org)
-    if not outcome.ok:
-        raise NotTriedError(f"a draft segment can't be made ({outcome.word})")
+    outcome.needed("a draft segment can't be made")
     return row_id
 
 

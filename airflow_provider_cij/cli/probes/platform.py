@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_cij.cli.outcome import NotTriedError, Outcome, accepted
 from airflow_provider_cij.cli.own_rows import CONTACTS
-from airflow_provider_cij.cli.probing import NotTriedError, Organisation, Outcome, accepted
+from airflow_provider_cij.cli.probing import Organisation
 from airflow_provider_cij.dataverse.odata import URL_LIMIT, query, quote_option, row_path
 
 _SETS = {"roles": "roleid", "contacts": "contactid", "systemusers": "systemuserid"}
@@ -18,9 +19,7 @@ async def _top_and_page_size(org: Organisation) -> str:
         outcome = await org.attempt("GET", path)
         if len(_rows(outcome)) < 2:
             continue
-        sized = await org.attempt("GET", path, Prefer="odata.maxpagesize=1")
-        if not sized.ok:
-            return sized.word
+        sized = (await org.attempt("GET", path, Prefer="odata.maxpagesize=1")).checked()
         more = "@odata.nextLink" in sized.body
         return "$top" if len(_rows(sized)) == 2 else "odata.maxpagesize" if more else "one row"
     raise NotTriedError("no table of two rows can be read")
@@ -50,15 +49,13 @@ async def _duplicates(org: Organisation) -> str:
     row = {"lastname": org.name, "emailaddress1": f"{org.name}-twice@example.invalid"}
     header = {"MSCRM.SuppressDuplicateDetection": "false"}
     _, first = await org.make(CONTACTS, row, **header)
-    if not first.ok:
-        raise NotTriedError(f"a contact can't be made ({first.word})")
+    first.needed("a contact can't be made")
     return accepted((await org.make(CONTACTS, row, **header))[1])
 
 
 async def _kept_columns(org: Organisation) -> str:
     row_id, outcome = await org.make(CONTACTS, {"lastname": org.name, "createdon": _LONG_AGO})
-    if not outcome.ok:
-        return outcome.word
+    outcome.checked()
     found = await org.read(query(row_path(CONTACTS, row_id), select=("createdon",)))
     return "written" if str(found.get("createdon")) == _LONG_AGO else "ignored"
 
@@ -73,8 +70,7 @@ async def _update(org: Organisation, *targets: dict[str, str], verb: str = "Upda
 
 async def _own_contact(org: Organisation) -> str:
     row_id, outcome = await org.make(CONTACTS, {"lastname": org.name})
-    if not outcome.ok:
-        raise NotTriedError(f"a contact can't be made ({outcome.word})")
+    outcome.needed("a contact can't be made")
     return row_id
 
 

@@ -7,8 +7,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_cij.cli.outcome import NotTriedError, accepted, members_in, names_of
 from airflow_provider_cij.cli.own_rows import DEFINITIONS, SEGMENTS
-from airflow_provider_cij.cli.probing import LIVE, NotTriedError, Organisation, accepted, members_in, names_of
+from airflow_provider_cij.cli.probing import LIVE, Organisation
 from airflow_provider_cij.dataverse.odata import query, row_path
 
 _STATUS, _STOP = "msdynmkt_SegmentStatus", "msdynmkt_StopSegments"
@@ -45,8 +46,7 @@ async def _stop_action(org: Organisation) -> str:
 async def _status_before_run(org: Organisation) -> str:
     outcome = await org.call(_STATUS, {"SegmentId": await org.action_id(await org.segment())})
     result = outcome.output("ResultText")
-    if not outcome.ok:
-        return outcome.word
+    outcome.checked()
     if not isinstance(result, dict):
         return outcome.nested_word
     if "lastExecution" not in result:
@@ -122,9 +122,7 @@ async def _add_when_live(org: Organisation) -> str:
 async def _republish_status(org: Organisation) -> str:
     own = await org.live()
     for _ in range(_TRIES):
-        outcome = await org.publish(own)
-        if not outcome.ok:
-            return outcome.word
+        (await org.publish(own)).checked()
         if await org.settled(own, ()) not in LIVE:
             return "leaves Active"
         if set(await org.evaluations(own)) & _UNDER_WAY:
@@ -134,9 +132,7 @@ async def _republish_status(org: Organisation) -> str:
 
 async def _delete_segment(org: Organisation) -> str:
     own = await org.segment()
-    outcome = await org.attempt("DELETE", row_path(SEGMENTS, own.segment_id))
-    if not outcome.ok:
-        return outcome.word
+    (await org.attempt("DELETE", row_path(SEGMENTS, own.segment_id))).checked()
     found = await org.attempt("GET", query(row_path(DEFINITIONS, own.definition_id), select=("statuscode",)))
     return "definition stays" if found.ok else "definition goes" if found.status == 404 else found.word
 
@@ -147,9 +143,7 @@ async def _delete_definition(org: Organisation) -> str:
         raise NotTriedError("evaluations are not listed")
     if not (await org.attempt("DELETE", row_path(SEGMENTS, own.segment_id))).ok:
         raise NotTriedError("a live segment can't be deleted")
-    outcome = await org.attempt("DELETE", row_path(DEFINITIONS, own.definition_id))
-    if not outcome.ok:
-        return outcome.word
+    (await org.attempt("DELETE", row_path(DEFINITIONS, own.definition_id))).checked()
     return "evaluations stay" if await org.evaluations(own) else "evaluations go"
 
 
@@ -172,9 +166,7 @@ async def _status_names(org: Organisation) -> str:
 
 async def _deleted_row(org: Organisation) -> str:
     path = row_path(SEGMENTS, (await org.segment()).segment_id)
-    outcome = await org.attempt("DELETE", path)
-    if not outcome.ok:
-        return outcome.word
+    (await org.attempt("DELETE", path)).checked()
     found = await org.attempt("GET", query(path, select=("statuscode",)))
     return f"status {found.output('statuscode')}" if found.ok else "gone" if found.status == 404 else found.word
 
@@ -187,8 +179,7 @@ async def _base_table(org: Organisation) -> str:
 async def _type(org: Organisation) -> str:
     definition_id, _ = await org.definition()
     row_id, outcome = await org.segment_row(definition_id, msdynmkt_type=10)
-    if not outcome.ok:
-        return outcome.word
+    outcome.checked()
     found = (await org.read(query(row_path(SEGMENTS, row_id), select=("msdynmkt_type",)))).get("msdynmkt_type")
     return "as written" if found == 10 else str(found)
 
@@ -240,9 +231,7 @@ async def _created_columns(org: Organisation) -> str:
 
 async def _publish_bad_query(org: Organisation) -> str:
     own = await org.segment(msdynmkt_segmentquery="PROFILE(contact).FILTER((")
-    outcome = await org.publish(own)
-    if not outcome.ok:
-        return outcome.word
+    (await org.publish(own)).checked()
     status = await org.settled(own)
     return "goes live" if status in LIVE else "fails later"
 
@@ -253,10 +242,8 @@ async def _publish_busy(org: Organisation) -> str:
         own = await org.segment()
         await org.on("Add", own, await org.contacts(1))
         first, second = await org.publish(own), await org.publish(own)
-        if not first.ok:
-            raise NotTriedError(f"a segment can't be published ({first.word})")
-        if not second.ok:
-            return second.word
+        first.needed("a segment can't be published")
+        second.checked()
         await org.settled(own)
         runs = await org.evaluations(own)
         if len(runs) == 1:
@@ -293,9 +280,7 @@ async def _error_definition(org: Organisation) -> str:
 async def _patch_live(org: Organisation) -> str:
     own = await org.live(msdynmkt_segmentquery="PROFILE(contact).FILTER(lastname == 'cij-probe-none')")
     change = {"msdynmkt_segmentquery": "PROFILE(contact).FILTER(lastname == 'cij-probe-nobody')"}
-    outcome = await org.attempt("PATCH", row_path(DEFINITIONS, own.definition_id), change)
-    if not outcome.ok:
-        return outcome.word
+    (await org.attempt("PATCH", row_path(DEFINITIONS, own.definition_id), change)).checked()
     status = await org.status_of_definition(own)
     return _DEFINITION_STATUSES.get(status, f"becomes {status}")
 
