@@ -27,14 +27,10 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.wait import Check
     from airflow_provider_cij.hooks.cij import CijHook
 
 T = TypeVar("T")
 
-_OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
-# Where the triggers' events hold the result.
-_RESULTS = ("segment", "journey", "outbound")
 # A service that throttles a task for longer than this is down.
 _LONGEST_THROTTLING = 24 * 3600.0
 
@@ -91,26 +87,6 @@ def push_waiting(context: Any, log: Any, what: str, until: str, deadline: float)
     """
     now, end = (datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") for moment in (time.time(), deadline))
     push_note(context, log, "cij_waiting_for", what=what, until=until, since=now, gives_up_at=end)
-
-
-def check_of_event(event: Mapping[str, Any] | None) -> Check:
-    """Return the check that a trigger's event holds.
-
-    :param event: what the trigger sent
-    :raises CijError: the trigger reports a failure; or there is no event, or an unknown one: never a success
-    """
-    from airflow_provider_cij.api.wait import Check
-
-    found = next((event[key] for key in _RESULTS if isinstance(event.get(key), dict)), None) if event else None
-    if event and event.get("status") in _OVER and found is not None:
-        result, name = dict(found), str(event.get("name") or "")
-        status = event["status"] if event["status"] == "publish_again" else ""
-        message = str(event.get("message") or f"{name!r} is {event['status']}")
-        evaluated_at, execution_id = (str(event.get(name) or "") for name in ("evaluated_at", "execution_id"))
-        return Check(True, name, message, result, status, evaluated_at, execution_id)
-    if event and isinstance(event.get("error"), dict):
-        raise CijError.from_dict(event["error"])
-    raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
 
 
 # Former names of arguments; the constructors set the attributes of the names by now.

@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 import msal
 
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.login import BusyError, LoginClient
 from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets, register_tokens, words_of
-from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijAuthError, CijError, CijInputError, CijUnreachableError
 

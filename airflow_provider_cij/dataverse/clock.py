@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+DAY = 86_400.0
+"""Seconds of the longest ``Retry-After`` that is obeyed. A service that asks for more is down."""
+
 
 class Clock:
     """The real time."""

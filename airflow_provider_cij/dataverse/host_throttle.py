@@ -25,8 +25,7 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from airflow_provider_cij.dataverse.clock import Clock
-from airflow_provider_cij.dataverse.responses import DAY
+from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.settings import Settings
 
 try:

@@ -146,6 +146,20 @@ def fitting(texts: Iterable[str], room: int, most: int, joint: str = ",") -> Ite
         yield part
 
 
+def in_filters(column: str, values: Iterable[str], room: int = URL_LIMIT - 2560, most: int = 2000) -> Iterator[str]:
+    """Yield filters that together find the rows whose column has one of some values, each as long as a URL may be.
+
+    :param column: the column's logical name
+    :param values: the values, unquoted
+    :param room: characters that a filter's values may have, percent-encoded; the default leaves 2,560 for all else and
+        for the cookie of a further page
+    :param most: values that a filter may have; default 2000
+    :raises CijInputError: a text can't be encoded
+    """
+    for part in fitting(map(in_literal, values), room, most):
+        yield in_list(column, part)
+
+
 def same_origin(url: str, base_url: str) -> bool:
     """Return whether a URL has the scheme, host and port of another: the token may go nowhere else.
 

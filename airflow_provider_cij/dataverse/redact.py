@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
+from airflow_provider_cij._lines import one_line
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.dataverse.texts import one_line, shortened
+from airflow_provider_cij.dataverse.texts import shortened
 
 # Shorter secrets are not struck: they occur in any text.
 _SHORTEST = 4

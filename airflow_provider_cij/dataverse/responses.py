@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.redact import strike_secrets, words_of
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.errors import (
@@ -33,8 +34,6 @@ _ENTITY_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
 DUPLICATE = "0x80040333"
 """The error code when a duplicate detection rule found a row like the one that was sent."""
 
-DAY = 86_400.0
-"""Seconds of the longest ``Retry-After`` that is obeyed. A service that asks for more is down."""
 # Characters of an error page that are searched for its message.
 _PAGE_READ = 200_000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from airflow_provider_cij.dataverse.responses import DAY
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError, CijUnreachableError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.guids import parse_guid
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijInputError
@@ -26,8 +27,6 @@ _AUTHORITY = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.%/-]*)?", re.ASCII)
 # The service allows a user 52 on one server; each is a task of the event loop.
 _MAX_CONCURRENCY = 1000
 _NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
-# Seconds of a day.
-_LONGEST = 86_400
 
 
 def organisation_url(host: str, port: int | None = None) -> str:
@@ -107,7 +106,7 @@ class Settings:
     max_concurrency: int = 8
     timeout_seconds: float = 120
     max_throttle_wait_seconds: float = 60
-    max_poll_seconds: float = _LONGEST
+    max_poll_seconds: float = DAY
     caller_object_id: str = ""
 
     def __post_init__(self) -> None:
@@ -141,9 +140,9 @@ class Settings:
         if not re.fullmatch(r"v\d{1,3}\.\d{1,3}", self.api_version, re.ASCII):
             raise CijInputError("The connection's api_version is no version.", hint="It looks like v9.2.")
         _check_number("max_concurrency", self.max_concurrency, 1, _MAX_CONCURRENCY)
-        _check_number("timeout_seconds", self.timeout_seconds, 0, _LONGEST, above=True)
-        _check_number("max_throttle_wait_seconds", self.max_throttle_wait_seconds, 0, _LONGEST)
-        _check_number("max_poll_seconds", self.max_poll_seconds, 0, _LONGEST, above=True)
+        _check_number("timeout_seconds", self.timeout_seconds, 0, DAY, above=True)
+        _check_number("max_throttle_wait_seconds", self.max_throttle_wait_seconds, 0, DAY)
+        _check_number("max_poll_seconds", self.max_poll_seconds, 0, DAY, above=True)
         if self.caller_object_id and parse_guid(self.caller_object_id) is None:
             hint = "Give the Entra object id of the user to act for, such as 00000000-...."
             raise CijInputError("The connection's caller_object_id is no GUID.", hint=hint)
@@ -165,7 +164,7 @@ class Settings:
 
 
 def _check_number(name: str, value: object, least: float, most: float, *, above: bool = False) -> None:
-    hint = f"{'More than' if above else 'From'} {least:,}{' and at most' if above else ' to'} {most:,}."
+    hint = f"{'More than' if above else 'From'} {least:,.0f}{' and at most' if above else ' to'} {most:,.0f}."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise CijInputError(f"The connection's {name} is no number.", hint=hint)
     if not least <= value <= most or (above and value == least):  # "nan" is in no range

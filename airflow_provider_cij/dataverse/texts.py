@@ -8,9 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_cij._lines import cleaned, one_line
-
-__all__ = ["LONGEST_WORDS", "cleaned", "json_of", "one_line", "shortened", "storable", "text_of", "wrong_with"]
+from airflow_provider_cij._lines import cleaned
 
 LONGEST_WORDS = 1000
 """Characters of a server's message in an error or a log line, at most."""

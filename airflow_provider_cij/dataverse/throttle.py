@@ -17,9 +17,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.host_throttle import SERVICE_LIMIT, HostThrottle, host_throttle_of
-from airflow_provider_cij.dataverse.responses import DAY
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.errors import CijThrottledError
 

@@ -18,7 +18,7 @@ from airflow.sdk import BaseHook
 from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.api.organisation import describe_user, readable, version_of
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.responses import DAY
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.dataverse.values import trimmed

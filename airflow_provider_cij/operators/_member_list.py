@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
-    from airflow_provider_cij.api.members.id_list import MemberIdList
+    from airflow_provider_cij.api.members.id_list import MemberIdList, MemberReport
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.api.members.upload import UploadCheckpoint
-    from airflow_provider_cij.api.segments.models import MemberGroup, MemberReport, Segment
+    from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 
 
 # What was done comes first, then what else there was.
@@ -133,9 +133,6 @@ class MemberListOperator(MembersArgument):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
         check_list_paths(self)
 
-    def _check_ids(self, ids: IdSet) -> None:
-        """Check the ids of the list, before the groups are looked up."""
-
     def _group_names(self) -> list[str]:
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
@@ -166,7 +163,6 @@ class MemberListOperator(MembersArgument):
             id_list = await read_list(self, cij, source, table)
             if self.require_consent:
                 id_list, left_out = await self._with_consent(cij, id_list, table)
-            self._check_ids(id_list.ids)
             segment, groups = await read_beside
         self.show_link(checkpoints.context, segment.summary(), segment.display_name)
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)

@@ -7,21 +7,16 @@ from typing import Any, ClassVar, TypeVar
 
 from airflow_provider_cij._arguments import Reader, bound
 from airflow_provider_cij._base import CijOperator
-from airflow_provider_cij.errors import CijError, CijInputError
+from airflow_provider_cij.errors import CijError
 from airflow_provider_cij.files import Writer, writing_if_given
 from airflow_provider_cij.operators._hidden import hidden
-from airflow_provider_cij.sources import Source, as_source
-from airflow_provider_cij.sources.values import revealed
+from airflow_provider_cij.sources import Source, as_source, checked
 
 T = TypeVar("T")
 
 
 def _rows(name: str, value: object) -> Source:
-    found = as_source(revealed(value))
-    if not isinstance(found, Source):
-        hint = "Give a list of dicts, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
-        raise CijInputError(f"{name} is a {type(revealed(found)).__name__}.", hint=hint)
-    return found
+    return checked(value, name, "dicts")
 
 
 class RowsOperator(CijOperator):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij._arguments import positive
-from airflow_provider_cij._base import CijOperator, best_effort, check_of_event, log_group, push_waiting
+from airflow_provider_cij._base import CijOperator, best_effort, log_group, push_waiting
 from airflow_provider_cij.errors import CijError, CijStoppedError
 from airflow_provider_cij.version_compat import conf
 
@@ -151,6 +151,8 @@ class WaitingOperator(CijOperator):
             return self._after_event(context, event or {})
 
     def _after_event(self, context: Context, event: dict[str, Any]) -> Any:
+        from airflow_provider_cij.triggers._waiting import check_of_event
+
         state = dict(event.get("state") or {})
         for name, found in state.pop(_RECORDS, {}).items():
             setattr(self, name, found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_cij._arguments import positive, switch
-from airflow_provider_cij._base import CijTask, best_effort, check_of_event, push_note, push_waiting
+from airflow_provider_cij._base import CijTask, best_effort, push_note, push_waiting
 from airflow_provider_cij.errors import CijError, CijTimeoutError
 from airflow_provider_cij.version_compat import AirflowRescheduleException, AirflowSensorTimeout, conf
 
@@ -93,6 +93,8 @@ class WaitSensor(CijTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the trigger's event, and return its result."""
+        from airflow_provider_cij.triggers._waiting import check_of_event
+
         with self._failing_plainly(context):
             self._read_arguments()
             try:

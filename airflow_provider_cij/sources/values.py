@@ -144,16 +144,16 @@ def _from_dict(kind: Any, key: str, plain: Mapping[str, Any]) -> Any:
         raise CijInputError(f"{what}.", hint=f"Its arguments are {known}.") from None
 
 
-def checked(members: Any) -> Source:
-    """Return the source that the rendered ``members`` are.
+def checked(value: Any, name: str = "members", lists: str = "ids") -> Source:
+    """Return the source that a rendered argument is.
 
-    :param members: the rendered field
-    :raises CijInputError: they are no source
+    :param value: the argument
+    :param name: its name, for the error; default ``members``
+    :param lists: what a list may hold, for the error; default ``ids``
+    :raises CijInputError: it is no source
     """
-    found = as_source(revealed(members))
+    found = as_source(revealed(value))
     if isinstance(found, Source):
         return found
-    raise CijInputError(
-        f"members is a {type(revealed(found)).__name__}.",
-        hint="Give a list of ids, another task's output, FromFile(…), FromSql(…) or FromDataverse(…).",
-    )
+    hint = f"Give a list of {lists}, another task's output, FromFile(…), FromSql(…) or FromDataverse(…)."
+    raise CijInputError(f"{name} is a {type(revealed(found)).__name__}.", hint=hint)

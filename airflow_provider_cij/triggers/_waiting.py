@@ -16,11 +16,15 @@ from airflow_provider_cij.dataverse.texts import storable
 from airflow_provider_cij.errors import CijError, CijOperationFailedError, CijTimeoutError
 
 if TYPE_CHECKING:
-    from airflow_provider_cij.api.wait import Wait
+    from airflow_provider_cij.api.wait import Check, Wait
 
 # An event within seconds of the deferral can meet the worker's own "I have deferred", and then fails the task
 # (apache/airflow#66374).
 _FIRST_CHECK_AFTER = 5.0
+
+_OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
+# Where the triggers' events hold the result.
+_RESULTS = ("segment", "journey", "outbound")
 
 
 @dataclass(eq=False)
@@ -106,6 +110,26 @@ class WaitTrigger(BaseTrigger):
             # Raised, it would reach the task as a bare "Trigger failure".
             payload = _failure(CijError(f"The trigger failed: {type(error).__name__}: {words_of(str(error), bool)}"))
         yield event_of({**payload, "deadline": self.deadline, "state": dict(self.state or {})})
+
+
+def check_of_event(event: Mapping[str, Any] | None) -> Check:
+    """Return the check that a trigger's event holds, for the worker.
+
+    :param event: what the trigger sent
+    :raises CijError: the trigger reports a failure; or there is no event, or an unknown one: never a success
+    """
+    from airflow_provider_cij.api.wait import Check
+
+    found = next((event[key] for key in _RESULTS if isinstance(event.get(key), dict)), None) if event else None
+    if event and event.get("status") in _OVER and found is not None:
+        result, name = dict(found), str(event.get("name") or "")
+        status = event["status"] if event["status"] == "publish_again" else ""
+        message = str(event.get("message") or f"{name!r} is {event['status']}")
+        evaluated_at, execution_id = (str(event.get(name) or "") for name in ("evaluated_at", "execution_id"))
+        return Check(True, name, message, result, status, evaluated_at, execution_id)
+    if event and isinstance(event.get("error"), dict):
+        raise CijError.from_dict(event["error"])
+    raise CijError(f"The trigger came back with {event!r}, which says neither success nor failure.")
 
 
 def event_of(payload: Mapping[str, Any]) -> TriggerEvent:

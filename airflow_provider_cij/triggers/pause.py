@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_cij.dataverse.responses import DAY
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.triggers._waiting import event_of
 
 

@@ -13,9 +13,8 @@ from cij_sandbox.testing import running_sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.host_throttle import HostThrottle, host_throttle_of
-from airflow_provider_cij.dataverse.responses import DAY
 from tests.scripted_client import FakeClock
 from tests.throttled_calls import run_processes
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from airflow_provider_cij._base import check_of_event
 from airflow_provider_cij.api.segments.wait import PublishBaseline
 from airflow_provider_cij.errors import CijError, CijForbiddenError, CijSegmentFailedError, CijTimeoutError
+from airflow_provider_cij.triggers._waiting import check_of_event
 from airflow_provider_cij.triggers.segments import CijSegmentTrigger
 from tests.scripted import Answer
 from tests.segment_responses import BLIP, ID, NO_WORDS, NONE, segment

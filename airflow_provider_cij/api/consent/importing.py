@@ -15,7 +15,7 @@ from airflow_provider_cij.api.consent.bulk import OUTCOMES, ConsentImport
 from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
 from airflow_provider_cij.api.consent.import_plan import IF_SOURCE_NEWER, KEPT_NEWER, Statement
 from airflow_provider_cij.api.consent.private import private
-from airflow_provider_cij.api.consent.reading import address_key, in_filters
+from airflow_provider_cij.api.consent.reading import address_key
 from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.statements import (
     CLOCK_SKEW,
@@ -30,7 +30,7 @@ from airflow_provider_cij.api.consent.statements import (
 from airflow_provider_cij.api.consent.target import recipient_column, resolve
 from airflow_provider_cij.api.members.match import TABLES
 from airflow_provider_cij.dataverse.guids import normalize_guid
-from airflow_provider_cij.dataverse.odata import query
+from airflow_provider_cij.dataverse.odata import in_filters, query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijError, CijInputError
 

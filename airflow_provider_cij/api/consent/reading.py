@@ -8,7 +8,7 @@ service is left out, any other row counts, because a mail against a "no" is wors
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.api.members.match import normalize, widest
 from airflow_provider_cij.api.timestamps import parse_utc
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, fitting, in_list, in_literal, query
+from airflow_provider_cij.dataverse.odata import in_filters, query
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError, CijReplyError
 
@@ -31,8 +31,6 @@ OF_PURPOSE, OF_TOPIC = 534120000, 534120001
 _UNIT, _TOPIC = "_owningbusinessunit_value", "_msdynmkt_topicid_value"
 _NEEDED = (POINT, VALUE, KIND, _TOPIC, _UNIT, "modifiedon")
 _TO_WRITE = (CONSENT_ID, SOURCE, REASON)
-# The rest of the URL is for all but the values, and for the cookie of a further page.
-_ROOM, _MOST = URL_LIMIT - 2560, 2000
 
 
 def address_key(text: object) -> str:
@@ -59,16 +57,6 @@ def spellings(texts: Iterable[object]) -> dict[str, list[str]]:
             if trimmed(text) != text and text not in known:
                 known.append(text)
     return found
-
-
-def in_filters(column: str, values: Iterable[str]) -> Iterator[str]:
-    """Yield filters that together ask for all values, each with as many as fit into a URL.
-
-    :param column: the column's logical name
-    :param values: the values
-    """
-    for part in fitting(map(in_literal, values), _ROOM, _MOST):
-        yield in_list(column, part)
 
 
 async def read_rows(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.consent.asking import ACTION, ConsentCheck, discover
 from airflow_provider_cij.api.consent.consent_to import AS_SERVICE, NOT_OPTED_OUT, ConsentTo
-from airflow_provider_cij.api.consent.reading import address_key, in_filters, read_rows, spellings
+from airflow_provider_cij.api.consent.reading import address_key, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import (
     NO_ADDRESS,
     NOT_SET,
@@ -26,7 +26,7 @@ from airflow_provider_cij.api.consent.target import Target, recipient_column, re
 from airflow_provider_cij.api.members.id_set import IdSet
 from airflow_provider_cij.api.members.match import TABLES
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.dataverse.odata import query
+from airflow_provider_cij.dataverse.odata import in_filters, query
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 
 if TYPE_CHECKING:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from airflow_provider_cij._lines import cleaned
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.models import MemberReport
 from airflow_provider_cij.dataverse.guids import pack_guids
-from airflow_provider_cij.dataverse.texts import cleaned
 from airflow_provider_cij.dataverse.values import text_of_value, trimmed
 from airflow_provider_cij.errors import CijInputError
 
@@ -27,6 +26,33 @@ OnEnd = Callable[[], Awaitable[None]]
 
 Chunk = tuple[Sequence[int], Sequence[object]]
 """Some rows of a source: their line numbers, and the values of the column that holds the ids or what is matched."""
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """What was done with a list of members; ``read`` = ``invalid`` + ``duplicate`` + the distinct ids."""
+
+    read: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    not_found: int = 0
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    batches: int = 0
+    resumed_from: int = 0
+    opted_out: int | None = None
+    """How many were left out because they have opted out; None when consent was not required. The next three too."""
+    not_set: int | None = None
+    """How many were left out because they have not opted in, where the purpose's enforcement wants that."""
+    unknown: int | None = None
+    """How many were left out because it is not known whether they may be mailed."""
+    no_address: int | None = None
+    """How many were left out because they have no address."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Return plain JSON, for XCom."""
+        return {name: count for name, count in asdict(self).items() if count is not None}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -138,10 +138,6 @@ def _bind(entity_set: str, row_id: str | None) -> str | None:
     return None if row_id is None else f"/{entity_set}({normalize_guid(row_id, f'the id in {entity_set}')})"
 
 
-def _plain(value: Any) -> Any:
-    return value
-
-
 def _braced(value: Any) -> str | None:
     """Write a lookup as the check wants it: the plain id, in capitals and braces."""
     found = re.search(r"[0-9a-fA-F-]{36}", str(value or ""))
@@ -149,19 +145,19 @@ def _braced(value: Any) -> str | None:
 
 
 # The document's table, and the content settings, which only its example has.
-_CHECKED: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-    ("FieldValueName", "msdyncrm_name", _plain),
-    ("FieldValueStartDateTime", "msdyncrm_startdatetime", _plain),
-    ("FieldValueEndDateTime", "msdyncrm_enddatetime", _plain),
-    ("FieldValueWorkflowDefinition", "msdyncrm_workflowdefinition", _plain),
-    ("FieldValueIsRecurring", "msdyncrm_isrecurring", _plain),
-    ("FieldValueRecurrenceIntervalDays", "msdyncrm_recurrenceintervaldays", _plain),
-    ("FieldValueRecurrenceCount", "msdyncrm_recurrencecount", _plain),
-    ("FieldValueRequiredConsent", "msgdpr_requiredconsent", _plain),
-    ("FieldValueContentSettingsId", "msdyncrm_contentsettingsId@odata.bind", _braced),
-    ("FieldValueEntityTarget", "msdyncrm_entitytarget", _plain),
-    ("FieldValueSuppressionSegmentId", "msdyncrm_SuppressionSegmentId@odata.bind", _braced),
-    ("FieldValueCustomerJourneyTimeZone", "msdyncrm_customerjourneytimezone", _plain),
+_CHECKED = (
+    ("FieldValueName", "msdyncrm_name"),
+    ("FieldValueStartDateTime", "msdyncrm_startdatetime"),
+    ("FieldValueEndDateTime", "msdyncrm_enddatetime"),
+    ("FieldValueWorkflowDefinition", "msdyncrm_workflowdefinition"),
+    ("FieldValueIsRecurring", "msdyncrm_isrecurring"),
+    ("FieldValueRecurrenceIntervalDays", "msdyncrm_recurrenceintervaldays"),
+    ("FieldValueRecurrenceCount", "msdyncrm_recurrencecount"),
+    ("FieldValueRequiredConsent", "msgdpr_requiredconsent"),
+    ("FieldValueContentSettingsId", "msdyncrm_contentsettingsId@odata.bind"),
+    ("FieldValueEntityTarget", "msdyncrm_entitytarget"),
+    ("FieldValueSuppressionSegmentId", "msdyncrm_SuppressionSegmentId@odata.bind"),
+    ("FieldValueCustomerJourneyTimeZone", "msdyncrm_customerjourneytimezone"),
 )
 
 
@@ -176,8 +172,9 @@ def check_request(journey_id: str, row: Mapping[str, Any], status: int = Outboun
         "FieldValueCustomerJourneyId": _braced(normalize_guid(journey_id, "journey_id")),
         "FieldValueStatusCode": int(status),
     }
-    for name, column, written in _CHECKED:
-        value = written(row.get(column, row.get(read_name(column))))
+    for name, column in _CHECKED:
+        value = row.get(column, row.get(read_name(column)))
+        value = _braced(value) if column.endswith("@odata.bind") else value
         if value is not None:
             fields[name] = value
     return fields
@@ -257,7 +254,7 @@ class OutboundJourneys(OutboundRows[OutboundJourney]):
         :return: the columns
         :raises CijNotFoundError: there is no such journey
         """
-        names = {column: None for _, column, _ in _CHECKED} | {"statuscode": None}
+        names = {column: None for _, column in _CHECKED} | {"statuscode": None}
         with removal_explained():
             row = await read_columns(self._client, self.kind.table, normalize_guid(journey_id, "journey_id"), names)
         if row is None:

@@ -15,7 +15,7 @@ from airflow_provider_cij.api.concurrency import for_each
 from airflow_provider_cij.api.members.match import normalize
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow
 from airflow_provider_cij.api.records.values import UnfitError, read_guid, text_of
-from airflow_provider_cij.dataverse.odata import URL_LIMIT, fitting, in_list, in_literal, query
+from airflow_provider_cij.dataverse.odata import URL_LIMIT, fitting, in_filters, in_list, in_literal, query
 from airflow_provider_cij.dataverse.values import trimmed
 from airflow_provider_cij.errors import CijError, CijRefusedError, CijServerError
 
@@ -80,12 +80,12 @@ class ExistingRows:
         """
         found: list[dict[str, Any]] = []
 
-        async def work(batch: list[str]) -> None:
-            path = self._path(in_list(self._plan.table.id_column, batch))
-            async for page in _private_pages(self._client, path, self._plan.table.entity_set):
+        async def work(where: str) -> None:
+            async for page in _private_pages(self._client, self._path(where), self._plan.table.entity_set):
                 found.extend(page)
 
-        await for_each(fitting(map(in_literal, ids), self._room, _MOST_IN), work, self._client.recommended_concurrency)
+        filters = in_filters(self._plan.table.id_column, ids, self._room)
+        await for_each(filters, work, self._client.recommended_concurrency)
         return found
 
     async def _query(self, keys: list[bytes], where: str, found: Found) -> None:
@@ -156,13 +156,13 @@ class LookupIds:
             self._known.clear()
         unknown = list(dict.fromkeys(key for key in keys if key not in self._known))
         self._known.update({key: [] for key in unknown})
-        batches = fitting(map(in_literal, unknown), URL_LIMIT - 4 * _ROOM_FOR_COOKIE, _MOST_IN)
-        await for_each(batches, self._query, self._client.recommended_concurrency)
+        filters = in_filters(self._key, unknown)
+        await for_each(filters, self._query, self._client.recommended_concurrency)
         return [self._known[key] for key in keys]
 
-    async def _query(self, batch: list[str]) -> None:
-        select = tuple(dict.fromkeys((self._target.id_column, self._key)))
-        path = query(self._target.entity_set, select=select, where=in_list(self._key, batch))
+    async def _query(self, where: str) -> None:
+        select = dict.fromkeys((self._target.id_column, self._key))
+        path = query(self._target.entity_set, select=select, where=where)
         async for page in _private_pages(self._client, path, self._target.entity_set):
             for row in page:
                 found = self._known.get(normalize(trimmed(text_of(row.get(self._key)))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -317,30 +317,3 @@ class CreatedSegment:
     created: bool
     changed: bool
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MemberReport:
-    """What was done with a list of members; ``read`` = ``invalid`` + ``duplicate`` + the distinct ids."""
-
-    read: int = 0
-    invalid: int = 0
-    duplicate: int = 0
-    not_found: int = 0
-    added: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    batches: int = 0
-    resumed_from: int = 0
-    opted_out: int | None = None
-    """How many were left out because they have opted out; None when consent was not required. The next three too."""
-    not_set: int | None = None
-    """How many were left out because they have not opted in, where the purpose's enforcement wants that."""
-    unknown: int | None = None
-    """How many were left out because it is not known whether they may be mailed."""
-    no_address: int | None = None
-    """How many were left out because they have no address."""
-
-    def as_dict(self) -> dict[str, int]:
-        """Return plain JSON, for XCom."""
-        return {name: count for name, count in asdict(self).items() if count is not None}

@@ -1,4 +1,7 @@
-"""Functions that find out assumptions, by id. Each returns what it observed, or raises ``RefusedError`` or ``NotTriedError``."""
+"""Functions that test assumptions, by id. Each returns what it observed; ``RefusedError`` holds an observation as well.
+
+``NotTriedError`` says why an assumption can't be tested.
+"""
 
 from __future__ import annotations
 

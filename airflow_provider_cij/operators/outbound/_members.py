@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.members.id_list import MemberReport
     from airflow_provider_cij.api.outbound.models import OutboundSegment
-    from airflow_provider_cij.api.segments.models import MemberReport
 
 
 class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
