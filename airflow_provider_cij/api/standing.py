@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.dataverse.sender import sender
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.batching import RequestBatcher
+
+    Poll = RequestBatcher[Any, Any]
 
 PHASE = random.random() * 3600  # noqa: S311
 """Offset of the common poll times, in seconds: processes that start together poll at different times."""
@@ -34,16 +39,6 @@ def moment_now(interval: float) -> int:
     :param interval: seconds between two polls
     """
     return round((time.monotonic() - PHASE) / interval)
-
-
-class Poll(Protocol):
-    """A poll that keeps standing reads."""
-
-    same: Callable[[Any, Any], bool]
-    """Returns whether two values of a key count as equal."""
-
-    def stand(self, read: StandingRead) -> None:
-        """Read the key of a standing read again at the next common poll time."""
 
 
 class Reads:

@@ -67,32 +67,12 @@ class Wait(Protocol):
         """
 
 
-class _Pauses:
-    """Seconds to sleep before each check."""
+def _to_common_moment(least: float, interval: float, begin: float, clock: Clock) -> float:
+    """Return the seconds to the first moment after ``least`` that all waits of a process have in common.
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-
-    def first(self, least: float) -> float:
-        return least
-
-    def next(self) -> float:
-        return self._interval
-
-
-class _CommonMoments(_Pauses):
-    """The same, up to moments that all waits of a process with an interval have in common."""
-
-    def __init__(self, clock: Clock, interval: float) -> None:
-        super().__init__(max(interval, 0.001))
-        self._clock = clock
-        self._begin = PHASE + random.random() * min(_SPREAD, interval / 20)  # noqa: S311
-
-    def first(self, least: float) -> float:
-        return least + self._interval - (self._clock.monotonic() + least - self._begin) % self._interval
-
-    def next(self) -> float:
-        return self.first(0.0)
+    Those of an interval are that far apart, from ``begin`` on.
+    """
+    return least + interval - (clock.monotonic() + least - begin) % interval
 
 
 async def wait_until(
@@ -121,9 +101,11 @@ async def wait_until(
     :raises CijError: a check failed, and no later one can succeed
     """
     clock = clock or Clock()
-    rhythm = _CommonMoments(clock, poll_interval) if together else _Pauses(poll_interval)
+    interval = max(poll_interval, 0.001)
+    begin = PHASE + random.random() * min(_SPREAD, poll_interval / 20)  # noqa: S311
     reads, standing = Reads(poll_interval), False
-    pause, retry_after, trouble, last = rhythm.first(first_after), 0.0, "", ""
+    pause = _to_common_moment(first_after, interval, begin, clock) if together else first_after
+    retry_after, trouble, last = 0.0, "", ""
     while True:
         left = max(0.0, deadline - clock.now())
         pause = min(max(pause, retry_after), left)
@@ -146,7 +128,7 @@ async def wait_until(
             # A request that fails while waiting must not fail the task.
             log.warning("%s could not be read, checking again: %s", wait.subject, error)
             trouble, retry_after, standing = f" The last check failed: {error}", error.retry_after or 0.0, False
-        pause = rhythm.first(found.good_for) if standing else rhythm.next()
+        pause = _to_common_moment(found.good_for if standing else 0.0, interval, begin, clock) if together else interval
         if clock.now() >= deadline:
             seen = f"Last seen: {last}." if last else "It was never read."
             raise CijTimeoutError(

@@ -15,7 +15,7 @@ from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing_if_given
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._hidden import hidden
-from airflow_provider_cij.operators._progress import ProgressStore
+from airflow_provider_cij.operators._progress import EverySecond, ProgressStore
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.version_compat import AirflowSkipException
 
@@ -304,14 +304,12 @@ class Progress:
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._started = self._logged = time.monotonic()
+        self._seconds = EverySecond()
 
     def __call__(self, done: int, total: int, sent: int) -> None:
-        now = time.monotonic()
-        if done < total and now - self._logged < 1 and done > 1:
+        if not self._seconds.passed(last=done in (1, total)):
             return
-        self._logged = now
-        rate = sent / max(now - self._started, 0.001)
+        rate = sent / max(time.monotonic() - self._seconds.started, 0.001)
         self._log.info(
             "Batch %s of %s: %s members sent, %s a second", *(f"{n:,.0f}" for n in (done, total, sent, rate))
         )
@@ -322,9 +320,8 @@ class _MatchProgress:
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._logged = time.monotonic()
+        self._seconds = EverySecond()
 
     def __call__(self, queries: int, asked: int, matched: int) -> None:
-        if (now := time.monotonic()) - self._logged >= 1:
-            self._logged = now
+        if self._seconds.passed():
             self._log.info("%s queries: %s values looked up, %s found", *(f"{n:,}" for n in (queries, asked, matched)))

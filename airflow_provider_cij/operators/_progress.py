@@ -1,11 +1,30 @@
-"""Keep how far a task got where its next try finds it."""
+"""Show how far a task got in its log, and keep it where its next try finds it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_cij._base import best_effort
+
+
+class EverySecond:
+    """Tells when a second has passed since it last did, for a line in the log."""
+
+    def __init__(self) -> None:
+        self.started = self._last = time.monotonic()
+
+    def passed(self, *, last: bool = False) -> bool:
+        """Return whether a second has passed, and begin the next one.
+
+        :param last: True also returns True for what ends; default False
+        """
+        now = time.monotonic()
+        if now - self._last < 1 and not last:
+            return False
+        self._last = now
+        return True
 
 
 class ProgressStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,7 +23,7 @@ from airflow_provider_cij.api.records.spec import (
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import Writer, check_writable, outside, writing
 from airflow_provider_cij.operators._member_list import check_empty, counts_text
-from airflow_provider_cij.operators._progress import ProgressStore
+from airflow_provider_cij.operators._progress import EverySecond, ProgressStore
 from airflow_provider_cij.operators._rows import RowsOperator
 
 if TYPE_CHECKING:
@@ -271,10 +270,8 @@ class _Progress:
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._logged = time.monotonic()
+        self._seconds = EverySecond()
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done == total or now - self._logged >= 1:
-            self._logged = now
+        if self._seconds.passed(last=done == total):
             self._log.info("%s of %s rows", f"{done:,}", f"{total:,}")
