@@ -65,7 +65,7 @@ def moment(name: str, value: object) -> object:
 
 
 def text_or_texts(name: str, value: object) -> object:
-    """Return a text, or a list with its whole numbers as texts; a list is checked by whoever uses it.
+    """Return a text, or a list with its whole numbers as texts; a list is checked where it is used.
 
     :param name: the argument's name, for the error
     :param value: a text, or a list of texts

@@ -298,12 +298,12 @@ class CijTask(BaseOperator, metaclass=_CheckedWhenParsed):
 
     @contextmanager
     def _failing_plainly(self, context: Context) -> Iterator[None]:
-        """Log why the task fails, push it as XCom ``cij_error``, and raise it without the way through this package.
+        """Log why the task fails, push it as XCom ``cij_error``, and raise it without this package's frames.
 
         With ``soft_fail`` Airflow would skip a sensor on its own exceptions: there a ``CijError`` stays one.
 
         :param context: of the running task
-        :raises AirflowFailException: no retry can mend the error
+        :raises AirflowFailException: no retry can succeed
         """
         try:
             yield
@@ -340,8 +340,8 @@ class CijOperator(CijTask):
     def call(self, work: Callable[[Cij], Awaitable[T]]) -> T:
         """Run a coroutine function on an open client.
 
-        When the service asks for a wait that is longer than the connection's ``max_throttle_wait_seconds``, the worker
-        is given back, and the task begins again afterwards.
+        When the service asks for a wait that is longer than the connection's ``max_throttle_wait_seconds``, the task
+        is deferred, and begins again afterwards.
 
         :param work: is given the open client
         :return: what it returns

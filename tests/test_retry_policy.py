@@ -44,9 +44,9 @@ def test_throttling_is_retried_after_retry_after():
 @pytest.mark.parametrize("kind", PERMANENT)
 def test_permanent_errors_fail_without_a_retry(kind):
     """Permanent errors fail the task at once with their reason."""
-    decision = _decide(kind("It is bad.", code="0x80040265", hint="Mend it."))
+    decision = _decide(kind("It is bad.", code="0x80040265", hint="Fix it."))
     assert decision.action is RetryAction.FAIL
-    assert decision.reason == "It is bad. [code 0x80040265] Mend it."
+    assert decision.reason == "It is bad. [code 0x80040265] Fix it."
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ class _TokenSource:
     def _unreachable(self, message: str, retry_after: float | None = None) -> CijUnreachableError:
         hint = "Check the network, the proxy and ca_bundle."
         if retry_after is not None and retry_after >= DAY:
-            hint = "It asked to wait a day or more. Come back when it is well."
+            hint = "It asked to wait a day or more. Run the task again later."
         return CijUnreachableError(
             f"The login service at {self._where} gave no token: {message}.",
             hint=hint,

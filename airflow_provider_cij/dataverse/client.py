@@ -63,7 +63,7 @@ _LAST_SECONDS = 3.0
 _PAGE_SIZE = 5000
 # Pages in a row without a row, and pages in all: 100 million rows.
 _MAX_EMPTY_PAGES = 100
-# Bytes. A page of 5000 rows has a few megabytes; what goes on past this would end a worker, not a task.
+# Bytes. A page of 5000 rows has a few megabytes; a larger body would end the worker, not the task.
 _LARGEST_BODY = 256 * 2**20
 _NO_SUCH_ROW = "0x80040217"
 # Requests that the service still accepts (Dataverse docs, Service protection API limits).

@@ -5,7 +5,7 @@ so. Requests in flight are locks on single bytes behind these: the system drops 
 it ends. Without a usable file each process is for itself.
 
 The last process to close its clients takes the file away, unless it says that the service is closed. One that is taken
-away while it is used, by whoever cleans the folder, is noticed within seconds, and made anew.
+away while it is used, such as by a cleaner of the folder, is noticed within seconds, and created again.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class HostThrottle:
 
 @contextlib.contextmanager
 def _writing(file: int) -> Iterator[None]:
-    """Keep other processes from writing. One that is stopped while it writes holds up nobody for long."""
+    """Keep other processes from writing. One that is stopped while it writes does not block the others for long."""
     locked = any(_try_lock(file, _WRITER) for _ in range(1000))
     try:
         yield

@@ -50,7 +50,7 @@ class Request:
             target = ""
         if not same_origin(target, base_url):
             raise CijReplyError(
-                f"{self.name} was answered with a link to another host. It was not followed: the token stays here."
+                f"{self.name} was answered with a link to another host, where the token may not go. It was not followed."
             )
         return target
 
@@ -77,7 +77,7 @@ def encode(body: Mapping[str, Any] | None, name: str) -> bytes | None:
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        why = "holds a number that is none" if isinstance(error, ValueError) else "can't be written as JSON"
+        why = "holds NaN or an infinite number" if isinstance(error, ValueError) else "can't be written as JSON"
         raise CijInputError(f"{name} was not sent: what it is to send {why}.") from None
 
 

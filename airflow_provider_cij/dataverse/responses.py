@@ -196,7 +196,7 @@ def _error(response: Response, status: int, code: str, message: str, retry_after
     kind, hint = _class_and_hint(status, code, message)
     if retry_after is not None and retry_after >= DAY:
         wait = response.redacted(response.headers.get("retry-after", ""))[:40]
-        hint = f"The service asked to wait a day or more (Retry-After: {wait}). Come back when it is well. {hint}"
+        hint = f"The service asked to wait a day or more (Retry-After: {wait}). Run the task again later. {hint}"
     return kind(
         f"{response.request_name} was refused: {message}"
         if status < 500
@@ -357,7 +357,7 @@ def _class_and_hint(status: int, code: str, message: str) -> tuple[type[CijError
     if status >= 500:
         return CijServerError, ""
     if status < 400:
-        return CijReplyError, "Such a reply is not expected here."
+        return CijReplyError, "Such a response is not expected here."
     return CijRefusedError, ""
 
 
@@ -372,7 +372,7 @@ def unreadable(response: Response, what: str) -> CijReplyError:
     if response.body.lstrip()[:1] == b"<":
         hints.append("That is a web page: a proxy or a login page answers in the organisation's place.")
     if not response.request_name.startswith("GET "):
-        hints.append("It was answered as done: look whether it took effect before you do it again.")
+        hints.append("Its status is a success: check whether it took effect before you send it again.")
     error = CijReplyError(
         f"{response.request_name} was answered with {what}.",
         http_status=response.status,

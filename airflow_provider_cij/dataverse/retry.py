@@ -28,7 +28,7 @@ class Failure(Enum):
     """429: refused before anything was done (Dataverse docs, Service protection API limits)."""
     TOKEN_REFUSED = ("token refused", False, 1)
     """401: refused before anything was done. The second one is final."""
-    LOST = ("no reply", True, _NO_LIMIT)
+    LOST = ("no response", True, _NO_LIMIT)
     """The request was sent, and no response came back."""
     SERVER_ERROR = ("server error", True, _NO_LIMIT)
     """5xx."""
@@ -36,7 +36,7 @@ class Failure(Enum):
     """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
     BEHIND = ("service behind busy or failing", True, _NO_LIMIT)
     """2xx whose body holds a 429 or a 5xx."""
-    UNREADABLE = ("reply broken off", True, 2)
+    UNREADABLE = ("response cut off", True, 2)
     """2xx, so it was executed: but the body is cut off, which passes, or a proxy's page, which mostly stays."""
     REFUSED = ("refused", False, 0)
     """Any other response. The same request gets it again."""
@@ -149,5 +149,5 @@ def no_response(broken: BrokenError, request_name: str) -> NoResponseError:
         message = f"{request_name} was not sent: {broken.why}"
         hint = "Check the host, the network and ca_bundle."
         return NoResponseError(Failure.NOT_SENT, CijUnreachableError(message, hint=hint))
-    message = f"{request_name} got no reply: {broken.why}"
+    message = f"{request_name} got no response: {broken.why}"
     return NoResponseError(Failure.LOST, CijUnreachableError(message, hint="Whether it took effect is not known."))

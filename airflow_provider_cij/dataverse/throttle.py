@@ -130,8 +130,8 @@ class Throttle:
             while (pause := self._closed_for(clock)) > 0:
                 if slept + pause > min(max_wait, DAY - 1):
                     raise CijThrottledError(
-                        f"{request_name} was not sent: the service wants no request for another {pause:.0f} s.",
-                        hint=f"The connection's max_throttle_wait_seconds is {max_wait:g}: come back later.",
+                        f"{request_name} was not sent: the service accepts no requests for another {pause:.0f} s.",
+                        hint=f"The connection's max_throttle_wait_seconds is {max_wait:g}, so the wait is not slept.",
                         retry_after=pause,
                     )
                 slept += pause

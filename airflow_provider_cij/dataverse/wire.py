@@ -232,7 +232,9 @@ async def exchange(
             status, received = response.status_code, response.headers
             return status, received, await _body(response, largest)
     except TimeoutError:
-        raise BrokenError(f"not all of it came within {seconds:g} s", status=status, headers=received) from None
+        raise BrokenError(
+            f"the response was not complete within {seconds:g} s", status=status, headers=received
+        ) from None
     except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError):
         raise
     except httpx.LocalProtocolError:  # its message quotes the header

@@ -81,7 +81,7 @@ def _check(count: int, before: EvaluationState, after: EvaluationState, max_miss
     if expected is None:
         if not count:
             raise CijMovedError(
-                "The service lists nobody, and does not say how many members there are.",
+                "The service lists no members, and gives no member count.",
                 hint="Was the segment ever evaluated? max_missing=None writes an empty file.",
             )
         return

@@ -107,8 +107,8 @@ class CijAddSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
-        and does not count here. More fail before anything is sent
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN is counted
+        as ``invalid``, but not against this bound. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
@@ -159,8 +159,8 @@ class CijRemoveSegmentMembersOperator(_GroupOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
-        and does not count here. More fail before anything is sent
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN is counted
+        as ``invalid``, but not against this bound. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
@@ -204,8 +204,8 @@ class CijMirrorSegmentMembersOperator(_FillOperator):
     :param match_on: a column of the contact or lead, such as ``emailaddress1``, when the list holds its values instead
         of ids; every record that has the value counts. Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
-        and does not count here. More fail before anything is sent
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN is counted
+        as ``invalid``, but not against this bound. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before anything is sent
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``

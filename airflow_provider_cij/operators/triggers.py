@@ -42,7 +42,8 @@ def _store_progress(store: Any, progress: RaiseProgress) -> None:
     noted = progress.as_dict()
     if len(json.dumps(noted)) > _MOST_CHARACTERS:
         raise CijInputError(
-            f"{len(progress.unclear):,} people are unclear, more than can be noted.", hint="Nobody else was raised."
+            f"{len(progress.unclear):,} people are unclear, more than can be noted.",
+            hint="The trigger was raised for no one else.",
         )
     store.set(_KEY, noted, retention=NEVER_EXPIRE)
 
@@ -74,8 +75,8 @@ class CijRaiseTriggerOperator(MembersArgument):
         of ids. Default None, the list holds ids
     :param table: ``contact`` (default) or ``lead``
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
-        and does not count here. More fail before the first raise
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN is counted
+        as ``invalid``, but not against this bound. More fail before the first raise
     :param max_not_found: how many different values of ``match_on`` may match nobody: a number, a share of the rows such
         as ``"5%"``, or None for any number. Default 0. More fail before the first raise
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
@@ -222,7 +223,7 @@ class CijRaiseTriggerOperator(MembersArgument):
             if try_number > 1:
                 raise CijInputError(
                     "An earlier try of this task may have raised the trigger, and this Airflow keeps no note of it.",
-                    hint="Nobody was raised now. Find out who was, and run the DAG anew for those who were not.",
+                    hint="It was not raised now. Find out for whom it was, and run the DAG again for the others.",
                 )
         elif not store.get(_KEY):
             # A try that gets here stores its progress, so a cleared task without any has lost it.
@@ -230,7 +231,7 @@ class CijRaiseTriggerOperator(MembersArgument):
                 raise CijInputError(
                     "This task was cleared, and the note of who was raised is gone, as with Airflow's setting "
                     "[state_store] clear_on_success: it may have raised everybody.",
-                    hint="Nobody was raised now. Find out who was. raise_again=True raises the trigger for all.",
+                    hint="It was not raised now. Find out for whom it was. raise_again=True raises it for all.",
                 )
             _store_progress(store, RaiseProgress(""))
 
@@ -262,14 +263,14 @@ class CijRaiseTriggerOperator(MembersArgument):
                 return progress
             raise CijInputError(
                 f"This task of this run has raised the trigger for {earlier.raised:,} people, and was cleared since.",
-                hint="Nobody was raised now. Give raise_again=True to raise it again, or mark the task as success.",
+                hint="It was not raised now. Give raise_again=True to raise it again, or mark the task as success.",
             )
         if earlier.of not in (progress.of, former):
             raise CijInputError(
                 f"An earlier try has raised the trigger for {earlier.raised:,} people, and "
                 f"{len(earlier.unclear):,} are unclear; but it had another list, trigger, table or "
-                "organisation: who they are can't be told here.",
-                hint="Nobody was raised now. Give it the list that it had, or run the DAG anew for those who are left.",
+                "organisation, so they can't be identified here.",
+                hint="It was not raised now. Give the task the list that it had, or run the DAG again for the others.",
             )
         counts = (earlier.next, len(ids), earlier.raised, earlier.refused)
         text = "An earlier try got to %s of %s people: %s raised, %s refused; it goes on from there"

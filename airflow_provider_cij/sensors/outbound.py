@@ -35,7 +35,7 @@ class CijOutboundSegmentSensor(_OutboundWait):
     A status that no document names is waited for. Error fails the task, and so does Expired unless ``"stopped"`` is
     waited for, with ``soft_fail`` as well: only a timeout skips.
 
-    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+    Microsoft removed outbound marketing in 2026. In an organisation without it the task fails, and the error says so.
 
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param until: ``"live"`` (default) or ``"stopped"`` (expired counts)

@@ -1,4 +1,4 @@
-"""Errors of database drivers, told whole, but without the values of a query, of its parameters or of rows. Pure."""
+"""The messages of database drivers, without the values of a query, of its parameters or of rows. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_cij.errors import CijError, CijInputError
 
-# What no retry can mend, as PEP 249 names it: drivers share the names, not the classes.
+# Errors that no retry can fix, as PEP 249 names them: drivers share the names, not the classes.
 _PERMANENT = frozenset({"ProgrammingError", "NotSupportedError", "DataError"})
 # Drivers of MySQL and SQLite name wrong queries after other errors as well. Classes of SQLSTATE (ISO/IEC 9075-2):
 # features, data, databases and schemas that are not there, syntax and access.

@@ -130,7 +130,7 @@ class FromSql(PlainSource, Streaming):
             yield lines, shape.shaped(lines, names, [[row[key] for row in rows] for key in keys])
             first += len(rows)
         if not cursor.description:
-            raise CijInputError(f"The query on connection {self.conn_id!r} is none: it gives no rows.")
+            raise CijInputError(f"The query on connection {self.conn_id!r} returns no rows: it is no SELECT.")
 
 
 def _report_lineage(hook: Any, sql: str) -> None:
@@ -158,7 +158,7 @@ def _cursor(connection: Any) -> Any:
 
 
 def _close(connection: Any, cursor: Any) -> None:
-    """Close a connection without reading the rest of a result, which may be long. An error of this is none of the task.
+    """Close a connection without reading the rest of a result, which may be long. Its errors do not concern the task.
 
     :param connection: the open connection
     :param cursor: its cursor, or None

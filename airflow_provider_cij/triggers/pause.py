@@ -33,7 +33,7 @@ class CijPauseTrigger(BaseTrigger):
         return "airflow_provider_cij.triggers.pause.CijPauseTrigger", {"until": self.until, "since": self.since}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, a day at most; tasks that were throttled together do not come back together."""
+        """Wait, a day at most; tasks that were throttled together do not start together."""
         pause = self.until - time.time()
         # "nan" compares as no pause.
         pause = min(pause, DAY) if pause > 0 else 0.0

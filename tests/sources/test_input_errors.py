@@ -180,7 +180,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     # A database.
     ("sql", "no such connection", ("nowhere", "SELECT 1"), "database of connection 'nowhere' can't be opened"),
     ("sql", "no such table", ("shop", "SELECT id FROM nowhere WHERE email = 'canary'"), "OperationalError: no such table: nowhere"),
-    ("sql", "no query", ("shop", "CREATE TABLE x (y)"), "is none: it gives no rows"),
+    ("sql", "no query", ("shop", "CREATE TABLE x (y)"), "returns no rows: it is no SELECT"),
     ("sql", "no such column", ("shop", "SELECT 1 AS a, 2 AS b"), "which column holds the ids is not clear. Its columns: 'a', 'b'"),
 
     # Arguments of operators and sensors.
@@ -247,7 +247,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("reply", "more pages, and no way there", (_members, [_text("ResultText", f'{{"hasNextPage": true, "members": ["{ID}"]}}'), _rows()]), "no known input for its pages"),
     ("reply", "the same page again", (_in_group, [_text("Response", f'{{"entityIds": ["{ID}"]}}')]), "gave the same page of members twice"),
     ("reply", "nothing said of what was stopped", (_stop, [Answer(body=SEGMENT), Answer(body={}), Answer(body=SEGMENT)]), "the service says nothing about it"),
-    ("reply", "results that are none", (_stop, [Answer(body=SEGMENT), Answer(body={"StopSingleSegmentResults": 7})]), "What became of the segments to stop can't be read"),
+    ("reply", "results that are none", (_stop, [Answer(body=SEGMENT), Answer(body={"StopSingleSegmentResults": 7})]), "The result of stopping the segments can't be read"),
     ("reply", "a user that is no list", (_stop, [Answer(body=SEGMENT), Answer(body={"StopSingleSegmentResults": [{"SegmentId": ID, "DependentJourneys": 5}]}), Answer(body=SEGMENT)]), "is used by journeys 5"),
     ("reply", "no permission", (_get, [_error(403, "0x80040220", "is missing prvReadmsdynmkt_segment privilege")]), "lacks the privilege named above"),
     ("reply", "no such table", (_get, [_error(404, "0x80060888", "Resource not found for the segment 'msdynmkt_segments'.")]), "is not installed in this environment"),

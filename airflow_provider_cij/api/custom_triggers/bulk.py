@@ -1,8 +1,8 @@
 """Raise a trigger for many people, each at most once, whatever fails.
 
 A raised trigger can't be taken back, and the service can't be asked whether one was raised. So people are noted as in
-flight before their requests are sent, and with their outcome afterwards. Whoever was in flight when a worker died is
-unclear, and is never sent again: a person has to decide. Notes hold positions in the list, not ids. An ``IdSet`` has
+flight before their requests are sent, and with their outcome afterwards. Those in flight when a worker died are
+unclear, and are never sent again: a person has to decide. Notes hold positions in the list, not ids. An ``IdSet`` has
 the same order whatever order its rows came in.
 """
 
@@ -100,7 +100,7 @@ class RaiseProgress:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CijInputError(
                 "What an earlier try noted of who was raised can't be read.",
-                hint="Nobody was raised now. Run the DAG anew for those who were not raised.",
+                hint="The trigger was not raised now. Find out for whom it was, and run the DAG again for the others.",
             ) from None
 
     def begin(self, positions: list[int]) -> None:
@@ -152,7 +152,7 @@ async def raise_for_all(
     :param at_once: the most requests in flight
     :param clock: tells the time, and waits; default the real time
     :param on_progress: called after each batch
-    :raises CijError: the service takes no raises for now, or none at all; whoever was not raised is ``left``
+    :raises CijError: the service takes no raises for now, or none at all; those for whom it was not raised are ``left``
     """
     progress.mark_unclear()
     left, start = set(progress.left), progress.next

@@ -175,7 +175,7 @@ class Journeys:
         raise made
 
     async def _send(self, spec: JourneySpec, body: Mapping[str, Any]) -> ValidationResult | CijError:
-        """Have it created; an error that is returned, not raised, leaves open whether it was."""
+        """Send the request; an error that is returned, not raised, leaves open whether the journey was created."""
         try:
             validation = validation_of(await self._client.action(_CREATE, body, repeatable=False))
         except CijUnavailableError as error:
@@ -317,8 +317,8 @@ _S = JourneyStatus
 def publish_inputs(inputs: Sequence[Mapping[str, Any]], journey_id: str) -> dict[str, Any]:
     """Write the inputs of ``msdynmkt_PublishJourneyV2``.
 
-    :param inputs: its rows of customapirequestparameter; none when nobody knows
-    :raises CijInputError: it wants what nobody here knows
+    :param inputs: its rows of customapirequestparameter; empty when they could not be read
+    :raises CijInputError: it requires inputs whose meaning is not known
     """
     required = [row for row in inputs if row.get("isoptional") is not True]
     names = [str(row.get("uniquename")) for row in inputs]

@@ -85,7 +85,7 @@ def check_times(spec: JourneySpec, now: datetime) -> None:
     for name, value in (("starts_at", spec.starts_at), ("ends_at", spec.ends_at)):
         moment = _moment(name, value)
         if moment and moment <= now:
-            raise CijInputError(f"{name} is {format_utc(moment)}, which has passed.", hint="Give a time to come.")
+            raise CijInputError(f"{name} is {format_utc(moment)}, which has passed.", hint="Give a time in the future.")
 
 
 def _changes(spec: JourneySpec) -> dict[str, Any]:

@@ -130,8 +130,8 @@ class Members:
     async def mirror(self, segment: Segment | str, plan: Plan, on_batch: OnBatch | None = None) -> int:
         """Send the additions and removals of a plan, so that its groups equal the list.
 
-        Whoever must not get mail is out before others come in. Groups that include have members removed first. Groups
-        that exclude have members added first, where there is room for that.
+        People who must not get mail are excluded before others are included: groups that include have members removed
+        first. Groups that exclude have members added first, where there is room for that.
 
         :param segment: the segment, or its id
         :param plan: what ``plan`` returned

@@ -226,7 +226,7 @@ class PageConsistencyCheck:
         :raises CijIncompleteError: an id came twice, or fewer came than the service says
         """
         if total is not None and self._read < total:
-            raise CijMovedError(f"The service speaks of {total:,} members and listed {self._read:,}.")
+            raise CijMovedError(f"The service counts {total:,} members and listed {self._read:,}.")
         self._check_distinct()
 
     def _check_distinct(self) -> None:

@@ -101,7 +101,7 @@ def check_row(row: OutboundSegment | OutboundJourney, until: str, issues: str = 
     if outcome == "failed":
         raise CijOutboundFailedError(
             f"{message}." + (f" Its check for errors found {issues}." if issues else ""),
-            hint=f"Mend it, and publish it again. CijOutboundValidate{word.title()}Operator checks it."
+            hint=f"Fix it, and publish it again. CijOutboundValidate{word.title()}Operator checks it."
             if row.status == OutboundStatus.ERROR
             else "An expired one can't be published again: create a new one.",
         )

@@ -70,7 +70,7 @@ STOPPED = frozenset({SegmentStatus.STOPPED, SegmentStatus.EXPIRED})
 AT_REST = STOPPED | {SegmentStatus.DRAFT, SegmentStatus.STOPPING}
 """Not evaluated any more, or not yet: there is nothing to stop."""
 BROKEN = FAILED - {SegmentStatus.DELETED}
-"""A publish can mend it."""
+"""A publish can fix it."""
 
 
 def status_name(code: int) -> str:

@@ -135,7 +135,7 @@ class SegmentSpec:
 
 
 def check(spec: SegmentSpec) -> None:
-    """Check what the service would refuse, or misread without an error.
+    """Check what the service would refuse, or accept and misread.
 
     :param spec: the segment
     :raises CijInputError: naming what is wrong
@@ -182,7 +182,7 @@ def check_query(name: str, query: str, base_table: str = "") -> None:
 
 _QUOTED = re.compile(r"'[^']*'")
 _PROFILE = re.compile(r"\bPROFILE\s*\(\s*(\w+)", re.IGNORECASE)
-# Behind these steps and sources a query may find rows of a table that no PROFILE names.
+# After these steps and sources a query may find rows of a table that no PROFILE names.
 _LEADS_ELSEWHERE = re.compile(r"\b(?:TRAVERSE|RELATE\w*|SEGMENT|INTERACTION)\s*\(", re.IGNORECASE)
 
 

@@ -47,7 +47,7 @@ def stop_results_of(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         entries: Iterable[Any] = json.loads(results) if isinstance(results, str) else results or ()
         return {normalize_guid(entry["SegmentId"]): entry for entry in entries}
     except (CijError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise CijReplyError(f"What became of the segments to stop can't be read: {wrong_with(error)}.") from None
+        raise CijReplyError(f"The result of stopping the segments can't be read: {wrong_with(error)}.") from None
 
 
 async def refusal_reason(client: DataverseClient, segment: Segment, result: Mapping[str, Any]) -> str:

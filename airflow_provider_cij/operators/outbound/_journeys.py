@@ -93,7 +93,7 @@ class CijOutboundCreateJourneyOperator(Keyed, _Described):
     Its id derives from ``key``: each run and each retry finds the same journey. What agrees already is not written.
     The workflow is checked before anything is sent: ids that come twice, parents that are missing.
 
-    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+    Microsoft removed outbound marketing in 2026. In an organisation without it the task fails, and the error says so.
 
     Source: "Basic outbound marketing customer journey API operations".
 

@@ -38,14 +38,14 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     :param segment_id: the segment: its id, ``"name:VIP customers"``, or another task's whole result
     :param operation: ``"add"`` (default) or ``"remove"``
     :param members: contact ids: a list, another task's output, ``FromFile``, ``FromSql`` or ``FromDataverse``; the
-        service ignores ids of nobody. Default None, ``query`` is given
+        service ignores ids that no contact has. Default None, ``query`` is given
     :param query: instead of ``members``: a query for the contacts to add or remove, such as
         ``PROFILE(contact).FILTER(…)``. Default None, ``members`` are given
     :param match_on: a column of the contact, such as ``emailaddress1``, when the list holds its values instead of ids.
         Default None, the list holds ids
     :param max_invalid: how many rows may hold no id, or no value to match: a number of rows, a share of them such as
-        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted,
-        and does not count here. More fail before anything is sent
+        ``"5%"``, or None for any number. Default 0. A NULL, None or NaN is counted
+        as ``invalid``, but not against this bound. More fail before anything is sent
     :param max_not_found: how many different values of ``match_on`` may match nobody, in the same way. Default 0
     :param on_empty: what a list without a row does: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
     :param not_found_path: a CSV or Parquet file to write the values to that match nobody, with their lines. Default

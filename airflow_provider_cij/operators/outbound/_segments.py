@@ -33,7 +33,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
     Its id derives from ``key``: each run and each retry finds the same segment. What agrees already is not written.
 
-    Microsoft removed outbound marketing in 2026: an organisation without it fails the task, in words that say so.
+    Microsoft removed outbound marketing in 2026. In an organisation without it the task fails, and the error says so.
 
     Source: "Basic operations on segments using API in outbound marketing".
 
@@ -44,8 +44,8 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
     :param members: contact ids that a new static one begins with: a list, another task's output, or a source, some
         20,000 at the most; one that is there keeps its members. Default None, no list
     :param max_invalid: how many rows may hold no id: a number of rows, a share of them such as ``"5%"``, or None for
-        any number. Default 0. A NULL, None or NaN says itself that there is none: it is counted, and does not count
-        here. More fail before anything is sent
+        any number. Default 0. A NULL, None or NaN is counted as ``invalid``, but not
+        against this bound. More fail before anything is sent
     :param rejects_path: a CSV or Parquet file to write the rows to that hold no id: line, reason and value. Written
         also when more than ``max_invalid`` fail the task. Default None, no file
     :param on_empty: what ``members`` without a row do: ``"fail"`` (default), ``"skip"`` the task, or ``"ok"``
