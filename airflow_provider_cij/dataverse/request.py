@@ -50,7 +50,8 @@ class Request:
             target = ""
         if not same_origin(target, base_url):
             raise CijReplyError(
-                f"{self.name} was answered with a link to another host, where the token may not go. It was not followed."
+                f"{self.name} was answered with a link to another host. It was not followed, because the token must not "
+                "be sent there."
             )
         return target
 
