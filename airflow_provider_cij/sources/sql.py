@@ -130,7 +130,7 @@ class FromSql(PlainSource, Streaming):
             yield lines, shape.shaped(lines, names, [[row[key] for row in rows] for key in keys])
             first += len(rows)
         if not cursor.description:
-            raise CijInputError(f"The query on connection {self.conn_id!r} returns no rows: it is no SELECT.")
+            raise CijInputError(f"The query on connection {self.conn_id!r} returns no rows.", hint="Give a SELECT.")
 
 
 def _report_lineage(hook: Any, sql: str) -> None:

@@ -180,7 +180,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     # A database.
     ("sql", "no such connection", ("nowhere", "SELECT 1"), "database of connection 'nowhere' can't be opened"),
     ("sql", "no such table", ("shop", "SELECT id FROM nowhere WHERE email = 'canary'"), "OperationalError: no such table: nowhere"),
-    ("sql", "no query", ("shop", "CREATE TABLE x (y)"), "returns no rows: it is no SELECT"),
+    ("sql", "no query", ("shop", "CREATE TABLE x (y)"), "returns no rows"),
     ("sql", "no such column", ("shop", "SELECT 1 AS a, 2 AS b"), "which column holds the ids is not clear. Its columns: 'a', 'b'"),
 
     # Arguments of operators and sensors.

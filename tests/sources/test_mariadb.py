@@ -104,7 +104,7 @@ def test_a_query_is_read(connect, sql, options, values):
         ("select 1 as id; select 2 as id", {}, "has 2 statements. Give one statement", "canary"),
         ("select id from elsewhere.buyers", {}, "elsewhere", "canary"),
         ("select nofunction(id) from buyers", {}, "nofunction", "canary"),
-        ("update buyers set n = 7", {}, "it gives no rows", "canary"),
+        ("update buyers set n = 7", {}, "returns no rows", "canary"),
         ("select id from buyers", {}, "line 1: column 'id' holds 16 bytes of binary|holds no", "canary"),
     ],
 )

@@ -76,11 +76,11 @@ def test_a_query_is_read_row_by_row(database, sql, options, rows):
         ("SELECT name, spent FROM people", {}, CijInputError, "which column holds the ids is not clear"),
         ("SELECT 1 AS id", {"column": 1}, CijInputError, "there is no column 1"),
         ("SELECT contactid FROM people WHERE spent > ?", {"parameters": [1, 2]}, CijInputError, "ProgrammingError"),
-        ("DELETE FROM people", {}, CijInputError, "it gives no rows"),
+        ("DELETE FROM people", {}, CijInputError, "returns no rows"),
         ("SELECT id FROM clients", {}, CijInputError, "OperationalError: no such table: clients"),
         ("SELECT 'Lovelace' FROM 'Ada", {}, CijInputError, "unrecognized token: .'…"),
         ("SELECT 1 AS id; SELECT 2 AS id", {}, CijInputError, "has 2 statements. Give one statement"),
-        ("-- nothing", {}, CijInputError, "it gives no rows"),
+        ("-- nothing", {}, CijInputError, "returns no rows"),
         ("; -- nothing", {}, CijInputError, "has 0 statements. Give one statement"),
     ],
 )
