@@ -50,7 +50,7 @@ class Request:
             target = ""
         if not same_origin(target, base_url):
             raise CijReplyError(
-                f"{self.name} was answered with a link to another host. It was not followed, because the token must not "
+                f"{self.name} was answered with a link to another host. It was not followed, as the token must not "
                 "be sent there."
             )
         return target

@@ -243,7 +243,7 @@ TABLE: list[tuple[str, str, Any, str]] = [
     ("reply", "a member that is no id", (_members, [_text("ResultText", '{"members": ["ada.canary@contoso.test"]}')]), "has an entry that is no id"),
     ("reply", "a list cut short", (_members, [_text("ResultText", f'{{"members": ["{ID}", "')]), "holds no whole list of members"),
     ("reply", "a refusal within a success", (_members, [Answer(body={"StatusCode": 400, "ResultText": "no"})]), "POST msdynmkt_MembersList was refused: no"),
-    ("reply", "more members than were listed", (_members, [_text("ResultText", f'{{"totalCount": 2, "members": ["{ID}"]}}')]), "speaks of 2 members and listed 1"),
+    ("reply", "more members than were listed", (_members, [_text("ResultText", f'{{"totalCount": 2, "members": ["{ID}"]}}')]), "counts 2 members and listed 1"),
     ("reply", "more pages, and no way there", (_members, [_text("ResultText", f'{{"hasNextPage": true, "members": ["{ID}"]}}'), _rows()]), "no known input for its pages"),
     ("reply", "the same page again", (_in_group, [_text("Response", f'{{"entityIds": ["{ID}"]}}')]), "gave the same page of members twice"),
     ("reply", "nothing said of what was stopped", (_stop, [Answer(body=SEGMENT), Answer(body={}), Answer(body=SEGMENT)]), "the service says nothing about it"),

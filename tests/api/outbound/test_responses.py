@@ -201,7 +201,7 @@ def test_smaller_pages_of_the_service_are_followed(export, scripted):
         ([page(*PEOPLE[:3]), page(*PEOPLE[3:9]), page()], "cut a page of 3 members short"),
         ([page(*PEOPLE[:3]), page(*PEOPLE[:3])], "the same page of members twice"),
         ([page(*PEOPLE[:3]), page(*PEOPLE[2:5]), page()], "1 members came twice"),
-        ([page(*PEOPLE[:3], totalRecordCount=5), page()], "speaks of 5 members and listed 3"),
+        ([page(*PEOPLE[:3], totalRecordCount=5), page()], "counts 5 members and listed 3"),
         ([page(*PEOPLE[:3], moreRecords=True), page()], "says that there is more after page 1, and gives none"),
     ],
 )
