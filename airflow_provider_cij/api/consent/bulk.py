@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_cij.api.consent import columns
 from airflow_provider_cij.api.consent.import_plan import (
     CREATED,
     FAILED,
-    INTERNAL,
     KEPT_NEWER,
     UNCHANGED,
     UPDATED,
@@ -32,20 +32,7 @@ from airflow_provider_cij.api.consent.import_plan import (
 )
 from airflow_provider_cij.api.consent.marker import Marker, is_ours, marked, plain_reason
 from airflow_provider_cij.api.consent.private import private
-from airflow_provider_cij.api.consent.reading import (
-    CONSENT_ID,
-    CONSENTS,
-    KIND,
-    OF_PURPOSE,
-    OF_TOPIC,
-    POINT,
-    REASON,
-    SOURCE,
-    VALUE,
-    address_key,
-    read_rows,
-    spellings,
-)
+from airflow_provider_cij.api.consent.reading import address_key, read_rows, spellings
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
 from airflow_provider_cij.dataverse.multipart import Operation
@@ -71,7 +58,6 @@ OUTCOMES = (CREATED, UPDATED, UNCHANGED, KEPT_NEWER, FAILED)
 # Of a statement on a topic and its purpose, or over several rounds, the later word here counts.
 _RANK = (UNCHANGED, UPDATED, CREATED, KEPT_NEWER, FAILED)
 _TYPE = "Microsoft.Dynamics.CRM.msdynmkt_contactpointconsent4"
-_LOGICAL_REASON, _NO_REASONS = "msdynmkt_logicalreason", 534119999
 _A_REQUEST = 100
 _ROUNDS = 6
 
@@ -183,14 +169,14 @@ class ConsentImport:
         target = self._target
         topic = {"msdynmkt_topicId@odata.bind": f"/msdynmkt_topics({topic_id})"} if topic_id else {}
         body = {
-            POINT: trimmed(statement.address),
-            "msdynmkt_contactpointtype": int(target.channel),
-            KIND: OF_TOPIC if topic_id else OF_PURPOSE,
+            columns.POINT: trimmed(statement.address),
+            columns.POINT_TYPE: int(target.channel),
+            columns.KIND: columns.OF_TOPIC if topic_id else columns.OF_PURPOSE,
             "msdynmkt_purposeId@odata.bind": f"/msdynmkt_purposes({target.purpose_id})",
             **topic,
-            **self._said(statement, INTERNAL),
-            SOURCE: INTERNAL,
-            _LOGICAL_REASON: _NO_REASONS,
+            **self._said(statement, columns.INTERNAL),
+            columns.SOURCE: columns.INTERNAL,
+            columns.LOGICAL_REASON: columns.NO_REASONS,
         }
         words = (str(int(target.channel)), address, target.purpose_id, topic_id)
         row_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"airflow-provider-cij:consent:{':'.join(words)}"))
@@ -200,13 +186,17 @@ class ConsentImport:
         if row.value == statement.value:  # only dated anew: it stays the choice of whoever made it
             said = self._said(statement, row.source, only_dated=not is_ours(row))
             return _Write(address, row.row_id, said, row.etag, "")
-        body = {**self._said(statement, INTERNAL), SOURCE: INTERNAL, _LOGICAL_REASON: _NO_REASONS}
+        body = {
+            **self._said(statement, columns.INTERNAL),
+            columns.SOURCE: columns.INTERNAL,
+            columns.LOGICAL_REASON: columns.NO_REASONS,
+        }
         return _Write(address, row.row_id, body, row.etag, UPDATED)
 
     def _said(self, statement: Statement, source: int | None, *, only_dated: bool = False) -> dict[str, Any]:
         now = datetime.fromtimestamp(time.time() + self._client.service_ahead, UTC)
         marker = Marker(statement.given_at, int(statement.value), source, now, only_dated)
-        return {VALUE: int(statement.value), REASON: marked(plain_reason(statement.reason), marker)}
+        return {columns.VALUE: int(statement.value), columns.REASON: marked(plain_reason(statement.reason), marker)}
 
     async def _carry_out(self, batch: _Batch, work: Mapping[str, list[_Write]]) -> None:
         batch.again, batch.passing = {}, None
@@ -217,9 +207,11 @@ class ConsentImport:
             await self._one_by_one(batch, work["yes"][start : start + _A_REQUEST])
 
     async def _write_many(self, batch: _Batch, verb: str, writes: Sequence[_Write]) -> None:
-        targets = [{"@odata.type": _TYPE, CONSENT_ID: write.row_id, **write.body} for write in writes]
+        targets = [{"@odata.type": _TYPE, columns.ID: write.row_id, **write.body} for write in writes]
         try:
-            await private(f"POST {CONSENTS} ({verb}Multiple)", self._client.write_many(verb, CONSENTS, targets))
+            await private(
+                f"POST {columns.CONSENTS} ({verb}Multiple)", self._client.write_many(verb, columns.CONSENTS, targets)
+            )
         except CijForbiddenError:
             raise
         except CijRefusedError as error:
@@ -237,13 +229,13 @@ class ConsentImport:
         operations = [
             Operation(
                 "PATCH",
-                f"{root}{row_path(CONSENTS, write.row_id)}",
+                f"{root}{row_path(columns.CONSENTS, write.row_id)}",
                 write.body,
                 {"If-Match": write.if_match} if write.if_match else {"If-None-Match": "*"},
             )
             for write in writes
         ]
-        responses = await private(f"POST {CONSENTS} ($batch)", self._client.batch(operations))
+        responses = await private(f"POST {columns.CONSENTS} ($batch)", self._client.batch(operations))
         for write, response in zip(writes, responses, strict=True):
             if response.status < 300:
                 batch.succeeded(write)
@@ -265,7 +257,7 @@ class ConsentImport:
 
     def _give_up(self, batch: _Batch) -> None:
         if batch.passing:
-            what = f"Writing {len(batch.again):,} rows of {CONSENTS}"
+            what = f"Writing {len(batch.again):,} rows of {columns.CONSENTS}"
             raise CijError.from_dict(batch.passing.as_dict() | {"message": f"{what} failed {_ROUNDS} times."})
         for address in batch.again:
             batch.record(
@@ -297,7 +289,7 @@ class _Batch:
     def succeeded(self, write: _Write) -> None:
         """Record a write. An address that was opted in is read again."""
         self.record(write.address, write.outcome or UNCHANGED)
-        if write.body[VALUE] != ConsentValue.OPTED_OUT:
+        if write.body[columns.VALUE] != ConsentValue.OPTED_OUT:
             self.again[write.address] = None
 
     def record(self, address: str, outcome: str, reason: str = "") -> None:

@@ -16,20 +16,10 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent import columns
 from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
 from airflow_provider_cij.api.consent.marker import is_ours, plain_reason, said_at
-from airflow_provider_cij.api.consent.reading import (
-    CONSENT_ID,
-    CONSENTS,
-    KIND,
-    OF_PURPOSE,
-    OF_TOPIC,
-    POINT,
-    REASON,
-    SOURCE,
-    VALUE,
-    consent_row,
-)
+from airflow_provider_cij.api.consent.reading import consent_row
 from airflow_provider_cij.api.consent.rules import ConsentValue
 from airflow_provider_cij.api.consent.target import resolve
 from airflow_provider_cij.api.timestamps import format_utc, parse_utc
@@ -42,10 +32,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("address", "channel", "value", "purpose_id", "topic_id", "given_at", "source", "reason")
 """The columns of an export. ``CijImportConsentOperator`` reads address, value and given_at."""
-_POINT_TYPE, _PURPOSE, _TOPIC = "msdynmkt_contactpointtype", "_msdynmkt_purposeid_value", "_msdynmkt_topicid_value"
 _SELECT = (
-    *(CONSENT_ID, POINT, _POINT_TYPE, KIND, VALUE, SOURCE, REASON, _PURPOSE, _TOPIC),
-    *("_owningbusinessunit_value", "modifiedon"),
+    *(columns.ID, columns.POINT, columns.POINT_TYPE, columns.KIND, columns.VALUE, columns.SOURCE, columns.REASON),
+    *(columns.PURPOSE, columns.TOPIC, columns.UNIT, columns.MODIFIED_ON),
 )
 _FIRST = 534120000
 _SOURCES = (
@@ -112,7 +101,9 @@ class ConsentExport:
         :param value: only this consent; default None, all
         :raises CijInputError: there is no such purpose or topic
         """
-        path = query(CONSENTS, select=_SELECT, where=await self._where(to, value), orderby=f"modifiedon,{CONSENT_ID}")
+        path = query(
+            columns.CONSENTS, select=_SELECT, where=await self._where(to, value), orderby=f"modifiedon,{columns.ID}"
+        )
         async for page in self._client.pages(path):
             found = [shown for row in page if (shown := self._shown(row))]
             self.count += len(found)
@@ -123,12 +114,9 @@ class ConsentExport:
         if self._cursor.start is not None:
             conditions.append(f"modifiedon ge {format_utc(self._cursor.start)}")
         if value is not None:
-            conditions.append(f"{VALUE} eq {int(value)}")
+            conditions.append(f"{columns.VALUE} eq {int(value)}")
         if to is not None:
-            target = await resolve(self._client, to)
-            kind, lookup = (OF_TOPIC, _TOPIC) if target.topic_id else (OF_PURPOSE, _PURPOSE)
-            about = target.topic_id or target.purpose_id
-            conditions.append(f"{_POINT_TYPE} eq {int(target.channel)} and {KIND} eq {kind} and {lookup} eq {about}")
+            conditions.append((await resolve(self._client, to)).where(alone=True))
         return " and ".join(conditions)
 
     def _shown(self, plain: Mapping[str, Any]) -> tuple[object, ...] | None:
@@ -148,10 +136,10 @@ class ConsentExport:
             self.own += 1
             return None
         return (
-            plain.get(POINT),
-            _name(plain.get(_POINT_TYPE), Channel),
+            plain.get(columns.POINT),
+            _name(plain.get(columns.POINT_TYPE), Channel),
             _name(row.value, ConsentValue),
-            plain.get(_PURPOSE),
+            plain.get(columns.PURPOSE),
             row.topic_id or None,
             said_at(row).isoformat(),
             _source(row.source),

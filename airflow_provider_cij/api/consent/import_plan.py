@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from airflow_provider_cij.api.consent.columns import INTERNAL
 from airflow_provider_cij.api.consent.marker import marker_of, said_at
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 
 IF_SOURCE_NEWER, ALWAYS, NEVER = "if_source_newer", "always", "never"
 CREATED, UPDATED, UNCHANGED, KEPT_NEWER, FAILED = "created", "updated", "unchanged", "kept_newer", "failed"
-INTERNAL = 534120000
 _LOADED = 534120003
 # Sources that are no choice of the person: Internal, and "Load consent". Unknown ones count as the person's.
 _NOT_PERSONAL = (None, INTERNAL, _LOADED)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent import columns
 from airflow_provider_cij.api.consent.private import private
 from airflow_provider_cij.api.consent.rules import ConsentRow, ConsentValue
 from airflow_provider_cij.api.consent.target import Target
@@ -24,13 +25,8 @@ from airflow_provider_cij.errors import CijInputError, CijReplyError
 if TYPE_CHECKING:
     from airflow_provider_cij.dataverse.client import DataverseClient
 
-CONSENTS, CONSENT_ID = "msdynmkt_contactpointconsent4s", "msdynmkt_contactpointconsent4id"
-POINT, VALUE, KIND = "msdynmkt_contactpointvalue", "msdynmkt_value", "msdynmkt_contactpointconsenttype"
-SOURCE, REASON = "msdynmkt_source", "msdynmkt_reason"
-OF_PURPOSE, OF_TOPIC = 534120000, 534120001
-_UNIT, _TOPIC = "_owningbusinessunit_value", "_msdynmkt_topicid_value"
-_NEEDED = (POINT, VALUE, KIND, _TOPIC, _UNIT, "modifiedon")
-_TO_WRITE = (CONSENT_ID, SOURCE, REASON)
+_NEEDED = (columns.POINT, columns.VALUE, columns.KIND, columns.TOPIC, columns.UNIT, columns.MODIFIED_ON)
+_TO_WRITE = (columns.ID, columns.SOURCE, columns.REASON)
 
 
 def address_key(text: object) -> str:
@@ -77,10 +73,10 @@ async def read_rows(
     wide: dict[str, list[str]] = {}
     for key in addresses:
         wide.setdefault(widest(key), []).append(key)
-    for where in in_filters(POINT, (text for texts in addresses.values() for text in texts)):
-        path = query(CONSENTS, select=select, where=f"{where} and {target.where()}")
-        for row in await private(f"GET {CONSENTS}", client.all_rows(path)):
-            key, read = address_key(row.get(POINT)), consent_row(row)
+    for where in in_filters(columns.POINT, (text for texts in addresses.values() for text in texts)):
+        path = query(columns.CONSENTS, select=select, where=f"{where} and {target.where()}")
+        for row in await private(f"GET {columns.CONSENTS}", client.all_rows(path)):
+            key, read = address_key(row.get(columns.POINT)), consent_row(row)
             for one in wide.get(widest(key), ()):
                 counts = one == key or read.value != ConsentValue.OPTED_IN
                 of_key, known = replace(read, near=one != key), found.get(one, [])
@@ -96,16 +92,16 @@ def consent_row(row: dict[str, Any]) -> ConsentRow:
     :raises CijReplyError: the row has no time of modification
     """
     try:
-        modified_on = parse_utc("modifiedon", row.get("modifiedon"))
+        modified_on = parse_utc("modifiedon", row.get(columns.MODIFIED_ON))
     except CijInputError:
-        raise CijReplyError(f"GET {CONSENTS} was answered with a row without modifiedon.") from None
+        raise CijReplyError(f"GET {columns.CONSENTS} was answered with a row without modifiedon.") from None
     return ConsentRow(
-        row.get(VALUE),
+        row.get(columns.VALUE),
         modified_on,
-        str(row.get(_UNIT) or ""),
-        str(row.get(_TOPIC) or "").lower() if row.get(KIND) == OF_TOPIC else "",
-        str(row.get(CONSENT_ID) or ""),
+        str(row.get(columns.UNIT) or ""),
+        str(row.get(columns.TOPIC) or "").lower() if row.get(columns.KIND) == columns.OF_TOPIC else "",
+        str(row.get(columns.ID) or ""),
         str(row.get("@odata.etag") or ""),
-        row.get(SOURCE),
-        str(row.get(REASON) or ""),
+        row.get(columns.SOURCE),
+        str(row.get(columns.REASON) or ""),
     )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.api.consent import columns
 from airflow_provider_cij.api.consent.consent_to import Channel, ConsentTo
 from airflow_provider_cij.api.consent.rules import Profile, Rule
 from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
@@ -61,12 +62,16 @@ class Target:
     rule: Rule
     profile_ids: tuple[str, ...] = ()
 
-    def where(self) -> str:
-        """Return the ``$filter`` for the rows of the purpose and of the topic, on the channel."""
-        purpose = f"(msdynmkt_contactpointconsenttype eq 534120000 and _msdynmkt_purposeid_value eq {self.purpose_id})"
-        topic = f"(msdynmkt_contactpointconsenttype eq 534120001 and _msdynmkt_topicid_value eq {self.topic_id})"
-        about = f"({purpose} or {topic})" if self.topic_id else purpose
-        return f"msdynmkt_contactpointtype eq {int(self.channel)} and {about}"
+    def where(self, *, alone: bool = False) -> str:
+        """Return the ``$filter`` for the rows of the purpose and of the topic, on the channel.
+
+        :param alone: True leaves out the purpose's rows where there is a topic; default False
+        """
+        about = f"({columns.KIND} eq {columns.OF_PURPOSE} and {columns.PURPOSE} eq {self.purpose_id})"
+        if self.topic_id:
+            topic = f"({columns.KIND} eq {columns.OF_TOPIC} and {columns.TOPIC} eq {self.topic_id})"
+            about = topic if alone else f"({about} or {topic})"
+        return f"{columns.POINT_TYPE} eq {int(self.channel)} and {about}"
 
 
 async def resolve(client: DataverseClient, to: ConsentTo) -> Target:
