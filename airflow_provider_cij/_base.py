@@ -17,6 +17,7 @@ from airflow.sdk.bases.operator import BaseOperatorMeta
 from airflow_provider_cij._arguments import NAME_PREFIX, READERS, Reader, is_template, record, records
 from airflow_provider_cij._mapping import CheckedPartial, entries
 from airflow_provider_cij._nested import rendered_copy
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.errors import CijError, CijNotFoundError, CijThrottledError
 from airflow_provider_cij.links import CijJourneyLink, CijSegmentLink
 from airflow_provider_cij.retry_policy import CijRetryPolicy
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_cij.hooks.cij import CijHook
 
 T = TypeVar("T")
-
-# A service that throttles a task for longer than this is down.
-_LONGEST_THROTTLING = 24 * 3600.0
 
 
 @contextmanager
@@ -351,7 +349,8 @@ class CijOperator(CijTask):
             return super().call(work)
         except CijThrottledError as error:
             since = self._throttled_since or time.time()
-            if not self.hook.exceeds_max_wait(error) or time.time() - since > _LONGEST_THROTTLING:
+            slept = self.hook.settings().max_throttle_wait_seconds  # at most, in the worker
+            if not slept < (error.retry_after or 0.0) < DAY or time.time() - since > DAY:
                 raise
             from airflow_provider_cij.triggers.pause import CijPauseTrigger
 

@@ -11,6 +11,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.errors import CijError, CijThrottledError
 from airflow_provider_cij.version_compat import RetryDecision, RetryPolicy
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Seconds over which retries are spread: tasks that were throttled together must not return together.
 _SPREAD = 10.0
-# Seconds of the longest wait, a day.
-_LONGEST = 24 * 3600.0
 
 
 class CijRetryPolicy(RetryPolicy):
@@ -47,7 +46,7 @@ class CijRetryPolicy(RetryPolicy):
         if error.permanent:
             return RetryDecision.fail(str(error))
         if isinstance(error, CijThrottledError) and error.retry_after is not None:
-            wait = max(0.0, min(error.retry_after, _LONGEST)) + random.random() * _SPREAD  # noqa: S311  # spreads, guards nothing
+            wait = max(0.0, min(error.retry_after, DAY)) + random.random() * _SPREAD  # noqa: S311  # spreads, guards nothing
             return RetryDecision.retry(timedelta(seconds=wait), str(error))
         return RetryDecision.default()
 

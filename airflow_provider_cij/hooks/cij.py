@@ -18,11 +18,10 @@ from airflow.sdk import BaseHook
 from airflow_provider_cij.api.cij import Cij, row_url
 from airflow_provider_cij.api.organisation import describe_user, readable, version_of
 from airflow_provider_cij.dataverse.client import DataverseClient
-from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings, organisation_url
 from airflow_provider_cij.dataverse.values import trimmed
-from airflow_provider_cij.errors import CijError, CijInputError, CijStoppedError, CijThrottledError
+from airflow_provider_cij.errors import CijError, CijInputError, CijStoppedError
 from airflow_provider_cij.hooks.running import run_anywhere
 from airflow_provider_cij.version_compat import AirflowNotFoundException, aget_connection, get_connection
 
@@ -114,13 +113,6 @@ class CijHook(BaseHook):
         """Stop ``run``: no further request is sent. Safe to call from a signal handler."""
         if self._client:
             self._client.stop()
-
-    def exceeds_max_wait(self, error: CijThrottledError) -> bool:
-        """Return whether the service asks for a wait that is too long to sleep in a worker, but shorter than a day.
-
-        :param error: the error of a throttled request
-        """
-        return error.retry_after is not None and self.settings().max_throttle_wait_seconds < error.retry_after < DAY
 
     def segment_url(self, segment_id: str) -> str:
         """Return the address of a segment in Dynamics 365.

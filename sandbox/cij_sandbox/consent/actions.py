@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from cij_sandbox.consent.decisions import Decisions
 from cij_sandbox.consent.tables import EMAIL_POINT, PROFILE, PURPOSE, TOPIC
 from cij_sandbox.core import errors, guid
-from cij_sandbox.core.assumptions import ASSUMED, assumed
+from cij_sandbox.core.assumptions import ASSUMED
 from cij_sandbox.core.schema import Table
 from cij_sandbox.core.store import Store
 from cij_sandbox.dataverse.actions import (
@@ -49,7 +49,7 @@ class ConsentActions:
             Parameter("unsubscribeurlrequired", BOOLEAN, True),
             Parameter("oneclickunsubscribeurlrequired", BOOLEAN, True),
         )
-        available = not ASSUMED.can_play("consent.check-action") or assumed("consent.check-action") == "there"
+        available = ASSUMED.is_there("consent.check-action")
         outputs = {"consents": ENTITY_COLLECTION}
         return (
             Action("msdynmkt_checkconsent", inputs, outputs, self._check, available, assumes="consent.check-action"),

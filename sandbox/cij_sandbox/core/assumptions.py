@@ -37,6 +37,10 @@ class Assumptions:
         """Return whether the sandbox does not lack what a report observed."""
         return name not in self._unplayable
 
+    def is_there(self, name: str) -> bool:
+        """Return whether what may be missing in an organisation is there: True for what can't be played."""
+        return not self.can_play(name) or self(name) != "missing"
+
     def choose(self, choices: object) -> None:
         """Choose by id, or raise ValueError for what is not in the list. None stands for the default."""
         if not isinstance(choices, dict):

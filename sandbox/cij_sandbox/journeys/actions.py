@@ -68,7 +68,7 @@ class JourneyActions:
             Parameter("msdynmkt_shouldvalidatecontract", BOOLEAN, True),
             Parameter(_JSON, STRING),
         )
-        stored = not ASSUMED.can_play("journeys.json-actions") or assumed("journeys.json-actions") == "there"
+        stored = ASSUMED.is_there("journeys.json-actions")
         publish = assumed("journeys.publish-input") if ASSUMED.can_play("journeys.publish-input") else _ID
         unsaved = (
             Action(

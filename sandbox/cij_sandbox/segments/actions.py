@@ -64,7 +64,7 @@ def actions(store: Store, publisher: Publisher) -> tuple[Action, ...]:
         Action("msdynmkt_MembersList", (segment, *paging), result, members_list, True, _written, reads, assumes=paged),
         Action(
             *("msdynmkt_SegmentStatus", (segment,), result, _call(publisher.status, _result)),
-            available=_is_there("segments.status-action"),
+            available=ASSUMED.is_there("segments.status-action"),
             assumes="segments.status-action",
             needs=reads,
         ),
@@ -73,7 +73,7 @@ def actions(store: Store, publisher: Publisher) -> tuple[Action, ...]:
             (Parameter("SegmentIdList", STRING_ARRAY, read=_texts),),
             stopped,
             _call(publisher.stop_segments, dict),
-            available=_is_there("segments.stop-action"),
+            available=ASSUMED.is_there("segments.stop-action"),
             assumes="segments.stop-action",
             needs=(SEGMENT, WRITE),
         ),
@@ -89,10 +89,6 @@ def _call(
 
 def _result(found: Mapping[str, object]) -> Mapping[str, object]:
     return {"StatusCode": 200, "ResultText": compact(found)}
-
-
-def _is_there(name: str) -> bool:
-    return not ASSUMED.can_play(name) or assumed(name) != "missing"
 
 
 def _paging() -> tuple[Parameter, ...]:
