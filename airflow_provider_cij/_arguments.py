@@ -74,7 +74,7 @@ def text_or_texts(name: str, value: object) -> object:
     if isinstance(value, (str, int, float)):
         return text(name, value)
     if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
-        return [text(name, one) if isinstance(one, (int, float)) else one for one in value]
+        return [text(name, entry) if isinstance(entry, (int, float)) else entry for entry in value]
     return value
 
 
@@ -89,7 +89,7 @@ def group_list(name: str, value: object) -> list[object]:
     # A single name would be read letter by letter.
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, value, "Give a list of names, or of MemberGroup(name, include=…).")
-    return [text(name, one) if isinstance(one, (int, float)) else one for one in value]
+    return [text(name, entry) if isinstance(entry, (int, float)) else entry for entry in value]
 
 
 def members(name: str, value: object) -> object:
@@ -174,7 +174,7 @@ def records(name: str, value: object) -> list[str]:
     # A single id would be read letter by letter.
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, value, "Give a list of ids.")
-    return [record(name, one) for one in value]
+    return [record(name, entry) for entry in value]
 
 
 def _literal(value: object, first: str) -> object:
@@ -287,7 +287,7 @@ def word_list(*accepted: str) -> Reader:
         value = _literal(value, "[")
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise _wrong(name, value, f"Give a list of {', '.join(accepted)}.")
-        return [one_of(name, one, *accepted) for one in value]
+        return [one_of(name, entry, *accepted) for entry in value]
 
     return read
 

@@ -64,7 +64,9 @@ def _only_member(path: str, archive: zipfile.ZipFile) -> tuple[str, IO[bytes]]:
     if "[Content_Types].xml" in names:
         raise CijInputError(f"The file {path!r} is an Office document, such as an Excel workbook.", hint=_SAVE)
     # macOS adds a file of its own attributes for each.
-    members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    members = [
+        entry for entry in archive.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
+    ]
     if len(members) != 1:
         raise CijInputError(f"The file {path!r} is a zip of {len(members):,} files.", hint="Give a zip of one file.")
     if members[0].flag_bits & 1:

@@ -79,7 +79,7 @@ class CijExportJourneyParticipantsOperator(EmitsEvents):
         counts: Counter[str] = Counter()
         async with writing_if_given(self.path, _COLUMNS) as file:
             async for page in participants(cij.dataverse, journey.journey_id, self.states):
-                counts.update(one.state for one in page)
+                counts.update(participant.state for participant in page)
                 if file:
-                    file.write([(one.table, one.person_id, one.state, one.entered_on, one.changed_on) for one in page])
+                    file.write([(who.table, who.person_id, who.state, who.entered_on, who.changed_on) for who in page])
         return journey, counts

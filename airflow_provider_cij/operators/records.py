@@ -41,7 +41,7 @@ _KEY = "cij_upsert"
 
 def _columns_of_key(name: str, value: object) -> list[str]:
     several = list(value) if isinstance(value, (list, tuple, set)) else [value]
-    names = [column(name, one) for one in several]
+    names = [column(name, key_column) for key_column in several]
     if not names:
         raise CijInputError(f"{name} is an empty list.", hint="Give a column's logical name, or a list of them.")
     return names
@@ -124,7 +124,10 @@ class _UpsertOperator(RowsOperator):
         async def on_plan(plan: Plan, count: int) -> None:
             self.log.info("Checked %s distinct rows of %s, looking them up", f"{count:,}", plan.table.name)
             if self.ids_path is not None:
-                names = [*([] if plan.by_id else (one.name for one in plan.key_columns)), plan.table.id_column]
+                names = [
+                    *([] if plan.by_id else (key_column.name for key_column in plan.key_columns)),
+                    plan.table.id_column,
+                ]
                 ids.append(await files.enter_async_context(outside(writing(self.ids_path, names))))
 
         def checkpoint(job: str) -> UpsertCheckpoint:

@@ -158,7 +158,9 @@ class CsvRows:
             raise
 
     def _check_single(self, line: int, what: str, text: str, delimiters: str) -> None:
-        found = next((one for one in delimiters if one in text and one != self._delimiter), None)
+        found = next(
+            (character for character in delimiters if character in text and character != self._delimiter), None
+        )
         if found:
             raise CijInputError(
                 f"{self._where}, line {line}: read with the delimiter {self._delimiter!r}, the {what} is one column, "

@@ -155,7 +155,9 @@ class PlainSource(NestedTemplate):
         :return: the arguments by their names, without those that have their defaults
         """
         first, *others = signature(type(self)).parameters.values()
-        given = {one.name: value for one in others if (value := getattr(self, one.name)) != one.default}
+        given = {
+            argument.name: value for argument in others if (value := getattr(self, argument.name)) != argument.default
+        }
         return {self.plain_key: getattr(self, first.name), **given}
 
 

@@ -284,7 +284,7 @@ class _Batch:
     def spelled(self, addresses: Iterable[str]) -> dict[str, list[str]]:
         """Return addresses as ``read_rows`` takes them."""
         said = [self.statements[address] for address in addresses]
-        return spellings(text for one in said for text in (one.address, one.spelled))
+        return spellings(text for statement in said for text in (statement.address, statement.spelled))
 
     def succeeded(self, write: _Write) -> None:
         """Record a write. An address that was opted in is read again."""

@@ -169,7 +169,7 @@ def _digest(row_id: str, etag: str) -> str:
 
 
 def _name(number: object, names: Iterable[Any]) -> str:
-    return next((one.name.lower() for one in names if one == number), str(number))
+    return next((known.name.lower() for known in names if known == number), str(number))
 
 
 def _source(number: int | None) -> str:

@@ -140,7 +140,7 @@ async def import_consent(
         work = ConsentImport(client, target, spec.overwrite, dry_run=spec.dry_run, on_failed=on_rejected)
 
         async def write(batch: list[Statement]) -> None:
-            await work.write([_no_later(one, now - CLOCK_SKEW) for one in batch])
+            await work.write([_no_later(statement, now - CLOCK_SKEW) for statement in batch])
 
         await for_each(statements.batches(_A_BATCH), write, client.settings.max_concurrency)
     work.counts[KEPT_NEWER] += len(kept)
@@ -255,16 +255,16 @@ async def _matched(
 
     async def work(batch: list[Statement]) -> None:
         nonlocal missing
-        wanted = {address_key(one.address): one for one in batch}
+        wanted = {address_key(statement.address): statement for statement in batch}
         there: set[str] = set()
-        for key, address in await addresses_of([one.address for one in batch]):
+        for key, address in await addresses_of([statement.address for statement in batch]):
             if key in wanted:
                 there.add(key)
                 found.add([replace(wanted[key], address=trimmed(address), spelled=address)])
-        lost = [one for key, one in wanted.items() if key not in there]
+        lost = [statement for key, statement in wanted.items() if key not in there]
         missing += len(lost)
         if lost and on_rejected:
-            on_rejected([(one.line, f"{match_on} finds nobody with {column}") for one in lost])
+            on_rejected([(statement.line, f"{match_on} finds nobody with {column}") for statement in lost])
 
     await for_each(read.doubts(_A_BATCH), doubt, client.settings.max_concurrency)
     await for_each(read.batches(_A_BATCH), work, client.settings.max_concurrency)

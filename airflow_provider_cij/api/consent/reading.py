@@ -46,8 +46,8 @@ def spellings(texts: Iterable[object]) -> dict[str, list[str]]:
     :param texts: the addresses as they are stored; what is none is left out
     """
     found: dict[str, list[str]] = {}
-    for one in texts:
-        text, key = text_of_value(one), address_key(one)
+    for address in texts:
+        text, key = text_of_value(address), address_key(address)
         if key:
             known = found.setdefault(key, list(dict.fromkeys((key, unicodedata.normalize("NFD", key)))))
             if trimmed(text) != text and text not in known:
@@ -77,11 +77,11 @@ async def read_rows(
         path = query(columns.CONSENTS, select=select, where=f"{where} and {target.where()}")
         for row in await private(f"GET {columns.CONSENTS}", client.all_rows(path)):
             key, read = address_key(row.get(columns.POINT)), consent_row(row)
-            for one in wide.get(widest(key), ()):
-                counts = one == key or read.value != ConsentValue.OPTED_IN
-                of_key, known = replace(read, near=one != key), found.get(one, [])
+            for wanted in wide.get(widest(key), ()):
+                counts = wanted == key or read.value != ConsentValue.OPTED_IN
+                of_key, known = replace(read, near=wanted != key), found.get(wanted, [])
                 if counts and of_key not in known:  # two spellings of an address may find the same row
-                    found[one] = [*known, of_key]
+                    found[wanted] = [*known, of_key]
     return found
 
 

@@ -175,15 +175,17 @@ class Statements:
         """
         rows = [
             (
-                address_key(one.address),
-                one.address,
-                int(one.value),
-                _UNDATED if one.given_at is None else one.given_at.astimezone(UTC).isoformat(timespec="microseconds"),
-                one.reason,
-                one.line,
-                one.spelled,
+                address_key(statement.address),
+                statement.address,
+                int(statement.value),
+                _UNDATED
+                if statement.given_at is None
+                else statement.given_at.astimezone(UTC).isoformat(timespec="microseconds"),
+                statement.reason,
+                statement.line,
+                statement.spelled,
             )
-            for one in statements
+            for statement in statements
         ]
         with self._database:
             # OPTED_OUT has the larger number.
@@ -201,7 +203,7 @@ class Statements:
         :param addresses: the addresses or values
         """
         with self._database:
-            rows = [(address_key(one), one) for one in addresses]
+            rows = [(address_key(address), address) for address in addresses]
             self._database.executemany("INSERT OR IGNORE INTO doubt VALUES (?, ?)", rows)
 
     def doubts(self, size: int) -> Iterator[list[str]]:

@@ -256,7 +256,7 @@ def _choices(column: ColumnType) -> Read:
 
     def read(value: object) -> Json:
         listed: Iterable[object] = re.split("[,;]", value) if isinstance(value, str) else _listed(value)
-        return ",".join(str(number) for number in sorted({int(str(read_one(one))) for one in listed}))
+        return ",".join(str(number) for number in sorted({int(str(read_one(choice))) for choice in listed}))
 
     return read
 

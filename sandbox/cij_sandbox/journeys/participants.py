@@ -90,7 +90,7 @@ def _enter(connection: sqlite3.Connection, journey_id: str) -> None:
     base = base_of(connection, journey_id)
     entered = "SELECT msdynmkt_targetid FROM msdynmkt_journeyinstance WHERE msdynmkt_baseversionjourneyid = ?"
     out |= {uuid.UUID(person).bytes for (person,) in connection.execute(entered, (base,))}
-    people = [one for one in _members(connection, definition.audience.lower()) if one not in out]
+    people = [person for person in _members(connection, definition.audience.lower()) if person not in out]
     now = values.now()
     rows: Iterator[dict[str, SqlValue]] = (
         {
