@@ -155,7 +155,7 @@ def record(name: str, value: object) -> str:
     value = str(value).strip()
     if value.startswith(NAME_PREFIX):
         if not value.removeprefix(NAME_PREFIX).strip():
-            raise _wrong(name, value, "Give the name behind 'name:'.")
+            raise _wrong(name, value, "Give the name after 'name:'.")
         return value
     from airflow_provider_cij.dataverse.guids import normalize_guid
 

@@ -76,7 +76,7 @@ _FIELDS = ("code", "http_status", "request_id", "hint", "retry_after")
 class CijError(Exception):
     """The root of all errors of this package. Raised itself when no other class fits.
 
-    What to do: read the message, and the hint behind it. In your own code, catch this class.
+    What to do: read the message, and the hint after it. In your own code, catch this class.
 
     :param message: what happened, in the service's words where it gave any; control characters are removed
     :param code: the service's error code, such as ``0x80040217``; by default ``""``

@@ -87,7 +87,7 @@ async def read_ahead(
 ) -> AsyncGenerator[R, None]:
     """Yield what ``read`` returns for each item, in the order of the items, and read the following ones meanwhile.
 
-    An error is raised in the place of the item that caused it: one behind the last item that the caller takes is
+    An error is raised in the place of the item that caused it: one after the last item that the caller takes is
     discarded with its request. Close the generator (``contextlib.aclosing``) when no more items are needed.
 
     :param items: what to read; may be endless

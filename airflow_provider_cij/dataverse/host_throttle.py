@@ -1,7 +1,7 @@
 """What the processes of a host know together of one user's throttle, through a small file in the temporary folder.
 
 It holds the moment until which the service accepts nothing, and how many requests it still accepted when it last said
-so. Requests in flight are locks on single bytes behind these: the system drops those of a process that ends, however
+so. Requests in flight are locks on single bytes after these: the system drops those of a process that ends, however
 it ends. Without a usable file each process is for itself.
 
 The last process to close its clients takes the file away, unless it says that the service is closed. One that is taken
@@ -42,12 +42,12 @@ SERVICE_LIMIT = 52
 _CLOSING = struct.Struct("<ddd")
 _CHECKSUM = struct.Struct("<I")
 _SIZE = _CLOSING.size + _CHECKSUM.size
-# Requests that the service still accepts and when that was noted, behind the closing. Any content is good for a while.
+# Requests that the service still accepts and when that was noted, after the closing. Any content is good for a while.
 _LEFT = struct.Struct("<Id")
 _LEFT_AT = 64
 # Requests left from which on the number is not written any more.
 _PLENTY = 4 * SERVICE_LIMIT
-# Bytes behind the content, whether the file has them or not: one for writing, then one for each request in flight.
+# Bytes after the content, whether the file has them or not: one for writing, then one for each request in flight.
 _WRITER, _FIRST_SLOT = 1024, 1025
 # The byte before them is shared by all processes that use the file: who has it alone may take the file away.
 _USERS = 1023

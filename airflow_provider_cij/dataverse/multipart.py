@@ -62,7 +62,7 @@ def read_batch(response: Response) -> list[Response]:
     if boundary is None:
         raise unreadable(response, "no batch")
     delimiter = b"--" + (boundary[1] or boundary[2]).encode()
-    # A part begins behind a line with the delimiter; the last delimiter has two more dashes.
+    # A part begins after a line with the delimiter; the last delimiter has two more dashes.
     pieces = re.split(rb"(?:\A|\r?\n)" + re.escape(delimiter) + rb"(--)?[ \t]*(?:\r?\n|\Z)", response.body)
     if pieces[-2:-1] != [b"--"]:
         raise unreadable(response, "a batch that broke off")

@@ -72,7 +72,7 @@ _BY_STATUS: dict[int, tuple[type[CijError], str]] = {
 }
 # A CIJ action calls a service behind Dataverse. That service's error is in the text of Dataverse's own 400.
 _INNER_ERROR = re.compile(r"\((?:429|5\d\d)\)|time-?out|timed out", re.IGNORECASE)
-_INNER_HINT = "A service behind Dataverse may be in trouble; if it stays, the request is at fault."
+_INNER_HINT = "A backend service of Dataverse may be failing; if the error stays, the request is at fault."
 # A segment with a key has quotes within: EntityDefinitions(LogicalName='new_table').
 _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '((?:\([^()']*(?:'[^']*'[^()']*)*\)|[^'])*+)'")
 

@@ -32,9 +32,9 @@ class Failure(Enum):
     """The request was sent, and no response came back."""
     SERVER_ERROR = ("server error", True, _NO_LIMIT)
     """5xx."""
-    INNER_ERROR = ("error of a service behind", True, 1)
+    INNER_ERROR = ("error of a backend service", True, 1)
     """400 about a 5xx or a timeout of CIJ's own service behind Dataverse: it may pass, or be the query's fault."""
-    BEHIND = ("service behind busy or failing", True, _NO_LIMIT)
+    BEHIND = ("backend service busy or failing", True, _NO_LIMIT)
     """2xx whose body holds a 429 or a 5xx."""
     UNREADABLE = ("response cut off", True, 2)
     """2xx, so it was executed: but the body is cut off, which passes, or a proxy's page, which mostly stays."""

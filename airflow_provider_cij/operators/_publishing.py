@@ -34,9 +34,9 @@ class SegmentWaiting(EmitsEvents, WaitingOperator):
 class CijPublishSegmentOperator(SegmentWaiting):
     """Publish a segment and wait until it is live.
 
-    Publishing is asked for, and done behind the reply. A segment that was live before counts as live again once an
-    evaluation has succeeded that began after this task asked. When another one was under way and the service dropped
-    the request, it is asked again as soon as that one has ended.
+    The service accepts the request, and evaluates the segment afterwards. A segment that was live before counts as
+    live again once an evaluation has succeeded that began after this task asked. When another one was under way and
+    the service dropped the request, it is sent again as soon as that one has ended.
 
     Sources: "Create a Customer Insights - Journeys segment using the Web API", section "Publish"; the table reference
     of msdynmkt_segmentexecution.

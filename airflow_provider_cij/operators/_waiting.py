@@ -168,7 +168,7 @@ class WaitingOperator(CijOperator):
         return self._complete(context, check, float(event.get("deadline") or time.time()), state)
 
     async def _check_once(self, cij: Cij, wait: Wait, otherwise: Check) -> tuple[Check, float]:
-        """Check once behind a change: what fails from here on is waited out, and never answered by a second change.
+        """Check once after a change: what fails from here on is waited out, and never answered by a second change.
 
         :param cij: the organisation
         :param wait: what is waited for

@@ -51,7 +51,7 @@ def _store_progress(store: Any, progress: RaiseProgress) -> None:
 class CijRaiseTriggerOperator(MembersArgument):
     """Raise a custom trigger for one person or for many, for each at most once.
 
-    The service starts journeys after its reply. A raised trigger can't be taken back, and the service can't be asked
+    The service starts journeys after its response. A raised trigger can't be taken back, and the service can't be asked
     whether one was raised, so no request is sent twice. People for whom the trigger may or may not have been raised are
     counted as ``unclear`` and written to ``unclear_path`` for a person to decide. The trigger's definition is read and
     every attribute checked before the first raise.

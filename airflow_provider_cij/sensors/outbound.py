@@ -59,8 +59,8 @@ class CijOutboundSegmentSensor(_OutboundWait):
 class CijOutboundMemberOperationsSensor(_OutboundWait):
     """Wait until the changes of an outbound segment's members are done, in each mode.
 
-    The service makes them behind its reply, and is asked how far they are (``getState``). What it answers is documented
-    nowhere: a clear word, or a count of pending operations, is understood, and the log shows each answer. One that
+    The service makes them after its response, and is asked how far they are (``getState``). What it answers is not
+    documented: a clear word, or a count of pending operations, is understood, and the log shows each answer. One that
     can't be understood is waited for until ``timeout``; it never passes for done.
 
     Source: "Basic operations on segments using API in outbound marketing", section "Get status of pending operations".

@@ -88,10 +88,10 @@ class JsonRows:
                 raise self._broken("the array is not closed: the file is cut off", self._at)
             self._move(self._at + 1)
             if self._next_sign():
-                raise self._broken("there is more behind the end of the array", self._at)
+                raise self._broken("there is more after the end of the array", self._at)
 
     def _value(self) -> Any:
-        """Return the value that begins here, and move behind it."""
+        """Return the value that begins here, and move to its end."""
         while True:
             try:
                 value, end = _scan(self._buffer, self._at)

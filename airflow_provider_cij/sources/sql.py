@@ -72,7 +72,7 @@ class FromSql(PlainSource, Streaming):
             _close(connection, cursor)
 
     def _statement(self) -> str:
-        """Return the query without the semicolon behind it, which many databases don't take."""
+        """Return the query without the semicolon after it, which many databases don't take."""
         sql = self.sql.rstrip("; \t\r\n")
         if ";" not in sql:  # parsing takes seconds where a query holds thousands of values
             return sql

@@ -47,7 +47,7 @@ def _failed(status: int, code: str, message: str, **headers: str) -> Response:
         (408, "", "the request took too long", "CijServerError", ""),
         (412, "0x80040237", "exists", "CijConflictError", ""),
         (413, "0x8004418A", "payload too large", "CijRefusedError", "send less at once"),
-        (400, "0x80040265", "returned an error: (503) Server Unavailable.", "CijServerError", "A service behind"),
+        (400, "0x80040265", "returned an error: (503) Server Unavailable.", "CijServerError", "A backend service"),
         (429, "0x80072322", "Number of requests exceeded", "CijThrottledError", "max_concurrency"),
         (500, "0x80040216", "An unexpected error occurred.", "CijServerError", ""),
         (501, "", "not implemented", "CijUnavailableError", "does not implement"),

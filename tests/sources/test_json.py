@@ -48,7 +48,7 @@ def test_arrays_and_objects_are_read_with_their_lines(tmp_path, text, rows):
         ('[{"id": "a"},\n{"id": "b"', r"line 2: Expecting ',' delimiter at character 11"),
         ('[{"id": "a"},\n', "line 2: Expecting value at character 1"),
         ('[{"id": "a"}\n', "line 2: the array is not closed: the file is cut off"),
-        ('[{"id": "a"}]\n[{"id": "b"}]', "line 2: there is more behind the end of the array"),
+        ('[{"id": "a"}]\n[{"id": "b"}]', "line 2: there is more after the end of the array"),
         ('[{"id": "a"},]', "line 1: Expecting value at character 14"),
         ('["canary"]', r"line 1: no JSON object, but a text.*Write rows as"),
         ("[1]", "line 1: no JSON object, but a number"),

@@ -32,7 +32,7 @@ _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 _LONGEST = 400
 CLOCK_SKEW = timedelta(minutes=1)
 """How far a source's clock may be ahead of the service's. A date beyond would beat every choice until it has come."""
-# Sorts behind every date: an opt-out without one counts as said now.
+# Sorts after every date: an opt-out without one counts as said now.
 _UNDATED = "~"
 
 OnRejected = Callable[[Sequence[tuple[int, str]]], None]

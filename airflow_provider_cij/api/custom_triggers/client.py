@@ -109,7 +109,7 @@ class CustomTriggers:
     async def raise_trigger(
         self, trigger: CustomTrigger, profile_id: str, attributes: Mapping[str, Any], table: str = "contact"
     ) -> None:
-        """Raise a trigger for one person. The service accepts it, and starts journeys after its reply.
+        """Raise a trigger for one person. The service accepts it, and starts journeys after its response.
 
         The request is never repeated: it is not idempotent.
 

@@ -211,7 +211,7 @@ class Members:
         :param group: the group, or its id
         :param number: the page's number, from 1
         :param size: ids a page; default 5000
-        :return: the ids on the page; empty behind the last page
+        :return: the ids on the page; empty after the last page
         :raises CijError: the service refuses, or is not there
         """
         return (await self._group_page(segment, group, number, size)).ids

@@ -153,7 +153,7 @@ async def following_pages(
     size: int = 0,
     wanted: int = 0,
 ) -> AsyncGenerator[Page, None]:
-    """Yield the pages behind the first one in their order, without an end: the caller stops at the end of its list.
+    """Yield the pages after the first one in their order, without an end: the caller stops at the end of its list.
 
     Pages that surely exist are read side by side. Where their number is not known, pages are read ahead until one has
     fewer ids than the first, and what was asked for beyond the caller's end is discarded.

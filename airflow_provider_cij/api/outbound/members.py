@@ -204,7 +204,7 @@ class OutboundMembers:
             while page.ids:
                 if listed.pages and not len(page.ids) <= size == len(last.ids):
                     raise CijIncompleteError(
-                        f"The service cut a page of {size:,} members short, and goes on behind it.",
+                        f"The service cut a page of {size:,} members short, and goes on after it.",
                         hint="It has skipped people: list them again.",
                     )
                 listed.add(page)

@@ -1,7 +1,7 @@
 """What outbound segments and journeys have in common: read, find, publish, stop, delete.
 
 Sources: those of ``outbound.models``. A status is changed by writing it: Going live publishes, Stopping stops, and the
-service does the rest behind its reply.
+service does the rest after its response.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class OutboundRows(Generic[R]):
             check_move(self.kind, row, wanted)
             try:
                 with removal_explained():
-                    # The version read: a repeated try must not publish again what its lost reply had published.
+                    # The version read: a try must not publish again what one before it, whose response was lost, has.
                     await self._client.patch(self._path(row.row_id), {"statuscode": int(wanted)}, if_match=row.etag)
             except CijConflictError:
                 left -= 1

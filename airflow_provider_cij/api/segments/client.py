@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A segment has one or two; rows that a crash left behind must not become pages.
+# A segment has one or two; rows that a crash has left must not become pages.
 _MOST_UNFINISHED = 50
 
 
@@ -322,7 +322,7 @@ class Segments:
             results = await stop_results(self._client, list(running))
             refused = {of: result for of, result in results.items() if result.get("WasStopped") is not True}
             for segment_id in list(refused):
-                # A try whose reply was lost had stopped it: then this one is refused.
+                # A try whose response was lost had stopped it: then this one is refused.
                 if (await self.get(segment_id)).status in AT_REST:
                     del refused[segment_id]
             if refused:

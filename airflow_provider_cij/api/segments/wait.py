@@ -1,6 +1,6 @@
 """Waiting for a segment: what one check means.
 
-Published is not done: the service answers 204 and evaluates the segment behind its response. An evaluation counts as
+Published is not done: the service answers 204 and evaluates the segment after its response. An evaluation counts as
 ours when it is in the log of evaluations (msdynmkt_segmentexecution) and was not there when we asked: no clocks are
 compared. One that was under way by then may have read the members of before.
 """
@@ -366,7 +366,7 @@ async def capture_baseline(segments: Segments, segment: Segment) -> PublishBasel
     last = newest[0].started_on if newest else ""
     # The same question as each check asks: what it returns now is known then.
     known = await segments.executions_since(segment, last)
-    # Evaluations of a segment follow one another: one from before the newest has been left behind by a crash.
+    # Evaluations of a segment follow one another: one from before the newest was left by a crash.
     ahead = [run for run in known if run.status in UNFINISHED and (not run.started_on or run.started_on >= last)]
     at_work = segment.status not in _ENDED | AT_REST
     known_ids = tuple(run.execution_id for run in known)

@@ -100,7 +100,7 @@ class SegmentWatch:
     def evaluations(
         self, watermark: Watermark, executions: Iterable[Execution], segment: Segment | None
     ) -> tuple[Watermark, dict[str, Any] | None]:
-        """Return the next evaluation that is news, and the watermark behind it: one at a time, the first to end first.
+        """Return the next evaluation that is news, and the watermark after it: one at a time, the first to end first.
 
         :param watermark: where the watcher is
         :param executions: of the segment, in any order, some of them looked at already
@@ -117,7 +117,7 @@ class SegmentWatch:
         return watermark, None
 
     def state(self, watermark: Watermark, segment: Segment) -> tuple[Watermark, bool]:
-        """Return the watermark behind a look at the segment, and whether it has become what is watched for.
+        """Return the watermark after a look at the segment, and whether it has become what is watched for.
 
         :param watermark: where the watcher is
         :param segment: as it is

@@ -27,7 +27,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
     """Add contacts to a static outbound segment, or remove them: those of a list, or those that a query finds.
 
     A list is read and checked whole before the first call, and sent 20,000 ids a call. The service makes the changes
-    behind its reply: wait with ``CijOutboundMemberOperationsSensor``. Idempotent.
+    after its response: wait with ``CijOutboundMemberOperationsSensor``. Idempotent.
 
     With business unit scoping, a contact that the segment's owner may not access makes the segment hang forever, so
     add no contacts of other business units. The log warns of it where the segment may be scoped.

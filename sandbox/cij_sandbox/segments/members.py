@@ -76,7 +76,7 @@ class Members:
             return {"entityIds": [], "additionalProperties": {}}
         offset = (page - 1) * size
         if page > 1 and offset >= group["members"]:
-            assumptions.check("segments.list-beyond-end", f"Page {page} is behind the last one")
+            assumptions.check("segments.list-beyond-end", f"Page {page} is after the last one")
         query = _LISTED[assumed("segments.list-order")]
         parameters = (group["number"], min(size, MAXIMUM_GROUP), offset)
         rows = connection.execute(query, parameters) if offset < group["members"] else ()
