@@ -296,9 +296,8 @@ READERS: Mapping[str, Reader] = {
     name: reader
     for reader, names in {
         text: "cij_conn_id display_name query key description business_unit_id path not_found_path removed_path "
-        "unclear_path opted_out_path rejects_path name template_id content_settings_id required_consent target "
+        "unclear_path opted_out_path rejects_path name template_id trigger content_settings_id required_consent target "
         "journey_type owner_id",
-        filled_text: "trigger",
         text_or_texts: "group",
         group_list: "groups",
         members: "members",

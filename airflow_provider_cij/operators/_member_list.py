@@ -84,11 +84,37 @@ class MembersArgument(CijOperator):
     members = hidden("members", as_source)
 
 
-class MemberListOperator(MembersArgument):
-    """Change static groups with a list of people."""
+class ListOperator(MembersArgument):
+    """A task with a list of people, and what it accepts of that."""
 
     # FromSql("audience.sql", …) reads the file audience.sql.
     template_ext: Sequence[str] = (".sql",)
+
+    def __init__(
+        self,
+        *,
+        members: Iterable[object] | Source | None,
+        match_on: str | None = None,
+        max_invalid: int | float | str | None = 0,
+        max_not_found: int | float | str | None = 0,
+        on_empty: str = "fail",
+        not_found_path: str | None = None,
+        rejects_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.members = members
+        self.match_on = match_on
+        self.max_invalid = max_invalid
+        self.max_not_found = max_not_found
+        self.on_empty = on_empty
+        self.not_found_path = not_found_path
+        self.rejects_path = rejects_path
+
+
+class MemberListOperator(ListOperator):
+    """Change static groups with a list of people."""
+
     operator_extra_links = (CijSegmentLink(),)
 
     # Operators that fill a group leave out people who have opted out of it.
@@ -101,24 +127,11 @@ class MemberListOperator(MembersArgument):
         segment_id: str,
         group: str | Sequence[str],
         members: Iterable[object] | Source,
-        match_on: str | None = None,
-        max_invalid: int | float | str | None = 0,
-        max_not_found: int | float | str | None = 0,
-        on_empty: str = "fail",
-        not_found_path: str | None = None,
-        rejects_path: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(members=members, **kwargs)
         self.segment_id = segment_id
         self.group = group
-        self.members = members
-        self.match_on = match_on
-        self.max_invalid = max_invalid
-        self.max_not_found = max_not_found
-        self.on_empty = on_empty
-        self.not_found_path = not_found_path
-        self.rejects_path = rejects_path
 
     async def _change(
         self, cij: Cij, segment: Segment, groups: Sequence[MemberGroup], ids: IdSet, checkpoints: CheckpointStore

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cij._arguments import positive, whole
+from airflow_provider_cij._arguments import filled_text, positive, whole
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.operators._hidden import hidden
-from airflow_provider_cij.operators._member_list import MembersArgument, check_list_paths, counts_text, read_list
+from airflow_provider_cij.operators._member_list import ListOperator, check_list_paths, counts_text, read_list
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -48,7 +48,7 @@ def _store_progress(store: Any, progress: RaiseProgress) -> None:
     store.set(_KEY, noted, retention=NEVER_EXPIRE)
 
 
-class CijRaiseTriggerOperator(MembersArgument):
+class CijRaiseTriggerOperator(ListOperator):
     """Raise a custom trigger for one person or for many, for each at most once.
 
     The service starts journeys after its response. A raised trigger can't be taken back, and the service can't be asked
@@ -97,8 +97,6 @@ class CijRaiseTriggerOperator(MembersArgument):
         an earlier try raised the trigger is not known
     """
 
-    # FromSql("audience.sql", …) reads the file audience.sql.
-    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"attributes": "json"}  # noqa: RUF012  # Airflow's own annotation
 
     profile_id = hidden("profile_id")
@@ -122,34 +120,21 @@ class CijRaiseTriggerOperator(MembersArgument):
         profile_id: str | None = None,
         members: Iterable[object] | Source | None = None,
         attributes: Mapping[str, Any] | None = None,
-        match_on: str | None = None,
         table: str = "contact",
-        max_invalid: int | float | str | None = 0,
-        max_not_found: int | float | str | None = 0,
-        on_empty: str = "fail",
         rate_per_minute: float = 2000,
         max_concurrency: int | None = None,
         unclear_path: str | None = None,
-        not_found_path: str | None = None,
-        rejects_path: str | None = None,
         raise_again: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(members=members, **kwargs)
         self.trigger = trigger
         self.profile_id = profile_id
-        self.members = members
         self.attributes = attributes
-        self.match_on = match_on
         self.table = table
-        self.max_invalid = max_invalid
-        self.max_not_found = max_not_found
-        self.on_empty = on_empty
         self.rate_per_minute = rate_per_minute
         self.max_concurrency = max_concurrency
         self.unclear_path = unclear_path
-        self.not_found_path = not_found_path
-        self.rejects_path = rejects_path
         self.raise_again = raise_again
 
     def _execute(self, context: Context) -> dict[str, int]:
@@ -193,6 +178,7 @@ class CijRaiseTriggerOperator(MembersArgument):
     def _checked(self) -> Source:
         if (self.profile_id is None) == (self.members is None):
             raise CijInputError("Give profile_id for one person, or members for many.")
+        filled_text("trigger", self.trigger)
         positive("Give how many a minute, more than 0.", rate_per_minute=self.rate_per_minute)
         if self.rate_per_minute > _MOST_PER_MINUTE:
             hint = f"The service takes {_MOST_PER_MINUTE}."
