@@ -146,6 +146,9 @@ class MemberListOperator(ListOperator):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
         check_list_paths(self)
 
+    def _check_ids(self, ids: IdSet) -> None:
+        """Check the ids of the list, before what the service says of the segment and its groups counts."""
+
     def _group_names(self) -> list[str]:
         several = isinstance(self.group, Iterable) and not isinstance(self.group, (str, bytes, Mapping))
         return list(self.group) if several else [self.group] if self.group else []  # type: ignore[list-item]
@@ -176,6 +179,7 @@ class MemberListOperator(ListOperator):
             id_list = await read_list(self, cij, source, table)
             if self.require_consent:
                 id_list, left_out = await self._with_consent(cij, id_list, table)
+            self._check_ids(id_list.ids)
             segment, groups = await read_beside
         self.show_link(checkpoints.context, segment.summary(), segment.display_name)
         self.log.info("Segment %r (%s)", segment.display_name, segment.segment_id)

@@ -90,6 +90,11 @@ class _FillOperator(_GroupOperator):
             raise CijInputError("opted_out_path is given without require_consent.")
         check_writable(self.opted_out_path)
 
+    def _check_ids(self, ids: IdSet) -> None:
+        from airflow_provider_cij.api.members.sync_plan import check_room
+
+        check_room(ids, len(self._group_names()))
+
 
 class CijAddSegmentMembersOperator(_FillOperator):
     """Add people to a static group of a segment. Idempotent.
