@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, log_group
@@ -132,7 +132,7 @@ class MemberListOperator(MembersArgument):
         names = self._group_names()
         if not names or not all(isinstance(name, str) and name for name in names):
             raise CijInputError(f"group is {self.group!r}.", hint="Give a group's name or id, or a list of them.")
-        rules_of(self)
+        check_bounds(self)
 
     def _check_ids(self, ids: IdSet) -> None:
         """Check the ids of the list, before the groups are looked up."""
@@ -196,29 +196,6 @@ class MemberListOperator(MembersArgument):
         return segment, await cij.segments.groups(segment, self._group_names())
 
 
-@dataclass(frozen=True)
-class ListRules:
-    """What a task accepts of its list.
-
-    :param max_invalid: how many rows may hold no id, or no value to match
-    :param max_not_found: how many different values may match nobody
-    :param on_empty: ``fail``, ``skip`` or ``ok``: what a list without a row does to the task
-    """
-
-    max_invalid: Bound
-    max_not_found: Bound
-    on_empty: str
-
-    def check_empty(self, read: int) -> None:
-        """Fail or skip the task when the list has no row.
-
-        :param read: the number of rows
-        :raises CijInputError: the list has no row and ``on_empty`` is ``fail``
-        :raises AirflowSkipException: the list has no row and ``on_empty`` is ``skip``
-        """
-        check_empty(read, self.on_empty)
-
-
 def check_empty(read: int, on_empty: str) -> None:
     """Fail or skip the task when its list has no row.
 
@@ -234,11 +211,12 @@ def check_empty(read: int, on_empty: str) -> None:
     raise CijInputError("The list has no row.", hint="on_empty='skip' or 'ok' allows that. Nothing was sent.")
 
 
-def rules_of(task: Any) -> ListRules:
-    """Read and check the arguments of a task that takes a list.
+def check_bounds(task: Any) -> tuple[Bound, Bound]:
+    """Check the arguments of a task that takes a list, and return its bounds.
 
-    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``on_empty``,
-        ``not_found_path`` and ``rejects_path``
+    :param task: the operator, with ``match_on``, ``max_invalid``, ``max_not_found``, ``not_found_path`` and
+        ``rejects_path``
+    :return: how many rows may be invalid, and how many different values may match nobody
     :raises CijInputError: an argument is invalid; the error names it
     """
     if task.not_found_path is not None:
@@ -247,17 +225,13 @@ def rules_of(task: Any) -> ListRules:
         check_writable(str(task.not_found_path))
     if task.rejects_path is not None:
         check_writable(str(task.rejects_path))
-    return ListRules(
-        bound_of("max_invalid", task.max_invalid),
-        bound_of("max_not_found", task.max_not_found),
-        task.on_empty,
-    )
+    return bound_of("max_invalid", task.max_invalid), bound_of("max_not_found", task.max_not_found)
 
 
 async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberIdList:
     """Read a list to its end, and look its values up if the task has ``match_on``.
 
-    :param task: the operator, with the arguments that ``rules_of`` reads
+    :param task: the operator, with the arguments that ``check_bounds`` reads, and ``on_empty``
     :param cij: the open session
     :param source: the list
     :param table: the table to look values up in, ``contact`` or ``lead``
@@ -268,7 +242,7 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     from airflow_provider_cij.api.members.id_list import read_member_ids
     from airflow_provider_cij.api.members.match import match
 
-    rules = rules_of(task)
+    max_invalid, max_not_found = check_bounds(task)
     with log_group(task.log, f"Read members from {source!r}"):
         chunks = source.chunks(cij.dataverse)
         async with AsyncExitStack() as files:
@@ -277,15 +251,15 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
             on_reject = rejects.write if rejects else None
             on_end = files.aclose if rejects or not_found else None
             if not task.match_on:
-                id_list = await read_member_ids(chunks, rules.max_invalid, on_reject, on_end)
+                id_list = await read_member_ids(chunks, max_invalid, on_reject, on_end)
             else:
                 id_list = await match(
                     cij.dataverse,
                     chunks,
                     table=table,
                     column=task.match_on,
-                    max_invalid=rules.max_invalid,
-                    max_not_found=rules.max_not_found,
+                    max_invalid=max_invalid,
+                    max_not_found=max_not_found,
                     on_not_found=not_found.write if not_found else None,
                     on_progress=_MatchProgress(task.log),
                     on_end=on_end,
@@ -299,7 +273,7 @@ async def read_list(task: Any, cij: Cij, source: Source, table: str) -> MemberId
     elif id_list.invalid or id_list.not_found:
         unused = {"invalid": id_list.invalid, "not_found": id_list.not_found}
         task.log.warning("Not all of %s rows are used: %s", f"{id_list.read:,}", counts_text(unused, task, id_list))
-    rules.check_empty(id_list.read)
+    check_empty(id_list.read, task.on_empty)
     return id_list
 
 

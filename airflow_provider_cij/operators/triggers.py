@@ -12,7 +12,7 @@ from airflow_provider_cij._base import log_group
 from airflow_provider_cij.errors import CijError, CijInputError
 from airflow_provider_cij.files import check_writable, writing
 from airflow_provider_cij.operators._hidden import hidden
-from airflow_provider_cij.operators._member_list import MembersArgument, counts_text, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MembersArgument, check_bounds, counts_text, read_list
 from airflow_provider_cij.sources import Source, as_source, checked
 from airflow_provider_cij.sources.values import private, revealed
 from airflow_provider_cij.version_compat import AirflowFailException
@@ -198,7 +198,7 @@ class CijRaiseTriggerOperator(MembersArgument):
             hint = f"The service takes {_MOST_PER_MINUTE}."
             raise CijInputError(f"rate_per_minute is {self.rate_per_minute}.", hint=hint)
         whole(max_concurrency=self.max_concurrency)
-        rules_of(self)
+        check_bounds(self)
         if self.unclear_path is not None:
             check_writable(str(self.unclear_path))
         return checked(as_source([revealed(self.profile_id)]) if self.members is None else self.members)

@@ -11,8 +11,7 @@ from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
 from airflow_provider_cij.links import CijSegmentLink
-from airflow_provider_cij.operators._exporting import EvaluationState, export
-from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, check_bounds, read_list
 from airflow_provider_cij.operators.outbound._base import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
 
@@ -81,7 +80,7 @@ class CijOutboundUpdateSegmentMembersOperator(MemberListOperator):
             raise CijInputError("Give either members or query.")
         if self.query is not None and not self.query.strip():
             raise CijInputError("The query for the members is empty.", hint="Nothing was sent.")
-        rules_of(self)
+        check_bounds(self)
         source = checked(self.members)
         if self.query is not None:
             query = self.query
@@ -151,6 +150,8 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
 
     def _execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
+        from airflow_provider_cij.operators._exporting import EvaluationState, export
+
         target = str(self.path or "")
         check_writable(target)
         bound = bound_of("max_missing", self.max_missing)

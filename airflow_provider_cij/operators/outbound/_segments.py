@@ -10,7 +10,7 @@ from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.errors import CijOutboundInvalidError
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._keys import Keyed, key_of
-from airflow_provider_cij.operators._member_list import MembersArgument, read_list, rules_of
+from airflow_provider_cij.operators._member_list import MembersArgument, check_bounds, read_list
 from airflow_provider_cij.operators.outbound._base import (
     ChangeStatusMixin,
     DeleteMixin,
@@ -102,7 +102,7 @@ class CijOutboundCreateSegmentOperator(Keyed, MembersArgument):
 
         key = key_of(self, context)
         source = None if self.members is None else checked(self.members)
-        rules_of(self)
+        check_bounds(self)
 
         async def member_ids(cij: Cij) -> tuple[str, ...]:
             if source is None:
