@@ -19,7 +19,7 @@ Reader = Callable[[str, Any], Any]
 NAME_PREFIX = "name:"
 """What precedes the name of a segment or journey that is given in place of its id."""
 
-_LOGICAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOGICAL_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TEN_YEARS = 10 * 366 * 86_400
 _SWITCH = {"true": True, "false": False}
 
@@ -260,7 +260,7 @@ def column(name: str, value: object) -> str:
     :raises CijInputError: no column can have this name
     """
     given = text(name, value)
-    if not _LOGICAL_NAME.fullmatch(given.strip()):
+    if not re.fullmatch(_LOGICAL_NAME, given.strip()):
         raise _wrong(name, given, "Give a column's logical name, such as emailaddress1.")
     return given.strip()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_COMMAND = re.compile(r"::(?=[a-z][ \w=,.-]*::)", re.IGNORECASE)
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Compiled at their first use: every DAG file imports this module.
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
+_COMMAND = r"(?i)::(?=[a-z][ \w=,.-]*::)"
+_UNSTORABLE = "[\x00\ud800-\udfff]"
 
 
 def cleaned(text: str) -> str:
@@ -14,7 +15,7 @@ def cleaned(text: str) -> str:
 
     :param text: any text
     """
-    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
+    return text if text.isascii() and "\x00" not in text else re.sub(_UNSTORABLE, "\ufffd", text)
 
 
 def one_line(text: str) -> str:
@@ -22,4 +23,4 @@ def one_line(text: str) -> str:
 
     :param text: any text
     """
-    return _COMMAND.sub(": :", _CONTROL.sub(" ", cleaned(text))).strip()
+    return re.sub(_COMMAND, ": :", re.sub(_CONTROL, " ", cleaned(text))).strip()

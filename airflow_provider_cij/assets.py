@@ -23,8 +23,9 @@ EVENTS = AssetAlias("cij")
 """The alias through which operators emit their events. A DAG with ``schedule=[EVENTS]`` runs after each of them."""
 
 # What Airflow accepts as the id of a connection.
-_CONN_ID = re.compile(r"[\w.-]+")
-_PATH = re.compile(r"/(segments|journeys)/([0-9A-Fa-f-]{36})")
+# Compiled at their first use: every DAG file imports this module.
+_CONN_ID = r"[\w.-]+"
+_PATH = r"/(segments|journeys)/([0-9A-Fa-f-]{36})"
 
 
 class CijSegmentWatcher(AssetWatcher):
@@ -143,7 +144,7 @@ def _check(**texts: str) -> None:
 
 def _asset(cij_conn_id: str, kind: str, row_id: str) -> Asset:
     _check(cij_conn_id=cij_conn_id)
-    if not _CONN_ID.fullmatch(cij_conn_id):
+    if not re.fullmatch(_CONN_ID, cij_conn_id):
         raise CijInputError(f"cij_conn_id is {cij_conn_id!r}.", hint="Give a connection's id: letters, digits, _ . -")
     return Asset(f"cij://{cij_conn_id}/{kind}/{row_id}")
 
@@ -154,8 +155,8 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     :param uri: the URI, split
     :raises ValueError: it names no connection, or neither a segment nor a journey
     """
-    found = _PATH.fullmatch(uri.path)
-    if not _CONN_ID.fullmatch(uri.netloc) or not found or not parse_guid(found[2]) or uri.query:
+    found = re.fullmatch(_PATH, uri.path)
+    if not re.fullmatch(_CONN_ID, uri.netloc) or not found or not parse_guid(found[2]) or uri.query:
         raise ValueError(
             f"{uri.geturl()!r} is not cij://<conn_id>/segments/<id> or cij://<conn_id>/journeys/<id>: use "
             "airflow_provider_cij.assets.segment_asset() or journey_asset()."

@@ -10,8 +10,9 @@ from typing import Any
 from airflow_provider_cij.errors import CijInputError
 
 _HINT = 'Give a number of rows such as 100, a share such as "5%" or 0.05, or None for any number.'
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
-_SHARE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%")
+# Compiled at their first use: every DAG file imports this module.
+_WHOLE = r"[+-]?\d{1,18}"
+_SHARE = r"(\d{1,9}(?:\.\d{1,9})?)\s*%"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ def bound_of(name: str, value: object, *, above_100_percent: bool = False) -> Bo
         return Bound(name, value)
     if isinstance(value, str):
         text = value.strip()
-        if found := _SHARE.fullmatch(text):
+        if found := re.fullmatch(_SHARE, text):
             share = float(found[1]) / 100
             if share > 1 and not above_100_percent:
                 raise CijInputError(f"{name} is {value!r}, more than everything.", hint=_HINT)
             return Bound(name, value, share=share)
-        if _WHOLE.fullmatch(text):
+        if re.fullmatch(_WHOLE, text):
             return _rows(name, value, int(text))
         try:
             return _share(name, value, float(text))

@@ -14,7 +14,7 @@ _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
 _PLAIN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-_ANY_SPELLING = re.compile(rf"({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}})")
+_ANY_SPELLING = rf"({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}})"
 
 
 def parse_guid(value: object) -> bytes | None:
@@ -24,7 +24,7 @@ def parse_guid(value: object) -> bytes | None:
         characters around it do not matter
     :return: its 16 bytes, or None when it is no GUID
     """
-    found = _ANY_SPELLING.fullmatch(trimmed(str(value)))
+    found = re.fullmatch(_ANY_SPELLING, trimmed(str(value)))
     if not found:
         return None
     return bytes.fromhex((found[1] or found[2] or found[3]).replace("-", ""))

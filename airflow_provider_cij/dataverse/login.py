@@ -129,7 +129,7 @@ class LoginClient:
         left = max(0.01, self._until - now)
 
         async def main() -> tuple[int, Mapping[str, str], bytes]:
-            async with open_transport(url, self._context, 1) as transport:
+            async with open_transport(url, self._context) as transport:
                 return await exchange(
                     transport, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
                 )

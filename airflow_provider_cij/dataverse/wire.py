@@ -11,7 +11,6 @@ import re
 import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from math import ceil
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +23,6 @@ from airflow_provider_cij.errors import CijInputError
 
 # Seconds.
 _CONNECT_TIMEOUT = 10
-# Past 32 connections httpx's pool costs more than the request (measured); one client is good for 16.
-_CONNECTIONS_A_CLIENT = 16
 _USER_AGENT = "airflow-provider-cij"
 # Bytes decoded at a time.
 _CHUNK = 2**20
@@ -88,12 +85,11 @@ class DirectTransport(httpx.AsyncHTTPTransport):
         return httpx.Request(method, address, extensions=extensions | target, **given)
 
 
-def open_transport(url: str, context: SSLContext, connections: int) -> httpx.AsyncHTTPTransport:
-    """Open connections to one host, with the environment's proxy. What an ``httpx.AsyncClient`` adds is not needed.
+def open_transport(url: str, context: SSLContext) -> httpx.AsyncHTTPTransport:
+    """Open a transport of one connection, with the environment's proxy. An ``AsyncClient`` is not needed.
 
-    :param url: the address they are for; it selects the proxy
+    :param url: the address it is for; it selects the proxy
     :param context: how TLS is checked
-    :param connections: open connections at most
     :return: the transport, for an ``async with``
     :raises CijInputError: the environment names a proxy that can't be used
     """
@@ -106,9 +102,7 @@ def open_transport(url: str, context: SSLContext, connections: int) -> httpx.Asy
         return kind(
             verify=context,
             # httpx would close an idle connection after 5 s: a reconnect for every poll.
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=90
-            ),
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=90),
             trust_env=False,
             proxy=httpx.Proxy(proxy) if proxy else None,
         )
@@ -120,40 +114,38 @@ def open_transport(url: str, context: SSLContext, connections: int) -> httpx.Asy
 
 
 class Transports:
-    """Transports of one host that share the connections, so that none has many.
+    """Transports of one host. Each has one connection: httpx's pool checks all of its connections at each request.
 
-    :param transports: the transports, and the connections of each
+    :param transports: the transports
     """
 
-    def __init__(self, transports: Iterable[tuple[httpx.AsyncBaseTransport, int]]) -> None:
-        self._free = dict(transports)
+    def __init__(self, transports: Iterable[httpx.AsyncBaseTransport]) -> None:
+        self._all = list(transports)
+        self._idle = self._all[::-1]
 
     @classmethod
     def open(cls, url: str, context: SSLContext, connections: int) -> Transports:
-        """Open transports as ``open_transport`` does, of at most 16 connections each.
+        """Open transports as ``open_transport`` does.
 
         :param url: the address they are for
         :param context: how TLS is checked
-        :param connections: open connections of all together
+        :param connections: how many transports there are: exchanges at once at most
         :raises CijInputError: the environment names a proxy that can't be used
         """
-        count = ceil(connections / _CONNECTIONS_A_CLIENT)
-        parts = [connections // count + (number < connections % count) for number in range(count)]
-        return cls((open_transport(url, context, part), part) for part in parts)
+        return cls(open_transport(url, context) for _ in range(connections))
 
     @contextlib.contextmanager
-    def least_busy(self) -> Iterator[httpx.AsyncBaseTransport]:
-        """Return the transport with the most free connections, for one exchange."""
-        transport = max(self._free, key=self._free.__getitem__)
-        self._free[transport] -= 1
+    def idle(self) -> Iterator[httpx.AsyncBaseTransport]:
+        """Return an idle transport for one exchange, the last one that was used: its connection is likely open."""
+        transport = self._idle.pop()
         try:
             yield transport
         finally:
-            self._free[transport] += 1
+            self._idle.append(transport)
 
     async def aclose(self) -> None:
         """Close all."""
-        for transport in self._free:
+        for transport in self._all:
             await transport.aclose()
 
 

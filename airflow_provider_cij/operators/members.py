@@ -17,7 +17,6 @@ from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError
 from airflow_provider_cij.files import Writer, asset_uri, check_writable, outside, writing
 from airflow_provider_cij.links import CijSegmentLink
 from airflow_provider_cij.operators._emitting import EmitsEvents
-from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import CheckpointStore, MemberListOperator, Progress, names_of
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import hook_lineage_collector
@@ -428,6 +427,7 @@ class CijExportSegmentMembersOperator(CijOperator):
 
     async def _export(self, cij: Cij, context: Context, target: str) -> int:
         from airflow_provider_cij.api.segments.models import LIVE
+        from airflow_provider_cij.operators._exporting import EvaluationState, export
 
         segment = await cij.segments.get(self.segment_id)
         self.show_link(context, segment.summary(), segment.display_name)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["CijInteractionsSensor"]
 
 # Names go into the query's text: only what can be no syntax.
-_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}")
+_TABLE = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}"
 
 
 def _table(name: str, value: object) -> str:
     found = text(name, value)
-    if not _TABLE.fullmatch(found):
+    if not re.fullmatch(_TABLE, found):
         hint = "Give a name such as EmailSent, dbo.EmailSent or Timestamp: letters, digits and underscores."
         raise CijInputError(f"{name} is {found[:60]!r}.", hint=hint)
     return found

@@ -132,6 +132,8 @@ class FromFile(PlainSource, Streaming):
             parquet = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
             all_names = parquet.schema_arrow.names
             names = [all_names[place] for place in shape.select(all_names)]
+            if not parquet.metadata.num_row_groups:  # older versions of pyarrow ask for group -1 then
+                return
             for batch in parquet.iter_batches(ROWS, columns=names, use_threads=False):
                 columns = [_plain(pyarrow, batch.column(name)) for name in names]
                 lines = range(first, first + len(batch))

@@ -114,7 +114,7 @@ class Client(DataverseClient):
     wire: Wire
 
     async def __aenter__(self) -> Client:
-        self._http = Transports([(self.wire, self.settings.max_concurrency)])
+        self._http = Transports([self.wire] * self.settings.max_concurrency)
         return self
 
 

@@ -33,21 +33,19 @@ def _who(client):
     return client.get("WhoAmI")
 
 
-@pytest.mark.parametrize(("connections", "parts"), [(8, [8]), (16, [16]), (17, [9, 8]), (52, [13, 13, 13, 13])])
-def test_connections_are_spread_over_transports(connections, parts):
-    """No transport has more than 16 connections, and each exchange goes to the one that is the least busy."""
-    transports = Transports.open("https://localhost", ssl.create_default_context(), connections)
-    assert list(transports._free.values()) == parts
+def test_an_exchange_has_a_transport_to_itself():
+    """Exchanges at once have transports of their own, and the one that was used last is used first again."""
+    transports = Transports.open("https://localhost", ssl.create_default_context(), 52)
     with contextlib.ExitStack() as exchanges:
-        used = [exchanges.enter_context(transports.least_busy()) for _ in range(connections)]
-        assert sorted((used.count(one) for one in set(used)), reverse=True) == parts
-        assert set(transports._free.values()) == {0}
-    assert list(transports._free.values()) == parts
+        used = [exchanges.enter_context(transports.idle()) for _ in range(52)]
+        assert len(set(used)) == 52
+    with transports.idle() as transport:
+        assert transport is used[0]
     asyncio.run(transports.aclose())
 
 
 def test_forty_requests_run_at_once(scripted):
-    """Forty requests run at once where the connection allows it, over three transports."""
+    """Forty requests run at once where the connection allows it."""
     meeting = threading.Barrier(40)
     answer = scripted.answer
 

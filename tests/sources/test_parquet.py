@@ -92,3 +92,10 @@ def test_whole_rows_have_python_values(tmp_path):
     assert read_rows(_source(tmp_path, [ID.bytes], pyarrow.binary(16))) == [(1, {"a": ID})]
     assert read_rows(_source(tmp_path, [[1, 2]], pyarrow.list_(pyarrow.int8()))) == [(1, {"a": [1, 2]})]
     assert read_rows(_source(tmp_path, [MOMENT], pyarrow.timestamp("ns", "UTC"))) == [(1, {"a": MOMENT})]
+
+
+def test_a_file_without_rows_has_none(tmp_path):
+    """A Parquet file of zero row groups, as an empty result is written, is an empty list."""
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.ParquetWriter(path, pyarrow.schema([("a", pyarrow.string())])).close()
+    assert read_rows(FromFile(str(path))) == []

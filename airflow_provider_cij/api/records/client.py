@@ -26,7 +26,7 @@ from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
-from airflow_provider_cij.api.records.spool import Packed, Spool, key_of, unpack
+from airflow_provider_cij.api.records.spool import Packed, Spool, unpack
 from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Result, Write, Writer
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
@@ -254,7 +254,7 @@ class _Window:
     """A window of the list while it is written."""
 
     number: int
-    new: list[Packed] = field(default_factory=list)
+    new: list[PlannedRow] = field(default_factory=list)
     changed: list[Write] = field(default_factory=list)
     outcomes: dict[bytes, str] = field(default_factory=dict)
     left: int = 0
@@ -356,88 +356,72 @@ class _Writing:
     def _start(self, piece: tuple[int, list[Packed]] | None) -> asyncio.Task[_Window] | None:
         return asyncio.create_task(self._prepare(*piece)) if piece else None
 
-    async def _prepare(self, number: int, rows: list[Packed]) -> _Window:
+    async def _prepare(self, number: int, packed: list[Packed]) -> _Window:
         """Look up the rows of a window, and decide what to write."""
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
-        found = await self._existing.find(map(self._unpacked, rows))
+        rows = [self._plan.completed(unpack(row)) for row in packed]
+        found = await self._existing.find(rows)
         if number in self._progress.done:
-            for whole in map(self._unpacked, rows):
-                self._report_ids(whole, [self._id_of(there) for there in found.rows.get(whole.key, ())])
+            for row in rows:
+                self._report_ids(row, [self._id_of(there) for there in found.rows.get(row.key, ())])
             return window
         before = self._progress.intentions(number) or [""] * len(rows)
-        outcomes: list[str] = []
+        outcomes = window.outcomes
         clashing = found.clashing if self._plan.alternate and self._spec.mode != "update_only" else ()
         for row, earlier in zip(rows, before, strict=True):
-            key = key_of(row)
-            if key in clashing:
-                outcome = self._fail(window, unpack(row), "the service considers its key equal to that of another row")
-            elif there := found.rows.get(key):
-                outcome = self._decide(window, self._unpacked(row), there, earlier)
+            if row.key in clashing:
+                outcome = self._fail(row, "the service considers its key equal to that of another row")
+            elif there := found.rows.get(row.key):
+                outcome = self._decide(window, row, there, earlier)
             elif self._spec.mode == "update_only":
-                self._reject(unpack(row), "no row has its key")
-                outcome = window.outcomes[key] = NOT_FOUND
+                self._reject(row, "no row has its key")
+                outcome = NOT_FOUND
             else:
                 window.new.append(row)
                 outcome = CREATED
-            outcomes.append(outcome)
+            outcomes[row.key] = outcome
         window.left = len(window.new) + len(window.changed)
         if window.left:
-            self._progress.begin(number, outcomes)
+            self._progress.begin(number, list(outcomes.values()))
         return window
 
-    def _unpacked(self, row: Packed) -> PlannedRow:
-        return self._plan.completed(unpack(row))
-
-    def _creation(self, packed: Packed) -> Write:
-        row = self._unpacked(packed)
+    def _creation(self, row: PlannedRow) -> Write:
         body = self._plan.creation(row, with_key=not self._by_key)
-        return Write(row, CREATED, "" if self._by_key else self._plan.new_id(row), body)
+        return Write(row, "" if self._by_key else self._plan.new_id(row), body)
 
     def _decide(self, window: _Window, row: PlannedRow, there: Sequence[Mapping[str, Any]], earlier: str) -> str:
-        """Decide what to write for a row that exists, and return its outcome."""
+        """Decide what to write for a row that exists, and return the outcome that it is to have."""
         if self._spec.mode == "create_only":
             outcome = CREATED if earlier == CREATED else EXISTING
-            return self._settle(window, row, outcome, [self._id_of(each) for each in there])
+            self._report_ids(row, [self._id_of(each) for each in there])
+            return outcome
         if len(there) > 1 and self._spec.on_multiple_matches == "refuse":
-            return self._fail(window, row, f"{len(there):,} rows have its key")
+            return self._fail(row, f"{len(there):,} rows have its key")
         if self._spec.on_multiple_matches != "all":
             there = there[:1]
         changes = [self._plan.changes(row, each, changed_only=self._spec.skip_unchanged) for each in there]
         outcome = earlier if earlier in (CREATED, UPDATED) else UPDATED if any(changes) else UNCHANGED
-        changed = [
-            Write(row, outcome, self._id_of(each), body) for each, body in zip(there, changes, strict=True) if body
+        window.changed += [
+            Write(row, self._id_of(each), body) for each, body in zip(there, changes, strict=True) if body
         ]
-        window.changed += changed
-        same = [self._id_of(each) for each, body in zip(there, changes, strict=True) if not body]
-        if not changed:
-            return self._settle(window, row, outcome, same)
-        self._report_ids(row, same)
+        self._report_ids(row, [self._id_of(each) for each, body in zip(there, changes, strict=True) if not body])
         return outcome
 
-    def _settle(self, window: _Window, row: PlannedRow, outcome: str, ids: Sequence[str] = ()) -> str:
-        """Record the outcome of a row."""
-        if window.outcomes.setdefault(row.key, outcome) not in (outcome, FAILED):
-            window.outcomes[row.key] = outcome
-        if ids:
-            self._report_ids(row, ids)
-        return outcome
-
-    def _fail(self, window: _Window, row: PlannedRow, reason: str) -> str:
+    def _fail(self, row: PlannedRow, reason: str) -> str:
         self._reject(row, reason)
-        return self._settle(window, row, FAILED)
+        return FAILED
 
-    def _note(self, number: int, results: Sequence[Result]) -> None:
-        """Record the results of a request."""
+    def _note(self, number: int, done: int, results: Sequence[Result]) -> None:
+        """Record the results of a request: the rows whose writes succeed have the outcomes that were intended."""
         window = self._windows[number]
-        for row, outcome, ids, reason in results:
-            if outcome == FAILED:
-                self._fail(window, row, reason)
-            else:
-                self._settle(window, row, outcome, ids)
-        window.left -= len(results)
-        self._known += len(results)
+        for row, ids, reason in results:
+            if reason:
+                window.outcomes[row.key] = self._fail(row, reason)
+            self._report_ids(row, ids)
+        window.left -= done
+        self._known += done
         if self._on_progress:
             self._on_progress(min(self._known, self._spool.count), self._spool.count)
         if not window.left:
@@ -454,7 +438,7 @@ class _Writing:
         return str(there.get(self._plan.table.id_column))
 
     def _report_ids(self, row: PlannedRow, ids: Sequence[str]) -> None:
-        if ids and self._on_ids:
+        if self._on_ids:
             key = self._plan.key_of(row)
             self._on_ids([(*([] if self._plan.by_id else key), row_id) for row_id in ids])
 

@@ -16,7 +16,7 @@ LARGEST_BATCH = 1000
 """The most rows in a request (Dataverse docs, "Use bulk operation messages")."""
 
 _SHOWN = 1e15
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = r"[a-z][a-z0-9_]*"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def lookup(table: str, key: str | None = None, *, column: str | None = None) -> 
     :raises CijInputError: a name is malformed
     """
     for name in (table, key, column):
-        if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        if name is not None and not (isinstance(name, str) and re.fullmatch(_NAME, name)):
             raise CijInputError("lookup() has a malformed name.", hint="Give logical names, such as 'account'.")
     return Lookup(table, key, column)
 
@@ -98,9 +98,9 @@ class UpsertSpec:
             if value not in words:
                 raise CijInputError(f"{name} is {value!r}.", hint=f"Use {', '.join(map(repr, words))}.")
         check_batch_size(self.batch_size)
-        if not isinstance(self.table, str) or not _NAME.fullmatch(self.table):
+        if not isinstance(self.table, str) or not re.fullmatch(_NAME, self.table):
             raise CijInputError("table is no logical name.", hint="Give a name such as 'contact'.")
-        if not self.key or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in self.key):
+        if not self.key or not all(isinstance(name, str) and re.fullmatch(_NAME, name) for name in self.key):
             raise CijInputError("key names no column.", hint="Give a column's logical name, or a list of them.")
         if len(set(self.key)) < len(self.key):
             raise CijInputError("key names a column twice.")
@@ -140,7 +140,7 @@ def check_columns(columns: object, name: str = "columns") -> None:
         raise CijInputError(f"{name} is {'an empty' if columns == {} else 'a'} {type(columns).__name__}.", hint=hint)
     names = [logical_name(source, target) for source, target in columns.items()]
     for logical in names:
-        if not isinstance(logical, str) or not _NAME.fullmatch(logical):
+        if not isinstance(logical, str) or not re.fullmatch(_NAME, logical):
             raise CijInputError(f"{name} has a malformed logical name.", hint="Give names such as 'emailaddress1'.")
         if names.count(logical) > 1:
             raise CijInputError(f"{name} maps two columns to {logical!r}.")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_cij.api.records.checkpoint import FAILED
 from airflow_provider_cij.api.records.existing import ExistingRows, withheld
 from airflow_provider_cij.api.records.plan import Plan, PlannedRow
 from airflow_provider_cij.api.records.spec import UpsertSpec
@@ -43,21 +42,19 @@ _TRIES = 4
 
 CREATE, UPSERT, UPDATE = "Create", "Upsert", "Update"
 
-OnResults = Callable[[int, Sequence["Result"]], None]
-"""Called with the number of a window, and the results of its writes."""
+OnResults = Callable[[int, int, Sequence["Result"]], None]
+"""Called with the number of a window, how many of its writes are done, and those results that have ids or a reason."""
 
 
 class Write(NamedTuple):
     """One row that is written.
 
     :param row: the row of the list
-    :param outcome: the outcome that is counted on success
     :param row_id: the row's id; ``""`` when the service chooses it
     :param body: the columns that are written, without the key
     """
 
     row: PlannedRow
-    outcome: str
     row_id: str
     body: Mapping[str, Any]
 
@@ -66,13 +63,11 @@ class Result(NamedTuple):
     """The result of one write.
 
     :param row: the row of the list
-    :param outcome: the outcome that is counted
     :param ids: ids of the rows that were written; empty when they are not needed
-    :param reason: the reason of a failure; default ``""``
+    :param reason: the reason of a failure; default ``""``, the write succeeded
     """
 
     row: PlannedRow
-    outcome: str
     ids: Sequence[str]
     reason: str = ""
 
@@ -171,22 +166,23 @@ class Writer:
 
     async def _succeeded(self, job: Job) -> None:
         self._written = True
+        results: list[Result] = []
         if not self._wants_ids:
-            results = [Result(write.row, write.outcome, ()) for write in job.writes]
+            pass
         elif job.verb == UPSERT:
             found = (await self._existing.find([write.row for write in job.writes])).rows
             column = self._plan.table.id_column
             results = [
-                Result(write.row, write.outcome, [str(row.get(column)) for row in found.get(write.row.key, ())])
+                Result(write.row, [str(row.get(column)) for row in found.get(write.row.key, ())])
                 for write in job.writes
             ]
         else:
-            results = [Result(write.row, write.outcome, [write.row_id]) for write in job.writes]
-        self._on_results(job.window, results)
+            results = [Result(write.row, [write.row_id]) for write in job.writes]
+        self._on_results(job.window, len(job.writes), results)
 
-    def _count(self, job: Job, write: Write, outcome: str, ids: Sequence[str], reason: str = "") -> None:
-        self._written |= outcome != FAILED
-        self._on_results(job.window, [Result(write.row, outcome, ids, reason)])
+    def _count(self, job: Job, write: Write, ids: Sequence[str], reason: str = "") -> None:
+        self._written |= not reason
+        self._on_results(job.window, 1, [Result(write.row, ids, reason)])
 
     def _target(self, verb: str, write: Write) -> dict[str, Any]:
         if verb == UPSERT:
@@ -213,7 +209,7 @@ class Writer:
         if job.verb == CREATE:
             moved = await self._moved(write for write, error in failed if isinstance(error, CijConflictError))
         for write, error in failed:
-            self._count(job, write, FAILED, (), moved.get(write.row_id) or reason_of(error))
+            self._count(job, write, (), moved.get(write.row_id) or reason_of(error))
 
     async def _moved(self, conflicts: Iterable[Write]) -> dict[str, str]:
         """Return reasons by id for rows whose id is taken by a row whose key has changed since it was created."""
@@ -242,9 +238,9 @@ class Writer:
             row_id = str(there.get(self._plan.table.id_column))
             changes = self._plan.changes(write.row, there, changed_only=True)
             if self._spec.mode == "create_only" or not changes:
-                self._count(job, write, write.outcome, [row_id])
+                self._count(job, write, [row_id])
             else:
-                await self._one_by_one(Job(UPDATE, [Write(write.row, write.outcome, row_id, changes)], job.window))
+                await self._one_by_one(Job(UPDATE, [Write(write.row, row_id, changes)], job.window))
         return left
 
     async def _batched(self, job: Job, writes: Sequence[Write]) -> list[tuple[Write, CijError]]:
@@ -257,7 +253,7 @@ class Writer:
             for write, response in zip(pending, responses, strict=True):
                 if response.status < 300:
                     # "Updated" for a row that did not exist: an earlier batch created it, and its response was lost.
-                    self._count(job, write, write.outcome, self._ids(write, response))
+                    self._count(job, write, self._ids(write, response))
                     continue
                 error = error_of(response, time.time())
                 if isinstance(error, CijThrottledError) and (error.retry_after or 0) > self._longest_pause:

@@ -10,7 +10,6 @@ from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable
-from airflow_provider_cij.operators._exporting import EvaluationState, export
 from airflow_provider_cij.operators._member_list import MemberListOperator, Progress, check_list_paths, read_list
 from airflow_provider_cij.operators.outbound._base import OutboundSegmentTask
 from airflow_provider_cij.sources import Source, checked
@@ -150,6 +149,8 @@ class CijOutboundExportSegmentMembersOperator(OutboundSegmentTask):
 
     def _execute(self, context: Context) -> dict[str, Any]:
         """List and write."""
+        from airflow_provider_cij.operators._exporting import EvaluationState, export
+
         target = str(self.path or "")
         check_writable(target)
         bound = bound_of("max_missing", self.max_missing)
