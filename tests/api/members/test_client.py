@@ -171,7 +171,8 @@ def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
     scripted.place_of = place
     assert _members(scripted, first, _inputs("PageNo"), *pages, work=work) == people
     page_numbers = sorted(json.loads(request.body)["PageNo"] for request in scripted.requests[2:])
-    assert page_numbers == list(range(second, second + len(page_numbers)))
+    assert page_numbers[: len(pages)] == list(range(second, second + len(pages)))
+    assert len(set(page_numbers)) == len(page_numbers)  # of pages that are read ahead, some may not have been sent
 
 
 @pytest.mark.parametrize(
