@@ -100,7 +100,7 @@ WORTH = [
     (numpy.int64(7), "7"),
     (numpy.bool_(True), "true"),
     (numpy.str_("x"), "x"),
-    (numpy.datetime64("NaT"), ""),
+    (numpy.datetime64("NaT", "s"), ""),
     (pandas.NA, ""),
     (pandas.NaT, ""),
     (pandas.Timestamp("2026-01-02"), "2026-01-02T00:00:00"),
