@@ -442,7 +442,7 @@ class DataverseClient:
         if request.content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
-            with self._http.idle() as transport:
+            async with self._http.idle() as transport:
                 status, received, body = await exchange(
                     transport,
                     request.method,

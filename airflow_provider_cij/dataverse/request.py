@@ -32,7 +32,7 @@ class Request:
     method: str
     path: str
     name: str
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)  # it may hold people
     headers: Mapping[str, str] = field(default_factory=dict)
     ids: frozenset[str] = frozenset()
 

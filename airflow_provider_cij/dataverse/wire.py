@@ -10,7 +10,7 @@ import os
 import re
 import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -134,12 +134,16 @@ class Transports:
         """
         return cls(open_transport(url, context) for _ in range(connections))
 
-    @contextlib.contextmanager
-    def idle(self) -> Iterator[httpx.AsyncBaseTransport]:
+    @contextlib.asynccontextmanager
+    async def idle(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
         """Return an idle transport for one exchange, the last one that was used: its connection is likely open."""
         transport = self._idle.pop()
         try:
             yield transport
+        except BaseException:
+            # httpcore may count the connection of a cancelled request as in use for good, and would open no other.
+            await transport.aclose()
+            raise
         finally:
             self._idle.append(transport)
 

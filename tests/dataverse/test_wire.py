@@ -35,13 +35,35 @@ def _who(client):
 
 def test_an_exchange_has_a_transport_to_itself():
     """Exchanges at once have transports of their own, and the one that was used last is used first again."""
-    transports = Transports.open("https://localhost", ssl.create_default_context(), 52)
-    with contextlib.ExitStack() as exchanges:
-        used = [exchanges.enter_context(transports.idle()) for _ in range(52)]
-        assert len(set(used)) == 52
-    with transports.idle() as transport:
-        assert transport is used[0]
-    asyncio.run(transports.aclose())
+
+    async def main():
+        transports = Transports.open("https://localhost", ssl.create_default_context(), 52)
+        async with contextlib.AsyncExitStack() as exchanges:
+            used = [await exchanges.enter_async_context(transports.idle()) for _ in range(52)]
+            assert len(set(used)) == 52
+        async with transports.idle() as transport:
+            assert transport is used[0]
+        await transports.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_request_leaves_its_connection_free(scripted):
+    """After a request is cancelled at any moment, the next one is answered on the one connection that is allowed."""
+
+    async def work(client):
+        await client.get("WhoAmI")
+        began = time.monotonic()
+        await client.get("WhoAmI")
+        longest = 2 * (time.monotonic() - began)
+        for number in range(200):
+            request = asyncio.create_task(client.get("WhoAmI"))
+            await asyncio.sleep(longest * number / 200)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+            await client.get("WhoAmI")
+
+    run_client(scripted, Answer(body={}), work=work, clock=Clock(), max_concurrency=1, timeout_seconds=5)
 
 
 def test_forty_requests_run_at_once(scripted):

@@ -438,7 +438,7 @@ class _Writing:
         return str(there.get(self._plan.table.id_column))
 
     def _report_ids(self, row: PlannedRow, ids: Sequence[str]) -> None:
-        if self._on_ids:
+        if ids and self._on_ids:
             key = self._plan.key_of(row)
             self._on_ids([(*([] if self._plan.by_id else key), row_id) for row_id in ids])
 
