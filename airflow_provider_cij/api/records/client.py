@@ -26,7 +26,7 @@ from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
 from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
-from airflow_provider_cij.api.records.spool import Packed, Spool, unpack
+from airflow_provider_cij.api.records.spool import Packed, Spool, key_of, unpack
 from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Result, Write, Writer
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError
 
@@ -254,7 +254,7 @@ class _Window:
     """A window of the list while it is written."""
 
     number: int
-    new: list[PlannedRow] = field(default_factory=list)
+    new: list[Packed] = field(default_factory=list)
     changed: list[Write] = field(default_factory=list)
     outcomes: dict[bytes, str] = field(default_factory=dict)
     left: int = 0
@@ -356,38 +356,42 @@ class _Writing:
     def _start(self, piece: tuple[int, list[Packed]] | None) -> asyncio.Task[_Window] | None:
         return asyncio.create_task(self._prepare(*piece)) if piece else None
 
-    async def _prepare(self, number: int, packed: list[Packed]) -> _Window:
+    async def _prepare(self, number: int, rows: list[Packed]) -> _Window:
         """Look up the rows of a window, and decide what to write."""
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
-        rows = [self._plan.completed(unpack(row)) for row in packed]
-        found = await self._existing.find(rows)
+        found = await self._existing.find(map(self._unpacked, rows))
         if number in self._progress.done:
-            for row in rows:
-                self._report_ids(row, [self._id_of(there) for there in found.rows.get(row.key, ())])
+            for whole in map(self._unpacked, rows):
+                self._report_ids(whole, [self._id_of(there) for there in found.rows.get(whole.key, ())])
             return window
         before = self._progress.intentions(number) or [""] * len(rows)
         outcomes = window.outcomes
         clashing = found.clashing if self._plan.alternate and self._spec.mode != "update_only" else ()
         for row, earlier in zip(rows, before, strict=True):
-            if row.key in clashing:
-                outcome = self._fail(row, "the service considers its key equal to that of another row")
-            elif there := found.rows.get(row.key):
-                outcome = self._decide(window, row, there, earlier)
+            key = key_of(row)
+            if key in clashing:
+                outcome = self._fail(unpack(row), "the service considers its key equal to that of another row")
+            elif there := found.rows.get(key):
+                outcome = self._decide(window, self._unpacked(row), there, earlier)
             elif self._spec.mode == "update_only":
-                self._reject(row, "no row has its key")
+                self._reject(unpack(row), "no row has its key")
                 outcome = NOT_FOUND
             else:
                 window.new.append(row)
                 outcome = CREATED
-            outcomes[row.key] = outcome
+            outcomes[key] = outcome
         window.left = len(window.new) + len(window.changed)
         if window.left:
             self._progress.begin(number, list(outcomes.values()))
         return window
 
-    def _creation(self, row: PlannedRow) -> Write:
+    def _unpacked(self, row: Packed) -> PlannedRow:
+        return self._plan.completed(unpack(row))
+
+    def _creation(self, packed: Packed) -> Write:
+        row = self._unpacked(packed)
         body = self._plan.creation(row, with_key=not self._by_key)
         return Write(row, "" if self._by_key else self._plan.new_id(row), body)
 

@@ -141,6 +141,14 @@ class Spool:
         return offset, len(content)
 
 
+def key_of(row: Packed) -> bytes:
+    """Return the digest of a row's key.
+
+    :param row: the row as ``Spool.windows`` yields it
+    """
+    return row[:_KEY]
+
+
 def unpack(row: Packed) -> PlannedRow:
     """Return a row as it was added.
 
