@@ -141,7 +141,7 @@ class Transports:
         try:
             yield transport
         except BaseException:
-            # httpcore may count the connection of a cancelled request as in use for good, and would open no other.
+            # httpcore may count the connection of a cancelled request as active for good: it is closed to make room.
             await transport.aclose()
             raise
         finally:

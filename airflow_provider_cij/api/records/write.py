@@ -167,16 +167,14 @@ class Writer:
     async def _succeeded(self, job: Job) -> None:
         self._written = True
         results: list[Result] = []
-        if not self._wants_ids:
-            pass
-        elif job.verb == UPSERT:
+        if self._wants_ids and job.verb == UPSERT:
             found = (await self._existing.find([write.row for write in job.writes])).rows
             column = self._plan.table.id_column
             results = [
                 Result(write.row, [str(row.get(column)) for row in found.get(write.row.key, ())])
                 for write in job.writes
             ]
-        else:
+        elif self._wants_ids:
             results = [Result(write.row, [write.row_id]) for write in job.writes]
         self._on_results(job.window, len(job.writes), results)
 
