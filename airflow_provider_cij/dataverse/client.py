@@ -14,6 +14,7 @@ import httpx
 
 from airflow_provider_cij.dataverse.auth import bearer_token, ssl_context
 from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.connections import Connections, connector
 from airflow_provider_cij.dataverse.multipart import Operation, read_batch, write_batch
 from airflow_provider_cij.dataverse.redact import redact_logs, register_secrets
 from airflow_provider_cij.dataverse.request import Request, encode, ids_in_request, request_name
@@ -36,7 +37,7 @@ from airflow_provider_cij.dataverse.retry import (
 )
 from airflow_provider_cij.dataverse.settings import Settings
 from airflow_provider_cij.dataverse.throttle import throttle_of
-from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, Transports, exchange
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange
 from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
@@ -86,7 +87,7 @@ class DataverseClient:
         self._clock = clock or Clock()
         self._retry_policy = retry_policy or RetryPolicy()
         self._throttle = throttle_of(settings)
-        self._http: Transports | None = None
+        self._http: Connections | None = None
         self._headers = {
             "Accept": "application/json",
             "OData-Version": "4.0",
@@ -106,7 +107,7 @@ class DataverseClient:
         register_secrets(self.settings)
         redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        self._http = Transports.open(self.settings.base_url, context, self.settings.max_concurrency)
+        self._http = Connections(connector(self.settings.base_url, context))
         self._throttle.open()
         return self
 
@@ -442,9 +443,9 @@ class DataverseClient:
         if request.content is not None:
             own["Content-Type"] = "application/json; charset=utf-8"
         try:
-            async with self._http.idle() as transport:
+            async with self._http.idle() as connection:
                 status, received, body = await exchange(
-                    transport,
+                    connection,
                     request.method,
                     url,
                     content=request.content,

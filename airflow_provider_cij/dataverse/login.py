@@ -14,11 +14,12 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
+from airflow_provider_cij.dataverse.connections import connector
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import Response
 from airflow_provider_cij.dataverse.texts import json_of, text_of
-from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange, open_transport
+from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange
 
 # Bytes of a response.
 _LARGEST = 2**20
@@ -129,10 +130,13 @@ class LoginClient:
         left = max(0.01, self._until - now)
 
         async def main() -> tuple[int, Mapping[str, str], bytes]:
-            async with open_transport(url, self._context) as transport:
+            connection = connector(url, self._context)()
+            try:
                 return await exchange(
-                    transport, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
+                    connection, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
                 )
+            finally:
+                await connection.aclose()
 
         try:
             status, received, body = asyncio.run(main())

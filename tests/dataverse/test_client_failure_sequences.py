@@ -1,6 +1,6 @@
 """Thousands of conversations with a service that fails in every way, through the client itself.
 
-Only what is not ours is replaced: the wire below httpx, the login below msal, and time.
+Only what is not ours is replaced: httpcore's connection, the login below msal, and time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+import httpcore
 import httpx
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.client import Clock, DataverseClient
+from airflow_provider_cij.dataverse.connections import Connection, Connections
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.dataverse.wire import Transports
 from airflow_provider_cij.errors import CijAuthError, CijError
 
 HOST = "https://contoso.crm4.dynamics.com"
@@ -63,34 +64,33 @@ class Turn:
     status: int = 0
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    breaks: type[httpx.HTTPError] | None = None
+    breaks: type[Exception] | None = None
     told: float | None = None
     takes: float = 0.0
 
 
-class Broken(httpx.AsyncByteStream):
+class Broken:
     """A response body that ends early."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b'{"value": ['
-        raise httpx.RemoteProtocolError("peer closed connection")
+        raise httpcore.RemoteProtocolError("peer closed connection")
 
 
 @dataclass(eq=False)
-class Wire(httpx.AsyncBaseTransport):
-    """The transport below httpx: plays the script and records what was sent and when."""
+class Wire(httpcore.AsyncConnectionInterface):
+    """A connection of httpcore that plays the script and records what was sent and when."""
 
     script: Iterator[Turn]
     clock: VirtualClock
     sent: list[tuple[float, Turn]] = field(default_factory=list)
     told: list[tuple[float, float]] = field(default_factory=list)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        assert request.url.host == "contoso.crm4.dynamics.com"
-        assert request.headers["authorization"].startswith("Bearer token-")
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        assert request.url.host == b"contoso.crm4.dynamics.com"
+        assert dict(request.headers)[b"Authorization"].startswith(b"Bearer token-")
         turn = next(self.script, Turn(landed=True, status=204))
         self.sent.append((self.clock.now(), turn))
-        await request.aread()
         if turn.takes:
             await self.clock.sleep(turn.takes)
         if turn.told is not None:
@@ -104,8 +104,16 @@ class Wire(httpx.AsyncBaseTransport):
                 formatdate(self.clock.now() + turn.told, usegmt=True) if as_date else f"{turn.told:.3f}"
             )
         if turn.breaks:
-            return httpx.Response(turn.status, headers=headers, stream=Broken())
-        return httpx.Response(turn.status, headers=headers, content=turn.body)
+            return httpcore.Response(turn.status, headers=headers, content=Broken())
+        return httpcore.Response(turn.status, headers=headers, content=turn.body)
+
+    def has_expired(self) -> bool:
+        return False
+
+    is_closed = has_expired
+
+    async def aclose(self) -> None:
+        """Do nothing: no socket is open."""
 
 
 class Client(DataverseClient):
@@ -114,7 +122,7 @@ class Client(DataverseClient):
     wire: Wire
 
     async def __aenter__(self) -> Client:
-        self._http = Transports([self.wire] * self.settings.max_concurrency)
+        self._http = Connections(lambda: Connection(httpx.URL(self.settings.base_url), lambda _: self.wire))
         return self
 
 
@@ -123,8 +131,8 @@ bodies = st.sampled_from(
     [b"", b"<html><title>Busy</title></html>", b'{"error":{"code":"0x80040265","message":"no"}}', b"\xff{", b"[[1"]
 )
 inner = b'{"error":{"code":"0x80040265","message":"The remote server returned an error: (503)."}}'
-lost = st.sampled_from([httpx.ReadTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError])
-never_left = st.sampled_from([httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError])
+lost = st.sampled_from([httpcore.ReadTimeout, httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError])
+never_left = st.sampled_from([httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError])
 moved = {"Location": "/api/data/v9.2/WhoAmI"}
 turns = st.one_of(
     st.builds(Turn, st.just(False), st.just(429), bodies, told=waits),
@@ -169,7 +177,7 @@ def _settings(logins: list[str]) -> Settings:
     def acquire(fresh: bool) -> dict[str, object]:
         word = next(script, "good")
         if word == "down":
-            raise httpx.ConnectError("scripted")
+            raise httpcore.ConnectError("scripted")
         return LOGINS[word]()
 
     auth._source(own)._acquire = acquire

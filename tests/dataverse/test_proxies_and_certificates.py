@@ -6,8 +6,8 @@ import msal
 import pytest
 
 from airflow_provider_cij.dataverse import auth
+from airflow_provider_cij.dataverse.connections import proxy_of
 from airflow_provider_cij.dataverse.retry import RetryPolicy
-from airflow_provider_cij.dataverse.wire import proxy_of
 from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableError
 from tests.scripted import Answer
 from tests.scripted_client import run_client

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cij.dataverse.clock import Clock
+from airflow_provider_cij.dataverse.connections import Connections, connector
 from airflow_provider_cij.dataverse.texts import json_of, storable
-from airflow_provider_cij.dataverse.wire import DirectTransport, Transports
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
-_DIRECT = DirectTransport()
+_CONNECTION = connector("https://localhost", ssl.create_default_context())()
 LONG = [b"\\", b"\0", b"<", b"<title>", b"a", b"::a", b"a@", b"contacts(", b"eyJ", b"?", b"-----BEGIN "]
 
 
@@ -33,17 +33,17 @@ def _who(client):
     return client.get("WhoAmI")
 
 
-def test_an_exchange_has_a_transport_to_itself():
-    """Exchanges at once have transports of their own, and the one that was used last is used first again."""
+def test_an_exchange_has_a_connection_to_itself():
+    """Exchanges at once have connections of their own, and the one that was used last is used first again."""
 
     async def main():
-        transports = Transports.open("https://localhost", ssl.create_default_context(), 52)
+        connections = Connections(connector("https://localhost", ssl.create_default_context()))
         async with contextlib.AsyncExitStack() as exchanges:
-            used = [await exchanges.enter_async_context(transports.idle()) for _ in range(52)]
+            used = [await exchanges.enter_async_context(connections.idle()) for _ in range(52)]
             assert len(set(used)) == 52
-        async with transports.idle() as transport:
-            assert transport is used[0]
-        await transports.aclose()
+        async with connections.idle() as connection:
+            assert connection is used[0]
+        await connections.aclose()
 
     asyncio.run(main())
 
@@ -105,12 +105,11 @@ def test_a_sound_query_is_sent_as_it_is_given(scripted, query, sent):
     st.text(st.sampled_from("abcXYZ019-._~!$&'()*+,;=:@/?"), min_size=1, max_size=60),
     st.lists(st.sampled_from(["%20", "%C3%A5", "%2f"])),
 )
-def test_httpx_would_send_a_sound_query_as_well(plain, encoded):
-    """A query that is sent as it is given is the one that httpx makes of it."""
+def test_httpx_would_send_a_sound_address_as_well(plain, encoded):
+    """An address that is sent as it is given is the one that httpx makes of it."""
     url = f"https://localhost/api/data/v9.2/contacts?{plain}{''.join(encoded)}"
-    request = _DIRECT.request("GET", url, {})
-    assert request.extensions["target"] == httpx.URL(url).raw_path
-    assert (request.url.host, request.headers["Host"]) == ("localhost", "localhost")
+    sent = _CONNECTION.target(url)
+    assert (sent.host, sent.target) == (b"localhost", httpx.URL(url).raw_path)
 
 
 def test_two_encodings_are_refused_and_one_is_read(scripted):
