@@ -18,11 +18,10 @@ _GRACE = 1.0
 
 
 async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Awaitable[object]], limit: int) -> None:
-    """Run ``work`` on every item, at most ``limit`` at a time; an item is taken only when a worker is free for it.
+    """Run ``work`` on every item, at most ``limit`` at a time; the first error cancels the other workers.
 
-    The first error cancels the other workers.
-
-    :param items: what to work on; an iterable, or an asynchronous iterator. None can't be an item
+    :param items: what to work on. The next item of an iterable is taken when a worker is free, that of an asynchronous
+        iterator while all are at work. None can't be an item
     :param work: the coroutine function, called once for each item
     :param limit: the number of workers, 1 or more
     :raises Exception: what ``work`` or ``items`` raised; an error that is no ``CijError``, such as Airflow's timeout,
@@ -30,12 +29,16 @@ async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Aw
     """
     iterator = items if isinstance(items, AsyncIterator) else iter(items)
     lock = asyncio.Lock()
+    following: asyncio.Task[T | None] | None = None
 
     async def take() -> T | None:
-        if isinstance(iterator, AsyncIterator):
-            async with lock:  # an asynchronous generator can't be advanced by two workers at once
-                return await anext(iterator, None)
-        return next(iterator, None)
+        nonlocal following
+        if not isinstance(iterator, AsyncIterator):
+            return next(iterator, None)
+        async with lock:
+            item = await (following or anext(iterator, None))
+            following = asyncio.create_task(anext(iterator, None)) if item is not None else None
+            return item
 
     async def worker() -> None:
         while (item := await take()) is not None:
@@ -47,6 +50,8 @@ async def for_each(items: Iterable[T] | AsyncIterator[T], work: Callable[[T], Aw
                 workers.create_task(worker())
     except BaseExceptionGroup as group:
         raise min(group.exceptions, key=lambda error: isinstance(error, CijError)) from None
+    finally:
+        await _discard([following] if following else [], 0.0)
 
 
 @asynccontextmanager
@@ -66,7 +71,7 @@ async def beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]
 async def _discard(tasks: Iterable[asyncio.Task[Any]], grace: float) -> None:
     """End tasks whose results nobody needs.
 
-    A request that is cancelled while it connects leaves its socket open: they have some seconds to end by themselves.
+    A request that is cancelled closes its connection: they have some seconds to end by themselves.
     """
     tasks = list(tasks)
     try:

@@ -125,8 +125,8 @@ class DataverseClient:
     def let_end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Let requests end whose responses are not needed any more.
 
-        One that is cancelled while it connects would leave its socket open. Those that the client finds unfinished when
-        it closes have a second left.
+        Cancelling one would close its connection. Those that the client finds unfinished when it closes have a second
+        left.
 
         :param tasks: tasks that send requests of this client
         """

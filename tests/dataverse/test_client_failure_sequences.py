@@ -117,7 +117,7 @@ class Wire(httpcore.AsyncConnectionInterface):
 
 
 class Client(DataverseClient):
-    """The client under test on the scripted transport."""
+    """The client under test on the scripted connection."""
 
     wire: Wire
 

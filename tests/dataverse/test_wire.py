@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
+import socket
 import sqlite3
 import ssl
 import threading
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.connections import Connections, connector
 from airflow_provider_cij.dataverse.texts import json_of, storable
+from airflow_provider_cij.dataverse.wire import BrokenError, exchange
 from airflow_provider_cij.errors import CijError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
@@ -64,6 +67,35 @@ def test_a_cancelled_request_leaves_its_connection_free(scripted):
             await client.get("WhoAmI")
 
     run_client(scripted, Answer(body={}), work=work, clock=Clock(), max_concurrency=1, timeout_seconds=5)
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "timed out"])
+def test_a_handshake_that_does_not_end_leaves_no_socket(ends):
+    """A request that is cancelled or times out in the middle of a TLS handshake closes its socket."""
+    seconds = 0.2 if ends == "timed out" else 60
+
+    async def main(url, accepted):
+        connections = Connections(connector(url, ssl.create_default_context()))
+
+        async def send():
+            async with connections.idle() as connection:
+                await exchange(connection, "GET", url, headers={}, seconds=seconds, largest=1)
+
+        request = asyncio.create_task(send())
+        server, _ = await asyncio.to_thread(accepted)
+        with server:
+            server.settimeout(30)
+            assert await asyncio.to_thread(server.recv, 1)  # the handshake has begun
+            if ends == "cancelled":
+                request.cancel()
+            with pytest.raises((asyncio.CancelledError, BrokenError)):
+                await request
+            while await asyncio.to_thread(server.recv, 4096):
+                pass  # the socket is closed when nothing follows
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(main(f"https://localhost:{listener.getsockname()[1]}", listener.accept))
+    gc.collect()  # a socket that is left open is a warning, and an error
 
 
 def test_forty_requests_run_at_once(scripted):

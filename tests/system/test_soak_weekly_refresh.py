@@ -292,10 +292,7 @@ def sandbox(monkeypatch) -> Iterator[Sandbox]:
         yield running
 
 
-# A worker that dies cancels its other calls. One in the middle of a TLS handshake then leaves its socket to the garbage
-# collector: httpcore 1.0 closes it for an Exception, and a CancelledError is none.
 @pytest.mark.soak
-@pytest.mark.filterwarnings(r"ignore:Exception ignored in. <(socket\.socket|function _SelectorTransport\.__del__)")
 @pytest.mark.parametrize("number", range(3))
 def test_ten_weekly_refreshes(sandbox, tmp_path, monkeypatch, caplog, number):
     """Ten weekly refreshes, by the example DAG and by the hook, leave the state of the model."""

@@ -327,12 +327,13 @@ class _Writing:
             self._stopped = error
 
     async def _jobs(self) -> AsyncGenerator[Job, None]:
-        """Yield the write requests. The next window is looked up while the current one is written."""
+        """Yield the write requests. The next window is looked up while the current one is looked up and written."""
         pieces = enumerate(self._spool.windows(WINDOW))
         following = self._start(next(pieces, None))
         try:
             while following:
-                window, following = await following, self._start(next(pieces, None))
+                current, following = following, self._start(next(pieces, None))
+                window = await current
                 if not window.left:
                     self._end(window)
                 for job in self._of(window):
