@@ -89,6 +89,8 @@ async def read_ahead(
     limit: int,
     let_end: Callable[[Iterable[asyncio.Task[R]]], None],
     ends: Callable[[R], bool] = lambda _: False,
+    *,
+    at_once: int,
 ) -> AsyncGenerator[R, None]:
     """Yield what ``read`` returns for each item, in the order of the items, and read the following ones meanwhile.
 
@@ -100,19 +102,24 @@ async def read_ahead(
     :param limit: the items that are being read, or are read and not yet taken, at most
     :param let_end: called with the reads whose results are not needed, such as ``DataverseClient.let_end``
     :param ends: whether no item should be started after this result; default never. Those in flight are still yielded
+    :param at_once: the items that are being read, at most
     """
-    following, pending, ended = iter(items), deque[asyncio.Task[R]](), False
+    following, pending, being_read, ended = iter(items), deque[asyncio.Task[R]](), 0, False
 
     async def one(item: T) -> R:
-        nonlocal ended
+        nonlocal being_read, ended
         result = await read(item)
+        being_read -= 1
         ended = ended or ends(result)
+        start()
         return result
 
     def start() -> None:
-        while not ended and len(pending) < limit:
+        nonlocal being_read
+        while not ended and being_read < at_once and len(pending) < limit:
             for item in following:
                 pending.append(asyncio.create_task(one(item)))
+                being_read += 1
                 break
             else:
                 return
@@ -124,9 +131,9 @@ async def read_ahead(
             pending.popleft()
             start()
             yield result
-            start()
     except asyncio.CancelledError:
         await _discard(pending, 0.0)
         raise
     finally:
+        ended = True
         let_end(pending)

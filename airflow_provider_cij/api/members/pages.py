@@ -156,7 +156,7 @@ async def following_pages(
     """Yield the pages after the first one in their order, without an end: the caller stops at the end of its list.
 
     Pages that surely exist are read side by side. Where their number is not known, pages are read ahead until one has
-    fewer ids than the first, and what was asked for beyond the caller's end is discarded.
+    fewer ids than the first or is said to be the last, and what was asked for beyond the caller's end is discarded.
 
     :param first: the first page
     :param number: its number
@@ -169,11 +169,16 @@ async def following_pages(
     numbers = count(number + 1)
     if total and full:
         # The client sends no more than it may at once: the next request is sent before this response is parsed.
-        ahead = read_ahead(islice(numbers, ceil(total / full) - 1), read, 2 * limit, client.let_end)
+        exist = islice(numbers, ceil(total / full) - 1)
+        ahead = read_ahead(exist, read, 2 * limit, client.let_end, at_once=2 * limit)
     else:
         if full < size:
             yield await read(next(numbers))
-        ahead = read_ahead(numbers, read, limit, client.let_end, lambda page: len(page.ids) < full)
+
+        def is_last(page: Page) -> bool:
+            return len(page.ids) < full or not page.has_next
+
+        ahead = read_ahead(numbers, read, 2 * limit, client.let_end, is_last, at_once=limit)
     async with aclosing(ahead):
         async for page in ahead:
             yield page
