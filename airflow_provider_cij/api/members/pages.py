@@ -176,7 +176,8 @@ async def following_pages(
             yield await read(next(numbers))
 
         def is_last(page: Page) -> bool:
-            return len(page.ids) < full or not page.has_next
+            # Some actions never say that there are more.
+            return len(page.ids) < full or (first.has_next and not page.has_next)
 
         ahead = read_ahead(numbers, read, 2 * limit, client.let_end, is_last, at_once=limit)
     async with aclosing(ahead):
