@@ -56,7 +56,11 @@ def in_literal(value: str) -> str:
     """
     # Parsers of OData look for the list's end before they read it as JSON: some take a single quote or a bracket
     # inside a value for one of the syntax, double quotes or not. Escaped, it is a plain character to all of them.
-    return '"' + _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
+    return f'"{_SPECIAL.sub(_escaped, value)}"'
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def row_path(entity_set: str, row_id: object) -> str:

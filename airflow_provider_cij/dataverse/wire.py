@@ -88,7 +88,7 @@ async def exchange(
     if on_behalf := sender.get():
         on_behalf.on_request()
     try:
-        timeouts = {"connect": min(seconds, _CONNECT_TIMEOUT), "read": seconds, "write": seconds}
+        timeouts = {"connect": min(seconds, _CONNECT_TIMEOUT)}
         sent_headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers}
         async with asyncio.timeout(seconds):
             response = await connection.send(method, url, sent_headers, content, timeouts)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
@@ -169,10 +169,11 @@ class _Reading:
 
     async def run(self, records: Records, rows: AsyncIterator[Rows]) -> Plan:
         plan: Plan | None = None
-        names: dict[str, None] = {}
+        names: dict[str, object] = {}
         async for lines, part in rows:
             known = len(names)
-            names |= dict.fromkeys(chain.from_iterable(part))
+            for row in part:
+                names.update(row)
             if plan is None or (self._spec.columns is None and len(names) > known):
                 plan = await self._plan(records, list(names))
             await self._take(plan, lines, part)
@@ -362,7 +363,7 @@ class _Writing:
         window = self._windows[number] = _Window(number)
         if number in self._progress.done and not self._on_ids:
             return window
-        found = await self._existing.find(map(self._unpacked, rows))
+        found = await self._existing.find(map(unpack, rows))
         if number in self._progress.done:
             for whole in map(self._unpacked, rows):
                 self._report_ids(whole, [self._id_of(there) for there in found.rows.get(whole.key, ())])
