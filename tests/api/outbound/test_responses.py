@@ -180,10 +180,11 @@ def test_a_list_ends_with_an_empty_page(export, scripted):
     """Pages are read until one is empty, each starting where the one before ended."""
     assert export(page(*PEOPLE[:3]), page(*PEOPLE[3:6]), page(PEOPLE[6]), page()) == PEOPLE[:7]
     queries = {json.loads(request.body)["Query"] for request in scripted.requests}
-    assert len(scripted.requests) == len(queries) >= 4
-    assert {query[query.index(".SKIP") :] for query in queries} == {
-        f".SKIP({3 * number}).TAKE(3).SELECT(contactid)" for number in range(len(queries))
-    }
+    assert len(scripted.requests) == len(queries)
+    sent = {query[query.index(".SKIP") :] for query in queries}
+    pages = [f".SKIP({3 * number}).TAKE(3).SELECT(contactid)" for number in range(20)]
+    # Of the pages that are read ahead beyond the end some may not have been sent.
+    assert set(pages[:4]) <= sent <= set(pages)
 
 
 def test_smaller_pages_of_the_service_are_followed(export, scripted):
