@@ -98,6 +98,28 @@ def test_a_handshake_that_does_not_end_leaves_no_socket(ends):
     gc.collect()  # a socket that is left open is a warning, and an error
 
 
+def test_the_next_request_is_sent_before_a_large_response_is_parsed(scripted):
+    """A request that waits for another one to end is sent before that one's large response is parsed."""
+    large, arrived, parsed = Answer(body={"value": [{"number": number} for number in range(300_000)]}), [], []
+    answer = scripted.answer
+
+    def note(request):
+        arrived.append(time.monotonic())
+        return answer(request)
+
+    async def read(client):
+        await client.rows("contacts")
+        parsed.append(time.monotonic())
+
+    async def work(client):
+        await client.get("WhoAmI")
+        await asyncio.gather(read(client), read(client))
+
+    scripted.answer = note
+    run_client(scripted, Answer(body={}), large, work=work, clock=Clock(), max_concurrency=1)
+    assert arrived[-1] < parsed[0]
+
+
 def test_forty_requests_run_at_once(scripted):
     """Forty requests run at once where the connection allows it."""
     meeting = threading.Barrier(40)
