@@ -66,8 +66,8 @@ _PAGE_SIZE = 5000
 _MAX_EMPTY_PAGES = 100
 # Bytes. A page of 5000 rows has a few megabytes; a larger body would end the worker, not the task.
 _LARGEST_BODY = 256 * 2**20
-# Bytes. Parsing a larger body blocks the event loop for milliseconds. The request that waited for this one to end is sent
-# before, which takes it so many steps of the loop.
+# Bytes. Parsing a larger body blocks the event loop for milliseconds. The request that waited for this one to end is
+# sent before, which takes it so many steps of the loop.
 _TAKES_TIME = 2**16
 _STEPS_TO_SEND = 6
 _NO_SUCH_ROW = "0x80040217"
