@@ -41,8 +41,8 @@ async def _fill_and_list(cij: Cij) -> None:
     started = time.monotonic()
     await cij.segments.publish(made.segment_id)
     deadline = time.time() + 120
-    segment, *_ = await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.2, deadline=deadline)
-    print(f"  published to live with {segment.member_count:,} members: {time.monotonic() - started:.1f} s")
+    found = await wait_until(SegmentWait(made.segment_id), cij, poll_interval=0.2, deadline=deadline)
+    print(f"  published, {found.message}: {time.monotonic() - started:.1f} s")
     started = time.monotonic()
     listed = await _count(cij.members.of_segment(made.segment_id))
     print(f"  {listed:,} members listed: {time.monotonic() - started:.1f} s")

@@ -19,8 +19,10 @@ class _Consent(Plugin):
             content |= {name: purpose[name] for name in ("owningbusinessunit", "ownerid")}
         names = ("msdynmkt_contactpointvalue", "msdynmkt_contactpointtype", "msdynmkt_purposeid", "msdynmkt_topicid")
         same = " AND ".join(f"{name} IS ?" for name in names)
-        query = f"SELECT 1 FROM {CONSENT.logical_name} WHERE {same}"  # noqa: S608 - constants
-        if row is None and connection.execute(query, [content.get(name) for name in names]).fetchone():
+        # The folded value is indexed.
+        query = f"SELECT 1 FROM {CONSENT.logical_name} WHERE fold({names[0]}) = fold(?) AND {same}"  # noqa: S608 - constants
+        given = [content.get(name) for name in names]
+        if row is None and connection.execute(query, [given[0], *given]).fetchone():
             assumptions.check("consent.same-address", "The address has a consent for this purpose and channel")
         if row is None and content.get("overriddencreatedon") is not None:
             content["createdon"] = content["overriddencreatedon"]
