@@ -132,6 +132,7 @@ async def read_ahead(
             start()
             yield result
     except asyncio.CancelledError:
+        ended = True
         await _discard(pending, 0.0)
         raise
     finally:

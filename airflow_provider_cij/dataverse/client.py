@@ -42,6 +42,7 @@ from airflow_provider_cij.errors import (
     CijConflictError,
     CijError,
     CijIncompleteError,
+    CijInputError,
     CijNotFoundError,
     CijRefusedError,
     CijReplyError,
@@ -111,20 +112,28 @@ class DataverseClient:
         register_secrets(self.settings)
         redact_logs()
         context = await asyncio.to_thread(ssl_context, self.settings.ca_bundle)
-        self._http = Connections(connector(self.settings.base_url, context))
+        try:
+            self._http = Connections(connector(self.settings.base_url, context))
+        except httpx.InvalidURL:
+            raise CijInputError(
+                f"The connection's host {self.settings.base_url} can't be used.", hint="Give the organisation's URL."
+            ) from None
         self._throttle.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if unneeded := set(self._unneeded):
-            await asyncio.wait(unneeded, timeout=_GRACE)
+        unneeded = set(self._unneeded)
+        try:
+            if unneeded:
+                await asyncio.wait(unneeded, timeout=_GRACE)
+        finally:
             for task in unneeded:
                 task.cancel()
+            http, self._http = self._http, None
+            if http:
+                await http.aclose()
+                self._throttle.close(self._clock)
             await asyncio.gather(*unneeded, return_exceptions=True)
-        if self._http:
-            await self._http.aclose()
-            self._http = None
-            self._throttle.close(self._clock)
 
     def let_end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Let requests end whose responses are not needed any more.

@@ -84,7 +84,7 @@ class Connection:
         :param url: the whole address
         :raises httpx.InvalidURL: the address can't be used
         """
-        if url.startswith(self._root) and _SOUND.fullmatch(url, len(self._root)):
+        if url.startswith(self._root) and _SOUND.fullmatch(url, len(self._root)) and "/." not in url:
             return httpcore.URL(**self._address, target=url[len(self._root) :].encode("ascii"))
         given = httpx.URL(url)
         return httpcore.URL(scheme=given.raw_scheme, host=given.raw_host, port=given.port, target=given.raw_path)
@@ -123,9 +123,9 @@ class Connections:
         self._idle.append(connection)
 
     async def aclose(self) -> None:
-        """Close all."""
-        for connection in self._all:
-            await connection.aclose()
+        """Close all, those in use as well: their exchanges fail."""
+        while self._all:
+            await self._all.pop().aclose()
 
 
 def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
@@ -137,6 +137,8 @@ def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
     :raises httpx.InvalidURL: the address can't be used
     """
     address = httpx.URL(url)
+    if address.scheme not in ("http", "https"):
+        raise httpx.InvalidURL("neither http nor https")
     origin = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=b"/").origin
     name, proxy = proxy_of(url)
     named: dict[str, Any] = {"ssl_context": context, "keepalive_expiry": _KEPT_IDLE}

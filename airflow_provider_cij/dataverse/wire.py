@@ -53,8 +53,6 @@ class BrokenError(Exception):
 
 # These are raised before anything is sent. After any other error the request may have arrived.
 _NOT_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol, httpcore.ProxyError)
-# httpcore's errors have no class in common.
-_BROKEN = (*_NOT_SENT, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 
 async def exchange(
@@ -105,7 +103,7 @@ async def exchange(
         raise
     except httpcore.LocalProtocolError:  # its message quotes the header
         raise UnicodeError("a header can't be sent") from None
-    except (*_BROKEN, OSError, RuntimeError, ValueError, OverflowError) as error:
+    except Exception as error:  # httpcore's errors, and those of the libraries that it uses, have no class in common
         raise BrokenError(
             _reason(error), status=status, headers=received, sent=not isinstance(error, _NOT_SENT)
         ) from None

@@ -23,7 +23,7 @@ from airflow_provider_cij.dataverse.clock import Clock
 from airflow_provider_cij.dataverse.connections import Connections, connector
 from airflow_provider_cij.dataverse.texts import json_of, storable
 from airflow_provider_cij.dataverse.wire import BrokenError, exchange
-from airflow_provider_cij.errors import CijError, CijReplyError
+from airflow_provider_cij.errors import CijError, CijForbiddenError, CijInputError, CijReplyError
 from airflow_provider_cij.triggers._waiting import event_of
 from tests.scripted import Answer
 from tests.scripted_client import run_client
@@ -96,6 +96,35 @@ def test_a_handshake_that_does_not_end_leaves_no_socket(ends):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(main(f"https://localhost:{listener.getsockname()[1]}", listener.accept))
     gc.collect()  # a socket that is left open is a warning, and an error
+
+
+@pytest.mark.parametrize("stage", ["handshake", "response"])
+def test_a_client_that_closes_ends_requests_in_flight(scripted, stage):
+    """An error leaves the client as it is while others are in flight: they end, and nothing stays open."""
+    answer, released = scripted.answer, threading.Event()
+
+    def refuse_one(request):
+        if "slow" in request.path:
+            released.wait(30)
+        return Answer(403) if request.path.endswith("refused") else answer(request)
+
+    async def work(client):
+        await client.get("WhoAmI")
+        slow = [asyncio.create_task(client.get(f"slow{number}")) for number in range(7)]
+        await asyncio.sleep(0 if stage == "handshake" else 0.5)
+        await asyncio.gather(client.get("refused"), *slow)
+
+    scripted.answer = refuse_one
+    with pytest.raises(CijForbiddenError):
+        run_client(scripted, Answer(body={}), work=work, clock=Clock(), timeout_seconds=20)
+    released.set()
+    gc.collect()
+
+
+def test_an_unusable_host_is_refused(scripted):
+    """A host that is no address is refused before anything is sent."""
+    with pytest.raises(CijInputError, match=r"999\.1\.1\.1 can't be used"):
+        run_client(scripted, work=_who, base_url="https://999.1.1.1")
 
 
 def test_the_next_request_is_sent_before_a_large_response_is_parsed(scripted):

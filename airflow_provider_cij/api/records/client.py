@@ -321,6 +321,8 @@ class _Writing:
         return not self._spec.max_failed.allows(self._counts[FAILED], self._spool.count)
 
     async def _send(self, job: Job) -> None:
+        if self._stopped or self._too_many_failed():  # since the job was built
+            return
         try:
             await self._writer.send(job)
         except CijStoppedError as error:

@@ -140,9 +140,20 @@ def _inputs(*names: str) -> Answer:
     return Answer(body={"value": [{"CustomAPIRequestParameters": [{"uniquename": name} for name in names]}]})
 
 
+def _place_of_page(second):
+    """Return a function that places responses: the first page, the inputs, and the pages from the second one on."""
+
+    def place(request):
+        number = json.loads(request.body or b'{"PageNo": 0}').get("PageNo")
+        return 0 if number is None else 2 + number - second if number else 1
+
+    return place
+
+
 def test_paging_inputs_are_looked_up(scripted):
     """The names of the paging inputs are looked up in the organisation."""
     a, b, c = _some(3)
+    scripted.place_of = _place_of_page(second=2)
     found = _members(
         scripted,
         _page([a], hasNextPage=True, pageNumber=1, pageSize=1, totalCount=3),
@@ -163,12 +174,7 @@ def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
     first = _page(people[:1], hasNextPage=True, **numbered)
     work = lambda members: _all(members.of_segment(GROUP))  # noqa: E731
     second = 1 if numbered else 2
-
-    def place(request):
-        number = json.loads(request.body or b'{"PageNo": 0}').get("PageNo")
-        return 0 if number is None else 2 + number - second if number else 1
-
-    scripted.place_of = place
+    scripted.place_of = _place_of_page(second)
     assert _members(scripted, first, _inputs("PageNo"), *pages, work=work) == people
     page_numbers = sorted(json.loads(request.body)["PageNo"] for request in scripted.requests[2:])
     assert page_numbers[: len(pages)] == list(range(second, second + len(pages)))

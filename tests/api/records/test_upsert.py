@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_cij.api.bounds import bound_of
+from airflow_provider_cij.api.records import client
 from airflow_provider_cij.api.records.spec import lookup
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 
@@ -385,3 +386,17 @@ def test_a_composite_key_finds_rows_by_all_its_columns(upsert, contents):
 def test_an_empty_list_writes_nothing(upsert):
     """A list without rows has no counts."""
     assert upsert("contact", [], key="new_customerno") == ({}, [], [])
+
+
+def test_nothing_more_is_sent_once_too_many_rows_have_failed(upsert, contents, sandbox, unique_phones, monkeypatch):
+    """After a bulk request with more failures than max_failed no other one is sent."""
+    monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", f"{sandbox.airflow_conn_uri}&max_concurrency=1")
+    monkeypatch.setattr(client, "WINDOW", 100)  # rows whose failures are counted together
+    contents.post("contacts", {"mobilephone": "taken", "new_customerno": "holder"})
+    rows = [row | {"mobilephone": "taken"} for row in people(300)]
+    columns = {name: name for name in ("new_customerno", "lastname", "mobilephone")}
+    before = sandbox.requests()[-1]["number"]
+    with pytest.raises(CijRefusedError, match="refused 100 of 300 rows"):
+        upsert("contact", rows, key="new_customerno", columns=columns, max_failed=bound_of("max_failed", 0))
+    sent = [request for request in sandbox.requests(before) if request["path"].endswith("UpsertMultiple")]
+    assert len(sent) == 1
