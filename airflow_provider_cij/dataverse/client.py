@@ -67,10 +67,10 @@ _PAGE_SIZE = 5000
 _MAX_EMPTY_PAGES = 100
 # Bytes. A page of 5000 rows has a few megabytes; a larger body would end the worker, not the task.
 _LARGEST_BODY = 256 * 2**20
-# Bytes. Parsing a larger body blocks the event loop for milliseconds. The request that waited for this one to end is
-# sent before, which takes it so many steps of the loop.
-_TAKES_TIME = 2**16
-_STEPS_TO_SEND = 6
+# Bytes. Parsing a larger body blocks the event loop for milliseconds. Before it is parsed, the request that waited for
+# its slot is sent, which takes that request some iterations of the loop.
+_LARGE_BODY = 2**16
+_ITERATIONS_TO_SEND = 6
 _NO_SUCH_ROW = "0x80040217"
 # Requests that the service still accepts (Dataverse docs, Service protection API limits).
 _LEFT = "x-ms-ratelimit-burst-remaining-xrm-requests"
@@ -367,8 +367,8 @@ class DataverseClient:
             try:
                 token = await self._token(rejected)
                 response = await self._attempt(request, token)
-                if len(response.body) > _TAKES_TIME:
-                    for _ in range(_STEPS_TO_SEND):
+                if len(response.body) > _LARGE_BODY:
+                    for _ in range(_ITERATIONS_TO_SEND):
                         await asyncio.sleep(0)
                 return read(response)
             except NoResponseError as none:

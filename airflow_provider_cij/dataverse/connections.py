@@ -1,7 +1,7 @@
 """Connections to one host, each for one exchange at a time, through the environment's proxy.
 
-They are httpcore's, the library that httpx sends with. httpx's own pool checks each of its connections at each request,
-and counts that of a cancelled request as active for good.
+They are those of httpcore, the library that httpx sends with. httpx's own pool checks all of its connections at each
+request, and may never use the connection of a cancelled request again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Connection:
     def __init__(self, url: httpx.URL, make: Callable[[_Backend], httpcore.AsyncConnectionInterface]) -> None:
         self._root = f"{url.scheme}://{url.netloc.decode()}"
         self._host = url.netloc
-        self._address: dict[str, Any] = {"scheme": url.raw_scheme, "host": url.raw_host, "port": url.port}
+        self._url = url
         self._make = make
         self._backend = _Backend()
         self._http: httpcore.AsyncConnectionInterface | None = None
@@ -85,9 +85,9 @@ class Connection:
         :raises httpx.InvalidURL: the address can't be used
         """
         if url.startswith(self._root) and _SOUND.fullmatch(url, len(self._root)) and "/." not in url:
-            return httpcore.URL(**self._address, target=url[len(self._root) :].encode("ascii"))
+            return _core_url(self._url, url[len(self._root) :].encode("ascii"))
         given = httpx.URL(url)
-        return httpcore.URL(scheme=given.raw_scheme, host=given.raw_host, port=given.port, target=given.raw_path)
+        return _core_url(given, given.raw_path)
 
     async def aclose(self) -> None:
         """Close the connection, also one that is being opened."""
@@ -99,7 +99,7 @@ class Connection:
 
 
 class Connections:
-    """Connections of one host: as many as there are exchanges at once.
+    """The connections to one host. Each exchange in flight has one of its own.
 
     :param connect: returns a new connection
     """
@@ -139,7 +139,7 @@ def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
     address = httpx.URL(url)
     if address.scheme not in ("http", "https"):
         raise httpx.InvalidURL("neither http nor https")
-    origin = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=b"/").origin
+    origin = _core_url(address, b"/").origin
     name, proxy = proxy_of(url)
     named: dict[str, Any] = {"ssl_context": context, "keepalive_expiry": _KEPT_IDLE}
     kind: type[httpcore.AsyncConnectionPool] = httpcore.AsyncConnectionPool
@@ -151,9 +151,7 @@ def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
             given = httpx.Proxy(proxy)
             kind = httpcore.AsyncHTTPProxy if parts.scheme.startswith("http") else httpcore.AsyncSOCKSProxy
             named["proxy_auth"] = given.raw_auth
-            named["proxy_url"] = httpcore.URL(
-                scheme=given.url.raw_scheme, host=given.url.raw_host, port=given.url.port, target=b"/"
-            )
+            named["proxy_url"] = _core_url(given.url, b"/")
         kind(**named)
     except (httpx.InvalidURL, ImportError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         hint = "Give an address such as http://proxy.contoso.test:3128."
@@ -162,6 +160,10 @@ def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
         raise CijInputError(f"The environment variable {name} names a proxy that can't be used.", hint=hint) from None
     # A pool knows the kind of connection that its proxy needs.
     return lambda: Connection(address, lambda backend: kind(**named, network_backend=backend).create_connection(origin))
+
+
+def _core_url(url: httpx.URL, target: bytes) -> httpcore.URL:
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target)
 
 
 def proxy_of(url: str) -> tuple[str, str | None]:

@@ -209,7 +209,8 @@ class CijRaiseTriggerOperator(ListOperator):
             if try_number > 1:
                 raise CijInputError(
                     "An earlier try of this task may have raised the trigger, and this Airflow keeps no note of it.",
-                    hint="This try raised nothing. Find out for whom it was raised, and run the DAG for the others.",
+                    hint="This try did not raise the trigger. Find out for which people an earlier try did, and run "
+                    "the DAG for the others.",
                 )
         elif not store.get(_KEY):
             # A try that gets here stores its progress, so a cleared task without any has lost it.
@@ -217,7 +218,8 @@ class CijRaiseTriggerOperator(ListOperator):
                 raise CijInputError(
                     "This task was cleared, and the note of who was raised is gone, as with Airflow's setting "
                     "[state_store] clear_on_success: it may have raised everybody.",
-                    hint="This try raised nothing. Find out for whom it was. raise_again=True raises it for all.",
+                    hint="This try did not raise the trigger. Find out for which people an earlier try did. "
+                    "raise_again=True raises it for all.",
                 )
             _store_progress(store, RaiseProgress(""))
 

@@ -100,7 +100,8 @@ class RaiseProgress:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CijInputError(
                 "What an earlier try noted of who was raised can't be read.",
-                hint="This try raised nothing. Find out for whom it was raised, and run the DAG for the others.",
+                hint="This try did not raise the trigger. Find out for which people an earlier try did, and run "
+                "the DAG for the others.",
             ) from None
 
     def begin(self, positions: list[int]) -> None:
@@ -152,8 +153,8 @@ async def raise_for_all(
     :param at_once: the most requests in flight
     :param clock: tells the time, and waits; default the real time
     :param on_progress: called after each batch
-    :raises CijError: the service refuses to raise the trigger, for now or for good; ``progress.left`` has the positions
-        for which it was not raised
+    :raises CijError: the service refuses to raise the trigger, temporarily or permanently; ``progress.left`` contains
+        the positions for which it was not raised
     """
     progress.mark_unclear()
     left, start = set(progress.left), progress.next
