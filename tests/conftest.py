@@ -108,7 +108,7 @@ def run_journey_task(scripted_connection: ScriptedServer, short_sleeps: None) ->
 def caplog_all(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Capture every logger at every level, including those that Airflow disables when it runs a task."""
     caplog.set_level(logging.DEBUG)
-    for name in ("airflow_provider_cij", "httpx", "httpcore", "msal"):
+    for name in ("airflow_provider_cij", "httpx", "msal"):
         logging.getLogger(name).disabled = False
         caplog.set_level(logging.DEBUG, logger=name)
     return caplog

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-HEAVY = ("httpcore", "httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "cij_sandbox")
+HEAVY = ("h11", "httpx", "msal", "pyarrow", "requests", "starlette", "airflow.triggers", "cij_sandbox")

@@ -131,7 +131,7 @@ class DataverseClient:
                 task.cancel()
             http, self._http = self._http, None
             if http:
-                await http.aclose()
+                http.close()
                 self._throttle.close(self._clock)
             await asyncio.gather(*unneeded, return_exceptions=True)
 

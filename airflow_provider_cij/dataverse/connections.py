@@ -1,101 +1,137 @@
 """Connections to one host, each for one exchange at a time, through the environment's proxy.
 
-They are those of httpcore, the library that httpx sends with. httpx's own pool checks all of its connections at each
-request, and may never use the connection of a cancelled request again.
+HTTP is h11's, the library below httpx. httpx itself, and httpcore between them, cost two to three times as much
+CPU a request, and leave the socket of a TLS handshake open that is cancelled.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import os
 import re
-import urllib.request
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from ssl import SSLContext
-from typing import Any
-from urllib.parse import urlsplit
 
-import httpcore
+import h11
 import httpx
 
-from airflow_provider_cij.errors import CijInputError
+from airflow_provider_cij.dataverse.proxies import Proxy, proxy_for
+from airflow_provider_cij.dataverse.stream import Stream, next_event, response_to
 
-# Seconds. httpx would close an idle connection after 5: a reconnect for every poll.
+# Seconds for which an idle connection is used again.
 _KEPT_IDLE = 90
+# Bytes of a response's headers, at most.
+_LARGEST_HEAD = 100 * 2**10
 # The characters of a path and a query that need no encoding (RFC 3986, 3.3 and 3.4).
 _SOUND = re.compile(r"/(?:[\w.~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+", re.ASCII)
 
 
-class _Backend(httpcore.AnyIOBackend):
-    """Opens sockets, and remembers the last one: httpcore forgets the socket of a TLS handshake that is cancelled."""
-
-    opened: httpcore.AsyncNetworkStream | None = None
-
-    async def connect_tcp(self, *given: Any, **named: Any) -> httpcore.AsyncNetworkStream:
-        self.opened = await super().connect_tcp(*given, **named)
-        return self.opened
-
-
 class Connection:
-    """A connection to one host. It is opened by its first request, and opened again after it was closed.
+    """A connection to one host, for one exchange at a time.
 
     :param url: an address of the host
-    :param make: returns httpcore's connection, which uses a backend
+    :param context: how TLS is checked
+    :param proxy: the proxy on the way, None for none
     """
 
-    def __init__(self, url: httpx.URL, make: Callable[[_Backend], httpcore.AsyncConnectionInterface]) -> None:
+    def __init__(self, url: httpx.URL, context: SSLContext, proxy: Proxy | None) -> None:
         self._root = f"{url.scheme}://{url.netloc.decode()}"
-        self._host = url.netloc
         self._url = url
-        self._make = make
-        self._backend = _Backend()
-        self._http: httpcore.AsyncConnectionInterface | None = None
+        self._context = context
+        self._proxy = proxy
+        self._stream = Stream()
+        self._http = h11.Connection(h11.CLIENT)
+        self._idle_since = 0.0
 
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, timeouts: Mapping[str, float]
-    ) -> httpcore.Response:
-        """Send one request. The response must be closed, and any failure be followed by ``aclose``.
+    async def open(self) -> None:
+        """Connect, unless the last exchange left the connection open.
+
+        :raises OSError: the host or the proxy does not answer, refuses, or has no valid certificate
+        :raises h11.RemoteProtocolError: the proxy does not speak HTTP
+        """
+        if self._stream.is_idle() and time.monotonic() - self._idle_since < _KEPT_IDLE:
+            return
+        self._stream.close()
+        self._stream = stream = Stream()
+        host, port = _host_of(self._url)
+        if self._proxy:
+            proxy_host, proxy_port = _host_of(self._proxy.url)
+            await stream.connect(proxy_host, proxy_port)
+            if self._proxy.url.scheme == "https":
+                await stream.start_tls(self._context, proxy_host)
+            if not self._is_forwarded:
+                await self._proxy.open_tunnel(stream, host, port)
+        else:
+            await stream.connect(host, port)
+        if self._url.scheme == "https":
+            await stream.start_tls(self._context, host)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> h11.Response:
+        """Send one request on the open connection, and return the head of its response.
 
         :param method: the HTTP method
         :param url: the whole address
         :param headers: the headers, but for those that tell of the host and the length
         :param content: the body, None for none
-        :param timeouts: httpcore's timeouts, in seconds
         :raises httpx.InvalidURL: the address can't be used
-        :raises UnicodeError: a header is not ASCII
+        :raises UnicodeError: a header can't be sent
         :raises RuntimeError: the address is of another host
+        :raises h11.RemoteProtocolError: the response is no HTTP
+        :raises OSError: the connection broke
         """
-        own = [(b"Host", self._host)]
+        own = [("Host", self._url.netloc.decode())]
         if content is not None or method in ("POST", "PUT", "PATCH"):
-            own.append((b"Content-Length", b"%d" % len(content or b"")))
-        own += [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
-        request = httpcore.Request(
-            method, self.target(url), headers=own, content=content, extensions={"timeout": timeouts}
-        )
-        if self._http is None or self._http.is_closed() or self._http.has_expired():
-            await self.aclose()
-            self._http = self._make(self._backend)
-        return await self._http.handle_async_request(request)
+            own.append(("Content-Length", str(len(content or b""))))
+        target = self.target(url)
+        if self._proxy and self._is_forwarded:
+            target = self._root + target
+            own += self._proxy.headers
+        try:
+            request = h11.Request(method=method, target=target, headers=[*own, *headers.items()])
+        except h11.LocalProtocolError:  # its message quotes the header
+            raise UnicodeError("a header can't be sent") from None
+        return await response_to(self._http, self._stream, request, content)
 
-    def target(self, url: str) -> httpcore.URL:
-        """Return an address as httpcore takes it. httpx would check each character, 2 ms for a query of 30,000.
+    async def read(self) -> bytes | None:
+        """Return the next bytes of the response's body, None at its end.
+
+        :raises h11.RemoteProtocolError: the body is not complete
+        :raises OSError: the connection broke
+        """
+        event = await next_event(self._http, self._stream)
+        return event.data if isinstance(event, h11.Data) else None
+
+    def release(self) -> None:
+        """End an exchange: keep the connection for the next one where HTTP allows that."""
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._http.trailing_data[0]:
+            self._http.start_next_cycle()
+            self._idle_since = time.monotonic()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, also one that is being opened."""
+        self._stream.close()
+
+    def target(self, url: str) -> str:
+        """Return the path and the query of an address. httpx would check each character, 2 ms for a query of 30,000.
 
         :param url: the whole address
         :raises httpx.InvalidURL: the address can't be used
+        :raises RuntimeError: the address is of another host
         """
         if url.startswith(self._root) and _SOUND.fullmatch(url, len(self._root)) and "/." not in url:
-            return _core_url(self._url, url[len(self._root) :].encode("ascii"))
+            return url[len(self._root) :]
         given = httpx.URL(url)
-        return _core_url(given, given.raw_path)
+        if (given.scheme, _host_of(given)) != (self._url.scheme, _host_of(self._url)):
+            raise RuntimeError("The address is of another host.")
+        return given.raw_path.decode("ascii")
 
-    async def aclose(self) -> None:
-        """Close the connection, also one that is being opened."""
-        if self._http:
-            await self._http.aclose()
-        if self._backend.opened:
-            await self._backend.opened.aclose()
-        self._http = self._backend.opened = None
+    @property
+    def _is_forwarded(self) -> bool:
+        """Whether a proxy takes each request by itself: plain HTTP needs no tunnel."""
+        return self._proxy is not None and not self._proxy.is_socks and self._url.scheme == "http"
 
 
 class Connections:
@@ -118,14 +154,14 @@ class Connections:
             yield connection
         except BaseException:
             self._all.discard(connection)
-            await connection.aclose()
+            connection.close()
             raise
         self._idle.append(connection)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close all, those in use as well: their exchanges fail."""
         while self._all:
-            await self._all.pop().aclose()
+            self._all.pop().close()
 
 
 def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
@@ -137,65 +173,13 @@ def connector(url: str, context: SSLContext) -> Callable[[], Connection]:
     :raises httpx.InvalidURL: the address can't be used
     """
     address = httpx.URL(url)
-    if address.scheme not in ("http", "https"):
+    if address.scheme not in ("http", "https") or not address.raw_host:
         raise httpx.InvalidURL("neither http nor https")
-    origin = _core_url(address, b"/").origin
-    name, proxy = proxy_of(url)
-    named: dict[str, Any] = {"ssl_context": context, "keepalive_expiry": _KEPT_IDLE}
-    kind: type[httpcore.AsyncConnectionPool] = httpcore.AsyncConnectionPool
-    try:
-        if proxy:
-            parts = urlsplit(proxy)
-            if not parts.hostname or parts.port == 0:  # reading a port out of range raises
-                raise ValueError
-            given = httpx.Proxy(proxy)
-            kind = httpcore.AsyncHTTPProxy if parts.scheme.startswith("http") else httpcore.AsyncSOCKSProxy
-            named["proxy_auth"] = given.raw_auth
-            named["proxy_url"] = _core_url(given.url, b"/")
-        kind(**named)
-    except (httpx.InvalidURL, ImportError, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        hint = "Give an address such as http://proxy.contoso.test:3128."
-        if isinstance(error, ImportError | RuntimeError):
-            hint = "A SOCKS proxy needs the package httpx[socks] (socksio)."
-        raise CijInputError(f"The environment variable {name} names a proxy that can't be used.", hint=hint) from None
-    # A pool knows the kind of connection that its proxy needs.
-    return lambda: Connection(address, lambda backend: kind(**named, network_backend=backend).create_connection(origin))
+    proxy = proxy_for(url)
+    return lambda: Connection(address, context, proxy)
 
 
-def _core_url(url: httpx.URL, target: bytes) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target)
-
-
-def proxy_of(url: str) -> tuple[str, str | None]:
-    """Return the environment's proxy for an address.
-
-    :param url: the address
-    :return: the name of the environment variable and the proxy's address; ``""`` and None without a proxy
-    """
-    parts, proxies = urlsplit(url), urllib.request.getproxies()
-    scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), "")
-    if not scheme or _bypasses_proxy(parts.hostname or "", parts.port, proxies.get("no", "")):
-        return "", None
-    proxy = proxies[scheme].strip()
-    name = f"{scheme.upper()}_PROXY"
-    return name if name in os.environ else name.lower(), proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
-    for entry in (part.strip().lower() for part in no_proxy.split(",")):
-        if entry == "*":
-            return True
-        bare = entry.partition("://")[2] or entry
-        if _is_in(host, bare):
-            return True
-        name, _, its_port = bare.partition(":") if bare.count(":") == 1 else (bare, "", "")
-        name = name.removeprefix("*").lstrip(".")
-        if name and (host == name or host.endswith(f".{name}")) and its_port in ("", str(port or 443)):
-            return True
-    return False
-
-
-def _is_in(host: str, entry: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    return False
+def _host_of(url: httpx.URL) -> tuple[str, int]:
+    """Return an address's host and port."""
+    ports = {"https": 443, "http": 80}
+    return url.raw_host.decode("ascii"), url.port or ports.get(url.scheme, 1080)

@@ -136,7 +136,7 @@ class LoginClient:
                     connection, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
                 )
             finally:
-                await connection.aclose()
+                connection.close()
 
         try:
             status, received, body = asyncio.run(main())

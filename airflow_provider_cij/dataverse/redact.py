@@ -35,8 +35,7 @@ _SECRET_LIKE = re.compile(
     r"|(?<=client_secret=)[^&\s\"']+|(?<=client_assertion=)[^&\s\"']+|(?<=access_token=)[^&\s\"']+",
     re.IGNORECASE | re.DOTALL,
 )
-_HEADERS = re.compile(r"\[\(b['\"].*\]", re.DOTALL)
-_LIBRARIES = ("httpcore", "msal", "airflow_provider_cij")
+_LIBRARIES = ("msal", "airflow_provider_cij")
 
 _lock = threading.Lock()
 _secrets: dict[str, None] = {}
@@ -159,8 +158,6 @@ def _redact(record: logging.LogRecord) -> bool:
         return True
     name = record.name.partition(".")[0]
     shown = strike_secrets(message)
-    if name == "httpcore":
-        shown = _HEADERS.sub("[…]", shown)
     if name == "msal":
         shown = without_people(shortened(shown))
     shown = one_line(shown)
@@ -172,7 +169,7 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 def redact_logs() -> None:
-    """Strike secrets and people from what httpcore, msal and this package log.
+    """Strike secrets and people from what msal and this package log.
 
     Idempotent. Call it again to reach loggers that were created since.
     """

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import httpcore
 import httpx
 
 from airflow_provider_cij.dataverse.connections import Connection
@@ -51,10 +50,6 @@ class BrokenError(Exception):
         self.sent = sent
 
 
-# These are raised before anything is sent. After any other error the request may have arrived.
-_NOT_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol, httpcore.ProxyError)
-
-
 async def exchange(
     connection: Connection,
     method: str,
@@ -83,47 +78,51 @@ async def exchange(
     """
     status: int | None = None
     received: Mapping[str, str] = {}
+    opened = False
     if on_behalf := sender.get():
         on_behalf.on_request()
     try:
-        timeouts = {"connect": min(seconds, _CONNECT_TIMEOUT)}
-        sent_headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers}
-        async with asyncio.timeout(seconds):
-            response = await connection.send(method, url, sent_headers, content, timeouts)
-            try:
-                status, received = response.status, httpx.Headers(response.headers)
-                return status, received, await _body(response, received.get("content-encoding", ""), largest)
-            finally:
-                await response.aclose()
-    except TimeoutError:
-        raise BrokenError(
-            f"the response was not complete within {seconds:g} s", status=status, headers=received
-        ) from None
-    except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError):
+        async with asyncio.timeout(seconds) as limit:
+            await _open(connection)
+            opened = True
+            sent_headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers}
+            response = await connection.send(method, url, sent_headers, content)
+            status, received = response.status_code, httpx.Headers(response.headers.raw_items())
+            body = await _body(connection, status, received.get("content-encoding", ""), largest)
+            connection.release()
+            return status, received, body
+    except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError, BrokenError):
         raise
-    except httpcore.LocalProtocolError:  # its message quotes the header
-        raise UnicodeError("a header can't be sent") from None
-    except Exception as error:  # httpcore's errors, and those of the libraries that it uses, have no class in common
-        raise BrokenError(
-            _reason(error), status=status, headers=received, sent=not isinstance(error, _NOT_SENT)
-        ) from None
+    except Exception as error:  # those of the libraries below have no class in common
+        late = isinstance(error, TimeoutError) and limit.expired()
+        why = f"the response was not complete within {seconds:g} s" if late else _reason(error)
+        raise BrokenError(why, status=status, headers=received, sent=opened) from None
+
+
+async def _open(connection: Connection) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT) as limit:
+            await connection.open()
+    except Exception as error:
+        late = isinstance(error, TimeoutError) and limit.expired()
+        why = f"there was no connection within {_CONNECT_TIMEOUT} s" if late else _reason(error)
+        raise BrokenError(why, sent=False) from None
 
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {words_of(str(error), bool)}"
 
 
-async def _body(response: httpcore.Response, encoding: str, largest: int) -> bytes:
-    limit = largest if response.status < 300 else min(largest, _LARGEST_REFUSAL)
+async def _body(connection: Connection, status: int, encoding: str, largest: int) -> bytes:
+    limit = largest if status < 300 else min(largest, _LARGEST_REFUSAL)
     body = io.BytesIO()
     decode = _decoder(encoding)
-    async for chunk in response.aiter_stream():
-        pending = chunk
+    while (pending := await connection.read()) is not None:
         while pending:
             part, pending = decode(pending)
             body.write(part)
             if body.tell() > limit:
-                if response.status < 300:
+                if status < 300:
                     raise TooLargeError
                 body.truncate(limit)
                 return body.getvalue()

@@ -29,7 +29,7 @@ import importlib, pkgutil, sys
 
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("httpcore", "httpx", "msal", "airflow", "pyarrow"):
+        if name.split(".")[0] in ("h11", "httpx", "msal", "airflow", "pyarrow"):
             raise ImportError(name)
 
 sys.meta_path.insert(0, Block())

@@ -1,17 +1,20 @@
 """Thousands of conversations with a service that fails in every way, through the client itself.
 
-Only what is not ours is replaced: httpcore's connection, the login below msal, and time.
+Only what is not ours is replaced: the event loop's sockets, the login below msal, and time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import Any
 
-import httpcore
+import h11
 import httpx
 import pytest
 from hypothesis import given, settings
@@ -28,6 +31,7 @@ HOST = "https://contoso.crm4.dynamics.com"
 ROW = "contacts(0f5b0c7f-395d-447b-b14c-315a601f878e)"
 HOLD = 60.0
 ROUNDS = RetryPolicy().max_attempts + 1
+CONTEXT = ssl.create_default_context()
 _numbers = itertools.count()
 
 
@@ -64,65 +68,108 @@ class Turn:
     status: int = 0
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    breaks: type[Exception] | None = None
+    breaks: Exception | str | None = None
     told: float | None = None
     takes: float = 0.0
 
 
-class Broken:
-    """A response body that ends early."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b'{"value": ['
-        raise httpcore.RemoteProtocolError("peer closed connection")
-
-
 @dataclass(eq=False)
-class Wire(httpcore.AsyncConnectionInterface):
-    """A connection of httpcore that plays the script and records what was sent and when."""
+class Wire:
+    """A network that plays the script, a turn for each connection, and records what was sent and when."""
 
     script: Iterator[Turn]
     clock: VirtualClock
     sent: list[tuple[float, Turn]] = field(default_factory=list)
     told: list[tuple[float, float]] = field(default_factory=list)
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        assert request.url.host == b"contoso.crm4.dynamics.com"
-        assert dict(request.headers)[b"Authorization"].startswith(b"Bearer token-")
+    async def connect(self) -> Turn:
+        """Begin a turn, which a refused connection ends."""
         turn = next(self.script, Turn(landed=True, status=204))
         self.sent.append((self.clock.now(), turn))
         if turn.takes:
             await self.clock.sleep(turn.takes)
         if turn.told is not None:
             self.told.append((self.clock.now(), turn.told))
+        if isinstance(turn.breaks, OSError) and not turn.landed:
+            raise turn.breaks
+        return turn
+
+    def answer(self, turn: Turn) -> list[bytes | Exception]:
+        """Return what is received: bytes, ``b""`` for the end, or what breaks the connection."""
         if turn.breaks and not turn.status:
-            raise turn.breaks("scripted")
-        headers = dict(turn.headers)
+            return [turn.breaks if isinstance(turn.breaks, Exception) else turn.breaks.encode()]
+        headers = {**turn.headers, "Connection": "close", "Content-Length": str(len(turn.body) + bool(turn.breaks))}
         if turn.told is not None:
             as_date = int(turn.told) % 2 and turn.told == int(turn.told)
             headers["Retry-After"] = (
                 formatdate(self.clock.now() + turn.told, usegmt=True) if as_date else f"{turn.told:.3f}"
             )
-        if turn.breaks:
-            return httpcore.Response(turn.status, headers=headers, content=Broken())
-        return httpcore.Response(turn.status, headers=headers, content=turn.body)
+        head = f"HTTP/1.1 {turn.status} \r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return [head.encode() + b"\r\n" + turn.body, turn.breaks if isinstance(turn.breaks, Exception) else b""]
 
-    def has_expired(self) -> bool:
-        return False
 
-    is_closed = has_expired
+class Transport(asyncio.Transport):
+    """A connection that plays one turn."""
 
-    async def aclose(self) -> None:
+    def __init__(self, wire: Wire, turn: Turn, protocol: Any, silent: socket.socket) -> None:
+        super().__init__()
+        self._wire, self._turn, self._protocol, self._silent = wire, turn, protocol, silent
+        self._server = h11.Connection(h11.SERVER)
+
+    def write(self, data: Any) -> None:
+        """Answer once the request is complete."""
+        self._server.receive_data(data)
+        while (event := self._server.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
+            if isinstance(event, h11.Request):
+                assert dict(event.headers)[b"host"] == b"contoso.crm4.dynamics.com"
+                assert dict(event.headers)[b"authorization"].startswith(b"Bearer token-")
+            if isinstance(event, h11.EndOfMessage):
+                asyncio.get_running_loop().call_soon(self._answer)
+
+    def _answer(self) -> None:
+        for received in self._wire.answer(self._turn):
+            if isinstance(received, Exception):
+                self._protocol.connection_lost(received)
+            elif received:
+                self._protocol.data_received(received)
+            else:
+                self._protocol.eof_received()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        assert name == "socket"
+        return self._silent
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
         """Do nothing: no socket is open."""
 
 
-class Client(DataverseClient):
-    """The client under test on the scripted connection."""
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose connections lead to the wire. Nothing arrives on its silent socket."""
 
     wire: Wire
+    silent: socket.socket
+
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        assert (host, port) == ("contoso.crm4.dynamics.com", 443)
+        turn = await self.wire.connect()
+        protocol = factory()
+        transport = Transport(self.wire, turn, protocol, self.silent)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+    async def start_tls(self, transport: Any, *_: Any, **named: Any) -> Any:
+        assert named["server_hostname"] == "contoso.crm4.dynamics.com"
+        return transport
+
+
+class Client(DataverseClient):
+    """The client under test without a file of its throttle."""
 
     async def __aenter__(self) -> Client:
-        self._http = Connections(lambda: Connection(httpx.URL(self.settings.base_url), lambda _: self.wire))
+        self._http = Connections(lambda: Connection(httpx.URL(self.settings.base_url), CONTEXT, None))
         return self
 
 
@@ -131,8 +178,10 @@ bodies = st.sampled_from(
     [b"", b"<html><title>Busy</title></html>", b'{"error":{"code":"0x80040265","message":"no"}}', b"\xff{", b"[[1"]
 )
 inner = b'{"error":{"code":"0x80040265","message":"The remote server returned an error: (503)."}}'
-lost = st.sampled_from([httpcore.ReadTimeout, httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError])
-never_left = st.sampled_from([httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError])
+lost = st.sampled_from([ConnectionResetError("scripted"), TimeoutError("scripted"), "", "no HTTP\r\n\r\n"])
+never_left = st.sampled_from(
+    [ConnectionRefusedError("scripted"), socket.gaierror("scripted"), ssl.SSLError("scripted")]
+)
 moved = {"Location": "/api/data/v9.2/WhoAmI"}
 turns = st.one_of(
     st.builds(Turn, st.just(False), st.just(429), bodies, told=waits),
@@ -166,7 +215,11 @@ CALLS: dict[str, tuple[bool, Callable[[DataverseClient], Awaitable[object]]]] = 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     """Keep one event loop for all examples."""
-    with asyncio.Runner() as event_loop:
+    silent, other_end = socket.socketpair()
+    with silent, other_end, asyncio.Runner(loop_factory=Loop) as event_loop:
+        loop = event_loop.get_loop()
+        assert isinstance(loop, Loop)
+        loop.silent = silent
         yield event_loop
 
 
@@ -177,7 +230,7 @@ def _settings(logins: list[str]) -> Settings:
     def acquire(fresh: bool) -> dict[str, object]:
         word = next(script, "good")
         if word == "down":
-            raise httpcore.ConnectError("scripted")
+            raise ConnectionRefusedError("scripted")
         return LOGINS[word]()
 
     auth._source(own)._acquire = acquire
@@ -185,9 +238,10 @@ def _settings(logins: list[str]) -> Settings:
 
 
 async def _converse(wire: Wire, own: Settings, call: str) -> object:
-    client = Client(own, wire.clock)
-    client.wire = wire
-    async with client:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.wire = wire
+    async with Client(own, wire.clock) as client:
         try:
             return await CALLS[call][1](client)
         except CijError as error:

@@ -6,7 +6,7 @@ import msal
 import pytest
 
 from airflow_provider_cij.dataverse import auth
-from airflow_provider_cij.dataverse.connections import proxy_of
+from airflow_provider_cij.dataverse.proxies import proxy_of
 from airflow_provider_cij.dataverse.retry import RetryPolicy
 from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableError
 from tests.scripted import Answer
@@ -76,7 +76,7 @@ def test_no_proxy_matches_networks(monkeypatch, address):
     "value",
     [
         "canary://proxy.test",
-        "socks5://canary.test:1080",
+        "socks5://canary:port",
         "http://[canary",
         "http://canary:port",
         "http://canary:99999",
@@ -91,8 +91,6 @@ def test_an_unusable_proxy_variable_is_named(scripted, monkeypatch, name, value)
         run_client(scripted, Answer(body={}), work=_who)
     assert caught.value.permanent
     assert "canary" not in str(caught.value)
-    if "socks" in value:
-        assert "socksio" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE"])

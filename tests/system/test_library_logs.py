@@ -1,4 +1,4 @@
-"""Log records and errors of httpcore and msal; the whole workflow on a running Airflow is in tests/system/e2e."""
+"""Log records and errors of msal and this package; the whole workflow on a running Airflow is in tests/system/e2e."""
 
 from __future__ import annotations
 

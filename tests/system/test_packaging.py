@@ -65,7 +65,7 @@ def test_the_metadata_names_what_the_provider_needs(wheels):
     required = [line for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required == [
         "Requires-Dist: apache-airflow>=3.1",
-        "Requires-Dist: httpcore>=1.0.9",
+        "Requires-Dist: h11>=0.16",
         "Requires-Dist: httpx>=0.28",
         "Requires-Dist: msal>=1.34",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-for name in ("httpx", "httpcore", "msal", "urllib3", "asyncio"):
+for name in ("httpx", "msal", "urllib3", "asyncio"):
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     # Airflow sets some of them to WARNING, which a deployment may undo.
