@@ -1,4 +1,7 @@
-"""From the DAG file to the first request in a new process, as a worker does: CPU, beside HttpOperator's."""
+"""From the DAG file to the first request in a new process, as a worker does: CPU, beside HttpOperator's.
+
+Both trust the public authorities, as for a service on the internet, and that of the benchmark's server.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import certifi
 import trustme
 
 from tests.bench.table import note
@@ -39,6 +43,8 @@ def _serving(folder: Path) -> Iterator[Any]:
     """Serve a login; note the CPU that the client had used when it asked for anything else, and answer 404."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    # requests takes one file for all.
+    (folder / "all.pem").write_text(Path(certifi.where()).read_text() + (folder / "ca.pem").read_text())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
 
@@ -85,7 +91,9 @@ def _cpu(how: str, server: Any, folder: str) -> float:
         "CIJ_DEFAULT": {"conn_type": "cij", "host": server.url, "login": "client", "password": "s", "extra": extra},
         "HTTP_DEFAULT": {"conn_type": "http", "host": server.url},
     }
-    environment = {**os.environ, "AIRFLOW_HOME": folder, "REQUESTS_CA_BUNDLE": ca}
+    environment = {**os.environ, "AIRFLOW_HOME": folder, "REQUESTS_CA_BUNDLE": f"{folder}/all.pem"}
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        environment.pop(name, None)
     environment |= {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
     # An environment that writes no bytecode would measure the compiler.
     environment["PYTHONPYCACHEPREFIX"] = f"{folder}/cache"
