@@ -87,7 +87,7 @@ def ssl_context(ca_bundle: str) -> ssl.SSLContext:
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
     named = " and ".join(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
     try:
-        context = ssl.create_default_context() if not named and _has_store() else httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
     except (OSError, ValueError) as error:
         raise CijInputError(
             f"The certificates that {named or 'this machine'} names can't be read: {type(error).__name__}.",
@@ -102,13 +102,6 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
             ) from None
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _has_store() -> bool:
-    """Return whether this machine keeps certificates by their hash. OpenSSL reads those alone that it needs; reading
-    all of certifi, as httpx does, takes 20 ms."""
-    folder = ssl.get_default_verify_paths().capath
-    return folder is not None and any(re.fullmatch(r"[0-9a-f]{8}\.[0-9]+", name) for name in os.listdir(folder))
 
 
 def _reason(error: Exception) -> str:
