@@ -11,7 +11,6 @@ import operator
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -238,7 +237,7 @@ class BatchedActions:
                 return outputs_of(response) if refusals else value_of(response)
         except CijError:
             pass  # raised again below, with the name of the action
-        response = replace(response, request_name=f"POST {name}", ids=ids_in_request(name, parameters))
+        response = response._replace(request_name=f"POST {name}", ids=ids_in_request(name, parameters))
         if response.status >= 300:
             raise error_of(response, time.time())
         return outputs_of(response) if refusals else value_of(response)

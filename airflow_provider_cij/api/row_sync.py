@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_cij.dataverse.odata import in_filter, query, row_path
 from airflow_provider_cij.errors import CijConflictError, CijNotFoundError, CijRefusedError
@@ -31,8 +31,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """How a column is compared and shown.
 
     :param argument: the name that users know it by; default its own name without prefix
@@ -45,8 +44,7 @@ class Column:
     shown: Callable[[Any], Any] = _unchanged
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table that rows are written to.
 
     :param entity_set: its name in URLs
@@ -58,7 +56,7 @@ class Table:
     entity_set: str
     id_column: str
     initial_values: Mapping[str, Any]
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Mapping[str, Column] = MappingProxyType({})
 
     def column(self, name: str) -> Column:
         """Return how a column is compared and shown.

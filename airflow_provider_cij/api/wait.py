@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow_provider_cij.api.standing import PHASE, Reads
 from airflow_provider_cij.dataverse.clock import Clock
@@ -20,8 +19,7 @@ log = logging.getLogger(__name__)
 _SPREAD = 0.15
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """What one check has found.
 
     :param done: True when the wait is over

@@ -7,9 +7,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -49,8 +48,7 @@ class BusyError(Exception):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True)
-class LoginResponse:
+class LoginResponse(NamedTuple):
     """A response with the attributes that msal reads."""
 
     status_code: int

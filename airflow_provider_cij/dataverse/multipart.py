@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from airflow_provider_cij.dataverse.responses import Response, unreadable
 
@@ -18,8 +18,7 @@ _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^\s";]+))', re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})\b")
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """One request of a batch.
 
     :param method: such as ``PATCH``
@@ -31,7 +30,7 @@ class Operation:
     method: str
     path: str
     body: Mapping[str, Any] | str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def write_batch(operations: Sequence[Operation], boundary: str) -> bytes:

@@ -7,8 +7,7 @@ import contextlib
 import ipaddress
 import os
 import urllib.request
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import h11
@@ -18,8 +17,7 @@ from airflow_provider_cij.dataverse.stream import Stream, response_to
 from airflow_provider_cij.errors import CijInputError
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy on the way to a host.
 
     :param url: its address

@@ -8,8 +8,8 @@ import http
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.dataverse.redact import strike_secrets, words_of
@@ -77,8 +77,7 @@ _INNER_HINT = "A backend service of Dataverse may be failing; if the error stays
 _UNKNOWN_SEGMENT = re.compile(r"Resource not found for the segment '((?:\([^()']*(?:'[^']*'[^()']*)*\)|[^'])*+)'")
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """The response to one request.
 
     :param status: the HTTP status
@@ -89,7 +88,7 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     request_name: str = "request"
     ids: frozenset[str] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_cij.dataverse.clock import DAY
 from airflow_provider_cij.errors import CijError, CijReplyError, CijServerError, CijThrottledError, CijUnreachableError
@@ -69,8 +69,7 @@ def failure_of(error: CijError) -> Failure:
     return Failure.TOKEN_REFUSED if error.http_status == 401 else Failure.REFUSED
 
 
-@dataclass(frozen=True)
-class RetryStep:
+class RetryStep(NamedTuple):
     """How to send a request again.
 
     :param after: seconds to wait before, by default 0

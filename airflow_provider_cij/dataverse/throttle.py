@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.host_throttle import SERVICE_LIMIT, HostThrottle, host_throttle_of
@@ -35,8 +35,7 @@ _RESPONSES_UNTIL_RAISE = 20
 _SPREAD = 1.0
 
 
-@dataclass(frozen=True)
-class ConcurrencyLimit:
+class ConcurrencyLimit(NamedTuple):
     """How many requests may be in flight, and until when none may be sent: lowered by a 429, raised one by one.
 
     :param maximum: the connection's ``max_concurrency``
@@ -67,20 +66,20 @@ class ConcurrencyLimit:
         :param in_flight: requests in flight when it was sent, with itself; by default 0, not known
         :param code: the error's code; by default none
         """
-        closed = replace(self, closed_until=max(self.closed_until, now + min(seconds, DAY)), responses=0)
+        closed = self._replace(closed_until=max(self.closed_until, now + min(seconds, DAY)), responses=0)
         if code.lower() in _WINDOW_IS_FULL:
             return closed
         if code.lower() == _TOO_MANY_AT_ONCE and in_flight:
-            return replace(closed, limit=max(1, min(self.limit, in_flight - 1)), reduced_at=now)
-        return closed if sent_at <= self.reduced_at else replace(closed, limit=max(1, self.limit // 2), reduced_at=now)
+            return closed._replace(limit=max(1, min(self.limit, in_flight - 1)), reduced_at=now)
+        return closed if sent_at <= self.reduced_at else closed._replace(limit=max(1, self.limit // 2), reduced_at=now)
 
     def on_response(self) -> ConcurrencyLimit:
         """Return the limit after a success: one more once enough of them came in a row."""
         if self.limit >= self.maximum:
             return self
         if self.responses + 1 < _RESPONSES_UNTIL_RAISE:
-            return replace(self, responses=self.responses + 1)
-        return replace(self, responses=0, limit=self.limit + 1)
+            return self._replace(responses=self.responses + 1)
+        return self._replace(responses=0, limit=self.limit + 1)
 
 
 class Throttle:

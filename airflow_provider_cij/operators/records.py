@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_cij._arguments import Reader, column, number, switch, words
 from airflow_provider_cij._base import log_group
 from airflow_provider_cij.api.bounds import bound_of
-from airflow_provider_cij.api.records.spec import (
+from airflow_provider_cij.api.records.arguments import (
     DUPLICATES,
     MODES,
     MULTIPLE_MATCHES,

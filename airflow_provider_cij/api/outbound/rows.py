@@ -195,7 +195,7 @@ class OutboundRows(Generic[R]):
         :return: whether it was made, and what was changed in it
         """
         check_if_exists(if_exists)
-        table = replace(self.kind.table, initial_values=initial_values)
+        table = self.kind.table._replace(initial_values=initial_values)
         with removal_explained():
             there = await read_columns(self._client, table, row_id, row)
             if there is not None:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import for_each
+from airflow_provider_cij.api.records.arguments import Columns, Lookup, logical_name
 from airflow_provider_cij.api.records.checkpoint import (
     CREATED,
     EXISTING,
@@ -25,7 +26,7 @@ from airflow_provider_cij.api.records.checkpoint import (
 from airflow_provider_cij.api.records.existing import ExistingRows, LookupIds
 from airflow_provider_cij.api.records.metadata import Metadata
 from airflow_provider_cij.api.records.plan import HALF, Column, Plan, PlannedRow, Rejected, alternate_key
-from airflow_provider_cij.api.records.spec import Columns, Lookup, UpsertReport, UpsertSpec, logical_name
+from airflow_provider_cij.api.records.spec import UpsertReport, UpsertSpec
 from airflow_provider_cij.api.records.spool import Packed, Spool, key_of, unpack
 from airflow_provider_cij.api.records.write import CREATE, UPDATE, UPSERT, Job, Result, Write, Writer
 from airflow_provider_cij.errors import CijError, CijInputError, CijRefusedError, CijStoppedError

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from airflow_provider_cij.api.members.match import normalize, widest
+from airflow_provider_cij.api.records.arguments import Lookup
 from airflow_provider_cij.api.records.metadata import Reference, TableInfo
-from airflow_provider_cij.api.records.spec import Lookup
 from airflow_provider_cij.api.records.values import (
     ColumnType,
     Json,

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_cij.api.bounds import bound_of
 from airflow_provider_cij.api.records import client
-from airflow_provider_cij.api.records.spec import lookup
+from airflow_provider_cij.api.records.arguments import lookup
 from airflow_provider_cij.errors import CijInputError, CijRefusedError
 
 ANY = bound_of("max_invalid", None)
