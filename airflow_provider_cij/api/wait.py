@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_cij.api.standing import PHASE, Reads
 from airflow_provider_cij.dataverse.clock import Clock
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 _SPREAD = 0.15
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True)
+class Check:
     """What one check has found.
 
     :param done: True when the wait is over

@@ -115,6 +115,7 @@ class _TokenSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._http: LoginClient | None = None
         self._acquire: Callable[[bool], dict[str, Any]] | None = None
         self._token = ""
         self._good_until = 0.0
@@ -172,8 +173,13 @@ class _TokenSource:
         return self._token
 
     def _ask(self, fresh: bool) -> tuple[dict[str, Any], int]:
+        self._http = self._http or _login_client(self._settings)
+        with self._http.login():
+            return self._ask_with(self._http, fresh)
+
+    def _ask_with(self, http: LoginClient, fresh: bool) -> tuple[dict[str, Any], int]:
         try:
-            self._acquire = self._acquire or _acquirer(self._settings)
+            self._acquire = self._acquire or _acquirer(self._settings, http)
         except (CijError, BusyError) as error:
             raise self._known(error) from None
         except ValueError as error:
@@ -227,14 +233,17 @@ def _is_managed(settings: Settings) -> bool:
     return settings.credential == "managed_identity"
 
 
-def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
-    """Return a function that acquires a token; called with True, it does not use msal's own cache."""
-    register_secrets(settings, os.environ.get("IDENTITY_HEADER", "") if _is_managed(settings) else "")
-    http = LoginClient(
+def _login_client(settings: Settings) -> LoginClient:
+    return LoginClient(
         "" if _is_managed(settings) else settings.login_url,
         ssl_context(settings.ca_bundle),
         min(_LOGIN_TIMEOUT, settings.timeout_seconds),
     )
+
+
+def _acquirer(settings: Settings, http: LoginClient) -> Callable[[bool], dict[str, Any]]:
+    """Return a function that acquires a token; called with True, it does not use msal's own cache."""
+    register_secrets(settings, os.environ.get("IDENTITY_HEADER", "") if _is_managed(settings) else "")
     redact_logs()
     if _is_managed(settings):
         which = settings.managed_identity_client_id
@@ -243,8 +252,7 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
         def managed(fresh: bool) -> dict[str, Any]:
             # msal can't drop a managed identity's token, but its cache is the client's: so a new client each time.
             client = msal.ManagedIdentityClient(identity, http_client=http)
-            with http.login():
-                answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
+            answer: dict[str, Any] = client.acquire_token_for_client(resource=settings.base_url)
             return answer
 
         return managed
@@ -261,8 +269,7 @@ def _acquirer(settings: Settings) -> Callable[[bool], dict[str, Any]]:
     def confidential(fresh: bool) -> dict[str, Any]:
         if fresh:
             app.remove_tokens_for_client()
-        with http.login():
-            answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
+        answer: dict[str, Any] = app.acquire_token_for_client(scopes=[f"{settings.base_url}/.default"])
         return answer
 
     return confidential

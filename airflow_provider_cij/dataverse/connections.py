@@ -1,7 +1,7 @@
 """Connections to one host, each for one exchange at a time, through the environment's proxy.
 
-HTTP is h11's, the library below httpx. httpx itself, and httpcore between them, cost two to three times as much
-CPU a request, and leave the socket of a TLS handshake open that is cancelled.
+HTTP is h11's, the library below httpx. httpcore, between them, takes locks and timeouts for each part of an exchange,
+and leaves the socket of a TLS handshake open that is cancelled.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Connection:
             request = h11.Request(method=method, target=target, headers=[*own, *headers.items()])
         except h11.LocalProtocolError:  # its message quotes the header
             raise UnicodeError("a header can't be sent") from None
-        return await response_to(self._http, self._stream, request, content)
+        response: h11.Response = await response_to(self._http, self._stream, request, content)
+        return response
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the response's body, None at its end.

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
-from airflow_provider_cij.dataverse.connections import connector
+from airflow_provider_cij.dataverse.connections import Connections, connector
 from airflow_provider_cij.dataverse.odata import same_origin
 from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import Response
@@ -62,7 +62,9 @@ class LoginResponse(NamedTuple):
 
 
 class LoginClient:
-    """An HTTP client for msal. msal is synchronous, so each request runs on an event loop of its own, in its thread.
+    """An HTTP client for msal.
+
+    msal is synchronous: the requests of a login run in its thread, on an event loop and a connection of their own.
 
     :param authority: the login address; ``""`` for a managed identity, whose endpoint the machine names
     :param context: how TLS is checked
@@ -73,15 +75,20 @@ class LoginClient:
         self._authority = authority
         self._context = context
         self._seconds = seconds
-        self._until: float | None = None
+        self._until = 0.0
+        self._hosts: dict[str, Connections] = {}
 
     @contextmanager
     def login(self) -> Iterator[None]:
-        """Bound one login: the requests inside the ``with``, and those since the last login, share its seconds."""
-        try:
-            yield
-        finally:
-            self._until = None
+        """Run one login: the requests inside the ``with`` share its seconds and its connection."""
+        self._until = time.monotonic() + self._seconds
+        with asyncio.Runner() as self._loop:
+            try:
+                yield
+            finally:
+                for connections in self._hosts.values():
+                    connections.close()
+                self._hosts.clear()
 
     def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> LoginResponse:
         """Send a GET. Signature of ``requests``, whose other arguments are ignored.
@@ -123,21 +130,17 @@ class LoginClient:
     def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> LoginResponse:
         if self._authority and not _trusted(url, self._authority):
             raise BusyError("its discovery document names another host for tokens. The credential was not sent there")
-        now = time.monotonic()
-        self._until = self._until or now + self._seconds
-        left = max(0.01, self._until - now)
+        left, host = max(0.01, self._until - time.monotonic()), "/".join(url.split("/")[:3])
 
         async def main() -> tuple[int, Mapping[str, str], bytes]:
-            connection = connector(url, self._context)()
-            try:
+            self._hosts[host] = self._hosts.get(host) or Connections(connector(url, self._context))
+            async with self._hosts[host].idle() as connection:
                 return await exchange(
                     connection, method, url, content=content, headers=headers, seconds=left, largest=_LARGEST
                 )
-            finally:
-                connection.close()
 
         try:
-            status, received, body = asyncio.run(main())
+            status, received, body = self._loop.run(main())
         except BrokenError as broken:
             raise BusyError(broken.why) from None
         except TooLargeError:

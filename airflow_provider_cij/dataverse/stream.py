@@ -147,10 +147,8 @@ async def next_event(http: h11.Connection, stream: Stream) -> Any:
     return event
 
 
-async def response_to(
-    http: h11.Connection, stream: Stream, request: h11.Request, content: bytes | None
-) -> h11.Response:
-    """Send a request, and return the head of its response.
+async def response_to(http: h11.Connection, stream: Stream, request: h11.Request, content: bytes | None) -> Any:
+    """Send a request, and return the head of its final response.
 
     :param http: the state of the exchange
     :param stream: the socket
@@ -162,6 +160,6 @@ async def response_to(
     """
     events = (request, *((h11.Data(content),) if content else ()), h11.EndOfMessage())
     stream.write(b"".join(http.send(event) or b"" for event in events))
-    while not isinstance(event := await next_event(http, stream), h11.Response):
-        pass  # responses before the final one, such as 103
+    while isinstance(event := await next_event(http, stream), h11.InformationalResponse):
+        pass
     return event

@@ -79,7 +79,7 @@ class CijStopSegmentsOperator(SegmentWaiting):
         wait = SegmentWait(next(iter(state["left"]), ""), "stopped")
         if not state["left"] or not self.wait:
             return Started(wait, done, state=state)
-        return Started(wait, *await self._check_once(cij, wait, done._replace(done=False)), state)
+        return Started(wait, *await self._check_once(cij, wait, replace(done, done=False)), state)
 
     def show_link(self, context: Any, record: Mapping[str, Any], name: str) -> None:
         """Show nothing: there is no link for several segments."""

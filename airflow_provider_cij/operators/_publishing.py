@@ -116,7 +116,7 @@ class CijPublishSegmentOperator(SegmentWaiting):
         check, not_before = await self._check_once(cij, wait, found(segment, wait, "waiting"))
         # Never published again at once: the next check tells.
         again = {"publishes": publishes, "count_before": limits.count_before, "first": limits.first}
-        return Started(wait, check._replace(done=check.done and not check.status), not_before, again)
+        return Started(wait, replace(check, done=check.done and not check.status), not_before, again)
 
     def _compared(self, context: Context, limits: SizeLimits, segment: Segment, state: Mapping[str, Any]) -> SizeLimits:
         """Return the limits with the count to compare with: that before the first try of this task."""
@@ -207,7 +207,7 @@ class CijRefreshSegmentOperator(CijPublishSegmentOperator):
         async def newest(cij: Cij) -> Check:
             segment = await cij.segments.get(check.result["segment_id"])
             for run in await cij.segments.newest_executions(segment, 1):
-                return check._replace(evaluated_at=run.finished_on, execution_id=run.execution_id)
+                return replace(check, evaluated_at=run.finished_on, execution_id=run.execution_id)
             return check
 
         # The work is done: a failure to read must not have it done again.

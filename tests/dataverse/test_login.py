@@ -24,6 +24,18 @@ def _who(client):
     return client.get("WhoAmI")
 
 
+def test_a_login_takes_one_connection(scripted, monkeypatch):
+    """The requests of a login share one connection, and leave none open."""
+    accepted = []
+    accept = scripted._http.get_request
+    monkeypatch.setattr(scripted._http, "get_request", lambda: accepted.append(accept()) or accepted[-1])
+    source = auth._source(scripted.settings(client_id="one-connection"))
+    assert source.fetch("").startswith("canary-token")
+    assert len(accepted) == 1
+    assert source.fetch(source.cached("")) != ""
+    assert len(accepted) == 2
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [

@@ -131,7 +131,7 @@ def test_debug_logs_hold_no_personal_data(scripted, caplog):
     with pytest.raises(CijError) as caught:
         run_client(scripted, moved, made, gone, work=work)
     told = _told(caplog, caught.value)
-    assert "receive_response_headers" in told
+    assert "GET contacts(…): HTTP 404" in told
     assert "contact With Id = … Does Not Exist" in told
     assert PERSON not in told
     assert "ada@contoso.test" not in told

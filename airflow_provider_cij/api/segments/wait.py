@@ -181,7 +181,7 @@ class SegmentWait:
                 hint="" if reason else "Open the segment in Dynamics 365 to see why.",
             )
         if outcome != "done":
-            return found(segment, wait, outcome)._replace(good_for=good_for)
+            return replace(found(segment, wait, outcome), good_for=good_for)
         evaluated, limits = _succeeded(runs), wait.limits
         if limits.looks_back or (limits.needs_count and evaluated is None):
             evaluated, limits = await _from_log(segments, segment, limits)
