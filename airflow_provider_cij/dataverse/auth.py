@@ -174,8 +174,11 @@ class _TokenSource:
 
     def _ask(self, fresh: bool) -> tuple[dict[str, Any], int]:
         self._http = self._http or _login_client(self._settings)
-        with self._http.login():
-            return self._ask_with(self._http, fresh)
+        try:
+            with self._http.login():
+                return self._ask_with(self._http, fresh)
+        except OSError as error:  # no event loop: too many files are open
+            raise self._unreachable(_reason(error)) from None
 
     def _ask_with(self, http: LoginClient, fresh: bool) -> tuple[dict[str, Any], int]:
         try:

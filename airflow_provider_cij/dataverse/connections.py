@@ -16,12 +16,10 @@ import h11
 import httpx
 
 from airflow_provider_cij.dataverse.proxies import Proxy, proxy_for
-from airflow_provider_cij.dataverse.stream import Stream, next_event, response_to
+from airflow_provider_cij.dataverse.stream import Stream, new_http, next_event, response_to
 
 # Seconds for which an idle connection is used again.
 _KEPT_IDLE = 90
-# Bytes of a response's headers, at most.
-_LARGEST_HEAD = 100 * 2**10
 # The characters of a path and a query that need no encoding (RFC 3986, 3.3 and 3.4).
 _SOUND = re.compile(r"/(?:[\w.~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+", re.ASCII)
 
@@ -40,7 +38,7 @@ class Connection:
         self._context = context
         self._proxy = proxy
         self._stream = Stream()
-        self._http = h11.Connection(h11.CLIENT)
+        self._http = new_http()
         self._idle_since = 0.0
 
     async def open(self) -> None:
@@ -65,7 +63,7 @@ class Connection:
             await stream.connect(host, port)
         if self._url.scheme == "https":
             await stream.start_tls(self._context, host)
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
+        self._http = new_http()
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> h11.Response:
         """Send one request on the open connection, and return the head of its response.
@@ -112,7 +110,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Close the connection, also one that is being opened."""
+        """Close the connection, or once it is connected."""
         self._stream.close()
 
     def target(self, url: str) -> str:
@@ -160,7 +158,7 @@ class Connections:
         self._idle.append(connection)
 
     def close(self) -> None:
-        """Close all, those in use as well: their exchanges fail."""
+        """Close all, those in use as well: their exchanges fail, one that is being connected once it is."""
         while self._all:
             self._all.pop().close()
 

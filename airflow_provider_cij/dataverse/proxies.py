@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import h11
 import httpx
 
-from airflow_provider_cij.dataverse.stream import Stream, response_to
+from airflow_provider_cij.dataverse.stream import Stream, new_http, response_to
 from airflow_provider_cij.errors import CijInputError
 
 
@@ -52,10 +52,13 @@ class Proxy(NamedTuple):
     async def _by_http(self, stream: Stream, host: str, port: int) -> None:
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         request = h11.Request(method="CONNECT", target=target, headers=[("Host", target), *self.headers])
-        response = await response_to(h11.Connection(h11.CLIENT), stream, request, None)
+        http = new_http()
+        response = await response_to(http, stream, request, None)
         if not 200 <= response.status_code < 300:
             reason = response.reason.decode("ascii", "ignore")
             raise ConnectionRefusedError(f"the proxy answered {response.status_code} {reason}")
+        if http.trailing_data[0]:
+            raise ConnectionAbortedError("the proxy sent more than its answer")
 
     async def _by_socks(self, stream: Stream, host: str, port: int) -> None:
         from socksio import socks5

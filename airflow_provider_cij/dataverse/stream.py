@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any
 
 import h11
@@ -13,13 +13,17 @@ import h11
 _NEXT_ADDRESS = 0.25
 # Bytes that are received before anybody reads them.
 _MOST_UNREAD = 2**18
+# Bytes of a response's headers, at most.
+_LARGEST_HEAD = 100 * 2**10
 
 
 class Stream(asyncio.Protocol):
     """A socket. What was received before it broke can still be read."""
 
     def __init__(self) -> None:
+        self._raw: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None
+        """That of TLS, once it is there."""
         self._unread: list[bytes] = []
         self._size = 0
         self._reader: asyncio.Future[None] | None = None
@@ -48,8 +52,12 @@ class Stream(asyncio.Protocol):
         :param host: the name that the certificate must have
         :raises OSError: the handshake failed
         """
-        transport = self._open()
-        self._transport = await asyncio.get_running_loop().start_tls(transport, self, context, server_hostname=host)
+        transport = self._silent()
+        try:
+            self._transport = await asyncio.get_running_loop().start_tls(transport, self, context, server_hostname=host)
+        except TypeError:  # Python 3.11 and 3.12 hide why TLS failed inside that of a proxy
+            raise SSLError("the handshake failed: check the host's certificate") from None
+        self._silent()
 
     def write(self, data: bytes) -> None:
         """Send bytes, without waiting until they have left.
@@ -81,15 +89,18 @@ class Stream(asyncio.Protocol):
 
     def is_idle(self) -> bool:
         """Return whether the socket is open, all was sent, and nothing has been received that was not read."""
-        if self._ended or self._unread or not self._transport or self._transport.get_write_buffer_size():
+        raw, transport = self._raw, self._transport
+        if self._ended or self._unread or not raw or not transport or raw.is_closing():
+            return False
+        if raw.get_write_buffer_size() or transport.get_write_buffer_size():
             return False
         # The event loop may not have seen yet that the other side closed it.
         poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        poll.register(raw.get_extra_info("socket"), select.POLLIN)
         return not poll.poll(0)
 
     def close(self) -> None:
-        """Close the socket, also one that is being opened. A reader reads its end."""
+        """Close the socket, or once it is connected. A reader reads its end."""
         self._end(None)
         if self._transport:
             self._transport.abort()
@@ -98,6 +109,13 @@ class Stream(asyncio.Protocol):
         if self._ended or self._transport is None:
             raise self._error or ConnectionAbortedError("the connection was closed")
         return self._transport
+
+    def _silent(self) -> asyncio.Transport:
+        """Return the open transport. What somebody sends in plain text must not be read as if it came inside TLS."""
+        transport = self._open()
+        if self._unread:
+            raise ConnectionAbortedError("more was received than the answer that was asked for")
+        return transport
 
     def _end(self, error: Exception | None) -> None:
         if not self._ended:
@@ -110,7 +128,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         """Take the open socket. asyncio calls this, and what follows."""
-        self._transport = transport
+        self._raw = self._transport = transport
         if self._ended:
             transport.abort()
 
@@ -129,6 +147,11 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the socket is closed, and why."""
         self._end(exc)
+
+
+def new_http() -> h11.Connection:
+    """Return the state of a new connection."""
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
 
 
 async def next_event(http: h11.Connection, stream: Stream) -> Any:

@@ -36,6 +36,18 @@ def test_a_login_takes_one_connection(scripted, monkeypatch):
     assert len(accepted) == 2
 
 
+def test_a_login_without_a_free_descriptor_is_retried(scripted, monkeypatch):
+    """A login for which the process has no file descriptor left is a retryable error that says so."""
+
+    def refuse():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "Runner", refuse)
+    with pytest.raises(CijUnreachableError, match="gave no token: Too many open files") as caught:
+        auth._source(scripted.settings(client_id="no-descriptor")).fetch("")
+    assert not caught.value.permanent
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [

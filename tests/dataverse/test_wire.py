@@ -16,6 +16,7 @@ import time
 
 import httpx
 import pytest
+import trustme
 from airflow.triggers.base import TriggerEvent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,6 +245,128 @@ def test_no_more_is_received_than_is_read():
         asyncio.run(main(f"http://localhost:{server.server_address[1]}/"))
         server.shutdown()
     assert sum(sent) < 30_000_000  # what the kernel holds for both sides
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_plain_text_before_tls_is_no_response(tmp_path, loop):
+    """What is sent in plain text before the TLS handshake is never read as a response: the exchange fails."""
+    new_loop = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_side)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+            with contextlib.suppress(OSError), server_side.wrap_socket(self.request, server_side=True) as inside:
+                inside.recv(4096)
+                inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
+
+    async def main(url):
+        connections = Connections(connector(url, ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))))
+        for _ in range(50):
+            with pytest.raises(BrokenError) as caught:
+                async with connections.idle() as connection:
+                    await exchange(connection, "GET", url, headers={}, seconds=30, largest=9)
+            assert not caught.value.sent
+        connections.close()
+
+    with (
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server,
+        asyncio.Runner(loop_factory=new_loop) as runner,
+    ):
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        runner.run(main(f"https://localhost:{server.server_address[1]}/"))
+        server.shutdown()
+
+
+def test_a_connection_with_an_unsent_body_is_not_used_again(scripted):
+    """A request does not wait behind the rest of a body that the server answered before it had read it."""
+    ports = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            context = scripted._http.socket.context
+            with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as inside:
+                ports.append(self.client_address)
+                inside.recv(4096)
+                inside.sendall(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n")
+                ended.wait(30)
+
+    async def main(url):
+        connections = Connections(connector(url, ssl.create_default_context(cafile=scripted.ca)))
+        for body in (bytes(30_000_000), b"small"):
+            async with connections.idle() as connection:
+                status, _, _ = await exchange(connection, "POST", url, content=body, headers={}, seconds=30, largest=9)
+                assert status == 429
+        ended.set()
+        connections.close()
+
+    ended = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        asyncio.run(main(f"https://localhost:{server.server_address[1]}/"))
+        server.shutdown()
+    assert len(ports) == 2
+
+
+@pytest.mark.parametrize("iterations", range(8))
+def test_an_idle_connection_that_breaks_is_replaced(scripted, iterations):
+    """An idle TLS connection that the other side resets is replaced, however far the event loop has come with it."""
+    accepted = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            accepted.append(self.request)
+            with scripted._http.socket.context.wrap_socket(self.request, server_side=True) as inside:
+                inside.recv(4096)
+                inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                answered.wait(30)
+                inside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing it resets it
+
+    async def main(url):
+        connections = Connections(connector(url, ssl.create_default_context(cafile=scripted.ca)))
+        for _ in range(2):
+            async with connections.idle() as connection:
+                status, _, _ = await exchange(connection, "POST", url, headers={}, seconds=30, largest=9)
+                assert status == 200
+            answered.set()
+            time.sleep(0.1)  # noqa: ASYNC251  # the event loop does not see that it breaks
+            answered.clear()
+            for _ in range(iterations):
+                await asyncio.sleep(0)
+        connections.close()
+
+    answered = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        asyncio.run(main(f"https://localhost:{server.server_address[1]}/"))
+        server.shutdown()
+    assert len(accepted) == 2
+
+
+def test_a_connection_closed_in_its_handshake_was_not_sent_on():
+    """A connection that is closed during the TLS handshake fails as one on which nothing was sent."""
+
+    async def main(url, accepted):
+        connections = Connections(connector(url, ssl.create_default_context()))
+
+        async def send():
+            async with connections.idle() as connection:
+                await exchange(connection, "POST", url, headers={}, seconds=30, largest=1)
+
+        request = asyncio.create_task(send())
+        server, _ = await asyncio.to_thread(accepted)
+        with server:
+            assert await asyncio.to_thread(server.recv, 1)  # the handshake has begun
+            connections.close()
+            with pytest.raises(BrokenError) as caught:
+                await request
+        assert not caught.value.sent
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(main(f"https://localhost:{listener.getsockname()[1]}", listener.accept))
 
 
 def test_uvloop_runs_it_as_well(scripted):
