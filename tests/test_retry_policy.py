@@ -121,7 +121,7 @@ def test_airflow_retries_after_retry_after(run_scripted_task, scripted):
     started = time.monotonic()
     assert run_scripted_task("throttled_once", BUSY, Answer(body={})) == "success"
     assert len(scripted.requests) == 2
-    assert 1 <= time.monotonic() - started < 60
+    assert 1 <= time.monotonic() - started < timedelta(minutes=15).total_seconds()
 
 
 def test_airflow_does_not_retry_a_refusal(run_scripted_task, scripted):

@@ -10,7 +10,7 @@ from demo.stack import Stack
 _ENDED = ("success", "failed")
 
 
-def run_all(airflow: Stack, examples: Examples, seconds: float = 240) -> dict[str, str]:
+def run_all(airflow: Stack, examples: Examples, seconds: float = 480) -> dict[str, str]:
     """Start all example DAGs with the parameters that they show, and return the runs' states at the end.
 
     :param airflow: the Airflow
