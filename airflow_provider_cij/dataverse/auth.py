@@ -85,10 +85,10 @@ def ssl_context(ca_bundle: str) -> ssl.SSLContext:
 
 @functools.cache
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
-    named = " and ".join(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
     try:
         context = httpx.create_ssl_context()
     except (OSError, ValueError) as error:
+        named = " and ".join(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
         raise CijInputError(
             f"The certificates that {named or 'this machine'} names can't be read: {type(error).__name__}.",
             hint="Name a PEM file that exists, or unset the environment variable." if named else "",

@@ -15,8 +15,9 @@ from ssl import SSLContext
 import h11
 import httpx
 
+from airflow_provider_cij.dataverse.http11 import new_http, next_event, response_to
 from airflow_provider_cij.dataverse.proxies import Proxy, proxy_for
-from airflow_provider_cij.dataverse.stream import Stream, new_http, next_event, response_to
+from airflow_provider_cij.dataverse.stream import Stream
 
 # Seconds for which an idle connection is used again.
 _KEPT_IDLE = 90
@@ -110,7 +111,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Close the connection, or once it is connected."""
+        """Close the connection. One that is being opened is closed once it is connected."""
         self._stream.close()
 
     def target(self, url: str) -> str:
@@ -158,7 +159,7 @@ class Connections:
         self._idle.append(connection)
 
     def close(self) -> None:
-        """Close all, those in use as well: their exchanges fail, one that is being connected once it is."""
+        """Close all. Exchanges in flight fail; one whose connection is being opened fails once it is connected."""
         while self._all:
             self._all.pop().close()
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import h11
 import httpx
 
-from airflow_provider_cij.dataverse.stream import Stream, new_http, response_to
+from airflow_provider_cij.dataverse.http11 import new_http, response_to
+from airflow_provider_cij.dataverse.stream import Stream
 from airflow_provider_cij.errors import CijInputError
 
 

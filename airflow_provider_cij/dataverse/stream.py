@@ -7,14 +7,10 @@ import select
 from ssl import SSLContext, SSLError
 from typing import Any
 
-import h11
-
 # Seconds after which the next address of a host is tried beside the first (RFC 8305, 5).
 _NEXT_ADDRESS = 0.25
 # Bytes that are received before anybody reads them.
 _MOST_UNREAD = 2**18
-# Bytes of a response's headers, at most.
-_LARGEST_HEAD = 100 * 2**10
 
 
 class Stream(asyncio.Protocol):
@@ -100,7 +96,7 @@ class Stream(asyncio.Protocol):
         return not poll.poll(0)
 
     def close(self) -> None:
-        """Close the socket, or once it is connected. A reader reads its end."""
+        """Close the socket. One that is being connected is closed once it is connected. ``read`` returns the end."""
         self._end(None)
         if self._transport:
             self._transport.abort()
@@ -111,7 +107,10 @@ class Stream(asyncio.Protocol):
         return self._transport
 
     def _silent(self) -> asyncio.Transport:
-        """Return the open transport. What somebody sends in plain text must not be read as if it came inside TLS."""
+        """Return the open transport.
+
+        :raises OSError: the socket has ended, or bytes were received before TLS: they must not be taken for a response
+        """
         transport = self._open()
         if self._unread:
             raise ConnectionAbortedError("more was received than the answer that was asked for")
@@ -127,7 +126,7 @@ class Stream(asyncio.Protocol):
             self._reader.set_result(None)
 
     def connection_made(self, transport: Any) -> None:
-        """Take the open socket. asyncio calls this, and what follows."""
+        """Note that the socket is open. A callback of asyncio, as the methods below are."""
         self._raw = self._transport = transport
         if self._ended:
             transport.abort()
@@ -147,42 +146,3 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the socket is closed, and why."""
         self._end(exc)
-
-
-def new_http() -> h11.Connection:
-    """Return the state of a new connection."""
-    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
-
-
-async def next_event(http: h11.Connection, stream: Stream) -> Any:
-    """Return the next event of HTTP that was received.
-
-    :param http: the state of the exchange
-    :param stream: the socket
-    :raises h11.RemoteProtocolError: what was received is no HTTP, or is not complete
-    :raises OSError: the socket broke
-    """
-    while (event := http.next_event()) is h11.NEED_DATA:
-        received = await stream.read()
-        if not received and http.their_state is h11.SEND_RESPONSE:
-            raise ConnectionResetError("the server closed the connection without a response")
-        http.receive_data(received)
-    return event
-
-
-async def response_to(http: h11.Connection, stream: Stream, request: h11.Request, content: bytes | None) -> Any:
-    """Send a request, and return the head of its final response.
-
-    :param http: the state of the exchange
-    :param stream: the socket
-    :param request: the request's head
-    :param content: its body, None for none
-    :raises h11.LocalProtocolError: the request can't be sent
-    :raises h11.RemoteProtocolError: what was received is no HTTP
-    :raises OSError: the socket broke
-    """
-    events = (request, *((h11.Data(content),) if content else ()), h11.EndOfMessage())
-    stream.write(b"".join(http.send(event) or b"" for event in events))
-    while isinstance(event := await next_event(http, stream), h11.InformationalResponse):
-        pass
-    return event

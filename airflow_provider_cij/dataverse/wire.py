@@ -94,8 +94,7 @@ async def exchange(
     except (httpx.InvalidURL, UnicodeError, TooLargeError, EncodingError, BrokenError):
         raise
     except Exception as error:  # those of the libraries below have no class in common
-        late = isinstance(error, TimeoutError) and limit.expired()
-        why = f"the response was not complete within {seconds:g} s" if late else _reason(error)
+        why = _reason(error, limit, f"the response was not complete within {seconds:g} s")
         raise BrokenError(why, status=status, headers=received, sent=opened) from None
 
 
@@ -104,12 +103,13 @@ async def _open(connection: Connection) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT) as limit:
             await connection.open()
     except Exception as error:
-        late = isinstance(error, TimeoutError) and limit.expired()
-        why = f"there was no connection within {_CONNECT_TIMEOUT} s" if late else _reason(error)
+        why = _reason(error, limit, f"there was no connection within {_CONNECT_TIMEOUT} s")
         raise BrokenError(why, sent=False) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, limit: asyncio.Timeout, late: str) -> str:
+    if isinstance(error, TimeoutError) and limit.expired():
+        return late
     return f"{type(error).__name__}: {words_of(str(error), bool)}"
 
 
