@@ -12,19 +12,13 @@ from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableE
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 PEM = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nx\n"
 
 
 def _who(client):
     return client.get("WhoAmI")
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    """Start without proxy variables."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.mark.parametrize(

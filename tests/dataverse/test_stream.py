@@ -19,13 +19,25 @@ from airflow_provider_cij.dataverse.wire import BrokenError, exchange
 from tests.scripted import Answer
 
 
-def _served(handle, content=None, rounds=1):
-    """Run exchanges on one connection with a server that handles each accepted socket; return what they returned."""
-    outcomes = []
+@contextlib.contextmanager
+def _serving(handle, context=None):
+    """Run a server that handles each accepted socket, inside TLS with a context; give its address."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
-            handle(self.request)
+            with contextlib.suppress(OSError), contextlib.ExitStack() as tls:
+                inside = tls.enter_context(context.wrap_socket(self.request, server_side=True)) if context else None
+                handle(inside or self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"{'https' if context else 'http'}://localhost:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def _served(handle, content=None, rounds=1):
+    """Run exchanges on one connection with a server that handles each accepted socket; return what they returned."""
+    outcomes = []
 
     async def main(url):
         connections = Connections(connector(url, ssl.create_default_context()))
@@ -38,15 +50,13 @@ def _served(handle, content=None, rounds=1):
             time.sleep(0.05)  # noqa: ASYNC251  # the event loop does not see what comes in between
         connections.close()
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        asyncio.run(main(f"http://localhost:{server.server_address[1]}/"))
-        server.shutdown()
+    with _serving(handle) as url:
+        asyncio.run(main(url))
     return outcomes
 
 
 def test_a_refusal_before_the_body_has_left_is_read():
-    """A server that refuses a large body before it has read it is heard, although it then breaks the connection."""
+    """The response of a server that refuses a large body before it has read it is read, though it resets the socket."""
 
     def refuse(request):
         request.recv(4096)
@@ -89,15 +99,14 @@ def test_no_more_is_received_than_is_read():
     """A response that nobody reads is not received: memory stays flat."""
     sent = []
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.settimeout(1)
-            self.request.recv(4096)
-            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    sent.append(self.request.send(bytes(2**20)))
-            done.set()
+    def send_much(request):
+        request.settimeout(1)
+        request.recv(4096)
+        request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        with contextlib.suppress(TimeoutError):
+            while True:
+                sent.append(request.send(bytes(2**20)))
+        done.set()
 
     async def main(url):
         connection = connector(url, ssl.create_default_context())()
@@ -107,10 +116,8 @@ def test_no_more_is_received_than_is_read():
         connection.close()
 
     done = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        asyncio.run(main(f"http://localhost:{server.server_address[1]}/"))
-        server.shutdown()
+    with _serving(send_much) as url:
+        asyncio.run(main(url))
     assert sum(sent) < 30_000_000  # what the kernel holds for both sides
 
 
@@ -123,12 +130,11 @@ def test_plain_text_before_tls_is_no_response(tmp_path, loop):
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server_side)
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
-            with contextlib.suppress(OSError), server_side.wrap_socket(self.request, server_side=True) as inside:
-                inside.recv(4096)
-                inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
+    def forge(request):
+        request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+        with contextlib.suppress(OSError), server_side.wrap_socket(request, server_side=True) as inside:
+            inside.recv(4096)
+            inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
 
     async def main(url):
         connections = Connections(connector(url, ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))))
@@ -139,27 +145,19 @@ def test_plain_text_before_tls_is_no_response(tmp_path, loop):
             assert not caught.value.sent
         connections.close()
 
-    with (
-        socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server,
-        asyncio.Runner(loop_factory=new_loop) as runner,
-    ):
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        runner.run(main(f"https://localhost:{server.server_address[1]}/"))
-        server.shutdown()
+    with _serving(forge) as url, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(url.replace("http:", "https:")))
 
 
 def test_a_connection_with_an_unsent_body_is_not_used_again(scripted):
     """A request does not wait behind the rest of a body that the server answered before it had read it."""
-    ports = []
+    accepted = []
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            context = scripted._http.socket.context
-            with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as inside:
-                ports.append(self.client_address)
-                inside.recv(4096)
-                inside.sendall(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n")
-                ended.wait(30)
+    def refuse(request):
+        accepted.append(request)
+        request.recv(4096)
+        request.sendall(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n")
+        ended.wait(30)
 
     async def main(url):
         connections = Connections(connector(url, ssl.create_default_context(cafile=scripted.ca)))
@@ -171,11 +169,9 @@ def test_a_connection_with_an_unsent_body_is_not_used_again(scripted):
         connections.close()
 
     ended = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        asyncio.run(main(f"https://localhost:{server.server_address[1]}/"))
-        server.shutdown()
-    assert len(ports) == 2
+    with _serving(refuse, scripted._http.socket.context) as url:
+        asyncio.run(main(url))
+    assert len(accepted) == 2
 
 
 @pytest.mark.parametrize("iterations", range(8))
@@ -183,14 +179,12 @@ def test_an_idle_connection_that_breaks_is_replaced(scripted, iterations):
     """An idle TLS connection that the other side resets is replaced, however far the event loop has come with it."""
     accepted = []
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            accepted.append(self.request)
-            with scripted._http.socket.context.wrap_socket(self.request, server_side=True) as inside:
-                inside.recv(4096)
-                inside.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                answered.wait(30)
-                inside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing it resets it
+    def answer(request):
+        accepted.append(request)
+        request.recv(4096)
+        request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        answered.wait(30)
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing it resets it
 
     async def main(url):
         connections = Connections(connector(url, ssl.create_default_context(cafile=scripted.ca)))
@@ -206,10 +200,8 @@ def test_an_idle_connection_that_breaks_is_replaced(scripted, iterations):
         connections.close()
 
     answered = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        asyncio.run(main(f"https://localhost:{server.server_address[1]}/"))
-        server.shutdown()
+    with _serving(answer, scripted._http.socket.context) as url:
+        asyncio.run(main(url))
     assert len(accepted) == 2
 
 

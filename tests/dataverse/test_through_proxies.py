@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_cij.dataverse import auth
 from airflow_provider_cij.dataverse.connections import connector
 from airflow_provider_cij.dataverse.wire import exchange
 from airflow_provider_cij.errors import CijInputError, CijUnreachableError
@@ -20,18 +19,11 @@ from tests.dataverse.proxy import PASSWORD, Proxy
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 
 def _who(client):
     return client.get("WhoAmI")
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    """Start without proxy variables, and with no TLS context cached."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    auth._ssl_context.cache_clear()
 
 
 def _trusting(scripted, proxy, tmp_path):
@@ -66,6 +58,17 @@ def test_a_proxy_that_refuses_is_an_error_before_anything_is_sent(scripted, monk
     assert not caught.value.permanent
     assert "canary-wrong" not in str(caught.value)
     assert not scripted.requests
+
+
+def test_the_hosts_certificate_is_checked_inside_the_tls_of_a_proxy(scripted, monkeypatch, tmp_path):
+    """A host of an unknown authority is refused inside the TLS of a trusted proxy, and the error says why."""
+    ours = tmp_path / "proxy.pem"
+    with Proxy("https") as proxy:
+        ours.write_text(proxy.ca)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(CijUnreachableError, match=r"gave no token: SSL\w*Error.*certificate"):
+            run_client(scripted, Answer(body={}), work=_who, ca_bundle=str(ours))
+    assert scripted.logins == scripted.requests == []
 
 
 @pytest.mark.parametrize("auth", [False, True])
