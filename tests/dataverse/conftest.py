@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def no_proxy(monkeypatch):
+def without_proxy(monkeypatch):
     """Start without proxy variables."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

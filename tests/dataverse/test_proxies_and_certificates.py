@@ -12,7 +12,7 @@ from airflow_provider_cij.errors import CijError, CijInputError, CijUnreachableE
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
-pytestmark = pytest.mark.usefixtures("no_proxy")
+pytestmark = pytest.mark.usefixtures("without_proxy")
 
 PEM = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nx\n"
 
@@ -35,7 +35,7 @@ def test_any_no_proxy_value_is_accepted(scripted, monkeypatch, entry):
 
 
 @pytest.mark.parametrize(
-    ("no_proxy", "past"),
+    ("exempt", "past"),
     [
         ("*", True),
         ("contoso.test", True),
@@ -48,10 +48,10 @@ def test_any_no_proxy_value_is_accepted(scripted, monkeypatch, entry):
         ("", False),
     ],
 )
-def test_no_proxy_matches_hosts_domains_and_ports(monkeypatch, no_proxy, past):
+def test_no_proxy_matches_hosts_domains_and_ports(monkeypatch, exempt, past):
     """NO_PROXY matches a host, a domain or a port, but not the mere end of a name."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.test:3128")
-    monkeypatch.setenv("NO_PROXY", no_proxy)
+    monkeypatch.setenv("NO_PROXY", exempt)
     found = proxy_of("https://crm.contoso.test/api")
     assert found == (("", None) if past else ("HTTPS_PROXY", "http://proxy.test:3128"))
 

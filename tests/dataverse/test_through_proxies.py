@@ -19,7 +19,7 @@ from tests.dataverse.proxy import PASSWORD, Proxy
 from tests.scripted import Answer
 from tests.scripted_client import run_client
 
-pytestmark = pytest.mark.usefixtures("no_proxy")
+pytestmark = pytest.mark.usefixtures("without_proxy")
 
 
 def _who(client):
