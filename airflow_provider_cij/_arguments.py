@@ -9,10 +9,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_provider_cij.errors import CijInputError
+
+if TYPE_CHECKING:
+    from airflow_provider_cij.api.consent.consent_to import ConsentTo
 
 Reader = Callable[[str, Any], Any]
 
@@ -249,6 +252,22 @@ def bound(name: str, value: object) -> object:
     from airflow_provider_cij.api.bounds import bound_of
 
     bound_of(name, value)
+    return value
+
+
+def consent_to(name: str, value: object, hint: str = "Give ConsentTo(…).") -> ConsentTo:
+    """Return what consent is about, once its fields are known to be right.
+
+    :param name: the argument's name, for the error
+    :param value: a ``ConsentTo``
+    :param hint: what to give, for the error; default ``Give ConsentTo(…).``
+    :raises CijInputError: the value is anything else, or a field can't be right
+    """
+    from airflow_provider_cij.api.consent.consent_to import ConsentTo
+
+    if not isinstance(value, ConsentTo):
+        raise _wrong(name, value, hint)
+    value.check()
     return value
 
 

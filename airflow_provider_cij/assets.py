@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, AssetAlias, AssetWatcher
 
-from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
 from airflow_provider_cij.errors import CijInputError
 
 if TYPE_CHECKING:
@@ -112,6 +111,7 @@ def segment_asset(key_or_id: str, cij_conn_id: str = "cij_default") -> Asset:
     :raises CijInputError: an argument is no text, empty or a template
     """
     from airflow_provider_cij.api.segments.spec import id_of
+    from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
 
     _check(key_or_id=key_or_id)
     return _asset(cij_conn_id, "segments", normalize_guid(key_or_id) if parse_guid(key_or_id) else id_of(key_or_id))
@@ -125,6 +125,8 @@ def journey_asset(journey_id: str, cij_conn_id: str = "cij_default") -> Asset:
     :return: the asset ``cij://<conn_id>/journeys/<id>``, whose name is its URI
     :raises CijInputError: the id is no GUID, or an argument is a template
     """
+    from airflow_provider_cij.dataverse.guids import normalize_guid, parse_guid
+
     _check(journey_id=journey_id)
     if not parse_guid(journey_id):
         raise CijInputError(
@@ -155,6 +157,8 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     :param uri: the URI, split
     :raises ValueError: it names no connection, or neither a segment nor a journey
     """
+    from airflow_provider_cij.dataverse.guids import parse_guid
+
     found = re.fullmatch(_PATH, uri.path)
     if not re.fullmatch(_CONN_ID, uri.netloc) or not found or not parse_guid(found[2]) or uri.query:
         raise ValueError(

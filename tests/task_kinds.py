@@ -42,14 +42,11 @@ def task_kinds():
 
 
 def _of(module):
-    found = vars(import_module(f"airflow_provider_cij.{module}"))
+    found = inspect.getmembers(import_module(f"airflow_provider_cij.{module}"), inspect.isclass)
     return [
         cls
-        for name, cls in found.items()
-        if name.startswith("Cij")
-        and name not in ("CijTask", "CijOperator")
-        and inspect.isclass(cls)
-        and issubclass(cls, CijTask)
+        for name, cls in found
+        if name.startswith("Cij") and name not in ("CijTask", "CijOperator") and issubclass(cls, CijTask)
     ]
 
 

@@ -5,8 +5,9 @@ Knows neither HTTP nor Airflow. The names that a hook's users need are exported 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_cij._lazy import lazy
 
 if TYPE_CHECKING:
     from airflow_provider_cij.api.cij import Cij
@@ -18,22 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Cij", "ConsentTo", "IdSet", "Journey", "MemberGroup", "Segment", "SegmentSpec"]
 
-_MODULES = {
-    "Cij": "cij",
-    "ConsentTo": "consent.consent_to",
-    "IdSet": "members.id_set",
-    "Journey": "journeys.models",
-    "MemberGroup": "segments.models",
-    "Segment": "segments.models",
-    "SegmentSpec": "segments.spec",
-}
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Cij": ".cij",
+        "ConsentTo": ".consent.consent_to",
+        "IdSet": ".members.id_set",
+        "Journey": ".journeys.models",
+        "MemberGroup": ".segments.models",
+        "Segment": ".segments.models",
+        "SegmentSpec": ".segments.spec",
+    },
+)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_cij.errors import CijInputError
 
@@ -15,8 +14,7 @@ _WHOLE = r"[+-]?\d{1,18}"
 _SHARE = r"(\d{1,9}(?:\.\d{1,9})?)\s*%"
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """A checked bound, as ``bound_of`` returns it.
 
     :param name: the argument's name, for errors

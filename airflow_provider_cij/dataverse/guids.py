@@ -13,7 +13,7 @@ _DIGITS = [position for position in range(36) if position not in _DASHES]
 _HEX = r"[0-9a-fA-F]"
 _DASHED = rf"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}"
 # Upper case, braces and 32 bare digits are spellings people and exports use; the service answers lower case, dashed.
-_PLAIN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_PLAIN = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _ANY_SPELLING = rf"({_DASHED})|\{{({_DASHED})\}}|({_HEX}{{32}})"
 
 
@@ -96,7 +96,7 @@ def normalize_guid(value: object, what: str = "id") -> str:
     :param what: what the error calls it, by default ``id``
     :raises CijInputError: the value is no GUID
     """
-    if isinstance(value, str) and _PLAIN.fullmatch(value):  # as the service writes it
+    if isinstance(value, str) and re.fullmatch(_PLAIN, value):  # as the service writes it
         return str(value)
     key = parse_guid(value)
     if key is None:

@@ -19,6 +19,7 @@ from airflow_provider_cij.dataverse.redact import register_tokens
 from airflow_provider_cij.dataverse.responses import Response
 from airflow_provider_cij.dataverse.texts import json_of, text_of
 from airflow_provider_cij.dataverse.wire import BrokenError, EncodingError, TooLargeError, exchange
+from airflow_provider_cij.errors import CijInputError
 
 # Bytes of a response.
 _LARGEST = 2**20
@@ -97,6 +98,7 @@ class LoginClient:
         :param params: query options to add, by default none
         :param headers: headers, by default none
         :raises BusyError: there is no usable response
+        :raises CijInputError: the machine names an endpoint that is no address of HTTP
         """
         if params:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
@@ -148,6 +150,11 @@ class LoginClient:
         except EncodingError as error:
             raise BusyError(f"it answered with {error}") from None
         except httpx.InvalidURL:
+            if not self._authority:
+                raise CijInputError(
+                    "The address of the managed identity endpoint can't be asked.",
+                    hint="Check the environment variable IDENTITY_ENDPOINT or MSI_ENDPOINT.",
+                ) from None
             raise BusyError("the address it names can't be asked") from None
         except UnicodeError:
             raise BusyError("what it wants can't be sent in a header") from None

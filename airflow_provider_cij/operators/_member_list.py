@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij._base import CijOperator, log_group
 from airflow_provider_cij.api.concurrency import beside
-from airflow_provider_cij.api.consent.consent_to import ConsentTo
 from airflow_provider_cij.errors import CijInputError
 from airflow_provider_cij.files import check_writable, writing_if_given
 from airflow_provider_cij.links import CijSegmentLink
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_cij.api.cij import Cij
+    from airflow_provider_cij.api.consent.consent_to import ConsentTo
     from airflow_provider_cij.api.members.id_list import MemberIdList, MemberReport
     from airflow_provider_cij.api.members.id_set import IdSet
     from airflow_provider_cij.api.members.upload import UploadCheckpoint
@@ -189,6 +189,7 @@ class MemberListOperator(ListOperator):
     async def _with_consent(
         self, cij: Cij, id_list: MemberIdList, table: str
     ) -> tuple[MemberIdList, Mapping[str, int]]:
+        from airflow_provider_cij.api.consent.consent_to import ConsentTo
         from airflow_provider_cij.api.consent.screening import screen
 
         to = self.require_consent if isinstance(self.require_consent, ConsentTo) else ConsentTo()

@@ -7,8 +7,9 @@ reads from the organisation itself.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_cij._lazy import lazy
 
 if TYPE_CHECKING:
     from airflow_provider_cij.sources.base import Source
@@ -19,18 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FromDataverse", "FromFile", "FromSql", "FromValues", "Source", "as_source", "checked"]
 
-_MODULES = {
-    "FromDataverse": "dataverse",
-    "FromFile": "file",
-    "FromSql": "sql",
-    "FromValues": "values",
-    "Source": "base",
-    "as_source": "values",
-    "checked": "values",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "FromDataverse": ".dataverse",
+        "FromFile": ".file",
+        "FromSql": ".sql",
+        "FromValues": ".values",
+        "Source": ".base",
+        "as_source": ".values",
+        "checked": ".values",
+    },
+)

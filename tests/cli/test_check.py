@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def _classes() -> set[str]:
     return {
         name
         for module in modules
-        for name, found in vars(module).items()
-        if isinstance(found, type) and name.startswith("Cij") and name.endswith(ends) and name != "CijOperator"
+        for name, _ in inspect.getmembers(module, inspect.isclass)
+        if name.startswith("Cij") and name.endswith(ends) and name != "CijOperator"
     }
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from airflow_provider_cij.dataverse.client import DataverseClient
 from airflow_provider_cij.dataverse.settings import Settings
-from airflow_provider_cij.errors import CijAuthError, CijInputError, CijUnreachableError
+from airflow_provider_cij.errors import CijAuthError, CijInputError
 from tests.certificates import CERTIFICATE, KEY, _pem
 
 MSAL = tuple(int(part) for part in metadata.version("msal").split(".")[:2])
@@ -126,9 +126,9 @@ def test_a_managed_identity_logs_in(sandbox, monkeypatch):
 
 @pytest.mark.parametrize("endpoint", ["localhost:1/x", "ftp://localhost/x", "https://999.1.1.1/x"])
 def test_an_unusable_managed_identity_endpoint_is_explained(sandbox, monkeypatch, endpoint):
-    """An endpoint that is no address of HTTP raises an error that says so."""
+    """An endpoint that is no address of HTTP raises a permanent error that says so: no retry would change it."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
     monkeypatch.setenv("IDENTITY_HEADER", "x")
     given = {"tenant_id": "", "client_id": "", "authority": "", "credential": "managed_identity"}
-    with pytest.raises(CijUnreachableError, match="can't be asked"):
+    with pytest.raises(CijInputError, match=r"can't be asked.*IDENTITY_ENDPOINT"):
         _who(sandbox, **given, managed_identity_client_id=str(uuid.uuid4()))

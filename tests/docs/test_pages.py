@@ -168,7 +168,7 @@ def test_readme_names_every_operator_and_sensor():
     names = {
         name
         for module in (name for one in modules for name in one["python-modules"])
-        for name in vars(importlib.import_module(module))
+        for name in dir(importlib.import_module(module))
         if re.fullmatch(r"Cij\w+(Operator|Sensor)", name) and name not in ("CijOperator",)
     }
     assert [name for name in sorted(names) if name not in readme and not name.startswith("CijOutbound")] == []

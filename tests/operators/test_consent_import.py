@@ -189,7 +189,7 @@ def test_too_many_unusable_rows_send_nothing(dag_id, purpose_id, tmp_path, capfd
     ("arguments", "words"),
     [
         ({"overwrite": "sometimes"}, "overwrite"),
-        ({"to": "Commercial"}, "to is a str"),
+        ({"to": "Commercial"}, "to is 'Commercial'"),
         ({"rows": 5}, "rows is a int"),
         ({"table": "account"}, "table"),
         ({"max_failed": -1}, "max_failed"),

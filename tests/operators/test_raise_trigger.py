@@ -11,7 +11,6 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_cij.api.custom_triggers.bulk import RaiseProgress
-from airflow_provider_cij.operators import triggers
 from airflow_provider_cij.operators.triggers import CijRaiseTriggerOperator
 from airflow_provider_cij.sources import FromFile
 from airflow_provider_cij.version_compat import TAKES_RETRY_POLICY
@@ -199,7 +198,7 @@ def test_a_retry_with_another_list_is_refused(organisation, capfd, tmp_path, mon
     file = tmp_path / "people.csv"
     file.write_text("\n".join(["contactid", *PEOPLE]))
     organisation.answers = dict.fromkeys(range(26, 51), LOST)
-    noted = triggers.CijRaiseTriggerOperator._raise
+    noted = CijRaiseTriggerOperator._raise
 
     async def and_change_the_list(self, *arguments):
         try:
@@ -207,7 +206,7 @@ def test_a_retry_with_another_list_is_refused(organisation, capfd, tmp_path, mon
         finally:
             file.write_text("\n".join(["contactid", *PEOPLE[1:]]))
 
-    monkeypatch.setattr(triggers.CijRaiseTriggerOperator, "_raise", and_change_the_list)
+    monkeypatch.setattr(CijRaiseTriggerOperator, "_raise", and_change_the_list)
     assert run(members=FromFile(str(file)), retries=2)[0] == "failed"
     out = capfd.readouterr().out
     assert "raised the trigger for 25 people, and 25 are unclear; but it had another list" in out
