@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from airflow_provider_cij.api.concurrency import beside
 from airflow_provider_cij.api.custom_apis import inputs_of
 from airflow_provider_cij.api.members.group_count import count_up_to
 from airflow_provider_cij.api.members.id_set import IdSet
@@ -27,7 +28,6 @@ from airflow_provider_cij.api.members.pages import (
 from airflow_provider_cij.api.members.sync_plan import GROUP_LIMIT, GroupPlan, Plan, check_room
 from airflow_provider_cij.api.members.upload import GroupQuota, MemberUpload, OnBatch, UploadCheckpoint
 from airflow_provider_cij.api.segments.models import MemberGroup, Segment
-from airflow_provider_cij.dataverse.guids import pack_guids
 from airflow_provider_cij.errors import CijError, CijIncompleteError, CijInputError, CijMovedError, CijReplyError
 
 if TYPE_CHECKING:
@@ -106,13 +106,16 @@ class Members:
         check_room(wanted, len(groups))
         if len({group.include for group in groups}) > 1:
             raise CijInputError("Some of the groups include their members, others exclude them: no list is for both.")
-        missing, parts = wanted, []
+        missing, parts = wanted, list[GroupPlan]()
         for group in groups:
-            present = IdSet()
-            async for page in self.of_group(segment, group):
-                present.update(pack_guids(page)[0])
-            missing = missing.minus(present)
-            parts.append(GroupPlan(group, len(present), present.minus(wanted)))
+            listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
+            async for _ in self._of_group(segment, group, listed):
+                pass
+            present = listed.ids()
+            removed, absent = present.compare(wanted)
+            listed.check_distinct(len(present))
+            missing = missing.minus(present) if parts else absent
+            parts.append(GroupPlan(group, len(present), removed))
         return Plan(tuple(parts), missing, len(wanted) - len(missing))
 
     async def add_missing(self, segment: Segment | str, plan: Plan, on_batch: OnBatch | None = None) -> int:
@@ -195,11 +198,13 @@ class Members:
         :raises CijIncompleteError: the group changed while it was listed
         """
         count = 0
-        async with aclosing(self._of_group(segment, group, at_least or 0)) as pages:
+        listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
+        async with aclosing(self._of_group(segment, group, listed, at_least or 0)) as pages:
             async for ids in pages:
                 count += len(ids)
                 if at_least is not None and count >= at_least:
-                    break
+                    return count
+        listed.check_distinct()
         return count
 
     async def group_page(
@@ -236,15 +241,19 @@ class Members:
         :return: ids, a page at a time
         :raises CijIncompleteError: pages repeat members, or the group changed while it was listed
         """
-        async with aclosing(self._of_group(segment, group)) as pages:
+        listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
+        async with aclosing(self._of_group(segment, group, listed)) as pages:
             async for ids in pages:
                 yield ids
+        listed.check_distinct()
 
     async def _of_group(
-        self, segment: Segment | str, group: MemberGroup | str, wanted: int = 0
+        self, segment: Segment | str, group: MemberGroup | str, listed: PageConsistencyCheck, wanted: int = 0
     ) -> AsyncGenerator[list[str], None]:
-        """List a static group, reading ahead up to ``wanted`` ids; 0 for all of them."""
-        listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
+        """List a static group into ``listed``, reading ahead up to ``wanted`` ids; 0 for all of them.
+
+        Whether the ids are distinct is checked by the caller.
+        """
 
         def read(number: int) -> Awaitable[Page]:
             return self._group_page(segment, group, number)
@@ -259,7 +268,7 @@ class Members:
                 total = max(total, page.total or 0)
         if page.has_next:
             raise CijMovedError(f"The service says that there is more after page {listed.pages}, and gives none.")
-        listed.check(total)
+        listed.check_count(total)
 
     async def of_segment(self, segment: Segment | str) -> AsyncIterator[list[str]]:
         """List the members of a segment as of its last evaluation, page by page. Pages are read side by side.
@@ -271,8 +280,9 @@ class Members:
         """
         action = "msdynmkt_MembersList"
         body: dict[str, object] = {"SegmentId": _id_of(segment)}
-        page = first = await self._page(action, body, "ResultText", "members")
-        inputs = await self._paging_inputs(action) if first.has_next else {}
+        async with self._paging_inputs_beside(segment, action) as inputs_read:
+            page = first = await self._page(action, body, "ResultText", "members")
+            inputs = await (inputs_read or self._paging_inputs(action)) if first.has_next else {}
         # All pages in the size of the first: in another size they would begin elsewhere.
         body |= {inputs["size"]: first.size} if "size" in inputs and first.size else {}
         number = 1 if first.number is None else first.number
@@ -314,6 +324,17 @@ class Members:
             if not error.raw:
                 raise
             return page_of_text(error.raw, list_name)
+
+    @asynccontextmanager
+    async def _paging_inputs_beside(
+        self, segment: Segment | str, action: str
+    ) -> AsyncIterator[asyncio.Task[dict[str, str]] | None]:
+        """Read an action's inputs while the first page is read, where the segment's count says that there are more."""
+        if isinstance(segment, str) or (segment.member_count or 0) <= _PAGE_SIZE:
+            yield None
+            return
+        async with beside(self._paging_inputs(action)) as inputs_read:
+            yield inputs_read
 
     async def _paging_inputs(self, action: str) -> dict[str, str]:
         try:

@@ -52,6 +52,17 @@ class IdSet:
         self._raw = 0
         self._distinct = 0
 
+    @classmethod
+    def taking(cls, buckets: Buckets, count: int) -> IdSet:
+        """Return a set that takes over buckets which are filled already.
+
+        :param buckets: the keys, duplicates as well
+        :param count: how many keys they hold
+        """
+        taken = cls()
+        taken._buckets, taken._raw = buckets, count
+        return taken
+
     def update(self, keys: bytes) -> None:
         """Add ids.
 
@@ -89,7 +100,7 @@ class IdSet:
         """Return a digest that tells this set from every other."""
         digest = blake2b(digest_size=16)
         for number in range(BUCKET_COUNT):
-            digest.update(b"".join(sorted(self._buckets.keys(number))))
+            digest.update(b"".join(sorted(set(self._buckets.keys(number)))))
         return digest.hexdigest()
 
     def minus(self, other: IdSet) -> IdSet:
@@ -99,8 +110,26 @@ class IdSet:
         """
         left = IdSet(self._in_memory)
         for number in range(BUCKET_COUNT):
-            left.update(b"".join(self._buckets.keys(number) - other._buckets.keys(number)))
+            left._put(number, set(self._buckets.keys(number)).difference(other._buckets.keys(number)))
         return left
+
+    def compare(self, other: IdSet) -> tuple[IdSet, IdSet]:
+        """Return the ids that are in this set alone, and those that are in the other alone.
+
+        :param other: the other set
+        """
+        len(other)
+        here, there, distinct = IdSet(self._in_memory), IdSet(self._in_memory), 0
+        for number in range(BUCKET_COUNT):
+            mine, others = set(self._buckets.keys(number)), other._buckets.keys(number)
+            only_mine = mine.difference(others)
+            here._put(number, only_mine)
+            if len(mine) - len(only_mine) < len(others):
+                there._put(number, set(others).difference(mine))
+            distinct += len(mine)
+        # Nothing was added since: what has no duplicate need not be made distinct.
+        self._distinct = self._raw if distinct == self._raw else self._distinct
+        return here, there
 
     def close(self) -> None:
         """Drop the ids and the temporary file, as the end of a ``with`` does. Only ``len`` works afterwards."""
@@ -112,15 +141,17 @@ class IdSet:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _put(self, number: int, keys: set[bytes]) -> None:
+        """Put keys into a bucket that has none."""
+        if keys:
+            self._buckets.put(number, b"".join(keys))
+        self._raw = self._distinct = self._raw + len(keys)
+
     def _make_distinct(self) -> None:
-        buckets = Buckets(self._in_memory)
-        self._raw = 0
+        before, self._buckets, self._raw = self._buckets, Buckets(self._in_memory), 0
         for number in range(BUCKET_COUNT):
-            keys = self._buckets.keys(number)
-            buckets.put(number, b"".join(keys))
-            self._raw += len(keys)
-        self._buckets.close()
-        self._buckets, self._distinct = buckets, self._raw
+            self._put(number, set(before.keys(number)))
+        before.close()
 
 
 class Buckets:
@@ -169,12 +200,12 @@ class Buckets:
                 parts.append(self._file.read(length))
         return b"".join(reversed(parts))
 
-    def keys(self, number: int) -> set[bytes]:
-        """Return the distinct keys of a bucket.
+    def keys(self, number: int) -> tuple[bytes, ...]:
+        """Return all keys of a bucket as separate values, duplicates as well.
 
         :param number: the bucket
         """
-        return set(_keys_in(self.read(number)))
+        return _keys_in(self.read(number))
 
     def repeats(self, key: bytes) -> bool:
         """Return whether a key was added more than once.

@@ -16,7 +16,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cij.api.concurrency import read_ahead
-from airflow_provider_cij.api.members.id_set import BUCKET_COUNT, ID_BYTES, Buckets
+from airflow_provider_cij.api.members.id_set import BUCKET_COUNT, ID_BYTES, Buckets, IdSet
 from airflow_provider_cij.dataverse.guids import read_guids
 from airflow_provider_cij.errors import CijIncompleteError, CijMovedError, CijReplyError
 
@@ -217,7 +217,7 @@ class PageConsistencyCheck:
         self._last = page.ids
         # A page that repeats or overlaps an earlier one begins with an id that was read already.
         if page.keys and self._keys.repeats(page.keys[:ID_BYTES]):
-            self._check_distinct()
+            self.check_distinct()
         if self._read > self._most or self.pages > _MAX_PAGES:
             raise CijMovedError(
                 f"The service lists more members of {self._of} than there can be: {self._read:,} on {self.pages:,} "
@@ -231,14 +231,32 @@ class PageConsistencyCheck:
         :param total: how many ids the service says there are; default None, it does not say
         :raises CijIncompleteError: an id came twice, or fewer came than the service says
         """
+        self.check_count(total)
+        self.check_distinct()
+
+    def check_count(self, total: int | None) -> None:
+        """Check at the list's end how many ids came.
+
+        :param total: how many the service says there are; None, it does not say
+        :raises CijIncompleteError: fewer came
+        """
         if total is not None and self._read < total:
             raise CijMovedError(f"The service counts {total:,} members and listed {self._read:,}.")
-        self._check_distinct()
 
-    def _check_distinct(self) -> None:
-        twice = self._read - sum(len(self._keys.keys(number)) for number in range(BUCKET_COUNT))
-        if self.pages > 1 and twice:
+    def check_distinct(self, distinct: int | None = None) -> None:
+        """Check that no id of several pages came twice.
+
+        :param distinct: how many distinct ids there are, where that was counted; default None, count them
+        :raises CijIncompleteError: an id came twice
+        """
+        if distinct is None:
+            distinct = sum(len(set(self._keys.keys(number))) for number in range(BUCKET_COUNT))
+        if self.pages > 1 and (twice := self._read - distinct):
             raise CijMovedError(
                 f"{twice:,} members came twice: the list changed while it was read, so others may be missing.",
                 hint="List them again.",
             )
+
+    def ids(self) -> IdSet:
+        """Return the ids that were listed, at the list's end."""
+        return IdSet.taking(self._keys, self._read)

@@ -6,13 +6,13 @@ import asyncio
 import json
 import time
 import uuid
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 
 from airflow_provider_cij.api.members.client import Members
 from airflow_provider_cij.api.members.id_set import IdSet
-from airflow_provider_cij.api.segments.models import MemberGroup
+from airflow_provider_cij.api.segments.models import MemberGroup, Segment
 from airflow_provider_cij.api.segments.spec import SegmentSpec
 from airflow_provider_cij.api.segments.wait import SegmentWait
 from airflow_provider_cij.api.wait import wait_until
@@ -166,6 +166,31 @@ def test_paging_inputs_are_looked_up(scripted):
     assert any(b'"PageSize": 1, "PageNo": 3' in request.body for request in scripted.requests)
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+def test_paging_inputs_are_looked_up_beside_the_first_page(scripted, pages):
+    """For a segment of more than a page by its row, the inputs are looked up while the first page is read."""
+    people, asked, place = _some(pages), Event(), _place_of_page(second=2)
+
+    def place_of(request):
+        if (found := place(request)) == 1:
+            asked.set()
+        return found
+
+    def first():
+        assert asked.wait(10)
+        body = _page(people[:1], hasNextPage=pages > 1, totalCount=pages).body
+        text = json.dumps(body).encode()
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+
+    scripted.place_of = place_of
+    found = _members(
+        *[scripted, Answer(raw=first), _inputs("PageNo")],
+        _page(people[1:], hasNextPage=False, totalCount=pages),
+        work=lambda members: _all(members.of_segment(Segment(GROUP, GROUP, "VIP", "contact", 1, 5001))),
+    )
+    assert found == people
+
+
 @pytest.mark.parametrize("numbered", [{}, {"pageNumber": 0}])
 def test_pages_are_numbered_by_the_client_when_needed(scripted, numbered):
     """Where pages carry no number the client counts them, from 1 or from the number of the first page."""
@@ -200,6 +225,21 @@ def test_an_incomplete_list_is_an_error(scripted, answers):
     """Empty, repeated, shifted or missing pages are an error: a part never passes for the whole list."""
     with pytest.raises(CijIncompleteError):
         _members(scripted, *answers, work=lambda members: _all(members.of_segment(GROUP)))
+
+
+@pytest.mark.parametrize("job", ["listed", "counted", "planned"])
+def test_a_group_that_shifts_while_it_is_listed_is_an_error(scripted, job):
+    """An id on two pages of a group is an error, whatever the list is for: another id may be missing."""
+    a, b, twice = _some(3)
+    pages = [Answer(body={"Response": json.dumps({"entityIds": ids})}) for ids in ([a, twice], [b, twice], [])]
+    works = {
+        "listed": lambda members: _all(members.of_group(GROUP, GROUP)),
+        "counted": lambda members: members.count(GROUP, GROUP),
+        "planned": lambda members: members.plan(GROUP, [MemberGroup("in", group_id=GROUP)], _ids([a, b, twice])),
+    }
+    scripted.place_of = lambda request: min(json.loads(request.body)["PageNo"], 3) - 1
+    with pytest.raises(CijIncompleteError, match="1 members came twice"):
+        _members(scripted, *pages, work=works[job])
 
 
 def test_a_short_page_of_a_group_is_not_the_last(scripted):

@@ -66,11 +66,16 @@ def test_the_same_ids_give_the_same_batches(chunks, chance):
 
 @given(keys, keys)
 def test_the_difference_matches_python_sets(here, there):
-    """``minus`` agrees with Python's sets and changes neither set."""
+    """``minus`` and ``compare`` agree with Python's sets and change neither set."""
     first, second = _filled(here), _filled(there)
-    difference = first.minus(second)
-    assert len(difference) == len(_plain(here) - _plain(there))
-    assert set(_listed(difference)) == _plain(here) - _plain(there)
+    only_here, only_there = first.compare(second)
+    for found, expected in (
+        (first.minus(second), _plain(here) - _plain(there)),
+        (only_here, _plain(here) - _plain(there)),
+        (only_there, _plain(there) - _plain(here)),
+    ):
+        assert len(found) == len(expected)
+        assert set(_listed(found)) == expected
     assert (set(_listed(first)), set(_listed(second))) == (_plain(here), _plain(there))
 
 

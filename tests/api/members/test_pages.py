@@ -117,3 +117,16 @@ def test_a_list_that_goes_in_a_circle_is_noticed_when_its_first_page_comes_again
         listed.add(page)
     with pytest.raises(CijMovedError, match="came twice"):
         listed.add(pages[0])
+
+
+@given(st.lists(st.integers(0, 9), min_size=1), st.booleans())
+def test_the_ids_of_a_checked_list_are_a_set(numbers, several):
+    """The ids of a list that was checked are counted and listed once each, also where its only page repeats some."""
+    listed = PageConsistencyCheck()
+    written = [str(uuid.UUID(int=number)) for number in (sorted(set(numbers)) if several else numbers)]
+    for page in [[one] for one in written] if several else [written]:
+        listed.add(Page(*read_guids(page)[:2]))
+    listed.check(len(written))
+    found = listed.ids()
+    assert len(found) == len(set(written))
+    assert sorted(one for batch in found.batches(3) for one in batch) == sorted(set(written))
