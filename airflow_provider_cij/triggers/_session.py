@@ -27,6 +27,25 @@ class _Open:
 
 # A client belongs to the event loop it was opened on.
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Open]] = WeakKeyDictionary()
+# When a connection was read last, and what came of it.
+_Read = tuple[float, asyncio.Task[Settings]]
+_read: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Read]] = WeakKeyDictionary()
+# Seconds for which triggers that start together share what was read: a burst of thousands would block the event loop.
+_READ_TOGETHER = 1.0
+
+
+async def _settings(cij_conn_id: str) -> Settings:
+    """Return a connection's settings, read within the last second."""
+    loop = asyncio.get_running_loop()
+    read, now = _read.setdefault(loop, {}), loop.time()
+    if cij_conn_id not in read or now - read[cij_conn_id][0] > _READ_TOGETHER:
+        read[cij_conn_id] = now, asyncio.create_task(_settings_read_now(cij_conn_id))
+    # One that waits may be cancelled: the others still need it.
+    return await asyncio.shield(read[cij_conn_id][1])
+
+
+async def _settings_read_now(cij_conn_id: str) -> Settings:
+    return settings_of(await aget_connection(cij_conn_id))
 
 
 @asynccontextmanager
@@ -37,7 +56,7 @@ async def shared_session(cij_conn_id: str, poll_interval: float) -> AsyncIterato
     :param poll_interval: seconds between the checks of the caller; the batch window of a new session is a tenth of it
     """
     hook = CijHook(cij_conn_id)
-    settings = settings_of(await aget_connection(cij_conn_id))
+    settings = await _settings(cij_conn_id)
     here = _open.setdefault(asyncio.get_running_loop(), {})
     session = here.setdefault(settings, _Open())
     session.users += 1

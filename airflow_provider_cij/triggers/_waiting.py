@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
 # (apache/airflow#66374).
 _FIRST_CHECK_AFTER = 5.0
 
+_SESSION = "airflow_provider_cij.triggers._session"
 _OVER = ("live", "refreshed", "stopped", "members", "completed", "finished", "publish_again")
 # Where the triggers' events hold the result.
 _RESULTS = ("segment", "journey", "outbound")
+
+
+async def load_session() -> None:
+    """Import what a session needs. The first time that takes 0.2 s: too long for an event loop that others share."""
+    if not hasattr(sys.modules.get(_SESSION), "shared_session"):
+        await asyncio.to_thread(importlib.import_module, _SESSION)
 
 
 @dataclass(eq=False)
@@ -76,8 +84,7 @@ class WaitTrigger(BaseTrigger):
         if self.not_before > self.deadline:
             await asyncio.sleep(max(0.0, self.deadline - time.time()))
             raise CijTimeoutError("The service asked not to be called again in the time given.")
-        # What the hook needs takes 0.2 s to load the first time: too long for a loop that others share.
-        await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
+        await load_session()
         from airflow_provider_cij.api.wait import wait_until
         from airflow_provider_cij.triggers._session import shared_session
 

@@ -8,7 +8,6 @@ its events. After a crash it resumes from there. An event may be repeated then, 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import random
 from collections import deque
@@ -26,7 +25,7 @@ from airflow_provider_cij.api.journeys.wait import JOURNEY_NEWS
 from airflow_provider_cij.api.segments.models import Execution, Segment
 from airflow_provider_cij.api.segments.watch import SegmentWatch, Watermark, change_bound
 from airflow_provider_cij.errors import CijError, CijNotFoundError
-from airflow_provider_cij.triggers._waiting import event_of
+from airflow_provider_cij.triggers._waiting import event_of, load_session
 from airflow_provider_cij.version_compat import shared_stream_producer
 
 if TYPE_CHECKING:
@@ -145,8 +144,7 @@ async def polls_of(cij_conn_id: str, feed: Feed) -> AsyncGenerator[Poll]:
     :param cij_conn_id: the Airflow connection
     :param feed: reads the changes
     """
-    # The hook's imports take 0.2 s the first time, which would block the event loop of all triggers.
-    await asyncio.to_thread(importlib.import_module, "airflow_provider_cij.triggers._session")
+    await load_session()
     failures, interval = 0, SECONDS_BETWEEN_POLLS
     while True:
         try:
