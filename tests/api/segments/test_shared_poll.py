@@ -48,6 +48,35 @@ def run_on_poll(scripted, ask):
     return asyncio.run(main())
 
 
+def test_triggers_that_start_together_read_their_connection_once(scripted, monkeypatch):
+    """A connection is read once a second for all triggers; one that is cancelled meanwhile takes it from no other."""
+    read, whole = [], shared.aget_connection
+
+    async def noted(cij_conn_id):
+        read.append(cij_conn_id)
+        return await whole(cij_conn_id)
+
+    monkeypatch.setattr(shared, "aget_connection", noted)
+
+    async def settings(cancelled=0):
+        tasks = [asyncio.create_task(shared._settings("cij_default")) for _ in range(50)]
+        await asyncio.sleep(0)
+        for task in tasks[:cancelled]:
+            task.cancel()
+        return await asyncio.gather(*tasks[cancelled:], return_exceptions=True)
+
+    async def main():
+        missing = await settings()
+        monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
+        await asyncio.sleep(shared._READ_TOGETHER + 0.1)
+        return missing, await settings(cancelled=1)
+
+    missing, found = asyncio.run(main())
+    assert {type(error).__name__ for error in missing} == {"AirflowNotFoundException"}
+    assert {one.base_url for one in found} == {scripted.url}
+    assert read == ["cij_default"] * 2
+
+
 def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
     """A hundred triggers share one token, one client and one request a poll."""
     monkeypatch.setenv("AIRFLOW_CONN_CIJ_DEFAULT", scripted.connection())
