@@ -10,6 +10,7 @@ away while it is used, such as by a cleaner of the folder, is noticed within sec
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -24,6 +25,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.settings import Settings
@@ -55,8 +57,8 @@ _USERS = 1023
 _OPENINGS = 100
 # Seconds between two looks whether the file is still in its place.
 _STILL_THERE = 1.0
-# Seconds between two looks for a free slot of one request, at most, and of all requests of a process, at least.
-_LOOK_AGAIN, _LOOK_TOGETHER = 0.02, 0.01
+# Seconds between two looks of an event loop for a free slot, at most, and of all of a process, at least.
+_LOOK_AGAIN, _LOOK_TOGETHER = 0.03, 0.01
 # Seconds by which the wall clock may be set meanwhile.
 _TOLERANCE = 60.0
 
@@ -74,6 +76,7 @@ class HostThrottle:
         self._none_free_at = self._seen_at = -1.0
         self._path = path if fcntl else ""
         self._users = 0
+        self._looking = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
         self._file = _open(self._path)
 
     def open(self) -> None:
@@ -165,8 +168,10 @@ class HostThrottle:
         """
         with self._lock:
             self._keep_in_place(clock)
-        while (taken := self._take(most, clock.monotonic())) is None:
-            await clock.sleep(_LOOK_AGAIN * random.random())  # noqa: S311  # spreads, guards nothing
+        # One request of an event loop looks, and the others wait for their turn: each look wakes the process.
+        async with self._looking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            while (taken := self._take(most, clock.monotonic())) is None:
+                await clock.sleep(_LOOK_AGAIN * random.random())  # noqa: S311  # spreads, guards nothing
         try:
             yield
         finally:

@@ -55,6 +55,47 @@ def test_another_process_is_counted_until_it_is_killed(tmp_path):
     assert 40 < HostThrottle(path).closed_for(CLOCK) <= 50
 
 
+class _NotedClock(Clock):
+    """The real clock, which notes how many sleep at once."""
+
+    sleeping = most = 0
+
+    async def sleep(self, seconds):
+        self.sleeping += 1
+        self.most = max(self.most, self.sleeping)
+        try:
+            await super().sleep(seconds)
+        finally:
+            self.sleeping -= 1
+
+
+def test_one_waiting_request_of_an_event_loop_looks_for_a_slot(tmp_path):
+    """Of many requests that wait for other processes one looks for a slot; all get one, and a cancelled one leaves."""
+    path, clock, served = str(tmp_path / "throttle"), _NotedClock(), []
+
+    async def main(other):
+        throttle = HostThrottle(path)
+
+        async def one(number):
+            async with throttle.slot(2, clock):
+                served.append(number)
+
+        tasks = [asyncio.create_task(one(number)) for number in range(20)]
+        await asyncio.sleep(0.1)
+        assert (served, clock.most) == ([], 1)
+        for task in tasks[:2]:
+            task.cancel()
+        await asyncio.sleep(0.1)
+        assert (served, clock.most) == ([], 1)
+        await asyncio.to_thread(other.communicate, b"\n")
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        asyncio.run(main(other))
+    assert served == list(range(2, 20))
+
+
 @given(st.lists(st.floats(0, 2 * DAY), min_size=1, max_size=5))
 def test_the_longest_wait_stays(tmp_path_factory, waits):
     """The longest of several waits holds, up to a day, and passes with time."""
