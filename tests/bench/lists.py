@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import multiprocessing
+import ssl
 import tempfile
 import time
 import uuid
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 from cij_sandbox.testing import running_sandbox
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -113,6 +115,23 @@ async def _compared(members: Members, where: str, wanted: IdSet) -> int:
     return plan.there
 
 
+async def _by_hand(url: str, ca: str, pages: int, at_once: int) -> int:
+    """Do with httpx what a careful user would write: the first page, then all others side by side, into a set."""
+    found, slots = set[str](), asyncio.Semaphore(at_once)
+    context = ssl.create_default_context(cafile=ca)
+    async with httpx.AsyncClient(verify=context, limits=httpx.Limits(max_connections=at_once), timeout=60) as client:
+
+        async def read(number: int) -> None:
+            async with slots:
+                body = {"SegmentId": str(uuid.UUID(int=1)), "PageNo": number, "PageSize": PAGE}
+                response = await client.post(f"{url}/api/data/v9.2/msdynmkt_MembersList", json=body)
+            found.update(json.loads(response.json()["ResultText"])["members"])
+
+        await read(1)
+        await asyncio.gather(*map(read, range(2, pages + 1)))
+    return len(found)
+
+
 async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
     pages, calls, wanted = math.ceil(total / PAGE), 208, _wanted(total)
     assert len(wanted) == total
@@ -121,7 +140,10 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
             await client.get("WhoAmI")
             members, where = Members(client), str(uuid.UUID(int=1))
             of_segment = members.of_segment(Segment(where, where, "VIP", "contact", 1, total))
-            jobs = {"segment of {:,} listed": _listed(of_segment)}
+            jobs = {
+                "httpx by hand: segment of {:,}": _by_hand(url, ca, pages, at_once),
+                "segment of {:,} listed": _listed(of_segment),
+            }
             if total <= GROUP_LIMIT:
                 jobs["group of {:,} listed"] = _listed(members.of_group(where, where))
                 jobs["group of {:,} listed and compared with a list"] = _compared(members, where, wanted)
@@ -130,7 +152,8 @@ async def _measure(url: str, ca: str, seconds: float, total: int) -> None:
                 what = title.format(await job)
                 spent, ideal = time.perf_counter() - started, (1 + math.ceil((pages - 1) / at_once)) * seconds
                 print(f"  {what}, {at_once:>2} at once: {spent:.2f} s, ideal/wall {ideal / spent:.2f}")
-                note(f"{what}, {at_once} at once", "ideal", f"{ideal / spent:.2f}", "at least 0.85")
+                goal = "" if title.startswith("httpx") else "at least 0.85"
+                note(f"{what}, {at_once} at once", "ideal", f"{ideal / spent:.2f}", goal)
     cpu = {}
     for at_once in (8, 16, 32, 52):
         async with DataverseClient(_settings(url, ca, f"calls-{at_once}", at_once)) as client:
