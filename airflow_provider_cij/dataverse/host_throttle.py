@@ -25,7 +25,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from airflow_provider_cij.dataverse.clock import DAY, Clock
 from airflow_provider_cij.dataverse.settings import Settings
@@ -76,7 +75,7 @@ class HostThrottle:
         self._none_free_at = self._seen_at = -1.0
         self._path = path if fcntl else ""
         self._users = 0
-        self._looking = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
+        self._looking: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._file = _open(self._path)
 
     def open(self) -> None:
@@ -169,13 +168,23 @@ class HostThrottle:
         with self._lock:
             self._keep_in_place(clock)
         # One request of an event loop looks, and the others wait for their turn: each look wakes the process.
-        async with self._looking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        async with self._turn_to_look():
             while (taken := self._take(most, clock.monotonic())) is None:
                 await clock.sleep(_LOOK_AGAIN * random.random())  # noqa: S311  # spreads, guards nothing
         try:
             yield
         finally:
             self._release(taken)
+
+    def _turn_to_look(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._looking:
+                # A lock keeps its event loop alive.
+                for closed in [one for one in self._looking if one.is_closed()]:
+                    del self._looking[closed]
+                self._looking[loop] = asyncio.Lock()
+            return self._looking[loop]
 
     def note_left(self, count: int, sent_at: float, clock: Clock) -> None:
         """Note how many requests the service still accepts in its window of time: no more are sent at once, but one.

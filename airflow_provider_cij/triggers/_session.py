@@ -27,9 +27,9 @@ class _Open:
 
 # A client belongs to the event loop it was opened on.
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Open]] = WeakKeyDictionary()
-# When a connection was read last, and what came of it.
-_Read = tuple[float, asyncio.Task[Settings]]
-_read: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Read]] = WeakKeyDictionary()
+# When a connection was read last, and what came of it. No task of an event loop stays here, for it would keep the loop.
+_Reads = dict[str, tuple[float, "Settings | asyncio.Task[Settings]"]]
+_read: WeakKeyDictionary[asyncio.AbstractEventLoop, _Reads] = WeakKeyDictionary()
 # Seconds for which triggers that start together share what was read: a burst of thousands would block the event loop.
 _READ_TOGETHER = 1.0
 
@@ -37,15 +37,22 @@ _READ_TOGETHER = 1.0
 async def _settings(cij_conn_id: str) -> Settings:
     """Return a connection's settings, read within the last second."""
     loop = asyncio.get_running_loop()
-    read, now = _read.setdefault(loop, {}), loop.time()
-    if cij_conn_id not in read or now - read[cij_conn_id][0] > _READ_TOGETHER:
-        read[cij_conn_id] = now, asyncio.create_task(_settings_read_now(cij_conn_id))
-    # One that waits may be cancelled: the others still need it.
-    return await asyncio.shield(read[cij_conn_id][1])
+    reads, now = _read.setdefault(loop, {}), loop.time()
+    if cij_conn_id not in reads or now - reads[cij_conn_id][0] > _READ_TOGETHER:
+        reads[cij_conn_id] = now, asyncio.create_task(_settings_read_now(cij_conn_id, reads, now))
+    found = reads[cij_conn_id][1]
+    # One that waits may be cancelled: the others still need the task.
+    return found if isinstance(found, Settings) else await asyncio.shield(found)
 
 
-async def _settings_read_now(cij_conn_id: str) -> Settings:
-    return settings_of(await aget_connection(cij_conn_id))
+async def _settings_read_now(cij_conn_id: str, reads: _Reads, now: float) -> Settings:
+    try:
+        settings = settings_of(await aget_connection(cij_conn_id))
+    except BaseException:
+        reads.pop(cij_conn_id, None)
+        raise
+    reads[cij_conn_id] = now, settings
+    return settings
 
 
 @asynccontextmanager

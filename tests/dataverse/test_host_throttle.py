@@ -73,9 +73,9 @@ def test_one_waiting_request_of_an_event_loop_looks_for_a_slot(tmp_path):
     """Of many requests that wait for other processes one looks for a slot; all get one, and a cancelled one leaves."""
     path, clock, served = str(tmp_path / "throttle"), _NotedClock(), []
 
-    async def main(other):
-        throttle = HostThrottle(path)
+    throttle = HostThrottle(path)
 
+    async def main(other):
         async def one(number):
             async with throttle.slot(2, clock):
                 served.append(number)
@@ -94,6 +94,8 @@ def test_one_waiting_request_of_an_event_loop_looks_for_a_slot(tmp_path):
         other.stdout.readline()
         asyncio.run(main(other))
     assert served == list(range(2, 20))
+    assert asyncio.run(_has_slot(throttle, 2))
+    assert len(throttle._looking) == 1  # of an event loop that has ended nothing is kept
 
 
 @given(st.lists(st.floats(0, 2 * DAY), min_size=1, max_size=5))

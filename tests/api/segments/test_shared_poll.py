@@ -75,6 +75,8 @@ def test_triggers_that_start_together_read_their_connection_once(scripted, monke
     assert {type(error).__name__ for error in missing} == {"AirflowNotFoundException"}
     assert {one.base_url for one in found} == {scripted.url}
     assert read == ["cij_default"] * 2
+    # A task would keep its event loop alive.
+    assert not any(isinstance(kept, asyncio.Task) for reads in shared._read.values() for _, kept in reads.values())
 
 
 def test_a_hundred_triggers_share_one_query(scripted, monkeypatch):
