@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_provider_cij.api.concurrency import beside
@@ -109,8 +110,9 @@ class Members:
         missing, parts = wanted, list[GroupPlan]()
         for group in groups:
             listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
-            async for _ in self._of_group(segment, group, listed):
-                pass
+            async with aclosing(self._of_group(segment, group, listed, likely=len(wanted))) as pages:
+                async for _ in pages:
+                    pass
             present = listed.ids()
             removed, absent = present.compare(wanted)
             listed.check_distinct(len(present))
@@ -199,7 +201,7 @@ class Members:
         """
         count = 0
         listed = PageConsistencyCheck(most=GROUP_LIMIT, of="the group")
-        async with aclosing(self._of_group(segment, group, listed, at_least or 0)) as pages:
+        async with aclosing(self._of_group(segment, group, listed, wanted=at_least or 0)) as pages:
             async for ids in pages:
                 count += len(ids)
                 if at_least is not None and count >= at_least:
@@ -248,24 +250,38 @@ class Members:
         listed.check_distinct()
 
     async def _of_group(
-        self, segment: Segment | str, group: MemberGroup | str, listed: PageConsistencyCheck, wanted: int = 0
+        self,
+        segment: Segment | str,
+        group: MemberGroup | str,
+        listed: PageConsistencyCheck,
+        *,
+        wanted: int = 0,
+        likely: int = 0,
     ) -> AsyncGenerator[list[str], None]:
         """List a static group into ``listed``, reading ahead up to ``wanted`` ids; 0 for all of them.
 
-        Whether the ids are distinct is checked by the caller.
+        Pages that are likely there, of ``likely`` ids, are read beside the first one. Whether the ids are distinct is
+        checked by the caller.
         """
+        being_read = {
+            number: asyncio.create_task(self._group_page(segment, group, number))
+            for number in range(2, 1 + min(ceil(likely / _PAGE_SIZE), self._client.settings.max_concurrency))
+        }
 
         def read(number: int) -> Awaitable[Page]:
-            return self._group_page(segment, group, number)
+            return being_read.pop(number, None) or self._group_page(segment, group, number)
 
-        page = await read(1)
-        total = page.total or 0
-        async with aclosing(following_pages(page, 1, read, self._client, size=_PAGE_SIZE, wanted=wanted)) as pages:
-            while page.ids:
-                listed.add(page)
-                yield page.ids
-                page = await anext(pages)
-                total = max(total, page.total or 0)
+        try:
+            page = await read(1)
+            total = page.total or 0
+            async with aclosing(following_pages(page, 1, read, self._client, size=_PAGE_SIZE, wanted=wanted)) as pages:
+                while page.ids:
+                    listed.add(page)
+                    yield page.ids
+                    page = await anext(pages)
+                    total = max(total, page.total or 0)
+        finally:
+            self._client.let_end(being_read.values())
         if page.has_next:
             raise CijMovedError(f"The service says that there is more after page {listed.pages}, and gives none.")
         listed.check_count(total)

@@ -227,6 +227,32 @@ def test_an_incomplete_list_is_an_error(scripted, answers):
         _members(scripted, *answers, work=lambda members: _all(members.of_segment(GROUP)))
 
 
+@pytest.mark.parametrize("there", [0, 1, 3])
+def test_pages_that_a_group_likely_has_are_read_beside_the_first(scripted, there):
+    """A group that is to hold 10,001 members is asked for three pages at once; those that it lacks are discarded."""
+    pages, third = [_some(2) for _ in range(there)], Event()
+
+    def place(request):
+        number = json.loads(request.body)["PageNo"]
+        if number == 3:
+            third.set()
+        return number - 1
+
+    def first():
+        assert third.wait(10)
+        text = json.dumps({"Response": json.dumps({"entityIds": pages[0] if pages else []})}).encode()
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+
+    scripted.place_of = place
+    wanted = _some(10_001)
+    plan = _members(
+        *[scripted, Answer(raw=first)],
+        *(Answer(body={"Response": json.dumps({"entityIds": ids})}) for ids in [*pages[1:], []]),
+        work=lambda members: members.plan(GROUP, [MemberGroup("in", group_id=GROUP)], _ids(wanted)),
+    )
+    assert (plan.there, plan.removals, len(plan.missing)) == (2 * there, 2 * there, 10_001)
+
+
 @pytest.mark.parametrize("job", ["listed", "counted", "planned"])
 def test_a_group_that_shifts_while_it_is_listed_is_an_error(scripted, job):
     """An id on two pages of a group is an error, whatever the list is for: another id may be missing."""
