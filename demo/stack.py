@@ -43,7 +43,7 @@ class Stack:
         api, worker_logs, trigger_logs = _free_ports(3)
         self.url = f"http://localhost:{api}{base_path}"
         self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._http = httpx.Client(base_url=self.url, timeout=30)
+        self._http = httpx.Client(base_url=self.url, timeout=60)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
             # `airflow` starts others by name.
