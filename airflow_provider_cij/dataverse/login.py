@@ -153,7 +153,7 @@ class LoginClient:
             if not self._authority:
                 raise CijInputError(
                     "The address of the managed identity endpoint can't be asked.",
-                    hint="Check the environment variable IDENTITY_ENDPOINT or MSI_ENDPOINT.",
+                    hint="Check the environment variables that name it, such as IDENTITY_ENDPOINT.",
                 ) from None
             raise BusyError("the address it names can't be asked") from None
         except UnicodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -18,10 +19,14 @@ _SPACE = (
     r"\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Compiled at its first use: DAG files that name a source import this module.
-_INVISIBLE = f"[{_SPACE}]+"
 _EXACT = 2**53
 _LONGEST_NUMBER = 100
+
+
+@functools.cache
+def _invisible() -> re.Pattern[str]:
+    # Compiled at its first use: DAG files that name a source import this module.
+    return re.compile(f"[{_SPACE}]+")
 
 
 def trimmed(text: str) -> str:
@@ -34,7 +39,7 @@ def trimmed(text: str) -> str:
     """
     if text.isascii() and text.isprintable():  # the usual text: a space is all that can surround it
         return text.strip(" ")
-    invisible = re.compile(_INVISIBLE)
+    invisible = _invisible()
     found = invisible.match(text)
     start = found.end() if found else 0
     end = len(text)

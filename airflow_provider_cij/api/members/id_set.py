@@ -118,7 +118,7 @@ class IdSet:
 
         :param other: the other set
         """
-        len(other)
+        len(other)  # makes it distinct
         here, there, distinct = IdSet(self._in_memory), IdSet(self._in_memory), 0
         for number in range(BUCKET_COUNT):
             mine, others = set(self._buckets.keys(number)), other._buckets.keys(number)
