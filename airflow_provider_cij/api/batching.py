@@ -28,8 +28,8 @@ BATCH_WINDOW = 0.25
 """Seconds that the first caller waits for others, at the most. Waits that were read together are polled together."""
 # A URL of 32,768 characters has room for 700.
 _ROWS_A_REQUEST = 680
-# Callers that are resumed at once: thousands would block the event loop.
-_CALLERS_A_TURN = 25
+# Callers that a request resumes at once: thousands would block the event loop. Several requests come back together.
+_CALLERS_A_TURN = 5
 _MOST_AT_ONCE = 100_000
 # Actions of a batch, which the service runs one after another, and the intended seconds of a batch.
 _FIRST_ACTIONS, _FEWEST_ACTIONS, _MOST_ACTIONS = 50, 10, 500

@@ -250,6 +250,8 @@ _MESSAGE_FIELDS = (
     "title",
     "reason",
 )
+_PROBLEM_FIELDS = {"title", "detail", "message"}  # of problem details (RFC 9457)
+_TELLING_FIELDS = {"status", *_ERROR_FIELDS, *_STATUS_FIELDS, *_SUCCESS_FIELDS, *_PROBLEM_FIELDS}
 # Characters. A longer text is a list of members, or a journey.
 _LONGEST_REFUSAL = 65_536
 _DEPTH = 2
@@ -264,22 +266,30 @@ def refusal_of(outputs: Mapping[str, Any], depth: int = _DEPTH) -> tuple[int, st
         success
     """
     fields = {name.removeprefix("@").replace("_", "").lower(): value for name, value in outputs.items()}
-    error = next((fields[name] for name in _ERROR_FIELDS if _is_error(fields.get(name))), None)
-    if error is None and depth == _DEPTH and str(fields.get("status")).lower() in _FAILED_STATUSES:
-        error = fields["status"]
-    status = next((code for name in _STATUS_FIELDS if (code := _status(fields.get(name)))), 0)
-    if fields.keys() & {"title", "detail", "message"}:  # problem details (RFC 9457)
-        status = status or _status(fields.get("status")) or _status(fields.get("code"))
-    failed = any(str(fields.get(name)).lower() in ("false", "0", "no") for name in _SUCCESS_FIELDS)
-    if error or status or failed:
-        return _refused(fields, error, status)
-    if not depth:
-        return None
+    found = None if _TELLING_FIELDS.isdisjoint(fields) else _refusal_in(fields, top=depth == _DEPTH)
+    if found or not depth:
+        return found
     for value in fields.values():
         within = _object(value)
         if within is not None and (found := refusal_of(within, depth - 1)):
             return found
     return None
+
+
+def _refusal_in(fields: Mapping[str, Any], *, top: bool) -> tuple[int, str, str] | None:
+    """Find an error in the fields of one object. Their names are in lower case.
+
+    :param fields: the object's fields
+    :param top: True when they are an action's outputs, whose status is that of the action
+    """
+    error = next((fields[name] for name in _ERROR_FIELDS if _is_error(fields.get(name))), None)
+    if error is None and top and str(fields.get("status")).lower() in _FAILED_STATUSES:
+        error = fields["status"]
+    status = next((code for name in _STATUS_FIELDS if (code := _status(fields.get(name)))), 0)
+    if not _PROBLEM_FIELDS.isdisjoint(fields):
+        status = status or _status(fields.get("status")) or _status(fields.get("code"))
+    failed = any(str(fields.get(name)).lower() in ("false", "0", "no") for name in _SUCCESS_FIELDS)
+    return _refused(fields, error, status) if error or status or failed else None
 
 
 def _is_error(value: Any) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -123,6 +123,13 @@ def test_encoded_lengths_add_up(values):
     """The encoded length of a query is the sum of its parts' lengths."""
     parts = [f"{in_literal(value)}," for value in values]
     assert sum(map(encoded_length, parts)) == len(quote_option("".join(parts)))
+
+
+@given(st.text() | st.text(" %+&#a'(,", max_size=30))
+def test_options_are_percent_encoded(text):
+    """A query option is percent-encoded but for what a query may hold, and comes back as it was."""
+    assert quote_option(text) == quote(text, safe="$,()='/:;")
+    assert parse_qs(f"$filter={quote_option(text)}", keep_blank_values=True)["$filter"] == [text]
 
 
 @given(
