@@ -7,8 +7,8 @@ import select
 from ssl import SSLContext, SSLError
 from typing import Any
 
-# Seconds after which the next address of a host is tried beside the first (RFC 8305, 5).
-_NEXT_ADDRESS = 0.25
+from airflow_provider_cij.dataverse.addresses import connected_socket
+
 # Bytes that are received before anybody reads them.
 _MOST_UNREAD = 2**18
 
@@ -33,12 +33,8 @@ class Stream(asyncio.Protocol):
         :param port: its port
         :raises OSError: there is no such host, or it does not answer
         """
-        loop = asyncio.get_running_loop()
-        # uvloop tries one address after another.
-        named: dict[str, Any] = (
-            {"happy_eyeballs_delay": _NEXT_ADDRESS} if isinstance(loop, asyncio.BaseEventLoop) else {}
-        )
-        await loop.create_connection(lambda: self, host, port, **named)
+        sock = await connected_socket(host, port)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
         self._open()
 
     async def start_tls(self, context: SSLContext, host: str) -> None:

@@ -151,12 +151,19 @@ class Loop(asyncio.SelectorEventLoop):
 
     wire: Wire
     silent: socket.socket
+    turns: dict[Any, Turn]
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         assert (host, port) == ("contoso.crm4.dynamics.com", 443)
-        turn = await self.wire.connect()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", 443))]
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        self.turns[sock] = await self.wire.connect()
+
+    async def create_connection(self, factory: Any, *_: Any, sock: Any = None, **__: Any) -> Any:
         protocol = factory()
-        transport = Transport(self.wire, turn, protocol, self.silent)
+        transport = Transport(self.wire, self.turns.pop(sock), protocol, self.silent)
+        sock.close()
         protocol.connection_made(transport)
         return transport, protocol
 
@@ -220,6 +227,7 @@ def runner() -> Iterator[asyncio.Runner]:
         loop = event_loop.get_loop()
         assert isinstance(loop, Loop)
         loop.silent = silent
+        loop.turns = {}
         yield event_loop
 
 
