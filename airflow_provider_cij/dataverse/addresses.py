@@ -15,8 +15,7 @@ _NEXT_ADDRESS = 0.25
 async def connected_socket(host: str, port: int) -> socket.socket:
     """Connect to a host; leave no socket open that is not returned, whenever this is cancelled.
 
-    asyncio's ``create_connection`` loses a socket when it is cancelled just after it has connected one of several
-    addresses, and uvloop's tries one address after another.
+    asyncio's ``create_connection`` loses the socket that has connected when it is cancelled just then.
 
     :param host: its name or address
     :param port: its port

@@ -33,8 +33,11 @@ class Stream(asyncio.Protocol):
         :param port: its port
         :raises OSError: there is no such host, or it does not answer
         """
-        sock = await connected_socket(host, port)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, asyncio.BaseEventLoop):
+            await loop.create_connection(lambda: self, sock=await connected_socket(host, port))
+        else:  # uvloop, which would close a given socket twice when this is cancelled, and tries one address at a time
+            await loop.create_connection(lambda: self, host, port)
         self._open()
 
     async def start_tls(self, context: SSLContext, host: str) -> None:

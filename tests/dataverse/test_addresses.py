@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from airflow_provider_cij.dataverse.addresses import _by_turns, connected_socket
 from airflow_provider_cij.dataverse.stream import Stream
 
-LOOPS = ["asyncio", "uvloop"]
 NOBODY = "127.0.0.9"
 
 
@@ -38,17 +38,19 @@ def silent(listening):
         yield "127.0.0.8"
 
 
-def _run(work, loop, addresses=("127.0.0.1",)):
-    """Run work on a loop whose hosts have these addresses."""
-    base = asyncio.SelectorEventLoop if loop == "asyncio" else pytest.importorskip("uvloop").Loop
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop that knows the addresses of one host."""
 
-    class Loop(base):
-        async def getaddrinfo(self, host, port, **named):
-            if host != "contoso.com":  # uvloop asks for addresses as well
-                return await super().getaddrinfo(host, port, **named)
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+    addresses: Sequence[str] = ()
 
+    async def getaddrinfo(self, host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
+
+
+def _run(work, addresses):
+    """Run work on a loop whose host has these addresses."""
     with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.get_loop().addresses = addresses
         return runner.run(work())
 
 
@@ -57,30 +59,35 @@ def _open_sockets():
     return sum(link.readlink().name.startswith("socket:") for link in links if link.is_symlink())
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+async def _cancel_at_each_turn(host, port):
+    before = _open_sockets()
+    for turns in range(30):
+        stream = Stream()
+        opening = asyncio.create_task(stream.connect(host, port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        stream.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert _open_sockets() == before, turns
+
+
 @pytest.mark.parametrize("addresses", [("127.0.0.1",), (NOBODY, "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])
-def test_a_connection_that_is_cancelled_leaves_no_socket_open(listening, loop, addresses):
+def test_a_connection_that_is_cancelled_leaves_no_socket_open(listening, addresses):
     """Whenever a connection is cancelled while it is opened, its sockets are closed."""
-
-    async def work():
-        before = _open_sockets()
-        for turns in range(30):
-            stream = Stream()
-            opening = asyncio.create_task(stream.connect("contoso.com", listening))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            opening.cancel()
-            await asyncio.wait([opening])
-            stream.close()
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert _open_sockets() == before, turns
-
-    _run(work, loop, addresses)
+    _run(lambda: _cancel_at_each_turn("contoso.com", listening), addresses)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_loop_that_ends_while_it_connects_leaves_no_socket_open(listening, silent, loop):
+def test_a_connection_that_is_cancelled_on_uvloop_leaves_no_socket_open(listening):
+    """Whenever a connection is cancelled while uvloop opens it, its socket is closed."""
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_cancel_at_each_turn("127.0.0.1", listening))
+
+
+def test_a_loop_that_ends_while_it_connects_leaves_no_socket_open(listening, silent):
     """A program that ends while connections are opened closes their sockets."""
 
     async def work():
@@ -91,13 +98,12 @@ def test_a_loop_that_ends_while_it_connects_leaves_no_socket_open(listening, sil
 
     _tasks = []
     before = _open_sockets()
-    _run(work, loop, [silent])
+    _run(work, [silent])
     assert _open_sockets() == before
     assert all(task.cancelled() for task in _tasks)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_the_next_address_is_tried_beside_one_that_is_silent(listening, silent, loop):
+def test_the_next_address_is_tried_beside_one_that_is_silent(listening, silent):
     """When a host's first address does not answer, the next one is used, and no socket of the first stays open."""
 
     async def work():
@@ -107,18 +113,17 @@ def test_the_next_address_is_tried_beside_one_that_is_silent(listening, silent, 
             assert not sock.getblocking()
         assert _open_sockets() == before
 
-    _run(work, loop, [silent, "127.0.0.1"])
+    _run(work, [silent, "127.0.0.1"])
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_an_address_that_refuses_is_followed_by_the_next(listening, loop):
+def test_an_address_that_refuses_is_followed_by_the_next(listening):
     """When a host's first address refuses, the next one is used."""
 
     async def work():
         with await connected_socket("contoso.com", listening) as sock:
             return sock.getpeername()
 
-    assert _run(work, loop, [NOBODY, "127.0.0.1"]) == ("127.0.0.1", listening)
+    assert _run(work, [NOBODY, "127.0.0.1"]) == ("127.0.0.1", listening)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +135,14 @@ def test_an_address_that_refuses_is_followed_by_the_next(listening, loop):
         ([], "no address"),
     ],
 )
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_host_that_does_not_answer_is_an_error(listening, loop, addresses, words):
+def test_a_host_that_does_not_answer_is_an_error(listening, addresses, words):
     """A host of which no address answers is an OSError that says why for each."""
 
     async def work():
         await connected_socket("contoso.com", listening)
 
     with pytest.raises(OSError, match=words):
-        _run(work, loop, addresses)
+        _run(work, addresses)
 
 
 @given(st.lists(st.tuples(st.sampled_from([4, 6, 10]), st.integers()), unique=True))
