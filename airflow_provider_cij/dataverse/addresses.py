@@ -42,12 +42,11 @@ async def connected_socket(host: str, port: int) -> socket.socket:
         tries.remove(won)
         return won.result()
     finally:
+        # Nothing is awaited here: a cancellation would lose the socket that is returned.
         for one in tries:
-            # A try that is cancelled in time closes its socket by itself.
+            # A try that is cancelled in time closes its socket by itself, at the next turn of the event loop.
             if not one.cancel() and not one.cancelled() and not one.exception():
                 one.result().close()
-        if tries:
-            await asyncio.wait(tries)
 
 
 async def _connect(family: int, kind: int, protocol: int, _: str, address: Any) -> socket.socket:

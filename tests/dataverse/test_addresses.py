@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_cij.dataverse import addresses as addresses_module
 from airflow_provider_cij.dataverse.addresses import _by_turns, connected_socket
 from airflow_provider_cij.dataverse.stream import Stream
 
@@ -80,6 +81,12 @@ def test_a_connection_that_is_cancelled_leaves_no_socket_open(listening, address
     _run(lambda: _cancel_at_each_turn("contoso.com", listening), addresses)
 
 
+def test_a_connection_that_is_cancelled_beside_a_silent_address_leaves_no_socket_open(listening, silent, monkeypatch):
+    """Whenever a connection is cancelled while several addresses are tried at once, the sockets of all are closed."""
+    monkeypatch.setattr(addresses_module, "_NEXT_ADDRESS", 0)
+    _run(lambda: _cancel_at_each_turn("contoso.com", listening), [silent, "127.0.0.1"])
+
+
 def test_a_connection_that_is_cancelled_on_uvloop_leaves_no_socket_open(listening):
     """Whenever a connection is cancelled while uvloop opens it, its socket is closed."""
     uvloop = pytest.importorskip("uvloop")
@@ -111,6 +118,8 @@ def test_the_next_address_is_tried_beside_one_that_is_silent(listening, silent):
         with await connected_socket("contoso.com", listening) as sock:
             assert sock.getpeername() == ("127.0.0.1", listening)
             assert not sock.getblocking()
+            await asyncio.sleep(0)
+            assert _open_sockets() == before + 1
         assert _open_sockets() == before
 
     _run(work, [silent, "127.0.0.1"])
